@@ -1,0 +1,234 @@
+"""Moves a sequence past its rows while others draw from it, and never back.
+
+A small gap is closed by drawing ``nextval``, which cannot go back. A large one is closed by a
+``setval`` whose guard reads the sequence in the same statement: it could undo what others drew in
+the microsecond between the two only if they drew the whole gap in it. Repairs of one sequence
+take turns through an advisory lock that ends with the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, transaction
+from psycopg import sql
+
+from .message import Failed, Patience, in_batches, in_transaction, send_each
+from .verdict import next_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .catalog import Sequence
+
+ADVISORY_CLASS = 0x72686F6B
+"""Upper half of the advisory lock's key ("rhok"); the sequence's oid is the lower half."""
+
+DRAWN_WHEN_IDLE = 500
+"""Largest gap, in increments, that is drawn where the sequence has not moved since it was read."""
+DRAWN_WHEN_LIVE = 10_000
+"""The same where somebody draws from it at this moment (measured: 10,000 draws take 2 ms)."""
+DRAWN_WITHOUT_UPDATE = 1_000_000
+"""The same where this role may draw (USAGE) but not set (UPDATE)."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A sequence that is behind: where it was read to stand, and what it should hand out next."""
+
+    sequence: Sequence
+    last_value: int
+    target: int
+
+    @property
+    def final(self) -> int:
+        """The ``last_value`` after which ``nextval`` hands out the target."""
+        return self.target - self.sequence.increment
+
+
+def advance(
+    connection: BaseDatabaseWrapper, moves: Many[Move], patience: Patience
+) -> Iterator[tuple[Move, int | Failed]]:
+    """Yield each move with what ``nextval`` would hand out afterwards, or with why it failed."""
+    possible = []
+    for move in moves:
+        refusal = _refusal(move.sequence)
+        if refusal is None:
+            possible.append(move)
+        else:
+            yield move, refusal
+    for batch in in_batches(possible):
+        for items, result in send_each(connection, batch, _statements, patience):
+            stands: dict[int, int | None] = {}
+            if not isinstance(result, Failed):
+                stands = dict(result[-1])
+            for move in items:
+                yield move, result if isinstance(result, Failed) else _outcome(move, stands)
+
+
+def _refusal(sequence: Sequence) -> Failed | None:
+    if sequence.may_set or (sequence.may_draw and sequence.cache == 1):
+        return None
+    return Failed(f"no UPDATE privilege: GRANT UPDATE ON SEQUENCE {sequence.quoted} to this role")
+
+
+def _outcome(move: Move, stands: dict[int, int | None]) -> int | Failed:
+    last_value = stands[move.sequence.oid]
+    if last_value is None:
+        return Failed("another session set it back at the same moment; repair again")
+    return next_value(move.sequence, last_value, True)
+
+
+def _statements(moves: Many[Move]) -> list[sql.Composable]:
+    oids = sorted(move.sequence.oid for move in moves)
+    plain = [move for move in moves if move.sequence.cache == 1]
+    cached = [move for move in moves if move.sequence.cache > 1]
+    statements: list[sql.Composable] = [
+        TAKE_TURNS.format(sql.Literal(ADVISORY_CLASS), sql.Literal(oids))
+    ]
+    if cached:
+        statements.append(STAND.format(sql.Literal(oids)))
+        statements += [_guarded(move) for move in cached]
+    if plain:
+        drawn = [_draws(move.sequence) for move in plain]
+        statements.append(CALL_FIRST.format(sql.Literal([m.sequence.oid for m in plain])))
+        statements.append(
+            CLOSE_GAPS.format(
+                sql.Literal([m.sequence.oid for m in plain]),
+                sql.Literal([m.final for m in plain]),
+                sql.Literal([m.sequence.increment for m in plain]),
+                sql.Literal([m.last_value for m in plain]),
+                sql.Literal([idle for idle, _ in drawn]),
+                sql.Literal([live for _, live in drawn]),
+            )
+        )
+    return [*statements, STAND.format(sql.Literal(oids))]
+
+
+def _draws(sequence: Sequence) -> tuple[int, int]:
+    if sequence.may_set:
+        return DRAWN_WHEN_IDLE, DRAWN_WHEN_LIVE
+    return DRAWN_WITHOUT_UPDATE, DRAWN_WITHOUT_UPDATE
+
+
+# Sorted by oid, so that two runs over the same sequences cannot deadlock.
+TAKE_TURNS = sql.SQL(
+    "SELECT pg_catalog.pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)"
+    " FROM unnest({}::oid[]) AS t (oid)"
+)
+STAND = sql.SQL(
+    "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest({}::oid[]) AS t (oid)"
+)
+# A sequence never called tells pg_sequence_last_value nothing. Its first number is not past the
+# rows anyway, so drawing it loses nothing, and from then on the guard can read where it stands.
+CALL_FIRST = sql.SQL(
+    "SELECT pg_catalog.nextval(oid::regclass) FROM unnest({}::oid[]) AS t (oid)"
+    " WHERE pg_catalog.pg_sequence_last_value(oid) IS NULL"
+)
+CLOSE_GAPS = sql.SQL(
+    "SELECT CASE"
+    " WHEN gap IS NULL OR gap <= 0 THEN NULL"
+    " WHEN gap <= CASE WHEN at = seen THEN idle ELSE live END THEN"
+    " (SELECT max(drawn) FROM (SELECT pg_catalog.nextval(oid::regclass) AS drawn"
+    " FROM generate_series(1, least(gap, 1000000)::integer) OFFSET 0) AS d)"
+    " ELSE pg_catalog.setval(oid::regclass, final, true) END"
+    " FROM unnest({}::oid[], {}::bigint[], {}::bigint[], {}::bigint[], {}::integer[],"
+    " {}::integer[]) AS t (oid, final, increment, seen, idle, live)"
+    " CROSS JOIN LATERAL"
+    " (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
+    " CROSS JOIN LATERAL (SELECT ceil((final::numeric - at) / increment) AS gap) AS g"
+)
+
+
+def _guarded(move: Move) -> sql.Composable:
+    """One guarded ``setval``, for a sequence with CACHE above 1.
+
+    What this session would draw from it comes out of the session's own cache and says nothing of
+    where the sequence stands; ``setval`` also empties that cache.
+    """
+    before = sql.SQL("<" if move.sequence.increment > 0 else ">")
+    return sql.SQL(
+        "SELECT pg_catalog.setval({oid}::oid::regclass, {final}, true) FROM {name}"
+        " WHERE last_value {before} {final} OR (NOT is_called AND last_value = {final})"
+    ).format(
+        oid=sql.Literal(move.sequence.oid),
+        final=sql.Literal(move.final),
+        name=move.sequence.identifier,
+        before=before,
+    )
+
+
+def forget_cached_numbers(connection: BaseDatabaseWrapper) -> None:
+    """Drop the numbers that this session holds in advance of sequences with CACHE above 1.
+
+    They may lie among rows that have come since; other sessions keep theirs.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("DISCARD SEQUENCES")
+
+
+def rewind(
+    connection: BaseDatabaseWrapper,
+    sequence: Sequence,
+    find_target: Callable[[], int | None],
+    patience: Patience,
+) -> int | Failed | None:
+    """Set a sequence back while its tables take no inserts; return what it then hands out.
+
+    ``find_target`` reads the rows again under the lock and says where to go; None leaves the
+    sequence where it is. ``LOCK ... IN SHARE MODE`` waits for open inserts and holds back new
+    ones before they draw; it is released at the end, within a caller's transaction too.
+    """
+    if not sequence.may_set:
+        return _refusal(sequence) or Failed(f"no UPDATE privilege on sequence {sequence.quoted}")
+    if sequence.cache > 1:
+        return Failed(f"CACHE {sequence.cache}: other sessions may hold numbers not yet used")
+    within = in_transaction(connection)
+    if within and _isolation(connection) != "read committed":
+        return Failed("a rewind needs to see every row, which this transaction's snapshot hides")
+    try:
+        with transaction.atomic(using=connection.alias):
+            _lock(connection, sequence, patience.for_one(), own=not within)
+            target = find_target()
+            if target is not None:
+                _set(connection, sequence, target)
+            if within:
+                transaction.set_rollback(True, using=connection.alias)
+    except DatabaseError as error:
+        return Failed.of(connection, error)
+    return target
+
+
+def _isolation(connection: BaseDatabaseWrapper) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_isolation")
+        return str(cursor.fetchone()[0])
+
+
+def _lock(
+    connection: BaseDatabaseWrapper, sequence: Sequence, lock_timeout: float, *, own: bool
+) -> None:
+    tables = {c.table_oid: c.identifier for c in sequence.columns}
+    with connection.cursor() as cursor:
+        if own:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute(f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}")
+        cursor.execute(
+            "SELECT pg_catalog.pg_advisory_xact_lock(%s::bigint << 32 | %s)",
+            [ADVISORY_CLASS, sequence.oid],
+        )
+        for _, identifier in sorted(tables.items()):
+            statement = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(identifier)
+            cursor.execute(statement.as_string(connection.connection))
+
+
+def _set(connection: BaseDatabaseWrapper, sequence: Sequence, target: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_catalog.setval(%s::oid::regclass, %s, false)", [sequence.oid, target]
+        )

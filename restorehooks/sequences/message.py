@@ -1,0 +1,163 @@
+"""Several statements in one message to the server, leaving no lock behind.
+
+One round trip for hundreds of statements is what makes thousands of tables fast (measured: a
+thousand ``SELECT max(id)`` take 60 ms in messages of a few hundred, 450 ms one by one). Outside a
+transaction the message is one implicit transaction; inside the caller's it runs under a savepoint
+that is rolled back, which gives every lock taken meanwhile back, while ``setval`` and ``nextval``
+survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import DatabaseError
+from psycopg import errors, sql
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+Rows = list[tuple[Any, ...]]
+T = TypeVar("T")
+
+BATCH = 200
+"""Sequences to a message: enough to make round trips rare, few enough for the lock table."""
+
+
+class Patience:
+    """How long one run waits, in all, for locks that somebody else holds.
+
+    The first tries, with a whole batch, wait for an eighth of ``seconds``; what a batch could not
+    get is tried alone, for as long as is left. So one locked table costs ``seconds``, and a
+    hundred of them little more.
+    """
+
+    SHORTEST = 0.05
+
+    def __init__(self, seconds: float) -> None:
+        self._batch = seconds / 8
+        self._left = seconds
+
+    def for_batch(self) -> float:
+        """Seconds that a message for many may wait for a lock."""
+        return max(min(self._batch, self._left), self.SHORTEST)
+
+    def for_one(self) -> float:
+        """Seconds that a message for one may wait for a lock."""
+        return max(self._left, self.SHORTEST)
+
+    def waited(self, seconds: float) -> None:
+        """Take off what was waited in vain."""
+        self._left -= seconds
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What the server said of a group of statements that it would not run."""
+
+    message: str
+
+    @classmethod
+    def of(cls, connection: BaseDatabaseWrapper, error: DatabaseError) -> Failed:
+        """Turn an error into what is reported, or raise it again where the connection is lost."""
+        if not _is_open(connection):
+            raise error
+        return cls(str(error).strip().splitlines()[0])
+
+
+def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+    """Yield the items, ``size`` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether what is sent now becomes part of a transaction of the caller's."""
+    return connection.in_atomic_block or not connection.get_autocommit()
+
+
+def send(
+    connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable], lock_timeout: float
+) -> list[Rows]:
+    """Send the statements as one message and return the rows of each.
+
+    Raises ``django.db.DatabaseError`` when one of them fails; none of them then has had an effect
+    but for numbers drawn from sequences, and the caller's transaction goes on.
+    """
+    limit = sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(round(lock_timeout * 1000)))
+    if not in_transaction(connection):
+        return _execute(connection, [limit, *statements])[1:]
+    try:
+        return _execute(connection, [SAVEPOINT, limit, *statements, UNDO])[2:-2]
+    except DatabaseError:
+        if _is_open(connection):
+            _execute(connection, [UNDO])
+        raise
+
+
+SAVEPOINT = sql.SQL("SAVEPOINT restorehooks")
+UNDO = sql.SQL("ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks")
+
+
+def send_each(
+    connection: BaseDatabaseWrapper,
+    items: Sequence[T],
+    statements_for: Callable[[Sequence[T]], Sequence[sql.Composable]],
+    patience: Patience,
+) -> Iterator[tuple[Sequence[T], list[Rows] | Failed]]:
+    """Send the statements for all items in one message; if that fails, item by item.
+
+    Yields the items that a message was for, with the rows of each of its statements or with what
+    the server said. One bad item so never costs the others.
+    """
+    if not items:
+        return
+    try:
+        yield items, _timed(connection, statements_for(items), patience, patience.for_batch())
+        return
+    except DatabaseError as error:
+        Failed.of(connection, error)
+    for item in items:
+        yield [item], _send_one(connection, statements_for([item]), patience)
+
+
+def _send_one(
+    connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable], patience: Patience
+) -> list[Rows] | Failed:
+    try:
+        return _timed(connection, statements, patience, patience.for_one())
+    except DatabaseError as error:
+        return Failed.of(connection, error)
+
+
+def _timed(
+    connection: BaseDatabaseWrapper,
+    statements: Sequence[sql.Composable],
+    patience: Patience,
+    lock_timeout: float,
+) -> list[Rows]:
+    began = monotonic()
+    try:
+        return send(connection, statements, lock_timeout)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, errors.LockNotAvailable):
+            patience.waited(min(lock_timeout, monotonic() - began))
+        raise
+
+
+def _execute(connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable]) -> list[Rows]:
+    connection.ensure_connection()
+    message = sql.SQL(";\n").join(statements).as_string(connection.connection)
+    with connection.cursor() as cursor:
+        cursor.execute(message)
+        results = [cursor.fetchall() if cursor.description else []]
+        while cursor.nextset():
+            results.append(cursor.fetchall() if cursor.description else [])
+    return results
+
+
+def _is_open(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and not connection.connection.closed

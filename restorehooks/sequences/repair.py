@@ -1,0 +1,195 @@
+"""The story: inspect or reset the sequences of one database. The only door to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from .advance import Move, advance, forget_cached_numbers, rewind
+from .catalog import Sequence, read_catalog
+from .message import Failed, Patience
+from .reading import Reading, read
+from .report import Entry, Report
+from .scope import concrete_models, installed_models, tables_of
+from .verdict import Status, Verdict, judge
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import Model
+
+LOCK_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class _Finding:
+    sequence: Sequence
+    reading: Reading
+    verdict: Verdict
+    models: tuple[str, ...]
+
+    def entry(self, outcome: int | Failed | None, read_only: str | None = None) -> Entry:
+        """Say what came of it; ``outcome`` is where it stands after a move, None without one."""
+        status, after, reason = self.verdict.status, self.verdict.next, self.verdict.reason
+        if isinstance(outcome, Failed):
+            status, reason = Status.FAILED, outcome.message
+        elif outcome is not None:
+            after = outcome
+            if self.verdict.rewinds:
+                status, reason = Status.REWOUND, None
+            elif status is Status.BEHIND:
+                status = Status.ADVANCED
+            else:
+                reason = f"moved past the rows that could be seen; {reason}"
+        elif self.verdict.target is not None and read_only:
+            reason = "; ".join(filter(None, [reason, read_only]))
+        return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
+
+    def planned(self) -> Entry:
+        """Say what a repair would do."""
+        verdict, reason = self.verdict, self.verdict.reason
+        if verdict.rewinds:
+            reason = f"{reason}: would be rewound to {verdict.target}"
+        after = verdict.next if verdict.target is None else verdict.target
+        return Entry.of(self.sequence, verdict, verdict.status, after, reason, self.models)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one run looks at, and how."""
+
+    connection: BaseDatabaseWrapper
+    patience: Patience
+    labels: dict[int, list[str]]
+    tables: Collection[int] | None
+    schemas: Collection[str] | None
+    headroom: int
+    rewind: bool
+    scan_limit: int | None
+    without_table: tuple[str, ...]
+
+    def find(self) -> Iterator[_Finding]:
+        """Look at every sequence in scope."""
+        sequences = read_catalog(
+            self.connection, self.patience, tables=self.tables, schemas=self.schemas
+        )
+        for sequence, reading in read(
+            self.connection, sequences, self.patience, scan_limit=self.scan_limit
+        ):
+            verdict = judge(sequence, reading, headroom=self.headroom, rewind=self.rewind)
+            tables = {column.table_oid for column in sequence.columns}
+            labels = (label for oid in tables for label in self.labels.get(oid, []))
+            yield _Finding(sequence, reading, verdict, tuple(sorted(labels)))
+
+    def judge_again(self, sequence: Sequence) -> int | None:
+        """Return where a sequence may be set back to, by what its rows say now."""
+        ((_, reading),) = read(self.connection, [sequence], self.patience)
+        verdict = judge(sequence, reading, headroom=self.headroom, rewind=True)
+        return verdict.target if verdict.rewinds else None
+
+
+def inspect(
+    using: str,
+    models: Iterable[type[Model]] | None = None,
+    *,
+    schemas: Collection[str] | None = None,
+    headroom: int = 0,
+    rewind: bool = False,
+    lock_timeout: float = LOCK_TIMEOUT,
+    scan_limit: int | None = None,
+) -> Report:
+    """Look at sequences and change nothing; the report is the plan of what :func:`reset` would do.
+
+    ``using`` is the alias of a PostgreSQL database. ``models`` limits the scope to the sequences
+    that number their tables, ``schemas`` to those that stand in one of these schemas or number a
+    table there; None means all. ``headroom`` is the number of increments to stay clear of the
+    rows. ``rewind`` allows lowering what is ahead. ``lock_timeout`` (seconds) bounds what the run
+    waits, in all, for locks. ``scan_limit`` (bytes) leaves a column that no index leads unread in
+    a larger table; None reads it.
+
+    Raises ``django.db.DatabaseError`` only where nothing can be done at all.
+    """
+    run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
+    entries = tuple(finding.planned() for finding in run.find())
+    return Report(using, entries, without_table=run.without_table)
+
+
+def reset(
+    using: str,
+    models: Iterable[type[Model]] | None = None,
+    *,
+    schemas: Collection[str] | None = None,
+    headroom: int = 0,
+    rewind: bool = False,
+    lock_timeout: float = LOCK_TIMEOUT,
+    scan_limit: int | None = None,
+) -> Report:
+    """Move every sequence in scope that is behind past its rows; see :func:`inspect`.
+
+    Never moves one back, but for those ahead where ``rewind`` asks for it. Safe while others
+    insert, and inside a transaction of the caller's, which keeps no lock from it but those that
+    ``setval`` leaves on the sequences it moved (as ``nextval`` does; inserts go on).
+    """
+    run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
+    findings = list(run.find())
+    to_move = [f for f in findings if f.verdict.target is not None]
+    read_only = _why_read_only(run.connection) if to_move else None
+    outcomes = {} if read_only else dict(_apply(run, to_move))
+    if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
+        forget_cached_numbers(run.connection)
+    entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
+    return Report(using, entries, True, read_only, run.without_table)
+
+
+def _start(
+    using: str,
+    models: Iterable[type[Model]] | None,
+    schemas: Collection[str] | None,
+    headroom: int,
+    rewind: bool,
+    lock_timeout: float,
+    scan_limit: int | None,
+) -> _Run:
+    connection = connections[using]
+    wanted = None if models is None else concrete_models(models)
+    labels = tables_of(connection, installed_models(using) if wanted is None else wanted)
+    existing = {label for each in labels.values() for label in each}
+    missing = [m._meta.label for m in wanted or [] if m._meta.label not in existing]
+    return _Run(
+        connection,
+        Patience(lock_timeout),
+        labels,
+        None if wanted is None else labels.keys(),
+        schemas,
+        headroom,
+        rewind,
+        scan_limit,
+        tuple(missing),
+    )
+
+
+def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:
+    moves = []
+    for finding in findings:
+        sequence, verdict = finding.sequence, finding.verdict
+        if verdict.rewinds:
+
+            def find_target(sequence: Sequence = sequence) -> int | None:
+                return run.judge_again(sequence)
+
+            yield sequence.oid, rewind(run.connection, sequence, find_target, run.patience)
+        elif verdict.target is not None and finding.reading.last_value is not None:
+            moves.append(Move(sequence, finding.reading.last_value, verdict.target))
+    for move, outcome in advance(run.connection, moves, run.patience):
+        yield move.sequence.oid, outcome
+
+
+def _why_read_only(connection: BaseDatabaseWrapper) -> str | None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")
+        standby, read_only = cursor.fetchone()
+    if standby:
+        return "the server is a standby and cannot be written to"
+    return "transactions are read-only here" if read_only == "on" else None

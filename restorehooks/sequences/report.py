@@ -1,0 +1,241 @@
+"""What was found and done: data first, then its table, JSON and SQL forms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from .verdict import Status, used_percent
+
+if TYPE_CHECKING:
+    from .catalog import Sequence
+    from .verdict import Verdict
+
+STYLES = {
+    Status.OK: "green",
+    Status.BEHIND: "red",
+    Status.ADVANCED: "cyan",
+    Status.REWOUND: "cyan",
+    Status.EXHAUSTED: "bold red",
+    Status.UNVERIFIED: "yellow",
+    Status.FAILED: "bold red",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sequence of a report.
+
+    ``sequence`` and ``columns`` are names as PostgreSQL quotes them; ``models`` the labels of the
+    installed models whose tables it numbers. ``next_after`` is what ``nextval`` hands out now, or,
+    where nothing was to be changed, what it would hand out after a repair. ``reason`` explains
+    whatever is not plainly ok. ``plan`` is what the move, if any, was decided on.
+    """
+
+    sequence: str
+    columns: tuple[str, ...]
+    status: Status
+    next_before: int | None
+    next_after: int | None
+    extreme: int | None
+    limit: int
+    used_percent: float | None
+    reason: str | None = None
+    models: tuple[str, ...] = ()
+    plan: tuple[Sequence, Verdict] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        sequence: Sequence,
+        verdict: Verdict,
+        status: Status,
+        next_after: int | None,
+        reason: str | None,
+        models: tuple[str, ...],
+    ) -> Entry:
+        """Put together what is known of one sequence."""
+        stands = next_after if next_after is not None else verdict.next
+        return cls(
+            sequence.quoted,
+            tuple(column.quoted for column in sequence.columns),
+            status,
+            verdict.next,
+            next_after,
+            verdict.extreme,
+            sequence.limit,
+            None if stands is None else used_percent(sequence, stands),
+            reason,
+            models,
+            None if verdict.target is None else (sequence, verdict),
+        )
+
+    @property
+    def changed(self) -> bool:
+        """Whether this run moved the sequence."""
+        return self.status in (Status.ADVANCED, Status.REWOUND) or (
+            self.status is Status.UNVERIFIED and self.next_after != self.next_before
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "sequence": self.sequence,
+            "columns": list(self.columns),
+            "status": self.status.value,
+            "next_before": self.next_before,
+            "next_after": self.next_after,
+            "extreme": self.extreme,
+            "limit": self.limit,
+            "used_percent": self.used_percent,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one run found in one database, and did there.
+
+    ``applied`` tells a repair from a plan. ``read_only`` says why nothing could be changed, None
+    where that was not the case. ``without_table`` are labels of models that were asked for and
+    have no table here.
+    """
+
+    database: str
+    entries: tuple[Entry, ...] = ()
+    applied: bool = False
+    read_only: str | None = None
+    without_table: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def having(self, *statuses: Status) -> list[Entry]:
+        """Return the entries with one of these statuses."""
+        return [entry for entry in self.entries if entry.status in statuses]
+
+    @property
+    def changed(self) -> list[Entry]:
+        """The entries whose sequence this run moved."""
+        return [entry for entry in self.entries if entry.changed]
+
+    @property
+    def unresolved(self) -> list[Entry]:
+        """The entries that somebody must look at: not fine, and not made so by this run."""
+        return self.having(Status.BEHIND, Status.EXHAUSTED, Status.UNVERIFIED, Status.FAILED)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether no sequence is behind, exhausted or failed, and every installed model is safe.
+
+        A sequence that numbers no table of an installed model and could not be verified does not
+        count against it.
+        """
+        return not any(e.models or e.status is not Status.UNVERIFIED for e in self.unresolved)
+
+    def summary(self) -> dict[str, int]:
+        """Return how many sequences there are, in all and of each status."""
+        counts = Counter(entry.status for entry in self.entries)
+        return {"total": len(self), **{status.value: counts[status] for status in Status}}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form: one element of ``databases``."""
+        return {
+            "database": self.database,
+            "sequences": [entry.as_dict() for entry in self.entries],
+            "summary": self.summary(),
+        }
+
+    def sentence(self) -> str:
+        """Return the summary as one line."""
+        counts = ", ".join(
+            f"{count} {status}"
+            for status, count in self.summary().items()
+            if count and status != "total"
+        )
+        noun = "sequence" if len(self) == 1 else "sequences"
+        return f'Database "{self.database}": {len(self)} {noun}{": " + counts if counts else ""}.'
+
+    def as_sql(self) -> str:
+        """Return the statements that would do what this plan says; each guards itself."""
+        lines = [f"-- {self.sentence()}"]
+        for entry in self.entries:
+            if entry.status in (Status.EXHAUSTED, Status.UNVERIFIED, Status.FAILED):
+                reason = " ".join((entry.reason or "").split())
+                lines.append(f"-- {entry.status.value}: {_one_line(entry.sequence)}: {reason}")
+            if entry.plan is not None:
+                lines.append(_statement(*entry.plan))
+        return "\n".join(lines)
+
+    def as_table(self, entries: list[Entry], *, colour: bool = False) -> str:
+        """Return a table of some of the entries, for people."""
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for heading in ("sequence", "columns", "status"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("next", "now" if self.applied else "then", "rows end at", "used"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("reason")
+        for entry in entries:
+            table.add_row(
+                escape(entry.sequence),
+                escape(", ".join(entry.columns)),
+                f"[{STYLES[entry.status]}]{entry.status.value}[/]",
+                *(_shown(n) for n in (entry.next_before, entry.next_after, entry.extreme)),
+                "" if entry.used_percent is None else f"{entry.used_percent:g}%",
+                escape(entry.reason or ""),
+            )
+        console = Console(
+            file=StringIO(),
+            width=10_000,
+            force_terminal=colour,
+            color_system="standard" if colour else None,
+        )
+        console.print(table)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _shown(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _statement(sequence: Sequence, verdict: Verdict) -> str:
+    """Return the statement for a DBA, which does nothing where it has become needless."""
+    target, ahead = verdict.target, ">" if sequence.increment > 0 else "<"
+    assert target is not None  # noqa: S101  the caller asks only where there is one
+    upcoming = sql.SQL("last_value + CASE WHEN is_called THEN {} ELSE 0 END").format(
+        sql.Literal(sequence.increment)
+    )
+    if verdict.rewinds:
+        ahead = "<" if sequence.increment > 0 else ">"
+    return (
+        sql.SQL("SELECT pg_catalog.setval({}, {}, false) FROM {} WHERE {} {} {};")
+        .format(
+            sql.Literal(sequence.quoted),
+            sql.Literal(target),
+            sequence.identifier,
+            sql.Literal(target),
+            sql.SQL(ahead),
+            upcoming,
+        )
+        .as_string()
+    )

@@ -1,0 +1,60 @@
+"""Whose sequences are meant: models, and the tables that stand for them in one database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import router
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import Model
+
+
+def concrete_models(models: Iterable[type[Model]]) -> list[type[Model]]:
+    """Return the models whose tables hold what the given ones save.
+
+    A proxy stands for the model below it, a child of multi-table inheritance for its parents too,
+    and a model for the automatic tables of its many-to-many fields.
+    """
+    found: dict[type[Model], None] = {}
+    for model in models:
+        own = model._meta.concrete_model
+        if own is None or own._meta.swapped:
+            continue
+        through = [f.remote_field.through for f in own._meta.local_many_to_many]
+        automatic = [t for t in through if t._meta.auto_created]  # type: ignore[union-attr]
+        for each in (own, *own._meta.get_parent_list(), *automatic):
+            found[each] = None  # type: ignore[index]
+    return list(found)
+
+
+def installed_models(using: str) -> list[type[Model]]:
+    """Return every installed model, automatic ones included, that the router allows there."""
+    if not apps.ready:
+        return []
+    every = apps.get_models(include_auto_created=True)
+    return [model for model in every if router.allow_migrate_model(using, model)]
+
+
+def tables_of(
+    connection: BaseDatabaseWrapper, models: Iterable[type[Model]]
+) -> dict[int, list[str]]:
+    """Return the oids of the tables that exist, each with the labels of its models.
+
+    Names are looked up by the server, so schema-qualified ones and the ``search_path`` count.
+    """
+    labels: dict[str, list[str]] = {}
+    for model in models:
+        name = connection.ops.quote_name(model._meta.db_table)
+        labels.setdefault(name, []).append(model._meta.label)
+    if not labels:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_catalog.to_regclass(name)::oid, name FROM unnest(%s::text[]) AS t (name)",
+            [list(labels)],
+        )
+        return {oid: labels[name] for oid, name in cursor.fetchall() if oid is not None}

@@ -1,0 +1,162 @@
+"""What a reading means: pure functions, no database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from .catalog import INTEGERS
+
+if TYPE_CHECKING:
+    from .catalog import Sequence
+    from .reading import Reading
+
+
+class Status(str, Enum):
+    """What is to be said of a sequence; the values are those of the JSON form."""
+
+    OK = "ok"
+    BEHIND = "behind"
+    ADVANCED = "advanced"
+    REWOUND = "rewound"
+    EXHAUSTED = "exhausted"
+    UNVERIFIED = "unverified"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a sequence stands to its rows, and where it should stand.
+
+    ``next`` is what ``nextval`` would hand out, ``extreme`` the farthest number among the rows.
+    ``target`` is what ``nextval`` should hand out instead, None where it may stay as it is; it
+    lies behind ``next`` only when a rewind was asked for. ``reason`` explains whatever is not
+    plainly ok, remedy included.
+    """
+
+    status: Status
+    next: int | None = None
+    extreme: int | None = None
+    target: int | None = None
+    reason: str | None = None
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether reaching the target means going back."""
+        return self.target is not None and self.status is Status.OK
+
+
+def judge(
+    sequence: Sequence, reading: Reading, *, headroom: int = 0, rewind: bool = False
+) -> Verdict:
+    """Return the verdict on a sequence.
+
+    ``headroom`` is the number of increments to stay clear of the rows; ``rewind`` allows a target
+    behind the present position, where every row could be seen.
+    """
+    if reading.error is not None:
+        return Verdict(Status.FAILED, reason=reading.error)
+    unseen = "; ".join(reading.unseen)
+    if reading.last_value is None:
+        return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
+    upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
+    target = _target(sequence, upcoming, reading.extreme, headroom)
+    if rewind and target is None and not reading.unseen:
+        target = _rewound(sequence, upcoming, reading.extreme, headroom)
+        if target is not None:
+            return Verdict(Status.OK, upcoming, reading.extreme, target, "ahead of its rows")
+    wanted = upcoming if target is None else target
+    fits = _fits(sequence, wanted)
+    if not fits and not sequence.cycle:
+        reason = _remedy(sequence, reading.extreme, wanted, headroom)
+        return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
+    if unseen:
+        target = target if fits else None
+        return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
+    if not fits:
+        reason = "it cycles, and there is no room past its rows"
+        return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
+    if target is not None:
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target)
+    reason = "" if sequence.columns else "numbers no column"
+    return Verdict(Status.OK, upcoming, reading.extreme, reason=reason or None)
+
+
+def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:
+    """Return what ``nextval`` would hand out; past the bounds when it would fail instead."""
+    if not is_called:
+        return last_value
+    upcoming = last_value + sequence.increment
+    if sequence.cycle and not sequence.minimum <= upcoming <= sequence.maximum:
+        return sequence.minimum if sequence.increment > 0 else sequence.maximum
+    return upcoming
+
+
+def first_past(upcoming: int, extreme: int, increment: int) -> int:
+    """Return the first number past ``extreme``, counting on or back from ``upcoming`` in steps."""
+    steps = (extreme - upcoming) // increment + 1
+    return upcoming + steps * increment
+
+
+def used_percent(sequence: Sequence, upcoming: int) -> float:
+    """Return the share of the range that is used up, 0 for a new sequence and 100 for a full one.
+
+    The range runs from the start value, or from the bound before it where the sequence stands
+    before its start, to the last number that sequence and columns can take.
+    """
+    sign = 1 if sequence.increment > 0 else -1
+    first = sequence.start
+    if (upcoming - first) * sign < 0:
+        first = sequence.minimum if sign > 0 else sequence.maximum
+    whole = (sequence.limit - first) * sign + 1
+    used = (upcoming - first) * sign
+    return round(100 * min(max(used / whole, 0), 1), 2) if whole > 0 else 100.0
+
+
+def _target(sequence: Sequence, upcoming: int, extreme: int | None, headroom: int) -> int | None:
+    if extreme is None:
+        return None
+    wanted = first_past(upcoming, extreme, sequence.increment) + headroom * sequence.increment
+    return wanted if _is_before(sequence, upcoming, wanted) else None
+
+
+def _rewound(sequence: Sequence, upcoming: int, extreme: int | None, headroom: int) -> int | None:
+    wanted = sequence.start
+    if extreme is not None:
+        past = first_past(upcoming, extreme, sequence.increment) + headroom * sequence.increment
+        wanted = past if _is_before(sequence, wanted, past) else wanted
+    return wanted if _is_before(sequence, wanted, upcoming) and _fits(sequence, wanted) else None
+
+
+def _is_before(sequence: Sequence, one: int, other: int) -> bool:
+    return one < other if sequence.increment > 0 else one > other
+
+
+def _fits(sequence: Sequence, number: int) -> bool:
+    return not _is_before(sequence, sequence.limit, number)
+
+
+def _remedy(sequence: Sequence, extreme: int | None, number: int, headroom: int) -> str:
+    """Say what bounds the sequence and what would give it room again."""
+    up = sequence.increment > 0
+    says = f"the next number would be {number}, past {sequence.limit}"
+    remedies = [f"ask for less headroom than {headroom}"] if headroom else []
+    if sequence.limit == (sequence.maximum if up else sequence.minimum):
+        remedies += _widen_sequence(sequence, up, extreme)
+    remedies += [
+        f"ALTER TABLE {c.quoted_table} ALTER COLUMN {c.quoted_name} TYPE bigint"
+        for c in sequence.columns
+        if sequence.limit == (c.largest if up else c.smallest) and c.type != "bigint"
+    ]
+    return f"{says}; remedy: {'; '.join(remedies)}"
+
+
+def _widen_sequence(sequence: Sequence, up: bool, extreme: int | None) -> list[str]:
+    if sequence.limit == (INTEGERS["bigint"] - 1 if up else -INTEGERS["bigint"]):
+        if extreme is None:
+            return ["no type is larger than bigint, but no row is in the way of a rewind"]
+        return [f"no type is larger than bigint: give the row numbered {extreme} another number"]
+    if sequence.type != "bigint":
+        return [f"ALTER SEQUENCE {sequence.quoted} AS bigint"]
+    return [f"ALTER SEQUENCE {sequence.quoted} NO {'MAXVALUE' if up else 'MINVALUE'}"]
