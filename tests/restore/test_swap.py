@@ -1,0 +1,271 @@
+"""Two renames in one transaction: what comes over, what is named, who is told so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from restorehooks.restore import database as side
+from restorehooks.restore.address import Address
+from restorehooks.restore.database import Live, TargetError, Turn
+from tests.conftest import Database, RunningServer
+from tests.restore.conftest import MakeDatabase, alone
+
+
+def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: Any) -> str:
+    with Turn(address) as turn:
+        live = side.look(address, turn.connection)
+        made = side.create_side(turn, live, "a test")
+        with address.connect(made[0]) as inside:
+            inside.execute(fill)
+        return side.swap(turn, live, made, by="a test", **how).previous or ""
+
+
+def properties(server: RunningServer, name: str) -> Any:
+    return server.execute(
+        """
+        SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
+               dattablespace, datconnlimit, array(SELECT unnest(datacl)::text ORDER BY 1),
+               shobj_description(oid, 'pg_database'),
+               array(SELECT setrole::text || setconfig::text FROM pg_db_role_setting s
+                     WHERE setdatabase = d.oid ORDER BY 1),
+               to_jsonb(d) -> 'datlocprovider', to_jsonb(d) -> 'datlocale'
+        FROM pg_database d WHERE datname = %s
+        """,
+        name,
+    )
+
+
+def adorn(database: Database) -> str:
+    owner = database.role("owner", "LOGIN CREATEDB")
+    reader = database.role("reader")
+    database.execute(
+        sql.SQL(
+            """
+            ALTER DATABASE {name} OWNER TO {owner};
+            ALTER DATABASE {name} SET search_path TO app, "Odd, ""one", public;
+            ALTER DATABASE {name} SET statement_timeout TO '30s';
+            ALTER DATABASE {name} SET "my.setting" TO 'it''s, "so"';
+            ALTER ROLE {owner} IN DATABASE {name} SET work_mem TO '7MB';
+            ALTER DATABASE {name} CONNECTION LIMIT 17;
+            COMMENT ON DATABASE {name} IS 'Ours; don''t touch';
+            REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+            GRANT CONNECT ON DATABASE {name} TO {reader} WITH GRANT OPTION;
+            """
+        ).format(
+            name=sql.Identifier(database.name),
+            owner=sql.Identifier(owner),
+            reader=sql.Identifier(reader),
+        )
+    )
+    database.disconnect()
+    return owner
+
+
+def test_everything_an_owner_may_set_comes_over(database: Database) -> None:
+    adorn(database)
+    before = properties(database.server, database.name)
+    swapped(Address.of("default"))
+    assert properties(database.server, database.name) == before
+    assert database.execute("SELECT relname FROM pg_class WHERE relname = 'new'") == [("new",)]
+
+
+def test_the_previous_database_says_when_and_comes_back_with_undo(database: Database) -> None:
+    adorn(database)
+    database.execute("CREATE TABLE old (id int)")
+    database.disconnect()
+    before = properties(database.server, database.name)
+    address = Address.of("default")
+    previous = swapped(address)
+    assert previous.startswith(f"{database.name}_before_20")
+    with Turn(address) as turn:
+        live = side.look(address, turn.connection)
+        (back,) = side.kept(turn.connection, database.name, "previous")
+        assert (back.name, back.marker.live) == (previous, database.name)
+        replaced = side.undo(turn, live, back, by="a test").previous
+    assert database.execute("SELECT to_regclass('public.old') IS NOT NULL") == [(True,)]
+    database.disconnect()
+    assert properties(database.server, database.name) == before
+    # And back once more: an undo can be undone.
+    with Turn(address) as turn:
+        (back,) = side.kept(turn.connection, database.name, "previous")
+        assert back.name == replaced
+        side.undo(turn, side.look(address, turn.connection), back, by="a test")
+    assert database.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
+    database.disconnect()
+    assert properties(database.server, database.name) == before
+
+
+def test_what_the_role_cannot_carry_over_is_named_and_has_to_be_accepted(
+    database: Database,
+) -> None:
+    owner = adorn(database)
+    name = sql.Identifier(database.name)
+    other = database.role("other")
+    database.execute(
+        sql.SQL("ALTER ROLE {} IN DATABASE {} SET work_mem TO '9MB'").format(
+            sql.Identifier(other), name
+        )
+    )
+    database.execute(sql.SQL("ALTER DATABASE {} SET log_statement TO 'all'").format(name))
+    alone(database)
+    before = properties(database.server, database.name)
+    from django.db import connections
+
+    connections.settings["default"]["USER"] = owner
+    address = Address.of("default")
+    with Turn(address) as turn:
+        live = side.look(address, turn.connection)
+        superuser, lacks = side.rights(turn.connection, live)
+        assert (superuser, lacks) == (False, [])
+        found = side.obstacles(turn.connection, live)
+        assert [one.kind for one in found] == ["lost"] * 3
+        # A parameter nobody has defined yet might be a superuser's own.
+        for one, what in zip(found, ("my.setting", "log_statement", other), strict=True):
+            assert what in str(one)
+    with pytest.raises(TargetError, match=r"my\.setting"):
+        swapped(address)
+    assert properties(database.server, database.name) == before
+    assert swapped(address, accept_lost=True)
+
+
+def test_slots_prepared_transactions_and_foreign_sessions_are_named(
+    make_server: Callable[..., RunningServer], make_database: MakeDatabase
+) -> None:
+    server = make_server({"wal_level": "logical", "max_prepared_transactions": "5"})
+    database = make_database(on=server, alias="default")
+    owner = database.role("owner", "LOGIN CREATEDB")
+    name = sql.Identifier(database.name)
+    database.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(owner)))
+    database.execute("SELECT pg_create_logical_replication_slot('a_slot', 'test_decoding')")
+    database.execute("BEGIN; CREATE TABLE p (i int); PREPARE TRANSACTION 'open one'")
+    from django.db import connections
+
+    connections.settings["default"]["USER"] = owner
+    address = Address.of("default")
+    with Turn(address) as turn:
+        found = side.obstacles(turn.connection, side.look(address, turn.connection))
+    said = [(one.kind, str(one)) for one in found]
+    assert [kind for kind, _ in said] == ["lost", "refused", "lost"]
+    assert "a_slot" in said[0][1]
+    assert "open one" in said[1][1]
+    assert "postgres" in said[2][1]  # our own superuser's session
+    database.execute("ROLLBACK PREPARED 'open one'")
+    database.execute("SELECT pg_drop_replication_slot('a_slot')")
+
+
+def test_a_role_without_the_rights_is_told_which(database: Database) -> None:
+    nobody = database.role("nobody")
+    from django.db import connections
+
+    connections.settings["default"]["USER"] = nobody
+    address = Address.of("default")
+    with Turn(address) as turn:
+        superuser, lacks = side.rights(turn.connection, side.look(address, turn.connection))
+    assert not superuser
+    assert [("CREATEDB" in str(one), "own" in str(one)) for one in lacks] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_two_at_once_the_second_is_told(database: Database) -> None:
+    address = Address.of("default")
+    with Turn(address):
+        with pytest.raises(TargetError, match="Another restore"):
+            Turn(address)
+        # Also from another maintenance database: advisory locks are per database.
+        with pytest.raises(TargetError, match="Another restore"):
+            Turn(address, "template1")
+    Turn(address).close()
+
+
+def test_a_killed_runs_leftover_is_recognised_with_and_without_its_marker(
+    database: Database,
+) -> None:
+    address = Address.of("default")
+    with Turn(address) as turn:
+        live = side.look(address, turn.connection)
+        marked, _ = side.create_side(turn, live, "a test")
+        bare = side.beside(live.name, "restoring", side.names(turn.connection))
+        turn.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(bare)))
+        other = f"{database.name}_restoring_soon"
+        turn.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(other)))
+        found = side.kept(turn.connection, live.name, "side")
+    assert {one.name for one in found} == {marked, bare}
+
+
+def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> None:
+    name = 'ü"; DROP DATABASE postgres; -- \\ %s ' + "é" * 10
+    assert len(name.encode()) < 63
+    long = make_database(name=name + "x" * (63 - len(name.encode())), alias="default")
+    address = Address.of("default")
+    assert address.name == long.name
+    previous = swapped(address)
+    assert len(previous.encode()) <= 63
+    assert long.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
+    with Turn(address) as turn:
+        (found,) = side.kept(turn.connection, long.name, "previous")
+        side.drop(turn.connection, found.name)
+
+
+def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY)")
+    database.disconnect()
+    stop = threading.Event()
+    wrong: list[BaseException] = []
+
+    def client() -> None:
+        while not stop.is_set():
+            try:
+                with database.connect() as connection:
+                    while not stop.is_set():
+                        connection.execute("INSERT INTO t DEFAULT VALUES")
+                        time.sleep(0.005)
+            except psycopg.OperationalError:  # noqa: PERF203 - put off by the swap
+                time.sleep(0.002)
+            except psycopg.Error as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=client) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            swapped(Address.of("default"), "CREATE TABLE t (id serial PRIMARY KEY)")
+            time.sleep(0.1)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert database.execute("SELECT count(*) > 0 FROM t") == [(True,)]
+
+
+def test_a_database_that_was_replaced_meanwhile_is_left_alone(database: Database) -> None:
+    address = Address.of("default")
+    with Turn(address) as turn:
+        live = side.look(address, turn.connection)
+        made = side.create_side(turn, live, "a test")
+        stale = Live(live.name, 1, live.owner, properties=live.properties)
+        with pytest.raises(TargetError, match="replaced by somebody else"):
+            side.swap(turn, stale, made, by="a test")
+        assert {database.name, made[0]} <= set(side.names(turn.connection))
+
+
+def test_a_missing_database_gets_its_name_in_one_rename(make_database: MakeDatabase) -> None:
+    database = make_database(alias="default")
+    database.server.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database.name)))
+    assert swapped(Address.of("default")) == ""
+    assert database.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
+    assert database.server.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+        database.name,
+    ) == [(None,)]
