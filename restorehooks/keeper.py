@@ -1,7 +1,8 @@
 """Runs one PostgreSQL server and ends it with the last process that uses it.
 
 Started by :mod:`restorehooks.embedded` as a script of its own, with the standard library only:
-``keeper.py DATA [UID:GID] POSTGRES ARGUMENTS...``, an empty second argument keeping the user.
+``keeper.py DATA SOCKETS [UID:GID] POSTGRES ARGUMENTS...``; an empty third argument keeps the user.
+Standard input is the lock that says that the server runs, standard output is the server's log.
 
 Every process that uses the server holds a shared lock on the file ``users``. The kernel drops it
 however that process ends, by SIGKILL too; the keeper waits for the lock to be free of all of them.
@@ -22,26 +23,24 @@ PR_SET_PDEATHSIG = 1
 """``man 2 prctl``: the signal that a process gets when the thread that started it ends."""
 
 
-def main(data: str, account: str, *command: str) -> int:
+def main(data: str, sockets: str, account: str, *command: str) -> int:
     """Run ``command`` until it ends by itself or the server in ``data`` has no user left."""
     os.setsid()  # Ctrl-C in the owner's terminal is for the owner
-    users = os.open(f"{data}/users", os.O_RDWR)
+    os.chdir(data)
+    users = os.open("users", os.O_RDWR)
     if account:
         _become(*map(int, account.split(":")))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with open(os.open(f"{data}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
-        server = subprocess.Popen(  # noqa: S603
-            command,
-            cwd=data,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            preexec_fn=_end_with_parent,  # safe: no thread is running yet
-        )
+    keeper = os.getpid()
+    server = subprocess.Popen(  # noqa: S603  an argument list, no shell
+        command,
+        preexec_fn=lambda: _end_with(keeper),  # safe: no thread is running yet
+    )
     signal.signal(signal.SIGTERM, lambda *_: server.send_signal(signal.SIGINT))
     threading.Thread(target=_end_when_unused, args=(users, server), daemon=True).start()
     code = server.wait()
-    _remove_socket_folder(data, command)
+    if sockets != data:
+        Path(sockets).rmdir()
     return code
 
 
@@ -51,28 +50,17 @@ def _become(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
-def _end_with_parent() -> None:
+def _end_with(keeper: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != keeper:
+            os._exit(1)
 
 
 def _end_when_unused(users: int, server: subprocess.Popen[bytes]) -> None:
     # Held to the keeper's end, so that who comes meanwhile waits, and then starts anew.
     fcntl.flock(users, fcntl.LOCK_EX)
-    while server.poll() is None:
-        server.send_signal(signal.SIGINT)
-        try:
-            server.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _remove_socket_folder(data: str, command: tuple[str, ...]) -> None:
-    prefix = "unix_socket_directories="
-    for argument in command:
-        folder = Path(argument.removeprefix(prefix))
-        if argument.startswith(prefix) and folder != Path(data):
-            folder.rmdir()
+    server.send_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

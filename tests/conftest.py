@@ -100,7 +100,7 @@ class RunningServer:
             **{**self.params, "dbname": "postgres", "autocommit": True, **params}
         )
 
-    def execute(self, query: str | sql.Composed, *values: Any) -> list[tuple[Any, ...]]:
+    def execute(self, query: str | sql.SQL | sql.Composed, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement in the database postgres and return its rows."""
         with self.connect() as connection:
             return _rows(connection, query, values)
@@ -153,7 +153,7 @@ class Database:
         """What stands for it in Django's DATABASES."""
         return self.server.settings(self.name)
 
-    def execute(self, query: str | sql.Composed, *values: Any) -> list[tuple[Any, ...]]:
+    def execute(self, query: str | sql.SQL | sql.Composed, *values: Any) -> list[tuple[Any, ...]]:
         """Run SQL as the superuser, outside Django and of its own, and return the rows.
 
         Without ``values`` it may be several statements, and a % is a %.
@@ -186,7 +186,9 @@ class Database:
 
 
 def _rows(
-    connection: psycopg.Connection[Any], query: str | sql.Composed, values: tuple[Any, ...]
+    connection: psycopg.Connection[Any],
+    query: str | sql.SQL | sql.Composed,
+    values: tuple[Any, ...],
 ) -> list[tuple[Any, ...]]:
     cursor = connection.execute(query, values or None)
     while cursor.nextset():
@@ -209,14 +211,14 @@ def server() -> Iterator[RunningServer]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="restorehooks-tests-") as folder,
-        _private_server(Path(folder), FAST) as process,
+        _private_server(folder, FAST) as process,
     ):
         yield _running(process)
 
 
-def _private_server(folder: Path, options: Mapping[str, str]) -> Server:
-    folder.chmod(0o711)  # root's server runs as another user, who has to get through
-    return Server(folder / "pg", server_folder(), options)
+def _private_server(folder: str, options: Mapping[str, str], bindir: Path | None = None) -> Server:
+    Path(folder).chmod(0o711)  # root's server runs as another user, who has to get through
+    return Server(Path(folder) / "pg", bindir or server_folder(), options)
 
 
 def _running(process: Server) -> RunningServer:
@@ -225,9 +227,9 @@ def _running(process: Server) -> RunningServer:
 
 
 def _running_elsewhere(url: str) -> RunningServer:
-    params = {"host": "localhost", "port": 5432, "user": "postgres", **conninfo_to_dict(url)}
-    params.pop("dbname", None)
-    with psycopg.connect(**params, dbname="postgres") as connection:
+    params: dict[str, Any] = {"host": "localhost", "port": 5432, "user": "postgres"}
+    params |= {**conninfo_to_dict(url), "dbname": "postgres"}
+    with psycopg.connect(**params) as connection:
         return RunningServer(params, connection.info.server_version)
 
 
@@ -240,8 +242,7 @@ def make_server() -> Iterator[Callable[..., RunningServer]]:
             options: Mapping[str, str] | None = None, bindir: Path | None = None
         ) -> RunningServer:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="restorehooks-tests-"))
-            process = _private_server(Path(folder), {**FAST, **(options or {})})
-            process.bindir = bindir or process.bindir
+            process = _private_server(folder, {**FAST, **(options or {})}, bindir)
             return _running(stack.enter_context(process))
 
         yield make

@@ -1,0 +1,364 @@
+"""The private server: real processes, started, shared, killed."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import environ
+import psycopg
+import pytest
+
+from restorehooks import embedded
+from restorehooks.embedded import Server, ServerError, program_folders, server_folder
+
+ROOT = Path(__file__).parent.parent
+FAST = {"fsync": "off"}
+OWNER = f"""
+import sys
+from pathlib import Path
+from restorehooks.embedded import Server
+with Server(Path(sys.argv[1]), Path(sys.argv[2]), {FAST}) as server:
+    print(server.url("postgres"), flush=True)
+    sys.stdin.read()
+"""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers change the user")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the user whom root's servers run as can reach, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="restorehooks-tests-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+@pytest.fixture
+def owner(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """A function that starts a process of its own, which uses the server in ``folder/pg``."""
+    with ExitStack() as stack:
+
+        def start() -> "subprocess.Popen[str]":
+            process = subprocess.Popen(
+                [sys.executable, "-c", OWNER, str(folder / "pg"), str(server_folder())],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def url_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def one(url: str, query: str) -> object:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query).fetchone()
+        assert row
+        return row[0]
+
+
+def has_ended(data: Path, seconds: float = 20) -> bool:
+    """Wait until no process of the server in ``data`` is left; they all hold its lock."""
+    deadline = time.monotonic() + seconds
+    while is_locked(data / "running"):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def postmaster(data: Path) -> int:
+    return int((data / "cluster" / "postmaster.pid").read_text().split()[0])
+
+
+def test_starts_answers_and_ends(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    with server:
+        url = server.url("postgres")
+        assert one(url, "SELECT current_setting('server_version_num')::int") == server.version
+        assert one(url, "SELECT current_user") == "postgres"
+        assert one(url, "SHOW server_encoding") == "UTF8"
+        assert one(url, "SHOW listen_addresses") == ""
+        assert (folder / "pg").stat().st_mode & 0o777 == 0o700
+    assert has_ended(folder / "pg", seconds=0.5)
+    assert not (folder / "pg" / "cluster" / "postmaster.pid").exists()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
+    with pytest.raises(ServerError, match="has not been started"):
+        server.url("postgres")
+
+
+def test_keeps_its_data(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    with server:
+        server.create_database('odd "näme"%')
+        server.create_database('odd "näme"%')
+    with server:
+        assert one(server.url('odd "näme"%'), "SELECT current_database()") == 'odd "näme"%'
+
+
+def test_django_environ_reads_the_url(folder: Path) -> None:
+    with Server(folder / "pg", server_folder(), FAST) as server:
+        read = environ.Env.db_url_config(server.url('a%b"ä'))
+        assert (read["NAME"], read["USER"]) == ('a%b"ä', "postgres")
+        assert read["OPTIONS"] == {"host": str(server.socket_dir), "port": server.port}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_ends_with_its_owner(
+    folder: Path, owner: Callable[..., "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
+    process = owner()
+    assert one(url_of(process), "SELECT 1") == 1
+    process.send_signal(number)
+    process.wait()
+    assert has_ended(folder / "pg")
+    assert [*folder.rglob("postmaster.pid")] == [], "ended, but not cleanly"
+
+
+def test_ctrl_c_reaches_only_the_owner(folder: Path) -> None:
+    """A terminal sends Ctrl-C to every process of the group: the server must not be among them."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder / "pg"), str(server_folder())],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        url = url_of(process)
+        assert os.getpgid(postmaster(folder / "pg")) != process.pid
+        assert one(url, "SELECT 1") == 1
+        os.killpg(process.pid, signal.SIGINT)
+    assert has_ended(folder / "pg")
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.15, 0.25, 0.4, 0.6])
+def test_an_owner_killed_while_it_starts_leaves_nothing_in_the_way(
+    folder: Path, owner: Callable[..., "subprocess.Popen[str]"], delay: float
+) -> None:
+    process = owner()
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    with Server(folder / "pg", server_folder(), FAST) as server:
+        assert one(server.url("postgres"), "SELECT 1") == 1
+    assert has_ended(folder / "pg")
+
+
+@on_linux
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_ends_with_its_keeper(folder: Path, number: signal.Signals) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    server.start()
+    status = Path(f"/proc/{postmaster(folder / 'pg')}/status").read_text()
+    keeper = int(status.split("PPid:")[1].split()[0])
+    os.kill(keeper, number)
+    assert has_ended(folder / "pg")
+    server.stop()
+    with server:
+        assert one(server.url("postgres"), "SELECT 1") == 1
+
+
+def test_is_shared_and_ends_with_the_last_one(
+    folder: Path, owner: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    first, second = owner(), owner()
+    url = url_of(first)
+    assert url_of(second) == url
+    with psycopg.connect(url) as connection:
+        first.kill()
+        first.wait()
+        with Server(folder / "pg", server_folder(), FAST) as third:
+            assert third.url("postgres") == url
+        time.sleep(0.2)
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    second.communicate()
+    assert second.returncode == 0
+    assert has_ended(folder / "pg", seconds=0.5), "the last one out waits for its end"
+
+
+def test_many_come_and_go_at_once(
+    folder: Path, owner: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    for _ in range(3):
+        processes = [owner() for _ in range(4)]
+        for process in processes:
+            process.communicate()
+        assert [process.returncode for process in processes] == [0, 0, 0, 0]
+        assert has_ended(folder / "pg")
+
+
+def test_holds_no_pipe_of_its_owner_open(
+    folder: Path, owner: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    """Who started it may leave, and whoever reads that one's output sees the end of it."""
+    process = owner()
+    url = url_of(process)
+    with Server(folder / "pg", server_folder(), FAST):
+        process.communicate(timeout=10)
+        assert one(url, "SELECT 1") == 1
+
+
+def test_starts_again_after_a_crash(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder())
+    server.start()
+    with psycopg.connect(server.url("postgres")) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
+    server.stop("immediate")
+    server.start()
+    assert "was not properly shut down" in server.log.read_text()
+    assert one(server.url("postgres"), "SELECT x FROM kept") == 1
+    os.kill(postmaster(folder / "pg"), signal.SIGKILL)
+    assert has_ended(folder / "pg")
+    server.stop()
+    with server:
+        assert one(server.url("postgres"), "SELECT x FROM kept") == 1
+
+
+@pytest.mark.parametrize("name", ["long" * 30, 'a "b", c', "größe's 100%", "-D"])
+def test_any_folder_will_do(folder: Path, name: str) -> None:
+    server = Server(folder / name, server_folder(), FAST)
+    with server:
+        sockets = server.socket_dir
+        assert one(server.url("postgres"), "SELECT 1") == 1
+    assert sockets.exists() == (sockets == server.data)
+
+
+def test_asks_for_passwords_over_tcp(folder: Path, free_port: int) -> None:
+    options = {**FAST, "listen_addresses": "127.0.0.1", "port": str(free_port)}
+    with Server(folder / "pg", server_folder(), options) as server:
+        with server.connect() as connection:
+            connection.execute("CREATE ROLE limited LOGIN PASSWORD 'right'")
+        place = f"127.0.0.1:{server.port}/postgres"
+        assert one(f"postgresql://limited:right@{place}", "SELECT current_user") == "limited"
+        for login in ("limited:wrong", "limited", "postgres"):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(f"postgresql://{login}@{place}")
+
+
+@pytest.fixture
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_says_why_it_does_not_start(folder: Path) -> None:
+    with pytest.raises(ServerError, match=r"did not start: .*no_such_option") as caught:
+        Server(folder / "pg", server_folder(), {**FAST, "no_such_option": "1"}).start()
+    assert "\n" not in str(caught.value)
+    (folder / "pg" / "cluster" / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(ServerError, match="incompatible"):
+        Server(folder / "pg", server_folder(), FAST).start()
+    assert has_ended(folder / "pg", seconds=1)
+
+
+def test_leaves_a_folder_alone_that_is_not_its_own(folder: Path) -> None:
+    (folder / "letters").mkdir(mode=0o755)
+    (folder / "letters" / "letter.txt").write_text("dear")
+    before = (folder / "letters").stat()
+    with pytest.raises(ServerError, match="holds something else"):
+        Server(folder / "letters", server_folder()).start()
+    after = (folder / "letters").stat()
+    assert (before.st_uid, before.st_mode) == (after.st_uid, after.st_mode)
+    assert [path.name for path in (folder / "letters").iterdir()] == ["letter.txt"]
+
+
+@as_root
+def test_root_is_told_about_a_folder_out_of_reach(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with pytest.raises(ServerError, match=r"cannot reach .*choose a folder"):
+        Server(tmp_path / "pg", server_folder()).start()
+
+
+@as_root
+def test_root_runs_it_as_another_user(folder: Path) -> None:
+    with Server(folder / "new" / "pg", server_folder(), FAST):
+        owner = Path(f"/proc/{postmaster(folder / 'new' / 'pg')}").stat().st_uid
+        assert owner != 0
+        assert (folder / "new" / "pg" / "cluster").stat().st_uid == owner
+
+
+@as_root
+def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: Path) -> None:
+    tmp_path.chmod(0o700)
+    programs = Path(shutil.which("postgres", path=str(server_folder())) or "").resolve().parent
+    wheel = tmp_path / "package"
+    if programs.parts[-2:] == ("pginstall", "bin"):
+        libraries = programs.parents[1].with_name(f"{programs.parents[1].name}.libs")
+        shutil.copytree(libraries, tmp_path / "package.libs")
+    elif programs.parts[1] == "usr":
+        pytest.skip("the distribution's programs find their files by their own path only")
+    shutil.copytree(programs.parent, wheel / "pginstall")
+    with Server(folder / "pg", wheel / "pginstall" / "bin", FAST) as server:
+        assert one(server.url("postgres"), "SELECT 1") == 1
+        assert folder in server.bindir.parents
+
+
+def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("chosen", "first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PG_BINDIR", str(tmp_path / "chosen"))
+    path = [tmp_path / name for name in ("first", "missing", "second", "chosen", "first")]
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, path)))
+    found = [*program_folders()]
+    assert found[:3] == [tmp_path / "chosen", tmp_path / "first", tmp_path / "second"]
+    assert len(found) == len(set(found))
+
+
+def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for version in ("9.6", "10", "9.5"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+    monkeypatch.setattr(embedded, "_PER_VERSION", ((str(tmp_path), "*/bin"),))
+    found = [folder.parent.name for folder in program_folders() if tmp_path in folder.parents]
+    assert found == ["10", "9.6", "9.5"]
+
+
+def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PG_BINDIR", str(tmp_path))
+    with pytest.raises(ServerError, match=r"PG_BINDIR is .* not both present"):
+        server_folder()
+    monkeypatch.delenv("PG_BINDIR")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(embedded, "_PER_VERSION", ())
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(ServerError, match=r"pip install .django-restorehooks\[embedded\]"):
+        server_folder()
+
+
+def test_the_users_own_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+    with embedded.embedded_server() as server:
+        assert server.data == folder / "restorehooks" / f"postgresql-{server.version // 10000}"
+        assert one(server.url("postgres"), "SELECT 1") == 1
+    assert has_ended(server.data, seconds=0.5)
