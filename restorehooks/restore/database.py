@@ -181,6 +181,8 @@ DATABASE = """
 SELECT d.oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.datdba) AS owner,
        pg_catalog.pg_encoding_to_char(d.encoding) AS encoding,
        d.datcollate AS collate, d.datctype AS ctype, t.spcname AS tablespace,
+       d.dattablespace <> (SELECT dattablespace FROM pg_catalog.pg_database
+                           WHERE datname = 'template0') AS elsewhere,
        d.datconnlimit AS connection_limit, d.datistemplate AS is_template,
        pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
        to_jsonb(d) ->> 'datlocprovider' AS provider,
@@ -603,9 +605,11 @@ def _like(live: Live) -> sql.Composed:
         "ENCODING": sql.Literal(found["encoding"]),
         "LC_COLLATE": sql.Literal(found["collate"]),
         "LC_CTYPE": sql.Literal(found["ctype"]),
-        "TABLESPACE": sql.Identifier(found["tablespace"]),
         "OWNER": sql.Identifier(found["owner"]),
     }
+    # Naming even the default tablespace takes a privilege that ordinary roles do not have.
+    if found["elsewhere"]:
+        options["TABLESPACE"] = sql.Identifier(found["tablespace"])
     if found["provider"]:
         options["LOCALE_PROVIDER"] = sql.SQL(_PROVIDER[found["provider"]])
         if option := _LOCALE_OPTION.get(found["provider"]):
