@@ -313,14 +313,15 @@ def test_root_runs_it_as_another_user(folder: Path) -> None:
 def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: Path) -> None:
     tmp_path.chmod(0o700)
     programs = Path(shutil.which("postgres", path=str(server_folder())) or "").resolve().parent
-    wheel = tmp_path / "package"
-    if programs.parts[-2:] == ("pginstall", "bin"):
-        libraries = programs.parents[1].with_name(f"{programs.parents[1].name}.libs")
-        shutil.copytree(libraries, tmp_path / "package.libs")
-    elif programs.parts[1] == "usr":
-        pytest.skip("the distribution's programs find their files by their own path only")
-    shutil.copytree(programs.parent, wheel / "pginstall")
-    with Server(folder / "pg", wheel / "pginstall" / "bin", FAST) as server:
+    package = programs.parent.parent
+    if programs.is_relative_to("/usr"):
+        pytest.skip("the distribution's programs look for their files where it has put them")
+    closed = tmp_path / package.name / programs.parent.name
+    shutil.copytree(programs.parent, closed)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, tmp_path / libraries.name)
+    with Server(folder / "pg", closed / "bin", FAST) as server:
         assert one(server.url("postgres"), "SELECT 1") == 1
         assert folder in server.bindir.parents
 
