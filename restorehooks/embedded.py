@@ -64,7 +64,7 @@ def program_folders() -> Iterator[Path]:
     """
     seen: set[Path] = set()
     for folder in _candidate_folders():
-        if folder not in seen and folder.is_dir():
+        if folder not in seen and os.path.isdir(folder):  # False, too, for one closed to us
             seen.add(folder)
             yield folder
 
