@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections
+from django.db import connections, transaction
 
 from .advance import Move, advance, forget_cached_numbers, rewind
 from .catalog import Sequence, read_catalog
-from .message import Failed, Patience
+from .message import Failed, Patience, in_transaction
 from .reading import Reading, read
 from .report import Entry, Report
 from .scope import concrete_models, installed_models, tables_of
@@ -111,8 +112,9 @@ def inspect(
 
     Raises ``django.db.DatabaseError`` only where nothing can be done at all.
     """
-    run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
-    entries = tuple(finding.planned() for finding in run.find())
+    with _leaving_no_lock(using):
+        run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
+        entries = tuple(finding.planned() for finding in run.find())
     return Report(using, entries, without_table=run.without_table)
 
 
@@ -132,15 +134,30 @@ def reset(
     insert, and inside a transaction of the caller's, which keeps no lock from it but those that
     ``setval`` leaves on the sequences it moved (as ``nextval`` does; inserts go on).
     """
-    run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
-    findings = list(run.find())
-    to_move = [f for f in findings if f.verdict.target is not None]
-    read_only = _why_read_only(run.connection) if to_move else None
-    outcomes = {} if read_only else dict(_apply(run, to_move))
-    if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
-        forget_cached_numbers(run.connection)
+    with _leaving_no_lock(using):
+        run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
+        findings = list(run.find())
+        to_move = [f for f in findings if f.verdict.target is not None]
+        read_only = _why_read_only(run.connection) if to_move else None
+        outcomes = {} if read_only else dict(_apply(run, to_move))
+        if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
+            forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
     return Report(using, entries, True, read_only, run.without_table)
+
+
+@contextmanager
+def _leaving_no_lock(using: str) -> Iterator[None]:
+    """Work under a savepoint that is rolled back, where there is a transaction of the caller's.
+
+    What ``setval`` and ``nextval`` did survives that; locks, and an error's damage, do not.
+    """
+    if not in_transaction(connections[using]):
+        yield
+        return
+    with transaction.atomic(using=using):
+        yield
+        transaction.set_rollback(True, using=using)
 
 
 def _start(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .catalog import Sequence
     from .verdict import Verdict
 
+SHOWN = 5
+"""So many sequences are named in a line; a report has them all."""
 STYLES = {
     Status.OK: "green",
     Status.BEHIND: "red",
@@ -136,13 +138,14 @@ class Report:
         return self.having(Status.BEHIND, Status.EXHAUSTED, Status.UNVERIFIED, Status.FAILED)
 
     @property
-    def is_fine(self) -> bool:
-        """Whether no sequence is behind, exhausted or failed, and every installed model is safe.
+    def unsafe(self) -> list[Entry]:
+        """The unresolved entries, without those that are only unverified and of no model here."""
+        return [e for e in self.unresolved if e.models or e.status is not Status.UNVERIFIED]
 
-        A sequence that numbers no table of an installed model and could not be verified does not
-        count against it.
-        """
-        return not any(e.models or e.status is not Status.UNVERIFIED for e in self.unresolved)
+    @property
+    def is_fine(self) -> bool:
+        """Whether no sequence is behind, exhausted or failed, and every model is safe."""
+        return not self.unsafe
 
     def summary(self) -> dict[str, int]:
         """Return how many sequences there are, in all and of each status."""
@@ -166,6 +169,28 @@ class Report:
         )
         noun = "sequence" if len(self) == 1 else "sequences"
         return f'Database "{self.database}": {len(self)} {noun}{": " + counts if counts else ""}.'
+
+    def lines(self, verbosity: int) -> list[str]:
+        """Return what a hook has to say, a line each: nothing when nothing was wrong.
+
+        ``verbosity`` is Django's: 0 tells only what is exhausted or failed, 1 also what was moved
+        and what could not be verified, 2 the summary in any case.
+        """
+        said = []
+        if verbosity >= 1 and self.changed:
+            moved = [f"{e.sequence} to {e.next_after}" for e in self.changed]
+            rest = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+            said.append(
+                f'In database "{self.database}", moved {len(moved)} of {len(self)} sequences past'
+                f" their rows: {', '.join(moved[:SHOWN])}{rest}."
+            )
+        said += [
+            f'In database "{self.database}", sequence {entry.sequence} is {entry.status.value}:'
+            f" {entry.reason}."
+            for entry in self.unresolved
+            if verbosity >= 1 or entry.status is not Status.UNVERIFIED
+        ]
+        return said or ([self.sentence()] if verbosity >= 2 else [])
 
     def as_sql(self) -> str:
         """Return the statements that would do what this plan says; each guards itself."""

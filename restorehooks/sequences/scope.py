@@ -58,3 +58,42 @@ def tables_of(
             [list(labels)],
         )
         return {oid: labels[name] for oid, name in cursor.fetchall() if oid is not None}
+
+
+def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model]]:
+    """Return the models that are meant; a label is an app's ("shop") or a model's ("shop.Order").
+
+    Raises ``LookupError`` in one sentence for a label that names nothing installed.
+    """
+    found: list[type[Model]] = []
+    for wanted in models_or_labels:
+        if not isinstance(wanted, str):
+            found.append(wanted)
+            continue
+        app_label, _, model_name = wanted.partition(".")
+        config = apps.app_configs.get(app_label)
+        if config is None:
+            there = ", ".join(sorted(apps.app_configs)) or "none"
+            raise LookupError(f'There is no app "{app_label}"; installed are: {there}.')
+        of_app = {model.__name__.lower(): model for model in config.get_models()}
+        if model_name and model_name.lower() not in of_app:
+            there = ", ".join(sorted(model.__name__ for model in of_app.values())) or "none"
+            raise LookupError(f'App "{app_label}" has no model "{model_name}"; it has: {there}.')
+        found += [of_app[model_name.lower()]] if model_name else of_app.values()
+    return found
+
+
+def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> None:
+    """Raise ``LookupError`` in one sentence for a schema that the database does not have."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname FROM pg_catalog.pg_namespace"
+            " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
+        )
+        there = [name for (name,) in cursor.fetchall()]
+    for schema in schemas:
+        if schema not in there:
+            raise LookupError(
+                f'Database "{connection.alias}" has no schema "{schema}"; it has:'
+                f" {', '.join(there)}."
+            )

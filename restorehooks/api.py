@@ -1,0 +1,162 @@
+"""The functions for imports and scripts: the engine, with this project's settings and models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from functools import wraps
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connections, router
+
+from . import conf
+from .sequences import repair
+from .sequences.report import Report
+from .sequences.scope import models_for
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+logger = logging.getLogger("restorehooks")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def inspect_sequences(
+    *models_or_labels: type[Model] | str,
+    using: str | None = None,
+    schemas: Collection[str] | None = None,
+    headroom: int = 0,
+    rewind: bool = False,
+) -> Report:
+    """Return how sequences stand to their rows, and change nothing.
+
+    Takes models, labels of models ("shop.Order") or of apps ("shop"); none means every sequence of
+    the database. ``using`` is the alias; by default the one where the router writes the models.
+    ``schemas`` limits the scope to these schemas. ``headroom`` and ``rewind`` make the report the
+    plan of a :func:`reset_sequences` with the same. On another engine than PostgreSQL the report
+    is empty.
+
+    Raises ``LookupError`` for an unknown label, ``ValueError`` where models live in several
+    databases, ``django.db.DatabaseError`` where the database cannot be asked at all.
+    """
+    return _run(repair.inspect, models_or_labels, using, schemas, headroom, rewind)
+
+
+def reset_sequences(
+    *models_or_labels: type[Model] | str,
+    using: str | None = None,
+    schemas: Collection[str] | None = None,
+    headroom: int = 0,
+    rewind: bool = False,
+) -> Report:
+    """Move every sequence that is behind past its rows, and return what was found and done.
+
+    Safe while others insert, and inside a transaction. Nothing is ever moved back, unless
+    ``rewind`` asks for it. ``headroom`` is the number of increments to stay clear of the rows. See
+    :func:`inspect_sequences` for the other arguments and what is raised.
+    """
+    return _run(repair.reset, models_or_labels, using, schemas, headroom, rewind)
+
+
+class reset_sequences_after:  # noqa: N801  used as a function
+    """Reset sequences after a block or function that writes explicit ids.
+
+    ::
+
+        with reset_sequences_after(Order, using="default"):
+            Order.objects.bulk_create(orders_with_ids)
+
+        @reset_sequences_after("shop")
+        def import_orders(): ...
+
+    Takes what :func:`reset_sequences` takes; works as ``async with`` and on ``async def`` too. It
+    also runs when the block raises, since rows may have been committed before that; then an error
+    of its own is logged, never raised in place of the block's. What could not be resolved is
+    logged as a warning; ``report`` holds all of it.
+    """
+
+    def __init__(self, *models_or_labels: type[Model] | str, using: str | None = None) -> None:
+        self.models_or_labels = models_or_labels
+        self.using = using
+        self.report: Report | None = None
+
+    def __enter__(self) -> reset_sequences_after:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.report = reset_sequences(*self.models_or_labels, using=self.using)
+            log(self.report)
+        except Exception:
+            if error is None:
+                raise
+            logger.warning("The sequences were not looked at after a failed import", exc_info=True)
+
+    async def __aenter__(self) -> reset_sequences_after:
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await sync_to_async(self.__exit__)(*raised)
+
+    def __call__(self, function: F) -> F:
+        """Return the function with a reset after each call."""
+        if iscoroutinefunction(function):
+
+            @wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                async with type(self)(*self.models_or_labels, using=self.using):
+                    return await cast("Callable[..., Awaitable[Any]]", function)(*args, **kwargs)
+
+            return cast("F", awaited)
+
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with type(self)(*self.models_or_labels, using=self.using):
+                return function(*args, **kwargs)
+
+        return cast("F", called)
+
+
+def log(report: Report) -> None:
+    """Log what was moved (INFO) and what could not be resolved (WARNING)."""
+    for entry in report.changed:
+        logger.info("Sequence %s moved on to %s", entry.sequence, entry.next_after)
+    for entry in report.unresolved:
+        logger.warning("Sequence %s is %s: %s", entry.sequence, entry.status.value, entry.reason)
+
+
+def _run(
+    function: Callable[..., Report],
+    models_or_labels: tuple[type[Model] | str, ...],
+    using: str | None,
+    schemas: Collection[str] | None,
+    headroom: int,
+    rewind: bool,
+) -> Report:
+    models = models_for(models_or_labels) if models_or_labels else None
+    alias = using or _where_written(models or [])
+    if connections[alias].vendor != "postgresql":
+        return Report(alias)
+    return function(
+        alias,
+        models,
+        schemas=schemas,
+        headroom=headroom,
+        rewind=rewind,
+        lock_timeout=conf.lock_timeout(),
+    )
+
+
+def _where_written(models: Collection[type[Model]]) -> str:
+    aliases = sorted({router.db_for_write(model) for model in models})
+    if len(aliases) > 1:
+        raise ValueError(f"These models are written to {', '.join(aliases)}: say which with using=")
+    return aliases[0] if aliases else DEFAULT_DB_ALIAS

@@ -1,0 +1,83 @@
+"""The RESTOREHOOKS setting: a dictionary, one documented function per option, read when used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of the setting: its default, which values it takes, and those in words."""
+
+    default: Any
+    takes: Callable[[Any], bool]
+    in_words: str
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+OPTIONS = {
+    "PRE_MIGRATE": Option(True, _is_bool, "True or False"),
+    "POST_MIGRATE": Option(True, _is_bool, "True or False"),
+    "LOADDATA": Option(True, _is_bool, "True or False"),
+    "LOCK_TIMEOUT": Option(2.0, _is_positive, "a number of seconds above 0"),
+    "SCAN_LIMIT": Option(100, _is_positive, "a number of MiB above 0"),
+}
+
+
+def pre_migrate() -> bool:
+    """Whether sequences are repaired before ``migrate`` starts (``PRE_MIGRATE``, True)."""
+    return bool(_read("PRE_MIGRATE"))
+
+
+def post_migrate() -> bool:
+    """Whether they are repaired after ``migrate`` and ``flush`` (``POST_MIGRATE``, True)."""
+    return bool(_read("POST_MIGRATE"))
+
+
+def loaddata() -> bool:
+    """Whether ``loaddata`` repairs them, instead of Django's way (``LOADDATA``, True)."""
+    return bool(_read("LOADDATA"))
+
+
+def lock_timeout() -> float:
+    """Seconds that a run waits, in all, for locks of others (``LOCK_TIMEOUT``, 2)."""
+    return float(_read("LOCK_TIMEOUT"))
+
+
+def scan_limit() -> int:
+    """Bytes up to which a hook reads a column that no index leads (``SCAN_LIMIT``, 100 MiB)."""
+    return int(_read("SCAN_LIMIT") * 2**20)
+
+
+def problems() -> Iterator[str]:
+    """Yield one sentence for each thing that is wrong with the setting."""
+    given = getattr(settings, "RESTOREHOOKS", {})
+    if not isinstance(given, dict):
+        yield f"RESTOREHOOKS must be a dictionary, not {type(given).__name__}."
+        return
+    for name, value in given.items():
+        option = OPTIONS.get(name)
+        if option is None:
+            yield f"RESTOREHOOKS has no option {name!r}; there are {', '.join(OPTIONS)}."
+        elif not option.takes(value):
+            yield f"RESTOREHOOKS[{name!r}] must be {option.in_words}, not {value!r}."
+
+
+def _read(name: str) -> Any:
+    given = getattr(settings, "RESTOREHOOKS", {})
+    value = given.get(name, OPTIONS[name].default) if isinstance(given, dict) else None
+    if not OPTIONS[name].takes(value):
+        raise ImproperlyConfigured(next(problems()))
+    return value

@@ -1,0 +1,53 @@
+"""``manage.py loaddata``: Django's own, which leaves no sequence behind its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.commands import loaddata
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+
+from restorehooks import conf
+from restorehooks.sequences.repair import reset
+from restorehooks.sequences.report import Report
+from restorehooks.signals import post_loaddata
+
+
+class Command(loaddata.Command):
+    """Django's command with another ``reset_sequences``, and a signal when it is done.
+
+    Django's rewinds sequences, passes proxy models and unowned sequences over, and lets one
+    sequence that has no room left undo the whole load.
+    """
+
+    report: Report
+    models: set[type[Model]]
+
+    def handle(self, *fixture_labels: Any, **options: Any) -> None:
+        """Load, and send ``post_loaddata``."""
+        self.report, self.models = Report(options["database"]), set()
+        super().handle(*fixture_labels, **options)
+        post_loaddata.send(
+            sender=type(self), using=self.using, models=frozenset(self.models), report=self.report
+        )
+
+    def reset_sequences(self, connection: BaseDatabaseWrapper, models: set[type[Model]]) -> None:
+        """Move the sequences that the loaded models draw from past the rows, and say what was."""
+        if connection.vendor != "postgresql" or not conf.loaddata():
+            super().reset_sequences(connection, models)
+            return
+        try:
+            self.report = reset(
+                self.using,
+                models,
+                lock_timeout=conf.lock_timeout(),
+                scan_limit=conf.scan_limit(),
+            )
+        except DatabaseError as error:
+            first_line = str(error).strip().splitlines()[0]
+            self.stderr.write(f"The sequences were not looked at: {first_line}")
+            return
+        for line in self.report.lines(self.verbosity):
+            (self.stdout if self.report.is_fine else self.stderr).write(line)

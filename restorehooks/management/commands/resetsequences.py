@@ -1,0 +1,167 @@
+"""``manage.py resetsequences``: move every sequence that is behind past its rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentTypeError
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError, connections
+
+from restorehooks import conf
+from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
+from restorehooks.sequences.repair import inspect, reset
+from restorehooks.sequences.report import Report
+from restorehooks.sequences.scope import check_schemas, models_for
+from restorehooks.sequences.verdict import Status
+
+
+class Command(OneSentenceCommand):
+    """Parse, call, print."""
+
+    help = (
+        "Moves every PostgreSQL sequence that is behind the rows it numbers past them. Without"
+        " labels: all sequences of the database. Never moves one back unless told to."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "labels",
+            nargs="*",
+            metavar="app_label[.Model]",
+            help="Only the sequences of these models' tables.",
+        )
+        parser.add_argument(
+            "--database",
+            action="append",
+            default=[],
+            metavar="ALIAS",
+            help='Alias of the database, repeatable; "default" if not given.',
+        )
+        parser.add_argument(
+            "--all-databases", action="store_true", help="All PostgreSQL databases of DATABASES."
+        )
+        parser.add_argument(
+            "--schema",
+            action="append",
+            metavar="NAME",
+            help="Only sequences in this schema, or numbering a table there; repeatable.",
+        )
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument(
+            "--check",
+            action="store_true",
+            help="Change nothing; exit with 1 if a sequence is behind or exhausted.",
+        )
+        mode.add_argument(
+            "--dry-run", action="store_true", help="Change nothing; show what would be done."
+        )
+        mode.add_argument(
+            "--sql", action="store_true", help="Change nothing; print the SQL that would do it."
+        )
+        parser.add_argument(
+            "--rewind",
+            action="store_true",
+            help="Also lower sequences that are ahead, and restart those of empty tables. Their"
+            " numbers may have been handed out before.",
+        )
+        parser.add_argument(
+            "--headroom",
+            type=_at_least_0,
+            default=0,
+            metavar="N",
+            help="Stay N increments clear of the rows.",
+        )
+        parser.add_argument("--format", choices=["table", "json"], default="table")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Do it, print it, and exit with 1 where something is left to do."""
+        if options["all_databases"] and options["database"]:
+            raise CommandError(
+                "Give --database or --all-databases, not both.", returncode=WRONG_USAGE
+            )
+        if options["sql"] and options["format"] == "json":
+            raise CommandError("Give --sql or --format json, not both.", returncode=WRONG_USAGE)
+        aliases = postgresql_aliases(options["database"], every=options["all_databases"])
+        function = inspect if options["check"] or options["dry_run"] or options["sql"] else reset
+        reports = [self._run(function, alias, options) for alias in aliases]
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(_as_dict(reports), indent=2))
+        for report in reports:
+            self._print(report, options)
+        if not options["dry_run"] and not all(_is_fine(report, options) for report in reports):
+            sys.exit(1)
+
+    def _run(self, function: Callable[..., Report], alias: str, options: dict[str, Any]) -> Report:
+        try:
+            models = models_for(options["labels"]) if options["labels"] else None
+            check_schemas(connections[alias], options["schema"] or [])
+            report = function(
+                alias,
+                models,
+                schemas=options["schema"],
+                headroom=options["headroom"],
+                rewind=options["rewind"],
+                lock_timeout=conf.lock_timeout(),
+            )
+        except LookupError as error:
+            raise CommandError(error.args[0], returncode=WRONG_USAGE) from None
+        except DatabaseError as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise CommandError(f'Database "{alias}" cannot be asked: {first_line}') from None
+        if report.without_table and not report.entries:
+            raise CommandError(
+                f'There is no table in database "{alias}" for {", ".join(report.without_table)};'
+                " run migrate first."
+            )
+        return report
+
+    def _print(self, report: Report, options: dict[str, Any]) -> None:
+        verbosity = options["verbosity"]
+        if report.read_only:
+            self.stderr.write(
+                f'Database "{report.database}": nothing was changed, since {report.read_only}.'
+            )
+        if verbosity > 0:
+            for label in report.without_table:
+                self.stderr.write(f'{label} has no table in database "{report.database}".')
+        if options["sql"]:
+            self.stdout.write(report.as_sql())
+        elif options["format"] == "table":
+            self._print_table(report, verbosity)
+
+    def _print_table(self, report: Report, verbosity: int) -> None:
+        if verbosity == 0:
+            for line in report.lines(0):
+                self.stderr.write(line)
+            return
+        planned = [e for e in report if e.plan is not None]
+        shown = {id(e): e for e in [*report.changed, *report.unresolved, *planned]}
+        entries = [e for e in report if verbosity >= 2 or id(e) in shown]
+        if entries:
+            self.stdout.write(report.as_table(entries, colour=self.stdout.isatty()))
+        self.stdout.write(report.sentence())
+
+
+def _is_fine(report: Report, options: dict[str, Any]) -> bool:
+    if options["sql"]:  # what is behind is mended by what was printed
+        return all(entry.status is Status.BEHIND for entry in report.unsafe)
+    return report.is_fine
+
+
+def _as_dict(reports: list[Report]) -> dict[str, Any]:
+    total: Counter[str] = Counter()
+    for report in reports:
+        total.update(report.summary())
+    return {"databases": [report.as_dict() for report in reports], "summary": dict(total)}
+
+
+def _at_least_0(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)

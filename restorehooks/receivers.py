@@ -1,0 +1,69 @@
+"""What listens to migrate and flush: a guard and one call each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from django.apps import AppConfig, apps
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.signals import post_migrate
+
+from . import conf
+from .sequences.repair import reset
+from .sequences.scope import installed_models
+
+
+def before_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """Repair before any migration or other receiver can trip over a sequence."""
+    if sender is _senders()[0]:
+        come_last()
+        _repair(using, conf.pre_migrate, **kwargs)
+
+
+def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """Repair once all apps' receivers are done."""
+    senders = _senders()
+    if sender is senders[0]:
+        come_last()
+    if sender is senders[-1]:
+        _repair(using, conf.post_migrate, **kwargs)
+
+
+def come_last() -> None:
+    """Connect ``after_migrate`` anew, so that it comes after every receiver connected so far."""
+    post_migrate.disconnect(dispatch_uid="restorehooks.after_migrate")
+    post_migrate.connect(after_migrate, dispatch_uid="restorehooks.after_migrate")
+
+
+def _senders() -> list[AppConfig]:
+    """Return the apps that ``migrate`` sends its signals for, in its order."""
+    return [config for config in apps.get_app_configs() if config.models_module is not None]
+
+
+def _repair(
+    using: str,
+    is_enabled: Callable[[], bool],
+    verbosity: int = 1,
+    stdout: TextIO | None = None,
+    **kwargs: Any,
+) -> None:
+    if connections[using].vendor != "postgresql":
+        return
+    try:
+        if not is_enabled():
+            return
+        report = reset(
+            using,
+            [*installed_models(using), MigrationRecorder.Migration],
+            lock_timeout=conf.lock_timeout(),
+            scan_limit=conf.scan_limit(),
+        )
+        said = report.lines(verbosity)
+    except Exception as error:  # a hook never stands in the way of migrate
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = [f'The sequences of database "{using}" were not looked at: {first_line}']
+    for line in said:
+        (stdout or sys.stdout).write(f"restorehooks: {line}\n")
