@@ -10,39 +10,51 @@ from django.core.management import find_commands, load_command_class
 
 from . import __version__, standalone
 
-INTERRUPTED = 130
+WRONG_USAGE, INTERRUPTED = 2, 130
+USAGE = """\
+usage: restorehooks COMMAND [OPTIONS]
+
+commands: {commands}
+
+The database is the one that DATABASE_URL names: postgresql://USER:PASSWORD@HOST:PORT/DATABASE,
+or embedded: for a private one.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = [
-        c for c in find_commands(str(Path(__file__).parent / "management")) if c != "loaddata"
-    ]  # fixtures need models
-    usage = f"usage: restorehooks COMMAND [OPTIONS]\n\ncommands: {', '.join(sorted(commands))}\n"
+    there = ", ".join(sorted(_commands()))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
-        sys.stdout.write(f"{usage}\nThe database is the one that DATABASE_URL names.\n")
+        sys.stdout.write(USAGE.format(commands=there))
         return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"restorehooks {__version__}\n")
         return 0
-    if arguments[0] not in commands:
-        there = ", ".join(sorted(commands))
+    if arguments[0] not in _commands():
         sys.stderr.write(f'There is no command "{arguments[0]}"; there are: {there}.\n')
-        return 2
+        return WRONG_USAGE
     return _run(arguments)
+
+
+def _commands() -> dict[str, str]:
+    """Return the names of the commands, each with the app that has it."""
+    ours = find_commands(str(Path(__file__).parent / "management"))
+    return {
+        **{name: "restorehooks" for name in ours if name != "loaddata"},  # fixtures need models
+        "dbshell": "django.core",
+    }
 
 
 def _run(arguments: list[str]) -> int:
     asks_for_help = bool({"-h", "--help"} & set(arguments))
     try:
-        standalone.configure(needs_database=not asks_for_help)
+        with standalone.configured(needs_database=not asks_for_help):
+            command = load_command_class(_commands()[arguments[0]], arguments[0])
+            command.run_from_argv(["restorehooks", *arguments])
     except standalone.StandaloneError as error:
         sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        command = load_command_class("restorehooks", arguments[0])
-        command.run_from_argv(["restorehooks", *arguments])
+        return WRONG_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
