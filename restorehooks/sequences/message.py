@@ -115,37 +115,34 @@ def send_each(
     """
     if not items:
         return
-    try:
-        yield items, _timed(connection, statements_for(items), patience, patience.for_batch())
+    first = send_once(connection, statements_for(items), patience)
+    if not isinstance(first, Failed):
+        yield items, first
         return
-    except DatabaseError as error:
-        Failed.of(connection, error)
     for item in items:
-        yield [item], _send_one(connection, statements_for([item]), patience)
+        yield [item], _send(connection, statements_for([item]), patience, patience.for_one())
 
 
-def _send_one(
+def send_once(
     connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable], patience: Patience
 ) -> list[Rows] | Failed:
-    try:
-        return _timed(connection, statements, patience, patience.for_one())
-    except DatabaseError as error:
-        return Failed.of(connection, error)
+    """Send the statements as one message; do not insist where a lock is in the way."""
+    return _send(connection, statements, patience, patience.for_batch())
 
 
-def _timed(
+def _send(
     connection: BaseDatabaseWrapper,
     statements: Sequence[sql.Composable],
     patience: Patience,
     lock_timeout: float,
-) -> list[Rows]:
+) -> list[Rows] | Failed:
     began = monotonic()
     try:
         return send(connection, statements, lock_timeout)
     except DatabaseError as error:
         if isinstance(error.__cause__, errors.LockNotAvailable):
             patience.waited(min(lock_timeout, monotonic() - began))
-        raise
+        return Failed.of(connection, error)
 
 
 def _execute(connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable]) -> list[Rows]:

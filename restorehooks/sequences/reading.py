@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from .catalog import FLOATS, Column, Sequence
-from .message import Failed, Patience, Rows, in_batches, in_transaction, send_each
+from .message import Failed, Patience, in_batches, in_transaction, send_each, send_once
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -38,14 +37,6 @@ class Reading:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What one question for many at a time has told, so that it need not be asked one by one."""
-
-    last_values: dict[int, int]
-    sizes: dict[int, int]
-
-
 def read(
     connection: BaseDatabaseWrapper,
     sequences: Many[Sequence],
@@ -62,54 +53,58 @@ def read(
         known = _Known({}, {})
         if len(batch) > SMALL or (scan_limit is not None and _scanned(batch)):
             known = _ask_for_many(connection, batch, patience)
-        questions = {s.oid: list(_questions(s, known, scan_limit)) for s in batch}
-
-        def statements(
-            items: Many[Sequence], questions: dict[int, list[Question]] = questions
-        ) -> list[sql.Composable]:
-            return [statement for item in items for statement, _ in questions[item.oid]]
-
-        for items, result in send_each(connection, batch, statements, patience):
-            if isinstance(result, Failed):
-                yield from ((item, Reading(error=result.message)) for item in items)
-                continue
-            answers = iter(result)
-            for item in items:
-                draft = _Draft(known.last_values.get(item.oid))
-                for _, take in questions[item.oid]:
-                    take(next(answers), draft)
-                yield item, draft.reading(item, known, scan_limit)
+        drafts = {s.oid: _Draft(s, known.last_values.get(s.oid)) for s in batch}
+        questions = [q for s in batch for q in _questions(s, drafts[s.oid], known, scan_limit)]
+        for part in in_batches(questions):
+            for asked, answers in send_each(connection, part, _statements, patience):
+                if isinstance(answers, Failed):
+                    asked[0].draft.error = f"{asked[0].about}: {answers.message}"
+                    continue
+                for question, rows in zip(asked, answers, strict=True):
+                    question.draft.take(question.column, rows[0])
+        yield from ((sequence, drafts[sequence.oid].reading()) for sequence in batch)
 
 
-def _scanned(sequences: Many[Sequence]) -> list[Column]:
-    return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
+@dataclass(frozen=True)
+class _Known:
+    """What one question for many at a time has told, so that it need not be asked one by one."""
+
+    last_values: dict[int, int]
+    sizes: dict[int, int]
 
 
 def _ask_for_many(
     connection: BaseDatabaseWrapper, batch: Many[Sequence], patience: Patience
 ) -> _Known:
-    """Ask for all sizes and last values at once.
+    """Ask for last values and sizes, hundreds at once; whatever fails is asked one by one later.
 
     ``pg_sequence_last_value`` keeps a lock on the sequence until the transaction ends, savepoint
     or not, so within the caller's transaction it is not used.
     """
-    scanned = _scanned(batch)
-    tables = {c.table_oid for s in batch for c in s.columns if c.plain and c.unseen is None}
-    oids = [] if in_transaction(connection) else [s.oid for s in batch if s.may_read]
+    last_values: dict[int, int] = {}
+    if not in_transaction(connection):
+        oids = [s.oid for s in batch if s.may_read]
+        last_values = _ask(connection, LAST_VALUES, oids, patience)
+    plain = {c.table_oid for s in batch for c in s.columns if c.plain and c.unseen is None}
+    trees = {c.table_oid for c in _scanned(batch)} - plain
+    sizes = _ask(connection, SIZES, sorted(plain), patience)
+    sizes |= _ask(connection, TREE_SIZES, sorted(trees), patience)
+    return _Known(last_values, sizes)
 
-    def statements(_: object) -> list[sql.Composable]:
-        return [
-            LAST_VALUES.format(sql.Literal(oids)),
-            SIZES.format(sql.Literal(sorted(tables))),
-            TREE_SIZES.format(sql.Literal(sorted({c.table_oid for c in scanned} - tables))),
-        ]
 
-    for _, result in send_each(connection, [batch], statements, patience):
+def _ask(
+    connection: BaseDatabaseWrapper, statement: sql.SQL, oids: list[int], patience: Patience
+) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for part in in_batches(oids):
+        result = send_once(connection, [statement.format(sql.Literal(part))], patience)
         if not isinstance(result, Failed):
-            last_values, sizes, tree_sizes = result
-            called = {oid: value for oid, value in last_values if value is not None}
-            return _Known(called, dict(sizes + tree_sizes))
-    return _Known({}, {})
+            found |= {oid: value for oid, value in result[0] if value is not None}
+    return found
+
+
+def _scanned(sequences: Many[Sequence]) -> list[Column]:
+    return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
 
 
 LAST_VALUES = sql.SQL(
@@ -130,33 +125,59 @@ TREE_SIZES = sql.SQL(
 class _Draft:
     """A reading while its answers come in."""
 
+    sequence: Sequence
     last_value: int | None
     is_called: bool = True
-    extremes: tuple[int, ...] = ()
+    extreme: int | None = None
+    unseen: tuple[str, ...] = ()
+    error: str | None = None
 
-    def reading(self, sequence: Sequence, known: _Known, scan_limit: int | None) -> Reading:
-        unseen = [_why_unseen(column, known, scan_limit) for column in sequence.columns]
-        if not sequence.may_read:
-            unseen.insert(0, f"no SELECT privilege on sequence {sequence.quoted}")
-        farthest: Any = max if sequence.increment > 0 else min
-        return Reading(
-            self.last_value,
-            None if self.last_value is None else self.is_called,
-            farthest(self.extremes, default=None),
-            tuple(reason for reason in unseen if reason is not None),
-        )
+    def take(self, column: Column | None, row: tuple[Any, ...]) -> None:
+        """Take in where the sequence stands, or the extreme of one column."""
+        if column is None:
+            self.last_value, self.is_called = row
+        elif row[0] is not None:
+            up = self.sequence.increment > 0
+            value = math.floor(row[0]) if up else math.ceil(row[0])
+            farther: Any = max if up else min
+            self.extreme = value if self.extreme is None else farther(self.extreme, value)
+
+    def reading(self) -> Reading:
+        is_called = None if self.last_value is None else self.is_called
+        return Reading(self.last_value, is_called, self.extreme, self.unseen, self.error)
 
 
-Question = tuple[sql.Composable, Callable[[Rows, _Draft], None]]
+@dataclass(frozen=True)
+class _Question:
+    """A statement to be sent, and whose draft takes its answer in; no column: the sequence's."""
+
+    draft: _Draft
+    column: Column | None
+    statement: sql.Composable
+
+    @property
+    def about(self) -> str:
+        return self.draft.sequence.quoted if self.column is None else self.column.quoted
 
 
-def _questions(sequence: Sequence, known: _Known, scan_limit: int | None) -> Iterator[Question]:
-    """Yield each statement that must be sent for a sequence, and what takes its answer in."""
-    if sequence.may_read and sequence.oid not in known.last_values:
-        yield POSITION.format(sequence.identifier), _take_position
+def _statements(questions: Many[_Question]) -> list[sql.Composable]:
+    return [question.statement for question in questions]
+
+
+def _questions(
+    sequence: Sequence, draft: _Draft, known: _Known, scan_limit: int | None
+) -> Iterator[_Question]:
+    """Yield what has to be asked about a sequence, and note in its draft what cannot be."""
+    if not sequence.may_read:
+        draft.unseen += (f"no SELECT privilege on sequence {sequence.quoted}",)
+    elif draft.last_value is None:
+        yield _Question(draft, None, POSITION.format(sequence.identifier))
     for column in sequence.columns:
-        if _why_unseen(column, known, scan_limit) is None and not _is_empty(column, known):
-            yield _extreme(sequence, column), _take_extreme(sequence)
+        reason = _why_unseen(column, known, scan_limit)
+        if reason is not None:
+            draft.unseen += (reason,)
+        elif not (column.plain and known.sizes.get(column.table_oid) == 0):
+            yield _Question(draft, column, _extreme(sequence, column))
 
 
 POSITION = sql.SQL("SELECT last_value, is_called FROM {}")
@@ -167,24 +188,6 @@ def _extreme(sequence: Sequence, column: Column) -> sql.Composable:
     if column.type == "numeric" or column.type in FLOATS:  # NaN sorts above every number
         statement += " WHERE {0} > '-Infinity' AND {0} < 'Infinity'"
     return sql.SQL(statement).format(sql.Identifier(column.name), column.identifier)
-
-
-def _take_position(rows: Rows, draft: _Draft) -> None:
-    draft.last_value, draft.is_called = rows[0]
-
-
-def _take_extreme(sequence: Sequence) -> Callable[[Rows, _Draft], None]:
-    def take(rows: Rows, draft: _Draft) -> None:
-        value: int | float | Decimal | None = rows[0][0]
-        if value is not None:
-            whole = math.floor(value) if sequence.increment > 0 else math.ceil(value)
-            draft.extremes = (*draft.extremes, whole)
-
-    return take
-
-
-def _is_empty(column: Column, known: _Known) -> bool:
-    return column.plain and known.sizes.get(column.table_oid) == 0
 
 
 def _why_unseen(column: Column, known: _Known, scan_limit: int | None) -> str | None:
