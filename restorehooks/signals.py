@@ -8,3 +8,18 @@ post_loaddata = Signal()
 Arguments: ``using`` (the alias), ``models`` (a frozenset of the models loaded) and ``report`` (a
 :class:`restorehooks.Report` of their sequences, empty where nothing was repaired).
 """
+
+pre_restore = Signal()
+"""Sent before a restore loads anything, while the alias still means the live database.
+
+Arguments: ``using`` (the alias), ``dump`` (a :class:`restorehooks.restore.dump.Dump`), ``target``
+(the database's name) and ``report`` (what was found and done so far). An exception ends the
+restore, and the live database is as it was.
+"""
+
+post_restore = Signal()
+"""Sent when the data are loaded and their sequences repaired, *before* they go live.
+
+The alias means the restored database meanwhile. Arguments as for :data:`pre_restore`, ``target``
+being the restored database's name. An exception means that it never goes live.
+"""

@@ -14,6 +14,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -127,24 +128,27 @@ def package(major: int, os_release: Path = Path("/etc/os-release")) -> str:
 
 @contextmanager
 def running(
-    argv: list[str], environment: Mapping[str, str], stdout: int | IO[bytes] | None = None
+    argv: list[str],
+    environment: Mapping[str, str],
+    stdout: int = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a client program; whatever ends the block ends it and its workers too."""
     process = subprocess.Popen(  # noqa: S603 - an argv list
         argv,
         env={**_quiet_environment(), **environment},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if stdout is None else stdout,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
         start_new_session=True,
         umask=0o077,
-        preexec_fn=_die_with_parent(),
+        preexec_fn=die_with_parent(),
     )
     try:
         yield process
     finally:
-        _end(process)
+        end(process)
 
 
 def _quiet_environment() -> dict[str, str]:
@@ -157,7 +161,8 @@ def _quiet_environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
+    """Return what a child runs to be ended by SIGTERM when this process dies, where it can."""
     # Forking with a function to run is unsafe beside other threads; without it the program still
     # ends when it next writes to a pipe that nobody reads.
     if not sys.platform.startswith("linux") or threading.active_count() > 1:
@@ -172,7 +177,8 @@ def _die_with_parent() -> Callable[[], None] | None:
     return ask
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session of its own, with all that it started."""
     # SIGTERM makes pg_restore and pg_dump cancel their queries before they go.
     for number, patience in ((signal.SIGTERM, SECONDS_TO_STOP), (signal.SIGKILL, None)):
         if process.poll() is None:
@@ -293,6 +299,9 @@ _FINISHED = re.compile(r"finished item \d+ ")
 def outcome_of(lines: Iterable[str], on_entry: Callable[[int], None] | None = None) -> Outcome:
     """Read pg_restore's stderr (with ``-v``, LC_ALL=C) into what it means.
 
+    Raises ClientError at the first error that is not on the allow-list: there is no point in
+    loading the rest.
+
     ``on_entry`` is told the number of entries done so far. A parallel run names each entry when
     it is finished, a serial one when it begins.
     """
@@ -306,6 +315,8 @@ def outcome_of(lines: Iterable[str], on_entry: Callable[[int], None] | None = No
         if message:
             text = " ".join(part for part in message if part)
             outcome.problems.append(Problem(text, "\n".join(statement), entry))
+            if fatal := outcome.fatal():
+                raise ClientError(f"pg_restore: {fatal[0]}")
             entry = ""
         message.clear()
         statement.clear()
@@ -348,16 +359,13 @@ def judge(outcome: Outcome, exit_code: int) -> None:
     pg_restore exits 1 both for errors it passed over and for those it gave up on; only its last
     line, "errors ignored on restore: N", tells them apart.
     """
-    if fatal := outcome.fatal():
-        more = f" (and {len(fatal) - 1} more errors)" if len(fatal) > 1 else ""
-        raise ClientError(f"{fatal[0]}{more}")
     if exit_code < 0:
         raise ClientError(f"pg_restore was ended by {signal.Signals(-exit_code).name}")
     if outcome.problems and outcome.ignored != len(outcome.problems):
         raise ClientError(
             f"pg_restore reported {len(outcome.problems)} errors and counted {outcome.ignored}"
         )
-    if exit_code != 0 and not outcome.problems:
+    if exit_code != 0 and outcome.ignored is None:
         raise ClientError(f"pg_restore exited {exit_code} and did not say why")
 
 
@@ -455,34 +463,36 @@ def load(
 
 def prove(program: Program, archive: Path, watch: Watch | None = None) -> None:
     """Read an archive to its end without any server; raise ClientError if it is not whole."""
-    with statements(program, archive, to=os.devnull) as (process, judged):
-        assert process.stderr  # noqa: S101 - it was asked for
-        state = Progress()
-
-        def tick() -> None:
-            state.bytes = _bytes_read(process.pid)
+    with statements(program, archive, to=os.devnull) as process:
+        state = Progress(bytes_total=_size(archive))
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_A_TICK)
+            state.bytes = max(state.bytes, _bytes_read(process.pid))
             if watch:
                 watch(state)
 
-        judged(_lines(process.stderr, tick))
+
+def _size(archive: Path) -> int:
+    files = archive.iterdir() if archive.is_dir() else [archive]
+    return sum(file.stat().st_size for file in files)
 
 
 @contextmanager
 def statements(
     program: Program, archive: Path, flags: Iterable[str] = (), to: str = "-"
-) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[Iterable[str]], None]]]:
-    """Turn an archive into SQL: yield the process, whose stdout is the SQL, and its judge.
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Turn an archive into SQL: yield the process, whose stdout is the SQL.
 
-    The judge is called with the lines of its stderr once stdout has been read, and raises
-    ClientError when the archive was not read to its end.
+    Raises ClientError after the block when the archive was not read to its end.
     """
     argv = [str(program.path), "--file", to, *flags, "--", str(archive)]
-    with running(argv, {}, subprocess.PIPE if to == "-" else None) as process:
-
-        def judged(lines: Iterable[str]) -> None:
-            judge(outcome_of(lines), process.wait())
-
-        yield process, judged
+    out = subprocess.PIPE if to == "-" else subprocess.DEVNULL
+    with tempfile.TemporaryFile() as said, running(argv, {}, out, said) as process:
+        yield process
+        code = process.wait()
+        said.seek(0)
+        judge(outcome_of(line.decode(errors="replace").rstrip("\n") for line in said), code)
 
 
 def dump(

@@ -11,16 +11,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from restorehooks.restore import carried
 from restorehooks.restore import database as side
 from restorehooks.restore.address import Address
-from restorehooks.restore.database import Live, TargetError, Turn
+from restorehooks.restore.live import Live, look
+from restorehooks.restore.turn import TargetError, Turn
 from tests.conftest import Database, RunningServer
 from tests.restore.conftest import MakeDatabase, alone
 
 
 def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: Any) -> str:
     with Turn(address) as turn:
-        live = side.look(address, turn.connection)
+        live = look(address, turn.connection)
         made = side.create_side(turn, live, "a test")
         with address.connect(made[0]) as inside:
             inside.execute(fill)
@@ -85,7 +87,7 @@ def test_the_previous_database_says_when_and_comes_back_with_undo(database: Data
     previous = swapped(address)
     assert previous.startswith(f"{database.name}_before_20")
     with Turn(address) as turn:
-        live = side.look(address, turn.connection)
+        live = look(address, turn.connection)
         (back,) = side.kept(turn.connection, database.name, "previous")
         assert (back.name, back.marker.live) == (previous, database.name)
         replaced = side.undo(turn, live, back, by="a test").previous
@@ -96,7 +98,7 @@ def test_the_previous_database_says_when_and_comes_back_with_undo(database: Data
     with Turn(address) as turn:
         (back,) = side.kept(turn.connection, database.name, "previous")
         assert back.name == replaced
-        side.undo(turn, side.look(address, turn.connection), back, by="a test")
+        side.undo(turn, look(address, turn.connection), back, by="a test")
     assert database.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
     database.disconnect()
     assert properties(database.server, database.name) == before
@@ -121,10 +123,10 @@ def test_what_the_role_cannot_carry_over_is_named_and_has_to_be_accepted(
     connections.settings["default"]["USER"] = owner
     address = Address.of("default")
     with Turn(address) as turn:
-        live = side.look(address, turn.connection)
-        superuser, lacks = side.rights(turn.connection, live)
+        live = look(address, turn.connection)
+        superuser, lacks = carried.rights(turn.connection, live)
         assert (superuser, lacks) == (False, [])
-        found = side.obstacles(turn.connection, live)
+        found = carried.obstacles(turn.connection, live)
         assert [one.kind for one in found] == ["lost"] * 3
         # A parameter nobody has defined yet might be a superuser's own.
         for one, what in zip(found, ("my.setting", "log_statement", other), strict=True):
@@ -150,7 +152,7 @@ def test_slots_prepared_transactions_and_foreign_sessions_are_named(
     connections.settings["default"]["USER"] = owner
     address = Address.of("default")
     with Turn(address) as turn:
-        found = side.obstacles(turn.connection, side.look(address, turn.connection))
+        found = carried.obstacles(turn.connection, look(address, turn.connection))
     said = [(one.kind, str(one)) for one in found]
     assert [kind for kind, _ in said] == ["lost", "refused", "lost"]
     assert "a_slot" in said[0][1]
@@ -167,7 +169,7 @@ def test_a_role_without_the_rights_is_told_which(database: Database) -> None:
     connections.settings["default"]["USER"] = nobody
     address = Address.of("default")
     with Turn(address) as turn:
-        superuser, lacks = side.rights(turn.connection, side.look(address, turn.connection))
+        superuser, lacks = carried.rights(turn.connection, look(address, turn.connection))
     assert not superuser
     assert [("CREATEDB" in str(one), "own" in str(one)) for one in lacks] == [
         (True, False),
@@ -191,7 +193,7 @@ def test_a_killed_runs_leftover_is_recognised_with_and_without_its_marker(
 ) -> None:
     address = Address.of("default")
     with Turn(address) as turn:
-        live = side.look(address, turn.connection)
+        live = look(address, turn.connection)
         marked, _ = side.create_side(turn, live, "a test")
         bare = side.beside(live.name, "restoring", side.names(turn.connection))
         turn.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(bare)))
@@ -252,7 +254,7 @@ def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Databas
 def test_a_database_that_was_replaced_meanwhile_is_left_alone(database: Database) -> None:
     address = Address.of("default")
     with Turn(address) as turn:
-        live = side.look(address, turn.connection)
+        live = look(address, turn.connection)
         made = side.create_side(turn, live, "a test")
         stale = Live(live.name, 1, live.owner, properties=live.properties)
         with pytest.raises(TargetError, match="replaced by somebody else"):

@@ -1,0 +1,116 @@
+"""The live database: what it is and holds, read and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from restorehooks.restore.address import Address
+from restorehooks.restore.turn import Connection, TargetError, first_line
+
+DATABASE = """
+SELECT d.oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.datdba) AS owner,
+       pg_catalog.pg_encoding_to_char(d.encoding) AS encoding,
+       d.datcollate AS collate, d.datctype AS ctype, t.spcname AS tablespace,
+       d.dattablespace <> (SELECT dattablespace FROM pg_catalog.pg_database
+                           WHERE datname = 'template0') AS elsewhere,
+       d.datconnlimit AS connection_limit, d.datistemplate AS is_template,
+       pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
+       to_jsonb(d) ->> 'datlocprovider' AS provider,
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
+       to_jsonb(d) ->> 'daticurules' AS rules
+FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+WHERE d.datname = %s
+"""
+
+OWN_OBJECTS = """
+SELECT kind, count(*) FROM (
+    SELECT 'relation' AS kind, 'pg_class'::regclass AS catalog, c.oid
+    FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    UNION ALL SELECT 'function', 'pg_proc'::regclass, oid FROM pg_catalog.pg_proc
+    UNION ALL SELECT 'type', 'pg_type'::regclass, oid FROM pg_catalog.pg_type
+        WHERE typtype IN ('d', 'e', 'r')
+    UNION ALL SELECT 'schema', 'pg_namespace'::regclass, oid FROM pg_catalog.pg_namespace
+        WHERE nspname !~ '^pg_(toast|temp)'
+    UNION ALL SELECT 'large object', 'pg_largeobject'::regclass, oid
+        FROM pg_catalog.pg_largeobject_metadata
+    UNION ALL SELECT 'operator', 'pg_operator'::regclass, oid FROM pg_catalog.pg_operator
+    UNION ALL SELECT 'collation', 'pg_collation'::regclass, oid FROM pg_catalog.pg_collation
+    UNION ALL SELECT 'publication', 'pg_publication'::regclass, oid FROM pg_catalog.pg_publication
+    UNION ALL SELECT 'server', 'pg_foreign_server'::regclass, oid
+        FROM pg_catalog.pg_foreign_server
+    UNION ALL SELECT 'event trigger', 'pg_event_trigger'::regclass, oid
+        FROM pg_catalog.pg_event_trigger
+) AS object
+WHERE oid >= 16384  -- FirstNormalObjectId: everything below came with initdb
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = catalog AND d.objid = object.oid AND d.deptype = 'e')
+GROUP BY kind ORDER BY kind
+"""
+
+
+@dataclass(frozen=True)
+class Live:
+    """The database an alias points at: what pg_database says, None as ``oid`` if it is missing.
+
+    ``size`` is in bytes. ``objects`` counts what it holds by kind, without what belongs to
+    extensions: nothing in there means that it is empty.
+    """
+
+    name: str
+    oid: int | None = None
+    owner: str = ""
+    size: int = 0
+    objects: Mapping[str, int] = field(default_factory=dict)
+    server_version: int = 0
+    properties: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def missing(self) -> bool:
+        """There is no such database."""
+        return self.oid is None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing would be lost: it is missing, or holds extensions' objects alone."""
+        return not self.objects
+
+
+def look(address: Address, beside: Connection | None) -> Live:
+    """Return what stands where the alias points; ``beside`` is a maintenance connection.
+
+    Raises TargetError for a database that this role may not enter.
+    """
+    connection = beside or address.connect(address.name)
+    try:
+        version = connection.info.server_version
+        cursor = connection.cursor(row_factory=dict_row).execute(DATABASE, [address.name])
+        if (found := cursor.fetchone()) is None:
+            return Live(address.name, server_version=version)
+        size, objects = _contents(address)
+        return Live(
+            name=address.name,
+            oid=found["oid"],
+            owner=found["owner"],
+            size=size,
+            objects=objects,
+            server_version=version,
+            properties=found,
+        )
+    finally:
+        if connection is not beside:
+            connection.close()
+
+
+def _contents(address: Address) -> tuple[int, dict[str, int]]:
+    try:
+        with address.connect(address.name) as inside:
+            row = inside.execute("SELECT pg_database_size(current_database())").fetchone()
+            counted: list[Any] = inside.execute(OWN_OBJECTS).fetchall()
+            return (row[0] if row else 0), dict(counted)
+    except psycopg.OperationalError as error:
+        raise TargetError(f"{address} cannot be entered: {first_line(error)}") from None
