@@ -39,6 +39,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -204,16 +205,23 @@ def environment(server: RunningServer, **variables: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[RunningServer]:
+def server(
+    record_testsuite_property: Callable[[str, object], None],
+) -> Iterator[RunningServer]:
     """The server of the whole test run."""
-    if url := os.environ.get("RESTOREHOOKS_TEST_URL"):
-        yield _running_elsewhere(url)
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="restorehooks-tests-") as folder,
-        _private_server(folder, FAST) as process,
-    ):
-        yield _running(process)
+    with ExitStack() as stack:
+        if url := os.environ.get("RESTOREHOOKS_TEST_URL"):
+            running = _running_elsewhere(url)
+        else:
+            folder = tempfile.TemporaryDirectory(prefix="restorehooks-tests-")
+            process = _private_server(stack.enter_context(folder), FAST)
+            running = _running(stack.enter_context(process))
+        major, minor = divmod(running.version, 10000)
+        record_testsuite_property("Python", platform.python_version())
+        record_testsuite_property("Django", django.__version__)
+        record_testsuite_property("PostgreSQL", f"{major}.{minor}")
+        record_testsuite_property("psycopg", psycopg.__version__)
+        yield running
 
 
 def _private_server(folder: str, options: Mapping[str, str], bindir: Path | None = None) -> Server:

