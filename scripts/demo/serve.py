@@ -1,0 +1,26 @@
+"""Run a private PostgreSQL until this process is told to end: ``serve.py FOLDER DATABASE...``.
+
+Prints the URL of each database, created empty, one to a line.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from restorehooks.embedded import Server, server_folder
+
+ENDING = {signal.SIGTERM, signal.SIGINT}
+
+
+def main(folder: str, *names: str) -> None:
+    """Serve; the server ends in order, and with this process at the latest."""
+    with Server(Path(folder), server_folder()) as server:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        for name in names:
+            server.create_database(name)
+            print(server.url(name), flush=True)  # noqa: T201  what it is for
+        signal.sigwait(ENDING)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
