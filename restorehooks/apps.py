@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.core.checks import register
+from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 
 
@@ -19,4 +20,7 @@ class RestoreHooksConfig(AppConfig):
         register(checks.loaddata_is_ours)
         register(checks.loaddata_hides_none)
         pre_migrate.connect(receivers.before_migrate, dispatch_uid="restorehooks.before_migrate")
+        connection_created.connect(
+            receivers.all_apps_ready, dispatch_uid="restorehooks.all_apps_ready"
+        )
         receivers.come_last()

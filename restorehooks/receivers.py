@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from django.apps import AppConfig, apps
 from django.db import connections
+from django.db.backends.signals import connection_created
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate
 
@@ -30,6 +31,12 @@ def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
         come_last()
     if sender is senders[-1]:
         _repair(using, conf.post_migrate, **kwargs)
+
+
+def all_apps_ready(**kwargs: Any) -> None:
+    """Let ours be the last receiver where ``flush`` sends a single signal, with none before it."""
+    connection_created.disconnect(dispatch_uid="restorehooks.all_apps_ready")
+    come_last()
 
 
 def come_last() -> None:
