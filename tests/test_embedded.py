@@ -247,7 +247,7 @@ def test_starts_again_after_a_crash(folder: Path) -> None:
         assert one(server.url("postgres"), "SELECT x FROM kept") == 1
 
 
-@pytest.mark.parametrize("name", ["long" * 30, 'a "b", c', "größe's 100%", "-D"])
+@pytest.mark.parametrize("name", ["long" * 30, "a, b", "größe's 100%", "-D"])
 def test_any_folder_will_do(folder: Path, name: str) -> None:
     server = Server(folder / name, server_folder(), FAST)
     with server:
@@ -370,3 +370,52 @@ def test_the_users_own_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         assert server.data == folder / "restorehooks" / f"postgresql-{server.version // 10000}"
         assert one(server.url("postgres"), "SELECT 1") == 1
     assert has_ended(server.data, seconds=0.5)
+
+
+def restorehooks(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "restorehooks", *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XDG_DATA_HOME": str(folder),
+            "DATABASE_URL": "embedded:",
+        },
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_standalone_command_keeps_what_it_is_given(folder: Path) -> None:
+    insert = "CREATE TABLE t (id serial); INSERT INTO t VALUES (1), (2);"
+    printed, errors = restorehooks(folder, "dbshell").communicate(insert)
+    assert (printed.split("\n")[-2], errors) == ("INSERT 0 2", "")
+    printed, errors = restorehooks(folder, "resetsequences").communicate()
+    assert ("public.t_id_seq" in printed, errors) == (True, "")
+    printed, errors = restorehooks(folder, "dbshell").communicate(
+        "INSERT INTO t DEFAULT VALUES RETURNING id;"
+    )
+    assert (printed.split()[2], errors) == ("3", "")
+    [data] = (folder / "restorehooks").iterdir()
+    assert has_ended(data, seconds=0.5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_standalone_command_leaves_no_server_behind(
+    folder: Path, number: signal.Signals
+) -> None:
+    process = restorehooks(folder, "dbshell")
+    with process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("\\echo up\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(number)
+        process.wait()
+        [data] = (folder / "restorehooks").iterdir()
+        assert has_ended(data)
+        assert not (data / "cluster" / "postmaster.pid").exists()
