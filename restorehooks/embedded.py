@@ -77,11 +77,17 @@ def server_folder() -> Path:
     """
     wanted = os.environ.get("PG_BINDIR")
     for folder in [Path(wanted).absolute()] if wanted else program_folders():
-        if all(shutil.which(name, path=str(folder)) for name in ("initdb", "postgres")):
-            return folder
+        if _has_server(folder):
+            # A link in /usr/local/bin leads to where the client programs of this version are too.
+            linked = Path(str(shutil.which("postgres", path=str(folder)))).resolve().parent
+            return linked if _has_server(linked) else folder
     if wanted:
         raise ServerError(f"PG_BINDIR is {wanted}, where initdb and postgres are not both present.")
     raise ServerError(f"No PostgreSQL server programs found on this machine; {REMEDY}.")
+
+
+def _has_server(folder: Path) -> bool:
+    return all(shutil.which(name, path=str(folder)) for name in ("initdb", "postgres"))
 
 
 def _candidate_folders() -> Iterator[Path]:

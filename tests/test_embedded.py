@@ -316,7 +316,7 @@ def test_root_runs_it_as_another_user(folder: Path) -> None:
 @as_root
 def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: Path) -> None:
     tmp_path.chmod(0o700)
-    programs = Path(shutil.which("postgres", path=str(server_folder())) or "").resolve().parent
+    programs = server_folder()
     package = programs.parent.parent
     if programs.is_relative_to("/usr"):
         pytest.skip("the distribution's programs look for their files where it has put them")
@@ -350,6 +350,15 @@ def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(embedded, "_PER_VERSION", ((str(tmp_path), "*/bin"),))
     found = [folder.parent.name for folder in program_folders() if tmp_path in folder.parents]
     assert found == ["10", "9.6", "9.5"]
+
+
+def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    programs = server_folder()
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).symlink_to(programs / name)
+    monkeypatch.delenv("PG_BINDIR", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert server_folder() == programs
 
 
 def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
