@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -405,6 +405,35 @@ def entries(program: Program, archive: Path, *flags: str) -> list[Entry]:
         judge(outcome_of(done.stderr.decode(errors="replace").splitlines()), done.returncode)
     found = (_ENTRY.fullmatch(line) for line in done.stdout.decode(errors="replace").splitlines())
     return [Entry(int(match[1]), match[2], match[3]) for match in found if match]
+
+
+def grants(program: Program | None, archive: Path, contents: Sequence[Entry]) -> Iterator[str]:
+    """Yield the GRANT and REVOKE statements of an archive; none where there is no archive."""
+    chosen = [entry for entry in contents if entry.kind in ("ACL", "DEFAULT ACL")]
+    if program is None or not chosen:
+        return
+    with listed(chosen) as entries_file:
+        flags = [f"--use-list={entries_file}"]
+        with statements(program, archive, flags) as process:
+            assert process.stdout  # noqa: S101 - it was asked for
+            text = process.stdout.read().decode(errors="replace")
+    for statement in re.split(r";$", text, flags=re.MULTILINE):
+        found = re.search(r"^(GRANT|REVOKE|ALTER DEFAULT PRIVILEGES)\s.*", statement, _TO_THE_END)
+        if found:
+            yield found[0]
+
+
+_TO_THE_END = re.MULTILINE | re.DOTALL
+
+
+@contextmanager
+def listed(contents: Iterable[Entry]) -> Iterator[Path]:
+    """Write these entries to a temporary file for ``--use-list``."""
+    with tempfile.TemporaryDirectory(prefix="restorehooks-") as folder:
+        path = Path(folder) / "entries"
+        lines = (f"{entry.id}; 0 0 {entry.kind} {entry.rest}\n" for entry in contents)
+        path.write_text("".join(lines))
+        yield path
 
 
 # --- Loading, writing out, dumping -------------------------------------------------------------

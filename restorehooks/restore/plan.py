@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from restorehooks.restore import carried, client, database, hooks
+from restorehooks.restore import carried, client, database, hooks, ownership
 from restorehooks.restore.address import Address
 from restorehooks.restore.carried import Obstacle
 from restorehooks.restore.client import Program
 from restorehooks.restore.dump import Dump
 from restorehooks.restore.live import Live, look
+from restorehooks.restore.ownership import Ownership, quoted
 from restorehooks.restore.turn import TargetError, Turn
 
 Mode = Literal["beside", "in place", "data only"]
@@ -39,8 +40,8 @@ class LiveChangedError(Exception):
 class Request:
     """What is to be restored, where, and how.
 
-    ``source`` is a file, a directory, or "-" for stdin. ``owner`` None keeps ownership where the
-    restoring superuser is not the one who owns the live database and all owners exist. ``jobs``
+    ``source`` is a file, a directory, or "-" for stdin. ``owner`` and ``privileges`` None keep
+    ownership and privileges where the roles they name are there. ``jobs``
     None means one per core.
     """
 
@@ -52,7 +53,7 @@ class Request:
     tables: tuple[str, ...] = ()
     jobs: int | None = None
     owner: bool | None = None
-    privileges: bool = False
+    privileges: bool | None = None
     migrate: bool = False
     analyze: bool = True
     hooks_dir: Path | None = None
@@ -68,6 +69,10 @@ class Request:
         return bool(self.schemas or self.tables)
 
 
+def _kept(kept: bool) -> str:
+    return "kept" if kept else "left out"
+
+
 @dataclass
 class Plan:
     """What will happen: found out before anything is changed."""
@@ -81,8 +86,7 @@ class Plan:
     program: Program | None = None
     jobs: int = 1
     entries: list[client.Entry] = field(default_factory=list)
-    keep_owner: bool = False
-    load_role: str | None = None
+    owners: Ownership = field(default_factory=Ownership)
     obstacles: list[Obstacle] = field(default_factory=list)
     leftovers: list[database.Kept] = field(default_factory=list)
     hooks: list[Path] = field(default_factory=list)
@@ -112,8 +116,8 @@ class Plan:
         yield f"target    {self.address}, PostgreSQL {server}, {state}"
         with_jobs = f", {self.jobs} jobs" if self.jobs > 1 else ""
         by = f"{self.program.name} {self.program.version}{with_jobs}" if self.program else "psycopg"
-        yield f"load      {self.mode}, with {by}, as {self.load_role or self.user}"
-        yield f"owners    {'kept' if self.keep_owner else 'left out'}"
+        yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
+        yield f"owners    {_kept(self.owners.owner)}, privileges {_kept(self.owners.privileges)}"
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
         for obstacle in self.obstacles:
@@ -135,8 +139,20 @@ def make_plan(request: Request, address: Address, turn: Turn, dump: Dump) -> Pla
         _plan_archive(request, plan)
     elif request.partial:
         raise UsageError("--schema and --table need an archive: a plain dump is one script.")
-    _plan_ownership(request, plan, turn)
-    if mode == "beside":
+    hard = _hard_extensions(plan, turn)
+    plan.owners = ownership.plan(
+        turn.connection,
+        user=user,
+        superuser=superuser,
+        live=live,
+        entries=plan.entries,
+        grants=lambda: client.grants(plan.program, dump.path, plan.entries),
+        owner=request.owner,
+        privileges=request.privileges,
+        may_act_as_owner=plan.mode == "beside" and not hard,
+    )
+    plan.notes += plan.owners.notes
+    if plan.mode == "beside":
         plan.obstacles = carried.obstacles(turn.connection, live)
         plan.leftovers = database.kept(turn.connection, address.name, "side")
     if request.hooks_dir:
@@ -209,46 +225,17 @@ LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS hard
            FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
     ON available.name = wanted
 """
-MEMBER = "SELECT pg_catalog.pg_has_role(%s, 'MEMBER')"
-MISSING_ROLES = """
-SELECT wanted FROM unnest(%s::text[]) AS wanted
-WHERE wanted NOT IN (SELECT rolname FROM pg_catalog.pg_roles) ORDER BY 1
-"""
-
-
-def _plan_ownership(request: Request, plan: Plan, turn: Turn) -> None:
-    owners = sorted({entry.owner for entry in plan.entries if entry.owner})
-    missing = [row[0] for row in turn.connection.execute(MISSING_ROLES, [owners])]
-    foreign = not plan.live.missing and plan.live.owner != plan.user
-    hard = _hard_extensions(plan, turn)
-    if request.owner and missing:
-        raise TargetError(
-            f"--owner was asked for, and {_quoted(missing)} do not exist here; create them, or "
-            "leave the ownership out with --no-owner."
-        )
-    plan.keep_owner = bool(request.owner) or (
-        request.owner is None and foreign and plan.superuser and bool(owners) and not missing
-    )
-    if foreign and plan.mode == "beside" and not plan.keep_owner and not hard:
-        member = turn.connection.execute(MEMBER, [plan.live.owner]).fetchone() == (True,)
-        plan.load_role = plan.live.owner if member else None
-    if foreign and plan.mode == "beside" and not plan.keep_owner and not plan.load_role:
-        plan.notes.append(
-            f'everything restored will belong to "{plan.user}", while "{plan.live.owner}" owns '
-            "the live database"
-        )
-    others = [name for name in owners if name != (plan.load_role or plan.user)]
-    if others and not plan.keep_owner:
-        plan.notes.append(f"ownership by {_quoted(others)} is left out")
 
 
 def _hard_extensions(plan: Plan, turn: Turn) -> list[str]:
     """Return the extensions only a superuser can create; raise if that cannot go well."""
+    if plan.mode == "data only":
+        return []
     wanted = [entry.rest.split()[1] for entry in plan.entries if entry.kind == "EXTENSION"]
     found = turn.connection.execute(EXTENSIONS, [wanted]).fetchall()
     if absent := [name for name, absent, _ in found if absent]:
         raise TargetError(
-            f"The dump needs the extensions {_quoted(absent)}, which are not installed on the "
+            f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
             "server: install their packages there."
         )
     hard = [name for name, _, needs_superuser in found if needs_superuser]
@@ -257,15 +244,11 @@ def _hard_extensions(plan: Plan, turn: Turn) -> list[str]:
             plan.mode = "in place"
             return hard
         raise TargetError(
-            f"The dump needs the extensions {_quoted(hard)}, which only a superuser may create, "
+            f"The dump needs the extensions {quoted(hard)}, which only a superuser may create, "
             "and a new database does not have them: restore as a superuser, or with --in-place "
             "into a database that has them."
         )
     return hard
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def _plan_warnings(plan: Plan) -> None:
@@ -284,7 +267,7 @@ def _plan_warnings(plan: Plan) -> None:
         plan.notes.append("the dump's own CREATE DATABASE and settings of it are left out")
 
 
-def described(dump: Dump) -> str:
+def described(dump: Dump, path: Path | None = None) -> str:
     """Return in a line what the dump is."""
     parts = [f"{dump.format} dump"]
     if dump.compression:
@@ -295,7 +278,7 @@ def described(dump: Dump) -> str:
         parts.append(f"from PostgreSQL {dump.server_version}")
     if dump.created_at:
         parts.append(f"made {dump.created_at:%Y-%m-%d %H:%M}")
-    return f"{dump.source} ({', '.join(parts)}, {size_in_words(dump.size)})"
+    return f"{path or dump.source} ({', '.join(parts)}, {size_in_words(dump.size)})"
 
 
 def size_in_words(size: float) -> str:

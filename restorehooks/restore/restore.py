@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psycopg
 from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
 
 from restorehooks import reset_sequences
-from restorehooks.restore import carried, client, database, hooks, in_place, script
+from restorehooks.restore import carried, client, database, hooks, in_place, ownership, script
 from restorehooks.restore.address import UNLIMITED, Address
 from restorehooks.restore.client import Progress
 from restorehooks.restore.dump import Dump, identify, open_plain, spooled, unpacked
@@ -51,6 +50,9 @@ class Reporter:
 
     def progress(self, progress: Progress) -> None:
         """Be told how much of the dump is loaded."""
+
+    def close(self) -> None:
+        """Be told that it is over."""
 
 
 @dataclass
@@ -91,6 +93,29 @@ class Report:
             "sequences": self.sequences.as_dict() if self.sequences else None,
             "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
         }
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people, the outcome last."""
+        if self.dry_run and self.plan:
+            yield from self.plan.lines()
+        for what in self.left_out:
+            yield f"left out: {what}"
+        for name in self.hooks:
+            yield f"ran: {name}"
+        if self.sequences is not None:
+            yield self.sequences.sentence()
+        seconds = sum(self.seconds.values())
+        if self.dry_run:
+            yield "Nothing was changed."
+        elif self.mode != "beside":
+            yield f'Restored "{self.target}" {self.mode} in {seconds:.1f} s. There is no undo.'
+        elif self.previous:
+            yield (
+                f'Restored "{self.target}" in {seconds:.1f} s. The previous one is kept as '
+                f'"{self.previous}": restoredb --undo brings it back.'
+            )
+        else:
+            yield f'Restored "{self.target}" in {seconds:.1f} s. There was nothing to keep.'
 
 
 def _plain(value: Any) -> Any:
@@ -237,8 +262,20 @@ def _prove_whole(run: _Run, plan: Plan) -> None:
     if plan.program:
         client.prove(plan.program, plan.dump.path, run.reporter.progress)
     else:
-        script.check(open_plain(plan.dump))
+        with open_plain(plan.dump) as stream:
+            prove_plain(stream)
     run.note(_room(plan))
+
+
+def prove_plain(stream: BinaryIO) -> None:
+    """Read a plain dump to its end; raise RestoreError unless pg_dump's last line is there."""
+    end = b""
+    while chunk := stream.read(1024 * 1024):
+        end = (end + chunk)[-10_000:]
+    if script.TRAILER not in end:
+        raise RestoreError(
+            'The dump was cut off: its last line, "PostgreSQL database dump complete", is missing.'
+        )
 
 
 def _room(plan: Plan) -> str:
@@ -256,9 +293,9 @@ def _room(plan: Plan) -> str:
 
 def _flags(run: _Run, plan: Plan, turn: Turn) -> list[str]:
     flags = chosen(run.request)
-    if not plan.keep_owner:
+    if not plan.owners.owner:
         flags.append("--no-owner")
-    if not run.request.privileges:
+    if not plan.owners.privileges:
         flags.append("--no-privileges")
     # A copy must not begin to take part in somebody's replication.
     flags.append("--no-subscriptions")
@@ -289,13 +326,13 @@ def _beside(run: _Run, plan: Plan, turn: Turn) -> None:
 def _load(run: _Run, plan: Plan, turn: Turn, name: str) -> None:
     if plan.program is None:
         with plan.address.connect(name) as connection:
-            if plan.load_role:
-                connection.execute("SELECT set_config('role', %s, false)", [plan.load_role])
+            if plan.owners.load_as:
+                connection.execute("SELECT set_config('role', %s, false)", [plan.owners.load_as])
             connection.execute("SET synchronous_commit = off")
             _run_script(run, plan, connection)
         return
     flags = _flags(run, plan, turn)
-    if role := plan.load_role or plan.address.role:
+    if role := plan.owners.load_as or plan.address.role:
         flags.append(f"--role={role}")
     progress = Progress(0, len(plan.entries), 0, plan.dump.size)
     outcome = client.load(
@@ -346,13 +383,26 @@ def _run_script(run: _Run, plan: Plan, connection: psycopg.Connection[Any]) -> N
 
 
 def _send(run: _Run, plan: Plan, stream: Any, connection: psycopg.Connection[Any]) -> None:
-    result = script.run_script(stream, connection, policy=_policy(run, plan))
+    result = script.run_script(stream, connection, policy=_policy(run, plan, connection))
+    if not result.complete:
+        raise RestoreError("The dump was cut off: pg_dump's last line is missing.")
     run.report.statements = result.statements
     run.report.left_out += [f"{one.what}: {one.reason} ({one.count})" for one in result.left_out]
 
 
-def _policy(run: _Run, plan: Plan) -> script.Policy:
-    return script.Policy(owner=plan.keep_owner, privileges=run.request.privileges)
+def _policy(run: _Run, plan: Plan, connection: psycopg.Connection[Any]) -> script.Policy:
+    request = run.request
+    user = plan.owners.load_as or plan.user
+    return replace(
+        ownership.here(connection, user=user, superuser=plan.superuser),
+        no_owner=request.owner is False,
+        no_privileges=request.privileges is False,
+        data_only=plan.mode == "data only",
+        commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
+    )
+
+
+STATEMENTS_A_COMMIT = 1000
 
 
 # --- Hooks -------------------------------------------------------------------------------------
@@ -505,12 +555,14 @@ def _fill(run: _Run, plan: Plan, turn: Turn, connection: psycopg.Connection[Any]
         flags.append("--data-only")
     elif not whole:
         flags += ["--clean", "--if-exists"]
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
         if plan.mode == "data only":
-            flags.append(f"--use-list={_without_setval(plan, Path(folder))}")
-        with client.statements(plan.program, plan.dump.path, flags) as process:
-            assert process.stdout  # noqa: S101 - it was asked for
-            _send(run, plan, process.stdout, connection)
+            # setval would survive a rollback; the sequences are repaired afterwards anyway.
+            kept = [entry for entry in plan.entries if entry.kind != "SEQUENCE SET"]
+            flags.append(f"--use-list={stack.enter_context(client.listed(kept))}")
+        process = stack.enter_context(client.statements(plan.program, plan.dump.path, flags))
+        assert process.stdout  # noqa: S101 - it was asked for
+        _send(run, plan, process.stdout, connection)
     return None
 
 
@@ -518,11 +570,3 @@ def _locks(plan: Plan) -> int:
     # A table brings a TOAST table and its index along.
     places = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}
     return sum(places.get(entry.kind, 0) for entry in plan.entries)
-
-
-def _without_setval(plan: Plan, folder: Path) -> Path:
-    """Write a list of entries without SEQUENCE SET: setval would survive a rollback."""
-    path = folder / "entries"
-    kept = [entry for entry in plan.entries if entry.kind != "SEQUENCE SET"]
-    path.write_text("".join(f"{entry.id}; 0 0 {entry.kind} {entry.rest}\n" for entry in kept))
-    return path

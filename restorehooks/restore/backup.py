@@ -1,0 +1,176 @@
+"""The other half: a dump written beside its name, read back whole, then renamed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from restorehooks.restore import client
+from restorehooks.restore.address import Address
+from restorehooks.restore.client import Progress
+from restorehooks.restore.dump import Dump, identify, open_plain
+from restorehooks.restore.interrupts import ended_politely
+from restorehooks.restore.plan import RestoreError, UsageError
+from restorehooks.restore.restore import Reporter, prove_plain
+
+Format = Literal["custom", "directory", "tar", "plain"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A dump that was written and read back; ``path`` is where it is, ``seconds`` how long."""
+
+    path: Path
+    dump: Dump
+    seconds: float
+
+
+def dump(
+    to: Path,
+    *,
+    using: str = "default",
+    form: Format = "custom",
+    jobs: int | None = None,
+    compress: str | None = None,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> Written:
+    """Dump the database of an alias into ``to``, readable by its owner alone.
+
+    Nothing is at ``to`` until the dump has been read back to its end. What is there already is
+    left alone unless ``force``.
+
+    Raises UsageError for what cannot be asked for, RestoreError, ClientError, DumpError or
+    AddressError when no dump was written.
+    """
+    told = reporter or Reporter()
+    began = time.monotonic()
+    address = Address.of(using)
+    _require_free(to, force=force)
+    with address.connect(address.name) as connection:
+        server = connection.info.server_version // 10000
+    program = client.find("pg_dump", at_least=server, prefer=server)
+    flags = [f"--format={form}", *_options(form, jobs, compress, program.major)]
+    if address.role:
+        flags.append(f"--role={address.role}")
+    with ended_politely(), _unfinished(to, form) as unfinished:
+        told.step(f"dumping {address} with pg_dump {program.version}")
+        told_of = Progress()
+
+        def on_line(line: str) -> None:
+            told_of.entries += 1
+            told_of.bytes = _written(unfinished)
+            told.progress(told_of)
+
+        client.dump(
+            program,
+            unfinished,
+            conninfo=address.conninfo(address.name),
+            environment=address.environment(),
+            flags=flags,
+            on_line=on_line,
+        )
+        told.step("reading it back")
+        found = _read_back(unfinished)
+        _put(unfinished, to, force=force)
+    return Written(to, found, time.monotonic() - began)
+
+
+def _require_free(to: Path, *, force: bool) -> None:
+    if not to.parent.is_dir():
+        raise UsageError(f"There is no directory {to.parent}.")
+    if os.path.lexists(to) and not force:
+        raise UsageError(f"{to} is there already: choose another name, or replace it with --force.")
+
+
+def _options(form: Format, jobs: int | None, compress: str | None, major: int) -> Iterator[str]:
+    if jobs is not None and jobs > 1:
+        if form != "directory":
+            raise UsageError("--jobs needs --format directory: the others are one file.")
+        yield f"--jobs={jobs}"
+    if compress is not None:
+        known = r"\d|(none|gzip|lz4|zstd)(:[\w=,]+)?" if major >= 16 else r"\d"
+        if not re.fullmatch(known, compress):
+            takes = "0 to 9, or none, gzip, lz4, zstd with :LEVEL" if major >= 16 else "0 to 9"
+            raise UsageError(f"pg_dump {major} takes --compress {takes}, not {compress}.")
+        yield f"--compress={compress}"
+
+
+@contextmanager
+def _unfinished(to: Path, form: Format) -> Iterator[Path]:
+    path = to.with_name(f".{to.name}.{os.getpid()}.unfinished")
+    try:
+        if form != "directory":
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        yield path
+    except OSError as error:
+        raise RestoreError(f"{to} cannot be written: {error.strerror}") from None
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _written(path: Path) -> int:
+    with suppress(OSError):
+        files = path.iterdir() if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files)
+    return 0
+
+
+def _read_back(path: Path) -> Dump:
+    found = identify(path)
+    if found.format == "plain":
+        with open_plain(found) as stream:
+            prove_plain(stream)
+        return found
+    version = (found.archive_version or (1, 14, 0))[:2]
+    program = client.find("pg_restore", at_least=client.READS.get((version[0], version[1]), 12))
+    client.prove(program, path)
+    return found
+
+
+def _put(unfinished: Path, to: Path, *, force: bool) -> None:
+    if unfinished.is_dir():
+        _put_directory(unfinished, to, force=force)
+    elif force:
+        unfinished.replace(to)
+    else:
+        # A link is made only where there is nothing, whoever came first.
+        try:
+            os.link(unfinished, to)
+        except FileExistsError:
+            raise UsageError(f"{to} has come into being meanwhile, and was left alone.") from None
+        except OSError:
+            unfinished.rename(to)
+    folder = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _put_directory(unfinished: Path, to: Path, *, force: bool) -> None:
+    old = to.with_name(f".{to.name}.{os.getpid()}.replaced")
+    if force and os.path.lexists(to):
+        to.rename(old)
+    try:
+        unfinished.rename(to)
+    except OSError:
+        if os.path.lexists(old):
+            old.rename(to)
+        raise
+    _remove(old)

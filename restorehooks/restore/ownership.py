@@ -1,0 +1,100 @@
+"""Whose the restored objects are: what of OWNER TO and GRANT can hold here, what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+
+from restorehooks.restore.client import Entry
+from restorehooks.restore.live import Live
+from restorehooks.restore.rules import Omitted, Policy, judge
+from restorehooks.restore.turn import Connection, TargetError
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What is decided: whether owners and privileges are restored, and as which role to load.
+
+    ``load_as`` None is the role that connects. ``notes`` say what is left out.
+    """
+
+    owner: bool = False
+    privileges: bool = False
+    load_as: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+MEMBER = "SELECT pg_catalog.pg_has_role(%s, 'MEMBER')"
+MISSING_ROLES = """
+SELECT wanted FROM unnest(%s::text[]) AS wanted
+WHERE wanted NOT IN (SELECT rolname FROM pg_catalog.pg_roles) ORDER BY 1
+"""
+
+
+def plan(
+    connection: Connection,
+    *,
+    user: str,
+    superuser: bool,
+    live: Live,
+    entries: Sequence[Entry],
+    grants: Callable[[], Iterable[str]],
+    owner: bool | None,
+    privileges: bool | None,
+    may_act_as_owner: bool,
+) -> Ownership:
+    """Decide on it; None for ``owner`` or ``privileges`` is "where it can hold".
+
+    ``grants`` yields the archive's GRANT and REVOKE statements. Raises TargetError where owners
+    were asked for that do not exist.
+    """
+    owners = sorted({entry.owner for entry in entries if entry.owner})
+    missing = [row[0] for row in connection.execute(MISSING_ROLES, [owners])]
+    if owner and missing:
+        raise TargetError(
+            f"--owner was asked for, and the roles {quoted(missing)} do not exist here; create "
+            "them, or leave the ownership out with --no-owner."
+        )
+    # Giving things away takes more than membership; for a superuser alone it is sure to work.
+    keep = owner if owner is not None else superuser and not missing
+    notes = []
+    load_as = None
+    if not live.missing and live.owner != user and not keep:
+        if may_act_as_owner and connection.execute(MEMBER, [live.owner]).fetchone() == (True,):
+            load_as = live.owner
+        else:
+            notes.append(
+                f'what is restored will belong to "{user}", while "{live.owner}" owns the database'
+            )
+    left_out = [name for name in owners if name != (load_as or user)]
+    if left_out and not keep:
+        notes.append(f"ownership by {quoted(left_out)} is left out")
+    granted = privileges
+    if granted is None:
+        policy = here(connection, user=user, superuser=superuser)
+        why = next(_unable(grants(), policy), None)
+        granted = why is None
+        if why:
+            notes.append(f"privileges are left out: {why}")
+    return Ownership(keep, granted, load_as, tuple(notes))
+
+
+def here(connection: psycopg.Connection[Any], *, user: str, superuser: bool) -> Policy:
+    """Return what of owners and privileges the server has the roles for."""
+    policy = Policy.for_connection(connection)
+    return policy if superuser else replace(policy, owners=frozenset({user}))
+
+
+def _unable(statements: Iterable[str], policy: Policy) -> Iterator[str]:
+    for statement in statements:
+        verdict = judge(statement.encode(), policy, "utf-8")
+        if isinstance(verdict, Omitted) and verdict.what != "database":
+            yield verdict.reason
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Return names as a sentence has them."""
+    return ", ".join(f'"{name}"' for name in names)
