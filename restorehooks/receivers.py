@@ -70,7 +70,12 @@ def _repair(
         )
         said = report.lines(verbosity)
     except Exception as error:  # a hook never stands in the way of migrate
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        said = [f'The sequences of database "{using}" were not looked at: {first_line}']
+        said = [not_looked_at(using, error)]
     for line in said:
         (stdout or sys.stdout).write(f"restorehooks: {line}\n")
+
+
+def not_looked_at(using: str, error: Exception) -> str:
+    """Return what a hook says that could not do its work."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f'The sequences of database "{using}" were not looked at: {first_line}'

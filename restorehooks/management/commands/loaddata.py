@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.commands import loaddata
-from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from restorehooks import conf
+from restorehooks.receivers import not_looked_at
 from restorehooks.sequences.repair import reset
 from restorehooks.sequences.report import Report
 from restorehooks.signals import post_loaddata
@@ -35,19 +35,19 @@ class Command(loaddata.Command):
 
     def reset_sequences(self, connection: BaseDatabaseWrapper, models: set[type[Model]]) -> None:
         """Move the sequences that the loaded models draw from past the rows, and say what was."""
-        if connection.vendor != "postgresql" or not conf.loaddata():
-            super().reset_sequences(connection, models)
-            return
         try:
-            self.report = reset(
-                self.using,
-                models,
-                lock_timeout=conf.lock_timeout(),
-                scan_limit=conf.scan_limit(),
-            )
-        except DatabaseError as error:
-            first_line = str(error).strip().splitlines()[0]
-            self.stderr.write(f"The sequences were not looked at: {first_line}")
+            is_ours = connection.vendor == "postgresql" and conf.loaddata()
+            if is_ours:
+                self._repair(models)
+        except Exception as error:  # a hook never stands in the way of loaddata
+            self.stderr.write(not_looked_at(self.using, error))
             return
+        if not is_ours:
+            super().reset_sequences(connection, models)
+
+    def _repair(self, models: set[type[Model]]) -> None:
+        self.report = reset(
+            self.using, models, lock_timeout=conf.lock_timeout(), scan_limit=conf.scan_limit()
+        )
         for line in self.report.lines(self.verbosity):
             (self.stdout if self.report.is_fine else self.stderr).write(line)
