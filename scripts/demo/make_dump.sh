@@ -13,6 +13,9 @@ trap 'kill "$server" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 mkfifo "$work/url"
 "${PYTHON:-python3}" serve.py "$work/server" made >"$work/url" &
 server=$!
-read -r url <"$work/url"
-"$PG_BINDIR/psql" --quiet --dbname="$url" --set=ON_ERROR_STOP=1 --file=shop.sql
-"$PG_BINDIR/pg_dump" --dbname="$url" --format=custom --no-owner --file=shop.dump
+{
+    read -r bindir
+    read -r url
+} <"$work/url"
+"$bindir/psql" --quiet --dbname="$url" --set=ON_ERROR_STOP=1 --file=shop.sql
+"$bindir/pg_dump" --dbname="$url" --format=custom --no-owner --file=shop.dump

