@@ -230,6 +230,7 @@ numbered AS (
            coalesce(pg_catalog.format_type(b.base, NULL), pg_catalog.format_type(a.atttypid, NULL))
                AS type,
            CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE b.typmod END AS typmod,
+           c.relkind = 'v' AS is_view,
            c.relkind = 'f' OR EXISTS (
                SELECT FROM kin JOIN pg_catalog.pg_class f ON f.oid = kin.member
                WHERE kin.root = c.oid AND f.relkind = 'f') AS is_foreign,
@@ -274,13 +275,14 @@ SELECT s.seqrelid, s.nspname, s.relname, pg_catalog.format('%%I.%%I', s.nspname,
        pg_catalog.has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE'),
        pg_catalog.has_sequence_privilege(s.seqrelid, 'UPDATE'),
        t.tab, t.nspname, t.relname, t.attname,
-       pg_catalog.format('%%I.%%I', t.nspname, t.relname), pg_catalog.quote_ident(t.attname),
-       t.type, t.typmod, t.indexed, t.plain, t.exact, t.is_foreign, t.may_read, t.is_filtered,
+       pg_catalog.quote_ident(t.nspname) || '.' || pg_catalog.quote_ident(t.relname),
+       pg_catalog.quote_ident(t.attname), t.type, t.typmod, t.indexed, t.plain, t.exact,
+       t.is_view, t.is_foreign, t.may_read, t.is_filtered,
        NULL::oid
 FROM sequence s LEFT JOIN numbered t ON t.seq = s.seqrelid
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, drawing.oid
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, drawing.oid
 FROM drawing
 WHERE NOT simple
   AND NOT drawing.oid = ANY(%(exact)s::oid[] || %(inexact)s::oid[] || %(by_text)s::oid[])
@@ -289,20 +291,24 @@ ORDER BY 2, 3, 1, 16, 17, 18
 
 
 def _assemble(rows: Many[tuple[Any, ...]]) -> Sequence:
-    columns = tuple(_column(row[14:28]) for row in rows if row[14] is not None)
+    columns = tuple(_column(row[14:29]) for row in rows if row[14] is not None)
     fields: list[Any] = [*rows[0][:14], columns]
     return Sequence(*fields)
 
 
 def _column(row: Many[Any]) -> Column:
-    *fields, indexed, plain, exact, is_foreign, may_read, is_filtered = row
+    *fields, indexed, plain, exact, is_view, is_foreign, may_read, is_filtered = row
     fields += [None, indexed, plain]
     column = Column(*fields)
     unseen = None
     if column.type not in INTEGERS and column.type not in FLOATS and column.type != "numeric":
         unseen = f"{column.quoted} is of type {column.type}, not a number"
+    elif column.type == "numeric" and column.typmod >= 0 and _scale(column.typmod) < 0:
+        unseen = f"{column.quoted} rounds whole numbers"
     elif not exact:
         unseen = f"the default of {column.quoted} is more than nextval"
+    elif is_view:  # what a stranger's view calls would run with the rights of this role
+        unseen = f"{column.quoted_table} is a view"
     elif is_foreign:
         unseen = f"{column.quoted} has rows in a foreign table"
     elif not may_read:
@@ -313,9 +319,11 @@ def _column(row: Many[Any]) -> Column:
 
 
 def _integral_digits(typmod: int) -> int:
-    precision = ((typmod - 4) >> 16) & 0xFFFF
-    scale = (((typmod - 4) & 0x7FF) ^ 1024) - 1024  # signed since PostgreSQL 15
-    return precision - scale
+    return (((typmod - 4) >> 16) & 0xFFFF) - _scale(typmod)
+
+
+def _scale(typmod: int) -> int:
+    return (((typmod - 4) & 0x7FF) ^ 1024) - 1024  # signed since PostgreSQL 15
 
 
 def _read_odd_defaults(
@@ -334,14 +342,27 @@ def _read_odd_defaults(
             found["by_text"].append(attrdef)
             found["by_text_sequences"].append(name)
             found["by_text_exact"].append(exact)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_catalog.to_regclass(name)::oid FROM unnest(%s::text[])"
-            " WITH ORDINALITY AS t (name, position) ORDER BY position",
-            [found["by_text_sequences"]],
-        )
-        found["by_text_sequences"] = [oid for (oid,) in cursor.fetchall()]
+    found["by_text_sequences"] = list(_looked_up(connection, found["by_text_sequences"], patience))
     return found
+
+
+def _looked_up(
+    connection: BaseDatabaseWrapper, names: list[str], patience: Patience
+) -> Iterator[int | None]:
+    """Yield what each name stands for, None for nothing; a name may be no name at all."""
+    for batch in in_batches(names):
+        for asked, result in send_each(connection, batch, _lookups, patience):
+            if isinstance(result, Failed):
+                yield from (None for _ in asked)
+            else:
+                yield from (oid for ((oid,),) in result)
+
+
+def _lookups(names: Many[str]) -> list[sql.Composable]:
+    return [
+        sql.SQL("SELECT pg_catalog.to_regclass({})::oid").format(sql.Literal(name))
+        for name in names
+    ]
 
 
 def _expressions(

@@ -184,10 +184,20 @@ POSITION = sql.SQL("SELECT last_value, is_called FROM {}")
 
 
 def _extreme(sequence: Sequence, column: Column) -> sql.Composable:
-    statement = "SELECT max({0}) FROM {1}" if sequence.increment > 0 else "SELECT min({0}) FROM {1}"
-    if column.type == "numeric" or column.type in FLOATS:  # NaN sorts above every number
-        statement += " WHERE {0} > '-Infinity' AND {0} < 'Infinity'"
-    return sql.SQL(statement).format(sql.Identifier(column.name), column.identifier)
+    finite = column.type == "numeric" or column.type in FLOATS
+    return (EXTREME_FINITE if finite else EXTREME).format(
+        sql.SQL("max" if sequence.increment > 0 else "min"),
+        sql.Identifier(column.name),
+        column.identifier,
+    )
+
+
+# A domain may have a max and operators of its own, which are a stranger's code: hence qualified.
+EXTREME = sql.SQL("SELECT pg_catalog.{0}({1}) FROM {2}")
+EXTREME_FINITE = sql.SQL(  # NaN sorts above every number
+    "SELECT pg_catalog.{0}({1}) FROM {2} WHERE {1} OPERATOR(pg_catalog.>) '-Infinity'"
+    " AND {1} OPERATOR(pg_catalog.<) 'Infinity'"
+)
 
 
 def _why_unseen(column: Column, known: _Known, scan_limit: int | None) -> str | None:

@@ -62,7 +62,7 @@ def judge(
         return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
     target = _target(sequence, upcoming, reading.extreme, headroom)
-    if rewind and target is None and not reading.unseen:
+    if rewind and target is None and sequence.columns and not reading.unseen:
         target = _rewound(sequence, upcoming, reading.extreme, headroom)
         if target is not None:
             return Verdict(Status.OK, upcoming, reading.extreme, target, "ahead of its rows")
