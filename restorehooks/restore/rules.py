@@ -1,0 +1,276 @@
+"""What of a plain dump is sent, what is left out and named, and what is refused.
+
+A statement is judged by its first words. No quotation can hide them, and a statement is always
+sent alone, so what the server runs begins with the same words. What concerns other databases,
+roles or the whole server is left out where pg_dump writes it, and refused elsewhere; so is what
+pg_dump never writes. This is no cage: functions, DO blocks and settings are sent, and can do what
+the restoring role can.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+ROLES = """
+SELECT rolname, pg_catalog.pg_has_role(oid, {privilege}) FROM pg_catalog.pg_roles
+"""
+TABLESPACES = """
+SELECT spcname FROM pg_catalog.pg_tablespace
+WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
+"""
+
+_STRUCTURE = frozenset(("create", "alter", "drop", "comment", "grant", "revoke", "security"))
+_DATA = frozenset(("copy", "delete", "insert", "merge", "truncate", "update"))
+_READING = frozenset(
+    ("analyze", "call", "do", "lock", "refresh", "select", "table", "values", "with")
+)
+_SETTING = frozenset(("set", "reset"))
+_TRANSACTION = frozenset(
+    ("abort", "begin", "commit", "end", "prepare", "release", "rollback", "savepoint", "start")
+)
+_CLUSTER_WIDE = frozenset(("group", "owned", "parameter", "role", "system", "tablespace", "user"))
+_ANYBODY = frozenset(("public", "current_user", "current_role", "session_user"))
+_ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_authorization"'])
+_ALONE = "the restore alone begins and ends transactions"
+
+_PIECE = re.compile(
+    rb"""
+      (?P<space> [ \t\n\r\f\v]+ | --[^\r\n]* )
+    | (?P<block> /\* )
+    | (?P<word> [A-Za-z_\x80-\xff] [A-Za-z0-9_$\x80-\xff]* )
+    | (?P<quoted> "[^"]*" | '[^']*' )
+    | (?P<sign> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_MARK = re.compile(rb"/\*|\*/")
+_BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
+_NAME = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
+_NAMES = rb"%s(?:%s,%s%s)*" % (_NAME, _BLANK, _BLANK, _NAME)
+_DOTTED = rb"%s(?:%s\.%s%s)*" % (_NAME, _BLANK, _BLANK, _NAME)
+#: The one COPY that is sent: the rows follow it in the dump.
+COPY_IN = re.compile(
+    _BLANK.join((rb"COPY", _DOTTED, rb"(?:\(", _NAMES, rb"\))?", rb"FROM", rb"STDIN\b")),
+    re.IGNORECASE | re.DOTALL,
+)
+_OWNER = re.compile(rb"\sOWNER\s+TO\s+(%s)\s*\Z" % _NAME, re.IGNORECASE)
+_GRANTEES = re.compile(
+    rb"\s(?:TO|FROM)\s+(?:GROUP\s+)?(%s)"
+    rb"(?:\s+WITH\s+GRANT\s+OPTION)?(?:\s+GRANTED\s+BY\s+%s)?(?:\s+CASCADE|\s+RESTRICT)?\s*\Z"
+    % (_NAMES, _NAME),
+    re.IGNORECASE,
+)
+_DEFAULTS_OF = re.compile(rb"ALTER\s+DEFAULT\s+PRIVILEGES\s+FOR\s+ROLE\s+(%s)" % _NAMES, re.I)
+_MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % _NAME, re.IGNORECASE)
+_TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % _NAME, re.IGNORECASE)
+_TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
+_SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
+_TAIL = 2000
+"""Bytes at the end of a statement in which its roles are looked for."""
+
+
+class Refused(Exception):  # noqa: N818 - a verdict
+    """A statement that is not restored, and why; nothing after it is sent either."""
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """A statement that is left out: what kind of thing it is, and the reason."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the restore wants of a plain dump, and what the server has for it.
+
+    ``for_connection`` reads the server's part. ``None`` for roles, owners or tablespaces leaves
+    that question to the server, which answers with an error.
+
+    owners: roles that may be given ownership; statements for others are left out.
+    roles: roles that exist; privileges of others are left out.
+    tablespaces: where tables may be put; for others the default one is used.
+    no_owner, no_privileges: leave out all of these, as the options of pg_restore do.
+    data_only: send rows, and leave out the structure and the positions of sequences (a setval
+        outlives a rollback, and may set back a sequence that is ahead).
+    commit_every: how many statements (single rows not counted) make a transaction, for a database
+        that is thrown away when the restore fails; None for everything in one transaction.
+    """
+
+    owners: frozenset[str] | None = None
+    roles: frozenset[str] | None = None
+    tablespaces: frozenset[str] | None = None
+    no_owner: bool = False
+    no_privileges: bool = False
+    data_only: bool = False
+    commit_every: int | None = None
+
+    @classmethod
+    def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> Policy:
+        """Read what this server has for the connection's role; ``wishes`` are the other fields."""
+        # Since 16 a member may be kept from acting as the role, and who gives ownership must.
+        privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+            cursor.execute(sql.SQL(ROLES).format(privilege=privilege))
+            roles: dict[str, bool] = dict(cursor.fetchall())
+            tablespaces = cursor.execute(TABLESPACES).fetchall()
+        return cls(
+            owners=frozenset(name for name, may_act in roles.items() if may_act),
+            roles=frozenset(roles),
+            tablespaces=frozenset(name for (name,) in tablespaces),
+            **wishes,
+        )
+
+
+def judge(statement: bytes, policy: Policy, encoding: str) -> bytes | Omitted:
+    """Return what to send for this statement (itself, nearly always), or why it is left out.
+
+    ``encoding`` is Python's name of the client encoding. Raises Refused.
+    """
+    if statement.startswith(b"INSERT INTO "):
+        return statement
+    words = list(islice(_words(statement), 8))
+    first = words[0]
+    if first in _TRANSACTION:
+        return _transaction(words)
+    if first not in _STRUCTURE | _DATA | _READING | _SETTING:
+        raise Refused("pg_dump writes no such statement")
+    if first == "copy" and not COPY_IN.match(statement):
+        raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
+    if first in _SETTING:
+        return _setting(statement, words, policy, encoding)
+    if policy.data_only and _SETVAL.match(statement):
+        return Omitted("sequence position", "sequences are never set back")
+    if first in _STRUCTURE:
+        return _structure(statement, words, policy, encoding)
+    return statement
+
+
+def _structure(
+    statement: bytes, words: list[str], policy: Policy, encoding: str
+) -> bytes | Omitted:
+    if beyond := _beyond_the_schemas(statement, words):
+        return beyond
+    if policy.data_only:
+        only_triggers = _TRIGGERS.match(statement)
+        return statement if only_triggers else Omitted("structure", "only data was asked for")
+    first = words[0]
+    if first in ("grant", "revoke") or words[:3] == ["alter", "default", "privileges"]:
+        return _privileges(statement, policy, encoding) or statement
+    if mapped := _MAPPED.match(statement):
+        return _missing(mapped[1], policy, encoding, "user mapping") or statement
+    return (first == "alter" and _ownership(statement, policy, encoding)) or statement
+
+
+def _beyond_the_schemas(statement: bytes, words: list[str]) -> Omitted | None:
+    """Leave out or refuse what concerns a database as a whole, a role, or the server."""
+    first = words[0]
+    kind, rest = "".join(words[1:2]), words[2:]
+    if first in ("grant", "revoke", "comment", "security"):
+        following = _words(statement)
+        kind = next(following, "") if "on" in following else ""
+    if first in ("grant", "revoke") and not kind:
+        raise Refused("who belongs to which role is not a database's affair")
+    if kind == "database":
+        return Omitted("database", "the database that is restored into has its own")
+    if first == "alter" and kind in ("role", "user") and rest[1:3] == ["in", "database"]:
+        return Omitted("database", "the database that is restored into has its own")
+    if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):
+        raise Refused(f"{first.upper()} {kind.upper()} reaches beyond the one database")
+    return None
+
+
+def _transaction(words: list[str]) -> Omitted:
+    # pg_dump puts BEGIN and COMMIT around the contents of large objects.
+    if words not in (["begin"], ["commit"]):
+        raise Refused(_ALONE)
+    return Omitted("transaction", _ALONE)
+
+
+def _setting(statement: bytes, words: list[str], policy: Policy, encoding: str) -> bytes | Omitted:
+    name = words[1:]
+    if name[:1] in (["session"], ["local"]) and name[1:2] != ["authorization"]:
+        name = name[1:]
+    if name[:2] == ["session", "authorization"] or name[:1] in _ACTING_ROLE:
+        return Omitted("role", "the role that restores does so throughout")
+    if name[:1] in (["transaction"], ["characteristics"]):
+        raise Refused(_ALONE)
+    found = _TABLESPACE.match(statement)
+    if found and policy.tablespaces is not None:
+        unknown = set(_plain(found[1], encoding)) - policy.tablespaces
+        return b"SET default_tablespace = ''" if unknown else statement
+    return statement
+
+
+def _privileges(statement: bytes, policy: Policy, encoding: str) -> Omitted | None:
+    if policy.no_privileges:
+        return Omitted("privileges", "leaving out privileges was asked for")
+    if givers := _DEFAULTS_OF.match(statement):
+        unable = _lacking(givers[1], policy.owners, encoding)
+        if unable:
+            return Omitted("privileges", f'this role cannot act for the role "{unable}"')
+    grantees = _GRANTEES.search(statement[-_TAIL:])
+    return _missing(grantees[1], policy, encoding, "privileges") if grantees else None
+
+
+def _ownership(statement: bytes, policy: Policy, encoding: str) -> Omitted | None:
+    owner = _OWNER.search(statement[-_TAIL:])
+    if not owner:
+        return None
+    if policy.no_owner:
+        return Omitted("owner", "leaving out ownership was asked for")
+    if unable := _lacking(owner[1], policy.owners, encoding):
+        reason = f'this role cannot give ownership to the role "{unable}"'
+        return _missing(owner[1], policy, encoding, "owner") or Omitted("owner", reason)
+    return None
+
+
+def _missing(names: bytes, policy: Policy, encoding: str, what: str) -> Omitted | None:
+    if role := _lacking(names, policy.roles, encoding):
+        return Omitted(what, f'the role "{role}" does not exist here')
+    return None
+
+
+def _lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | None:
+    """Return the first of the roles, as SQL writes them, that is not among the known ones."""
+    if known is None:
+        return None
+    roles = (role for role in _plain(names, encoding) if role not in _ANYBODY)
+    return next((role for role in roles if role not in known), None)
+
+
+def _plain(names: bytes, encoding: str) -> Iterator[str]:
+    """Yield names without the quotes of SQL."""
+    for name in re.findall(_NAME, names):
+        text = name.decode(encoding, "replace")
+        yield text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()
+
+
+def _words(statement: bytes) -> Iterator[str]:
+    """Yield the statement's words in lower case, and what else stands in it as it is."""
+    position = 0
+    while match := _PIECE.match(statement, position):
+        position = match.end()
+        if match.lastgroup == "word":
+            yield match[0].decode("latin-1").lower()
+        elif match.lastgroup == "block":
+            position = _after_comment(statement, position)
+        elif match.lastgroup != "space":
+            yield match[0].decode("latin-1")
+
+
+def _after_comment(statement: bytes, position: int) -> int:
+    depth = 1
+    while depth and (mark := _COMMENT_MARK.search(statement, position)):
+        depth += 1 if mark[0] == b"/*" else -1
+        position = mark.end()
+    return position
