@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from typing import Any, NoReturn
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
@@ -47,12 +48,23 @@ def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:
                 f'There is no database "{alias}" in DATABASES; there are: {there}.',
                 returncode=WRONG_USAGE,
             )
-    found = [alias for alias in wanted if connections[alias].vendor == "postgresql"]
+    vendors = {alias: _vendor(alias) for alias in wanted}
+    found = [alias for alias in wanted if vendors[alias] == "postgresql"]
     others = [alias for alias in wanted if alias not in found]
     if others and (not every or not found):
         raise CommandError(
-            f'Database "{others[0]}" is on {connections[others[0]].vendor}; restorehooks works on'
+            f'Database "{others[0]}" is on {vendors[others[0]]}; restorehooks works on'
             " PostgreSQL only.",
             returncode=WRONG_USAGE,
         )
     return found
+
+
+def _vendor(alias: str) -> str:
+    try:
+        return connections[alias].vendor
+    except ImproperlyConfigured as error:  # its driver is not installed
+        first_line = str(error).strip().splitlines()[0].rstrip(".")
+        raise CommandError(
+            f'Database "{alias}" cannot be used: {first_line}.', returncode=WRONG_USAGE
+        ) from None

@@ -6,18 +6,23 @@ import json
 import sys
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from restorehooks import conf
+from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.scope import check_schemas, models_for
 from restorehooks.sequences.verdict import Status
+
+if TYPE_CHECKING:
+    from django.db.models import Model
 
 
 class Command(OneSentenceCommand):
@@ -88,18 +93,27 @@ class Command(OneSentenceCommand):
         if options["sql"] and options["format"] == "json":
             raise CommandError("Give --sql or --format json, not both.", returncode=WRONG_USAGE)
         aliases = postgresql_aliases(options["database"], every=options["all_databases"])
-        function = inspect if options["check"] or options["dry_run"] or options["sql"] else reset
-        reports = [self._run(function, alias, options) for alias in aliases]
-        if options["format"] == "json":
-            self.stdout.write(json.dumps(_as_dict(reports), indent=2))
-        for report in reports:
-            self._print(report, options)
+        try:
+            models = models_for(options["labels"]) if options["labels"] else None
+            options["lock_timeout"] = conf.lock_timeout()
+        except (LookupError, ImproperlyConfigured) as error:
+            raise CommandError(error.args[0], returncode=WRONG_USAGE) from None
+        results = [self._run(alias, models, options) for alias in aliases]
+        reports = [result for result in results if isinstance(result, Report)]
+        failures = [result for result in results if isinstance(result, CommandError)]
+        self._print_all(reports, options)
+        if failures:
+            sentences = "\n".join(str(failure) for failure in failures)
+            raise CommandError(sentences, returncode=max(f.returncode for f in failures))
         if not options["dry_run"] and not all(_is_fine(report, options) for report in reports):
             sys.exit(1)
 
-    def _run(self, function: Callable[..., Report], alias: str, options: dict[str, Any]) -> Report:
+    def _run(
+        self, alias: str, models: list[type[Model]] | None, options: dict[str, Any]
+    ) -> Report | CommandError:
+        plan_only = options["check"] or options["dry_run"] or options["sql"]
+        function = inspect if plan_only else reset
         try:
-            models = models_for(options["labels"]) if options["labels"] else None
             check_schemas(connections[alias], options["schema"] or [])
             report = function(
                 alias,
@@ -107,19 +121,25 @@ class Command(OneSentenceCommand):
                 schemas=options["schema"],
                 headroom=options["headroom"],
                 rewind=options["rewind"],
-                lock_timeout=conf.lock_timeout(),
+                lock_timeout=options["lock_timeout"],
             )
         except LookupError as error:
-            raise CommandError(error.args[0], returncode=WRONG_USAGE) from None
-        except DatabaseError as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise CommandError(f'Database "{alias}" cannot be asked: {first_line}') from None
+            return CommandError(error.args[0], returncode=WRONG_USAGE)
+        except (Error, ImproperlyConfigured) as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return CommandError(f'Database "{alias}" cannot be asked: {first_line}')
         if report.without_table and not report.entries:
-            raise CommandError(
+            return CommandError(
                 f'There is no table in database "{alias}" for {", ".join(report.without_table)};'
                 " run migrate first."
             )
         return report
+
+    def _print_all(self, reports: list[Report], options: dict[str, Any]) -> None:
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(_as_dict(reports), indent=2))
+        for report in reports:
+            self._print(report, options)
 
     def _print(self, report: Report, options: dict[str, Any]) -> None:
         verbosity = options["verbosity"]
@@ -137,7 +157,7 @@ class Command(OneSentenceCommand):
 
     def _print_table(self, report: Report, verbosity: int) -> None:
         if verbosity == 0:
-            for line in report.lines(0):
+            for line in replace(report, entries=tuple(report.unsafe)).lines(1):
                 self.stderr.write(line)
             return
         planned = [e for e in report if e.plan is not None]

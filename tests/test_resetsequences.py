@@ -1,0 +1,367 @@
+"""``manage.py resetsequences``: what it does, shows and answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import Database, Project
+from tests.sequence_state import set_back, standing, upcoming
+
+APPS = ["django.contrib.contenttypes", "restorehooks", "shop", "stock"]
+MODELS = """
+    class Order(models.Model):
+        pass
+
+    class OrderLine(models.Model):
+        pass
+"""
+ODD_SCHEMA = """Sch"e'ma % ü"""
+
+
+@pytest.fixture
+def shop(project: Project) -> Project:
+    """A migrated project with two apps."""
+    project.app("shop", models=MODELS)
+    project.app("stock", models="class Item(models.Model):\n    pass\n")
+    project.settings(INSTALLED_APPS=APPS)
+    project.manage("makemigrations", "shop", "stock")
+    project.manage("migrate")
+    return project
+
+
+def fill(database: Database, *tables: str, last: int = 7) -> None:
+    """Put a row into each table, and leave its sequence behind it."""
+    for table in tables:
+        database.execute(f"TRUNCATE {table}; INSERT INTO {table} (id) VALUES ({last})")
+    set_back(database, *tables)
+
+
+def psql(database: Database, script: str) -> None:
+    """Feed a script to psql, as a DBA would; any error fails the test."""
+    bindir = database.server.bindir
+    program = shutil.which("psql", path=str(bindir) if bindir else None)
+    assert program, "psql has to be there to try what --sql prints"
+    done = subprocess.run(
+        [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", database.url],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_everything_is_repaired_and_what_is_shown(shop: Project, database: Database) -> None:
+    database.execute(
+        """
+        CREATE SCHEMA "Sch""e'ma % ü";
+        CREATE TABLE "Sch""e'ma % ü"."T ä" ("I d" serial);
+        INSERT INTO "Sch""e'ma % ü"."T ä" VALUES (40);
+        CREATE TABLE no_model (id serial);
+        CREATE SEQUENCE lonely;
+        """
+    )
+    fill(database, "shop_order", "no_model")
+    done = shop.manage("resetsequences")
+    heading, *rows, last = done.stdout.splitlines()
+    assert heading.split("  ")[0] == "sequence"
+    assert [line.split("  ")[0].strip() for line in rows] == [
+        '"Sch""e\'ma % ü"."T ä_I d_seq"',
+        "public.no_model_id_seq",
+        "public.shop_order_id_seq",
+    ]
+    assert all("advanced" in line for line in rows)
+    assert last == 'Database "default": 8 sequences: 5 ok, 3 advanced.'
+    assert done.stderr == ""
+    assert upcoming(database, "shop_order") == upcoming(database, "no_model") == 8
+    assert standing(database, f'"{ODD_SCHEMA.replace(chr(34), chr(34) * 2)}"."T ä_I d_seq"') == 41
+
+    assert shop.manage("resetsequences").stdout == 'Database "default": 8 sequences: 8 ok.\n'
+    quiet = shop.manage("resetsequences", "-v0")
+    assert quiet.stdout == quiet.stderr == ""
+    everything = shop.manage("resetsequences", "--verbosity", "2").stdout.splitlines()
+    assert len(everything) == 1 + 8 + 1
+    assert "numbers no column" in next(line for line in everything if "lonely" in line)
+
+    fill(database, "shop_order")
+    database.execute("""SELECT setval('"Sch""e''ma % ü"."T ä_I d_seq"', 1, false)""")
+    done = shop.manage("resetsequences", "--schema", ODD_SCHEMA)
+    assert done.stdout.splitlines()[-1] == 'Database "default": 1 sequence: 1 advanced.'
+    assert upcoming(database, "shop_order") == 1
+    done = shop.manage("resetsequences", "--schema", "public", "--schema", ODD_SCHEMA)
+    assert done.stdout.splitlines()[-1] == 'Database "default": 8 sequences: 7 ok, 1 advanced.'
+
+
+def test_plans_change_nothing(shop: Project, database: Database) -> None:
+    fill(database, "shop_order", "stock_item")
+    database.execute("SELECT setval('shop_orderline_id_seq', 50)")
+    check = shop.manage("resetsequences", "--check", check=False)
+    assert check.returncode == 1
+    assert check.stdout.splitlines()[-1] == 'Database "default": 5 sequences: 3 ok, 2 behind.'
+    quiet = shop.manage("resetsequences", "--check", "-v0", check=False)
+    assert (quiet.returncode, quiet.stdout) == (1, "")
+    assert "public.shop_order_id_seq is behind" in quiet.stderr
+    dry = shop.manage("resetsequences", "--dry-run")
+    assert "then" in dry.stdout.splitlines()[0]
+    assert dry.stdout.splitlines()[-1] == check.stdout.splitlines()[-1]
+    rewind = shop.manage("resetsequences", "--dry-run", "--rewind")
+    assert "would be rewound to 1" in rewind.stdout
+    printed = shop.manage("resetsequences", "--sql")
+    assert printed.stderr == ""
+    assert upcoming(database, "shop_order") == upcoming(database, "stock_item") == 1
+    assert upcoming(database, "shop_orderline") == 51
+
+    psql(database, printed.stdout)
+    assert upcoming(database, "shop_order") == upcoming(database, "stock_item") == 8
+    assert upcoming(database, "shop_orderline") == 51
+    assert database.execute("SELECT nextval('shop_order_id_seq')") == [(8,)]
+    psql(database, printed.stdout)
+    assert upcoming(database, "shop_order") == 9
+    assert shop.manage("resetsequences", "--check").returncode == 0
+
+    printed = shop.manage("resetsequences", "--sql", "--rewind", "--headroom", "5")
+    psql(database, printed.stdout)
+    assert upcoming(database, "shop_order") == upcoming(database, "stock_item") == 13
+    assert upcoming(database, "shop_orderline") == 1
+
+
+def test_rewind_and_headroom(shop: Project, database: Database) -> None:
+    fill(database, "shop_order")
+    for _ in range(2):
+        shop.manage("resetsequences", "--headroom", "100")
+        assert upcoming(database, "shop_order") == 108
+    behind = shop.manage("resetsequences", "--check", "--headroom", "101", check=False)
+    assert behind.returncode == 1
+    assert "ahead" not in shop.manage("resetsequences", "--check").stdout
+
+    database.execute("SELECT setval('shop_orderline_id_seq', 50)")
+    done = shop.manage("resetsequences", "shop", "--rewind")
+    assert done.stdout.splitlines()[-1] == 'Database "default": 2 sequences: 2 rewound.'
+    assert upcoming(database, "shop_order") == 8
+    assert upcoming(database, "shop_orderline") == 1
+    again = shop.manage("resetsequences", "shop", "--rewind")
+    assert again.stdout == 'Database "default": 2 sequences: 2 ok.\n'
+    shop.manage("resetsequences", "shop", "--rewind", "--headroom", "3")
+    assert upcoming(database, "shop_order") == 11
+
+
+def test_json(shop: Project, database: Database) -> None:
+    fill(database, "shop_order")
+    fill(database, "stock_item", last=2**63 - 1)
+    done = shop.manage("resetsequences", "--format", "json", check=False)
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    (found,) = answer["databases"]
+    assert set(found) == {"database", "sequences", "summary"}
+    by_name: dict[str, dict[str, Any]] = {each["sequence"]: each for each in found["sequences"]}
+    assert by_name["public.shop_order_id_seq"] == {
+        "sequence": "public.shop_order_id_seq",
+        "columns": ["public.shop_order.id"],
+        "status": "advanced",
+        "next_before": 1,
+        "next_after": 8,
+        "extreme": 7,
+        "limit": 2**63 - 1,
+        "used_percent": 0.0,
+        "reason": None,
+    }
+    assert by_name["public.stock_item_id_seq"]["status"] == "exhausted"
+    assert by_name["public.stock_item_id_seq"]["reason"]
+    assert found["summary"] == {
+        "total": 5,
+        "ok": 3,
+        "behind": 0,
+        "advanced": 1,
+        "rewound": 0,
+        "exhausted": 1,
+        "unverified": 0,
+        "failed": 0,
+    }
+    checked = shop.manage("resetsequences", "--format=json", "--check", "-v0", "shop")
+    assert json.loads(checked.stdout)["databases"][0]["summary"]["ok"] == 2
+
+
+def test_labels(shop: Project, database: Database) -> None:
+    def last_line(*arguments: str) -> str:
+        return shop.manage("resetsequences", *arguments).stdout.splitlines()[-1]
+
+    fill(database, "shop_order", "shop_orderline", "stock_item")
+    assert last_line("shop.order") == 'Database "default": 1 sequence: 1 advanced.'
+    assert upcoming(database, "shop_orderline") == 1
+    assert last_line("shop.ORDERLINE", "stock") == 'Database "default": 2 sequences: 2 advanced.'
+    assert last_line("shop", "shop.Order") == 'Database "default": 2 sequences: 2 ok.'
+    assert last_line("restorehooks").startswith('Database "default": 0 sequences')
+
+
+def test_wrong_usage_is_one_sentence(shop: Project) -> None:
+    def wrong(*arguments: str) -> str:
+        done = shop.manage("resetsequences", *arguments, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        return done.stderr.removeprefix("CommandError: ").rstrip("\n")
+
+    there = "contenttypes, restorehooks, shop, stock"
+    assert wrong("shopp") == f'There is no app "shopp"; installed are: {there}.'
+    assert wrong("Shop.Order") == f'There is no app "Shop"; installed are: {there}.'
+    assert wrong("shop.Oder") == 'App "shop" has no model "Oder"; it has: Order, OrderLine.'
+    assert wrong("restorehooks.X") == 'App "restorehooks" has no model "X"; it has: none.'
+    assert wrong("shop.Order.id") == (
+        'App "shop" has no model "Order.id"; it has: Order, OrderLine.'
+    )
+    assert wrong("--database", "replica") == (
+        'There is no database "replica" in DATABASES; there are: default.'
+    )
+    assert wrong("--schema", "publik") == (
+        'Database "default" has no schema "publik"; it has: public.'
+    )
+    assert wrong("--headroom", "-1") == (
+        "Argument --headroom: '-1' is not a whole number of at least 0."
+    )
+    assert "'x' is not a whole number" in wrong("--headroom", "x")
+    assert wrong("--format", "xml").startswith("Argument --format: invalid choice: 'xml'")
+    assert "--check" in wrong("--frobnicate")
+    assert "not allowed with argument" in wrong("--check", "--dry-run")
+    assert wrong("--sql", "--format", "json") == "Give --sql or --format json, not both."
+    assert wrong("--all-databases", "--database", "default") == (
+        "Give --database or --all-databases, not both."
+    )
+    shop.settings(INSTALLED_APPS=APPS, RESTOREHOOKS={"LOCK_TIMEOUT": 0})
+    assert wrong() == "RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, not 0."
+
+
+def test_headroom_larger_than_any_sequence(shop: Project, database: Database) -> None:
+    fill(database, "shop_order")
+    done = shop.manage("resetsequences", "shop.Order", "--headroom", str(2**64), check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"ask for less headroom than {2**64}" in done.stdout
+    assert upcoming(database, "shop_order") == 1
+
+
+def test_several_databases(
+    project: Project, database: Database, make_database: Callable[..., Database]
+) -> None:
+    other, gone = make_database(), make_database()
+    lite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(project.folder / "lite")}
+    project.databases |= {"lite": lite, "gone": gone.settings, "other": other.settings}
+    project.settings()
+    for each in (database, other):
+        each.execute("CREATE TABLE t (id serial)")
+        fill(each, "t")
+
+    project.manage("resetsequences")
+    assert (upcoming(database, "t"), upcoming(other, "t")) == (8, 1)
+    done = project.manage("resetsequences", "--database", "other", "--database", "default")
+    assert [line for line in done.stdout.splitlines() if line.startswith("Database")] == [
+        'Database "other": 1 sequence: 1 advanced.',
+        'Database "default": 1 sequence: 1 ok.',
+    ]
+    assert project.manage("resetsequences", "--all-databases", "-v0").stderr == ""
+    on_lite = project.manage("resetsequences", "--database", "lite", check=False)
+    assert on_lite.returncode == 2
+    assert on_lite.stderr == (
+        'CommandError: Database "lite" is on sqlite; restorehooks works on PostgreSQL only.\n'
+    )
+
+    gone.disconnect()
+    database.server.execute(f"DROP DATABASE {gone.name}")
+    for each in (database, other):
+        fill(each, "t")
+    done = project.manage("resetsequences", "--all-databases", check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('CommandError: Database "gone" cannot be asked: ')
+    assert (upcoming(database, "t"), upcoming(other, "t")) == (8, 8)
+    done = project.manage("resetsequences", "--all-databases", "--format=json", check=False)
+    assert [each["database"] for each in json.loads(done.stdout)["databases"]] == [
+        "default",
+        "other",
+    ]
+    assert done.returncode == 1
+    only = project.manage("resetsequences", "--database", "gone", check=False)
+    assert (only.returncode, only.stdout) == (1, "")
+    assert only.stderr.startswith('CommandError: Database "gone" cannot be asked: ')
+    assert only.stderr.count("\n") == 1
+
+
+def test_a_label_with_several_databases_where_one_has_no_such_table(
+    shop: Project, database: Database, make_database: Callable[..., Database]
+) -> None:
+    shop.databases["empty"] = make_database().settings
+    shop.settings(INSTALLED_APPS=APPS)
+    fill(database, "shop_order")
+    done = shop.manage("resetsequences", "shop.Order", "--all-databases", check=False)
+    assert upcoming(database, "shop_order") == 8
+    assert 'There is no table in database "empty" for shop.Order; run migrate first.' in done.stderr
+    assert done.returncode == 1
+    database.execute("DROP TABLE shop_orderline")
+    done = shop.manage("resetsequences", "shop")
+    assert done.stderr == 'shop.OrderLine has no table in database "default".\n'
+
+
+def test_an_engine_whose_driver_is_missing(project: Project) -> None:
+    project.databases["legacy"] = {"ENGINE": "django.db.backends.oracle", "NAME": "x"}
+    project.settings()
+    for option in ("--database=legacy", "--all-databases"):
+        done = project.manage("resetsequences", option, check=False)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith('CommandError: Database "legacy" cannot be used: Error loading ')
+
+
+def test_settings_that_name_no_database(project: Project) -> None:
+    project.databases["default"]["NAME"] = ""
+    project.settings()
+    done = project.manage("resetsequences", check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('CommandError: Database "default" cannot be asked: ')
+    assert "NAME" in line
+
+
+def test_what_cannot_be_verified(shop: Project, database: Database) -> None:
+    database.execute("CREATE TABLE no_model (id serial PRIMARY KEY)")
+    role = database.role("partly")
+    database.execute(
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role};"
+        f"REVOKE ALL ON no_model FROM {role}"
+    )
+    shop.databases["default"] |= {"USER": role}
+    shop.settings(INSTALLED_APPS=APPS)
+    done = shop.manage("resetsequences")  # no model's table: a warning
+    assert "no SELECT privilege on public.no_model.id" in done.stdout
+    assert done.stdout.splitlines()[-1] == 'Database "default": 6 sequences: 5 ok, 1 unverified.'
+    assert shop.manage("resetsequences", "--check").returncode == 0
+    assert shop.manage("resetsequences", "-v0").stderr == ""
+
+    database.execute(f"REVOKE SELECT ON shop_order FROM {role}")
+    fill(database, "stock_item")
+    done = shop.manage("resetsequences", check=False)
+    assert done.returncode == 1
+    assert "no SELECT privilege on public.shop_order.id" in done.stdout
+    assert upcoming(database, "stock_item") == 8
+    for mode in ("--check", "--sql"):
+        assert shop.manage("resetsequences", mode, check=False).returncode == 1
+    assert shop.manage("resetsequences", "--dry-run").returncode == 0
+    assert shop.manage("resetsequences", "stock").returncode == 0
+    quiet = shop.manage("resetsequences", "-v0", check=False)
+    assert "shop_order_id_seq is unverified" in quiet.stderr
+
+
+def test_a_read_only_database(shop: Project, database: Database) -> None:
+    fill(database, "shop_order")
+    shop.databases["default"]["OPTIONS"] = {"options": "-c default_transaction_read_only=on"}
+    shop.settings(INSTALLED_APPS=APPS)
+    done = shop.manage("resetsequences", check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        'Database "default": nothing was changed, since transactions are read-only here.\n'
+    )
+    assert upcoming(database, "shop_order") == 1
+    assert shop.manage("resetsequences", "stock").stderr == ""
