@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from . import conf
+from .announce import announce
 from .sequences import repair
 from .sequences.report import Report
 from .sequences.scope import models_for
@@ -55,10 +56,13 @@ def reset_sequences(
     """Move every sequence that is behind past its rows, and return what was found and done.
 
     Safe while others insert, and inside a transaction. Nothing is ever moved back, unless
-    ``rewind`` asks for it. ``headroom`` is the number of increments to stay clear of the rows. See
+    ``rewind`` asks for it. ``headroom`` is the number of increments to stay clear of the rows.
+    What was moved is logged, and so is, as a warning, what could not be made safe. See
     :func:`inspect_sequences` for the other arguments and what is raised.
     """
-    return _run(repair.reset, models_or_labels, using, schemas, headroom, rewind)
+    report = _run(repair.reset, models_or_labels, using, schemas, headroom, rewind)
+    announce(report, "reset_sequences")
+    return report
 
 
 class reset_sequences_after:  # noqa: N801  used as a function
@@ -74,8 +78,7 @@ class reset_sequences_after:  # noqa: N801  used as a function
 
     Takes what :func:`reset_sequences` takes; works as ``async with`` and on ``async def`` too. It
     also runs when the block raises, since rows may have been committed before that; then an error
-    of its own is logged, never raised in place of the block's. What could not be resolved is
-    logged as a warning; ``report`` holds all of it.
+    of its own is logged, never raised in place of the block's. ``report`` holds what was done.
     """
 
     def __init__(self, *models_or_labels: type[Model] | str, using: str | None = None) -> None:
@@ -94,7 +97,6 @@ class reset_sequences_after:  # noqa: N801  used as a function
     ) -> None:
         try:
             self.report = reset_sequences(*self.models_or_labels, using=self.using)
-            log(self.report)
         except Exception:
             if error is None:
                 raise
@@ -123,14 +125,6 @@ class reset_sequences_after:  # noqa: N801  used as a function
                 return function(*args, **kwargs)
 
         return cast("F", called)
-
-
-def log(report: Report) -> None:
-    """Log what was moved (INFO) and what could not be resolved (WARNING)."""
-    for entry in report.changed:
-        logger.info("Sequence %s moved on to %s", entry.sequence, entry.next_after)
-    for entry in report.unresolved:
-        logger.warning("Sequence %s is %s: %s", entry.sequence, entry.status.value, entry.reason)
 
 
 def _run(

@@ -23,6 +23,10 @@ def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def _is_percentage(value: object) -> bool:
+    return _is_positive(value) and value <= 100  # type: ignore[operator]
+
+
 def _is_positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
@@ -33,6 +37,9 @@ OPTIONS = {
     "LOADDATA": Option(True, _is_bool, "True or False"),
     "LOCK_TIMEOUT": Option(2.0, _is_positive, "a number of seconds above 0"),
     "SCAN_LIMIT": Option(100, _is_positive, "a number of MiB above 0"),
+    "EXPLAIN_DUPLICATES": Option(True, _is_bool, "True or False"),
+    "REPAIR_ON_DUPLICATE": Option(False, _is_bool, "True or False"),
+    "MAX_USED_PERCENT": Option(80, _is_percentage, "a number above 0, up to 100"),
 }
 
 
@@ -59,6 +66,21 @@ def lock_timeout() -> float:
 def scan_limit() -> int:
     """Bytes up to which a hook reads a column that no index leads (``SCAN_LIMIT``, 100 MiB)."""
     return int(_read("SCAN_LIMIT") * 2**20)
+
+
+def explain_duplicates() -> bool:
+    """Whether a unique violation's exception explains itself (``EXPLAIN_DUPLICATES``, True)."""
+    return bool(_read("EXPLAIN_DUPLICATES"))
+
+
+def repair_on_duplicate() -> bool:
+    """Whether a sequence is repaired after a violation (``REPAIR_ON_DUPLICATE``, False)."""
+    return bool(_read("REPAIR_ON_DUPLICATE"))
+
+
+def max_used_percent() -> float:
+    """Share of a sequence's range from which on a check warns (``MAX_USED_PERCENT``, 80)."""
+    return float(_read("MAX_USED_PERCENT"))
 
 
 def problems() -> Iterator[str]:

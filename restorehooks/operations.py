@@ -10,7 +10,7 @@ from django.db.migrations.operations.base import Operation, OperationCategory
 from psycopg import sql
 
 from . import conf
-from .api import log
+from .announce import announce
 from .sequences.repair import reset
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class ResetSequences(Operation):
         if connection.vendor != "postgresql" or not allowed:
             return
         if not schema_editor.collect_sql:
-            log(reset(connection.alias, allowed, lock_timeout=conf.lock_timeout()))
+            report = reset(connection.alias, allowed, lock_timeout=conf.lock_timeout())
+            announce(report, "ResetSequences")
             return
         for model in allowed:
             for field in model._meta.local_fields:

@@ -13,6 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate
 
 from . import conf
+from .announce import announce
 from .sequences.repair import reset
 from .sequences.scope import installed_models
 
@@ -21,7 +22,7 @@ def before_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
     """Repair before any migration or other receiver can trip over a sequence."""
     if sender is _senders()[0]:
         come_last()
-        _repair(using, conf.pre_migrate, **kwargs)
+        _repair("pre_migrate", using, conf.pre_migrate, **kwargs)
 
 
 def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
@@ -30,7 +31,7 @@ def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
     if sender is senders[0]:
         come_last()
     if sender is senders[-1]:
-        _repair(using, conf.post_migrate, **kwargs)
+        _repair("post_migrate", using, conf.post_migrate, **kwargs)
 
 
 def all_apps_ready(**kwargs: Any) -> None:
@@ -51,6 +52,7 @@ def _senders() -> list[AppConfig]:
 
 
 def _repair(
+    trigger: str,
     using: str,
     is_enabled: Callable[[], bool],
     verbosity: int = 1,
@@ -69,6 +71,7 @@ def _repair(
             scan_limit=conf.scan_limit(),
         )
         said = report.lines(verbosity)
+        announce(report, trigger, printed=True)
     except Exception as error:  # a hook never stands in the way of migrate
         said = [not_looked_at(using, error)]
     for line in said:

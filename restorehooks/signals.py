@@ -9,6 +9,17 @@ Arguments: ``using`` (the alias), ``models`` (a frozenset of the models loaded) 
 :class:`restorehooks.Report` of their sequences, empty where nothing was repaired).
 """
 
+sequences_repaired = Signal()
+"""Sent after a run that moved at least one sequence, whatever ran it.
+
+Arguments: ``using`` (the alias), ``report`` (a :class:`restorehooks.Report`; its ``changed`` are
+the entries that were moved) and ``trigger``: ``"pre_migrate"``, ``"post_migrate"`` (``flush``
+included), ``"loaddata"``, ``"resetsequences"`` (the command), ``"reset_sequences"`` (the
+functions), ``"ResetSequences"`` (the operation), ``"duplicate"`` (after a unique violation) or
+``"restore"``. What a receiver raises is logged and stops nothing. The caller's transaction may be
+open, or broken, when it runs.
+"""
+
 pre_restore = Signal()
 """Sent before a restore loads anything, while the alias still means the live database.
 

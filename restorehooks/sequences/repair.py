@@ -114,8 +114,7 @@ def inspect(
     """
     with _leaving_no_lock(using):
         run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
-        entries = tuple(finding.planned() for finding in run.find())
-    return Report(using, entries, without_table=run.without_table)
+        return _plan(run)
 
 
 def reset(
@@ -136,14 +135,49 @@ def reset(
     """
     with _leaving_no_lock(using):
         run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
-        findings = list(run.find())
-        to_move = [f for f in findings if f.verdict.target is not None]
-        read_only = _why_read_only(run.connection) if to_move else None
-        outcomes = {} if read_only else dict(_apply(run, to_move))
-        if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
-            forget_cached_numbers(run.connection)
+        return _carry_out(run)
+
+
+def inspect_table(
+    connection: BaseDatabaseWrapper, schema: str, table: str, *, lock_timeout: float = LOCK_TIMEOUT
+) -> Report:
+    """Look at the sequences that number one table, or a table that it is a partition or child of.
+
+    The names are raw. The report is empty where there is no such table.
+    """
+    with _leaving_no_lock(connection.alias):
+        return _plan(_start_at(connection, schema, table, lock_timeout))
+
+
+def reset_table(
+    connection: BaseDatabaseWrapper,
+    schema: str,
+    table: str,
+    *,
+    lock_timeout: float = LOCK_TIMEOUT,
+    scan_limit: int | None = None,
+) -> Report:
+    """Move them past their rows, through a connection outside any transaction; any will do.
+
+    See :func:`inspect_table` for what is meant, and :func:`inspect` for the rest.
+    """
+    return _carry_out(_start_at(connection, schema, table, lock_timeout, scan_limit))
+
+
+def _plan(run: _Run) -> Report:
+    entries = tuple(finding.planned() for finding in run.find())
+    return Report(run.connection.alias, entries, without_table=run.without_table)
+
+
+def _carry_out(run: _Run) -> Report:
+    findings = list(run.find())
+    to_move = [f for f in findings if f.verdict.target is not None]
+    read_only = _why_read_only(run.connection) if to_move else None
+    outcomes = {} if read_only else dict(_apply(run, to_move))
+    if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
+        forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
-    return Report(using, entries, True, read_only, run.without_table)
+    return Report(run.connection.alias, entries, True, read_only, run.without_table)
 
 
 @contextmanager
@@ -185,6 +219,33 @@ def _start(
         scan_limit,
         tuple(missing),
     )
+
+
+def _start_at(
+    connection: BaseDatabaseWrapper,
+    schema: str,
+    table: str,
+    lock_timeout: float,
+    scan_limit: int | None = None,
+) -> _Run:
+    with connection.cursor() as cursor:
+        cursor.execute(LINEAGE, [schema, table])
+        tables = [oid for (oid,) in cursor.fetchall()]
+    labels = tables_of(connection, installed_models(connection.alias)) if tables else {}
+    patience = Patience(lock_timeout)
+    return _Run(connection, patience, labels, tables, None, 0, False, scan_limit, ())
+
+
+LINEAGE = """
+WITH RECURSIVE kin (oid) AS (
+    SELECT c.oid FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+    UNION
+    SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
+)
+SELECT oid FROM kin
+"""
 
 
 def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:

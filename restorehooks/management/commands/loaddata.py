@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from restorehooks import conf
+from restorehooks.announce import announce
 from restorehooks.receivers import not_looked_at
 from restorehooks.sequences.repair import reset
 from restorehooks.sequences.report import Report
@@ -29,6 +30,7 @@ class Command(loaddata.Command):
         """Load, and send ``post_loaddata``."""
         self.report, self.models = Report(options["database"]), set()
         super().handle(*fixture_labels, **options)
+        announce(self.report, "loaddata", printed=True)
         post_loaddata.send(
             sender=type(self), using=self.using, models=frozenset(self.models), report=self.report
         )

@@ -140,6 +140,8 @@ class Command(OneSentenceCommand):
             self.stdout.write(json.dumps(_as_dict(reports), indent=2))
         for report in reports:
             self._print(report, options)
+            if report.applied:
+                announce(report, "resetsequences", printed=True)
 
     def _print(self, report: Report, options: dict[str, Any]) -> None:
         verbosity = options["verbosity"]

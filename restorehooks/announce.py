@@ -1,0 +1,44 @@
+"""One place where repairs are made known: a signal, and records that tools can count."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from .signals import sequences_repaired
+
+if TYPE_CHECKING:
+    from .sequences.report import Entry, Report
+
+logger = logging.getLogger("restorehooks")
+
+
+def announce(report: Report, trigger: str, *, printed: bool = False) -> None:
+    """Log what a run moved and could not resolve, and send ``sequences_repaired``.
+
+    To be called once for every reset that was run. ``trigger`` says what ran it (see the signal).
+    Moves are logged as INFO; what is unsafe as WARNING, or as INFO where the caller has
+    ``printed`` it for somebody to read. A receiver's exception is logged by Django and not raised.
+    """
+
+    def extra(entry: Entry) -> dict[str, Any]:
+        known = {**entry.as_dict(), "models": list(entry.models)}
+        return {"database": report.database, "trigger": trigger, **known}
+
+    for entry in report.changed:
+        after = entry.next_after
+        logger.info("Sequence %s moved on to %s", entry.sequence, after, extra=extra(entry))
+    unsafe = {id(entry) for entry in report.unsafe}
+    for entry in report.unresolved:
+        logger.log(
+            logging.WARNING if id(entry) in unsafe and not printed else logging.INFO,
+            "Sequence %s is %s: %s",
+            entry.sequence,
+            entry.status.value,
+            entry.reason,
+            extra=extra(entry),
+        )
+    if report.changed:
+        sequences_repaired.send_robust(
+            sender=type(report), using=report.database, report=report, trigger=trigger
+        )
