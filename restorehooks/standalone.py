@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ MISSING = (
     " environment or in a file .env here."
 )
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+SCHEMES = ("postgresql", "postgres", "psql", "pgsql", "postgis")
 EMBEDDED = "embedded:"
 
 
@@ -65,15 +67,21 @@ def _embedded(name: str) -> Iterator[None]:
 
 
 def _database(env: environ.Env) -> dict[str, Any]:
+    scheme, separator, _ = os.environ["DATABASE_URL"].partition("://")
+    if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
+        raise StandaloneError(
+            f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
+        )
     try:
-        database = env.db_url("DATABASE_URL")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they tell the password
+            database = dict(env.db_url("DATABASE_URL"))
     except (ImproperlyConfigured, ValueError, KeyError):
-        raise StandaloneError(f"DATABASE_URL is not of the form {EXAMPLE}.") from None
-    if not database.get("ENGINE"):
+        database = {}
+    if scheme not in SCHEMES or not separator or not database.get("NAME"):
         raise StandaloneError(f"DATABASE_URL is not of the form {EXAMPLE}.")
-    if "postgis" in database["ENGINE"]:  # needs GDAL, which sequences do not
-        database["ENGINE"] = "django.db.backends.postgresql"
+    database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
     for key in ("host", "port"):  # where a socket's folder stands; psql is told by HOST and PORT
         if key in database.get("OPTIONS", {}):
             database[key.upper()] = database["OPTIONS"].pop(key)
-    return dict(database)
+    return database

@@ -1,0 +1,240 @@
+"""``restorehooks`` and ``python -m restorehooks``: the commands, with no Django project."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import Database, RunningServer, environment
+from tests.sequence_state import standing
+from tests.sequences.test_cases import CASES, expected
+
+SECRET = "s3cr3t"
+FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+
+
+def restorehooks(
+    folder: Path, *arguments: str, env: dict[str, str], program: list[str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in ``folder``; whatever happens it tells no password and no traceback."""
+    done = subprocess.run(
+        [*(program or [sys.executable, "-m", "restorehooks"]), *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert SECRET not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def console_script() -> list[str]:
+    """Return the installed console script, or what it would run."""
+    script = shutil.which("restorehooks", path=str(Path(sys.executable).parent))
+    code = "import sys; from restorehooks.__main__ import main; sys.exit(main())"
+    return [script] if script else [sys.executable, "-c", code]
+
+
+def test_all_23_cases(tmp_path: Path, database: Database) -> None:
+    database.execute(CASES.read_text())
+    done = restorehooks(
+        tmp_path,
+        "resetsequences",
+        "--format=json",
+        env=database.environ,
+        program=console_script(),
+    )
+    assert done.returncode == 1  # two are exhausted
+    assert done.stderr == ""
+    (found,) = json.loads(done.stdout)["databases"]
+    by_table: dict[str, dict[str, Any]] = {}
+    for each in found["sequences"]:
+        for column in each["columns"]:
+            table = column.rsplit(".", 1)[0].removeprefix("public.")
+            by_table[table] = each
+    assert len(expected()) == len(found["sequences"]) == 23
+    for table, answer in expected().items():
+        each = by_table[table]
+        if answer == "exhausted":
+            assert each["status"] == "exhausted", table
+            continue
+        ((drawn,),) = database.execute("SELECT nextval(%s)", each["sequence"])
+        assert answer in ("any", str(drawn)), table
+
+    check = restorehooks(tmp_path, "resetsequences", "--check", env=database.environ)
+    assert check.stdout.splitlines()[-1] == (
+        'Database "default": 23 sequences: 21 ok, 2 exhausted.'
+    )
+
+
+def test_env_file(tmp_path: Path, database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    (tmp_path / ".env").write_text(f"# where it is\nexport DATABASE_URL='{database.url}'\n")
+    bare = environment(database.server)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert standing(database, "t_id_seq") == 5
+    elsewhere = {**bare, "DATABASE_URL": database.server.url("no such database")}
+    done = restorehooks(tmp_path, "resetsequences", env=elsewhere)
+    assert done.returncode == 1
+    assert 'database "no such database" does not exist' in done.stderr
+
+
+def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
+    def answer(url: str | None, *arguments: str) -> str:
+        env = environment(server) if url is None else environment(server, DATABASE_URL=url)
+        done = restorehooks(tmp_path, *(arguments or ("resetsequences",)), env=env)
+        assert (done.returncode, done.stdout) == (2, ""), done
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert (
+        answer(None)
+        == answer("")
+        == (
+            f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env here.\n"
+        )
+    )
+    not_a_url = f"DATABASE_URL is not of the form {FORM}.\n"
+    for garbage in (
+        "garbage",
+        f"//joe:{SECRET}@localhost/shop",
+        f"joe:{SECRET}@localhost/shop",
+        f"postgresql:/joe:{SECRET}@localhost/shop",
+        f"postgresql://joe:{SECRET}@localhost",
+        f"postgresql://joe:{SECRET}@localhost/",
+        f"postgresql://joe:{SECRET}/x@localhost:5432/shop",
+        f"postgresql://joe:{SECRET}@localhost:{SECRET}/shop",
+        f"postgresql://joe:{SECRET}@[localhost/shop",
+        f"host=localhost password={SECRET}",
+        f"https://joe:{SECRET}@localhost/shop",
+    ):
+        assert answer(garbage) == not_a_url, garbage
+    for url, engine in (
+        (f"mysql://joe:{SECRET}@localhost/shop", "mysql"),
+        ("sqlite:///shop.sqlite3", "sqlite"),
+        (f"oracle://joe:{SECRET}@localhost/shop", "oracle"),
+        (f"mssql://joe:{SECRET}@localhost/shop", "mssql"),
+    ):
+        assert answer(url) == (
+            f"DATABASE_URL names a database of {engine}; restorehooks works on PostgreSQL only.\n"
+        )
+    assert list(tmp_path.iterdir()) == []
+    assert answer(None, "resetsequence").startswith(
+        'There is no command "resetsequence"; there are: '
+    )
+    assert answer(None, "loaddata").startswith('There is no command "loaddata"; there are: ')
+
+
+def test_help_needs_no_database(tmp_path: Path, server: RunningServer) -> None:
+    env = environment(server)
+    usage = restorehooks(tmp_path, env=env)
+    assert (usage.returncode, usage.stderr) == (0, "")
+    assert "resetsequences" in usage.stdout
+    assert "DATABASE_URL" in usage.stdout
+    assert restorehooks(tmp_path, "--help", env=env).stdout == usage.stdout
+    of_command = restorehooks(tmp_path, "resetsequences", "--help", env=env)
+    assert (of_command.returncode, of_command.stderr) == (0, "")
+    assert of_command.stdout.startswith("usage: restorehooks resetsequences")
+    assert "--headroom" in of_command.stdout
+    version = restorehooks(tmp_path, "--version", env=env)
+    assert version.stdout.startswith("restorehooks 0.")
+
+
+def test_wrong_usage(tmp_path: Path, database: Database) -> None:
+    done = restorehooks(tmp_path, "resetsequences", "shop", env=database.environ)
+    assert done.returncode == 2
+    assert done.stderr == ('CommandError: There is no app "shop"; installed are: restorehooks.\n')
+    done = restorehooks(tmp_path, "resetsequences", "--verbos", env=database.environ)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def tcp_server(make_server: Callable[..., RunningServer]) -> tuple[RunningServer, int]:
+    """A server that asks for passwords, over TCP, and has no SSL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return make_server({"listen_addresses": "127.0.0.1", "port": str(port)}), port
+
+
+def test_forms_of_the_url_and_passwords(
+    tmp_path: Path,
+    tcp_server: tuple[RunningServer, int],
+    make_database: Callable[..., Database],
+) -> None:
+    server, port = tcp_server
+    name, password = "größe's 100% ?/#", f"{SECRET}/@:?#% +ü&="
+    database = make_database(name, on=server)
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    role = database.role("owner-%@:/", "LOGIN SUPERUSER", password)
+    login = f"{quote(role, safe='')}:{quote(password, safe='')}"
+    path = quote(name, safe="")
+    folder = quote(str(server.params["host"]), safe="")
+    for url in (
+        f"postgresql://{login}@127.0.0.1:{port}/{path}",
+        f"postgres://{login}@127.0.0.1:{port}/{path}?sslmode=disable",
+        f"pgsql://{login}@127.0.0.1:{port}/{path}?sslmode=prefer&connect_timeout=5",
+        f"postgis://{login}@127.0.0.1:{port}/{path}?application_name=restore",
+        f"postgresql://{login}@/{path}?host={folder}&port={port}",
+        f"postgresql://{login}@/{path}?host=127.0.0.1&port={port}&options=-c%20jit%3Doff",
+    ):
+        database.execute("SELECT setval('t_id_seq', 1, false)")
+        env = environment(server, DATABASE_URL=url)
+        done = restorehooks(tmp_path, "resetsequences", "-v2", env=env)
+        assert (done.returncode, done.stderr) == (0, ""), url
+        assert "public.t_id_seq" in done.stdout
+        assert standing(database, "t_id_seq") == 5
+
+    def refused(url: str) -> str:
+        env = environment(server, DATABASE_URL=url)
+        done = restorehooks(tmp_path, "resetsequences", env=env)
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith('CommandError: Database "default" cannot be asked: ')
+        return line
+
+    wrong = f"postgresql://{quote(role, safe='')}:{SECRET}@127.0.0.1:{port}/{path}"
+    assert "password authentication failed" in refused(wrong)
+    none = f"postgresql://{quote(role, safe='')}@127.0.0.1:{port}/{path}"
+    assert "password" in refused(none)
+    assert "SSL" in refused(f"postgresql://{login}@127.0.0.1:{port}/{path}?sslmode=require")
+    assert "sslmode" in refused(f"postgresql://{login}@127.0.0.1:{port}/{path}?sslmode=maybe")
+    assert "frobnicate" in refused(f"postgresql://{login}@127.0.0.1:{port}/{path}?frobnicate=1")
+    assert "refused" in refused(f"postgresql://{login}@127.0.0.1:9/{path}")
+    assert "no-such-host" in refused(f"postgresql://{login}@no-such-host.invalid:{port}/{path}")
+
+
+def test_interrupted(tmp_path: Path, database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    with database.connect(autocommit=False) as other:
+        other.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        with subprocess.Popen(
+            [sys.executable, "-m", "restorehooks", "resetsequences"],
+            cwd=tmp_path,
+            env=database.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            until = monotonic() + 30
+            while not database.execute("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert process.poll() is None
+                assert monotonic() < until
+                sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (130, "Interrupted.\n")
