@@ -16,7 +16,7 @@
             with database.connect(user=limited) as connection: ...
 
 ``make_database``
-    more of them: ``make_database(name=None, alias=None, template="template1")``.
+    more of them: ``make_database(name=None, alias=None, template="template1", on=server)``.
 ``make_server``
     private servers that a test may stop, crash, or give other options::
 
@@ -24,7 +24,8 @@
         server.process.stop("immediate")
 
 ``project``
-    a Django project in files of its own, run in real processes::
+    a Django project in files of its own, run in real processes (``project.write`` any file,
+    ``project.run`` any command, ``project.environ`` for a Popen)::
 
         def test_it(project, database):
             project.app("shop", models="class Order(models.Model): pass")
@@ -108,8 +109,8 @@ class RunningServer:
 
     def url(self, database: str, user: str | None = None, password: str | None = None) -> str:
         """Return a URL for DATABASE_URL, as libpq and django-environ read it."""
-        if user is None:
-            user, password = self.params["user"], self.params.get("password")
+        user = user or self.params["user"]
+        password = password or self.params.get("password")
         login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
         place = urlencode(
             {"host": self.params["host"], "port": self.params["port"]}, quote_via=quote
@@ -170,8 +171,10 @@ class Database:
     def role(self, prefix: str, attributes: str = "LOGIN", password: str | None = None) -> str:
         """Create a role that is dropped with the test, and return its name.
 
-        Over the socket of our own server nobody is asked for a password.
+        Over the socket of our own server nobody is asked for a password. Elsewhere a role has the
+        superuser's unless told, so that ``connect(user=...)`` is enough.
         """
+        password = password or self.server.params.get("password")
         name = f"{prefix}_{os.getpid()}_{next(_numbers)}"
         query = sql.SQL("CREATE ROLE {} " + attributes).format(sql.Identifier(name))
         if password is not None:
