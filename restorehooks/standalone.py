@@ -67,7 +67,7 @@ def _embedded(name: str) -> Iterator[None]:
 
 
 def _database(env: environ.Env) -> dict[str, Any]:
-    scheme, separator, _ = os.environ["DATABASE_URL"].partition("://")
+    scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
     if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
         raise StandaloneError(
             f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
@@ -78,8 +78,12 @@ def _database(env: environ.Env) -> dict[str, Any]:
             database = dict(env.db_url("DATABASE_URL"))
     except (ImproperlyConfigured, ValueError, KeyError):
         database = {}
-    if scheme not in SCHEMES or not separator or not database.get("NAME"):
-        raise StandaloneError(f"DATABASE_URL is not of the form {EXAMPLE}.")
+    is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # in the midst of a password
+    if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
+        raise StandaloneError(
+            f"DATABASE_URL is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
+            " percent-encoded)."
+        )
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
     for key in ("host", "port"):  # where a socket's folder stands; psql is told by HOST and PORT
         if key in database.get("OPTIONS", {}):

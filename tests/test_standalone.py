@@ -108,7 +108,10 @@ def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
             f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env here.\n"
         )
     )
-    not_a_url = f"DATABASE_URL is not of the form {FORM}.\n"
+    not_a_url = (
+        f"DATABASE_URL is not of the form {FORM} (with any / ? # @ : % in its parts"
+        " percent-encoded).\n"
+    )
     for garbage in (
         "garbage",
         f"//joe:{SECRET}@localhost/shop",
@@ -118,7 +121,9 @@ def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
         f"postgresql://joe:{SECRET}@localhost/",
         f"postgresql://joe:{SECRET}/x@localhost:5432/shop",
         f"postgresql://joe:{SECRET}@localhost:{SECRET}/shop",
-        f"postgresql://joe:{SECRET}@[localhost/shop",
+        f"postgresql://joe:12/{SECRET}@localhost/shop",
+        f"postgresql://joe:#{SECRET}@localhost/shop",
+        f"postgresql://joe:12?{SECRET}@localhost/shop",
         f"host=localhost password={SECRET}",
         f"https://joe:{SECRET}@localhost/shop",
     ):
