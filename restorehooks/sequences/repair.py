@@ -66,6 +66,7 @@ class _Run:
     labels: dict[int, list[str]]
     tables: Collection[int] | None
     schemas: Collection[str] | None
+    sequences: Collection[str] | None
     headroom: int
     rewind: bool
     scan_limit: int | None
@@ -76,6 +77,9 @@ class _Run:
         sequences = read_catalog(
             self.connection, self.patience, tables=self.tables, schemas=self.schemas
         )
+        if self.sequences is not None:
+            named = set(self.sequences)
+            sequences = [sequence for sequence in sequences if sequence.quoted in named]
         for sequence, reading in read(
             self.connection, sequences, self.patience, scan_limit=self.scan_limit
         ):
@@ -96,6 +100,7 @@ def inspect(
     models: Iterable[type[Model]] | None = None,
     *,
     schemas: Collection[str] | None = None,
+    sequences: Collection[str] | None = None,
     headroom: int = 0,
     rewind: bool = False,
     lock_timeout: float = LOCK_TIMEOUT,
@@ -105,15 +110,16 @@ def inspect(
 
     ``using`` is the alias of a PostgreSQL database. ``models`` limits the scope to the sequences
     that number their tables, ``schemas`` to those that stand in one of these schemas or number a
-    table there; None means all. ``headroom`` is the number of increments to stay clear of the
-    rows. ``rewind`` allows lowering what is ahead. ``lock_timeout`` (seconds) bounds what the run
-    waits, in all, for locks. ``scan_limit`` (bytes) leaves a column that no index leads unread in
-    a larger table; None reads it.
+    table there, ``sequences`` to those with these names (as in ``Entry.sequence``); None means
+    all. ``headroom`` is the number of increments to stay clear of the rows. ``rewind`` allows
+    lowering what is ahead. ``lock_timeout`` (seconds) bounds what the run waits, in all, for
+    locks. ``scan_limit`` (bytes) leaves a column that no index leads unread in a larger table;
+    None reads it.
 
     Raises ``django.db.DatabaseError`` only where nothing can be done at all.
     """
     with _leaving_no_lock(using):
-        run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
+        run = _start(using, models, schemas, sequences, headroom, rewind, lock_timeout, scan_limit)
         return _plan(run)
 
 
@@ -122,6 +128,7 @@ def reset(
     models: Iterable[type[Model]] | None = None,
     *,
     schemas: Collection[str] | None = None,
+    sequences: Collection[str] | None = None,
     headroom: int = 0,
     rewind: bool = False,
     lock_timeout: float = LOCK_TIMEOUT,
@@ -134,7 +141,7 @@ def reset(
     ``setval`` leaves on the sequences it moved (as ``nextval`` does; inserts go on).
     """
     with _leaving_no_lock(using):
-        run = _start(using, models, schemas, headroom, rewind, lock_timeout, scan_limit)
+        run = _start(using, models, schemas, sequences, headroom, rewind, lock_timeout, scan_limit)
         return _carry_out(run)
 
 
@@ -198,6 +205,7 @@ def _start(
     using: str,
     models: Iterable[type[Model]] | None,
     schemas: Collection[str] | None,
+    sequences: Collection[str] | None,
     headroom: int,
     rewind: bool,
     lock_timeout: float,
@@ -214,6 +222,7 @@ def _start(
         labels,
         None if wanted is None else labels.keys(),
         schemas,
+        sequences,
         headroom,
         rewind,
         scan_limit,
@@ -233,7 +242,7 @@ def _start_at(
         tables = [oid for (oid,) in cursor.fetchall()]
     labels = tables_of(connection, installed_models(connection.alias)) if tables else {}
     patience = Patience(lock_timeout)
-    return _Run(connection, patience, labels, tables, None, 0, False, scan_limit, ())
+    return _Run(connection, patience, labels, tables, None, None, 0, False, scan_limit, ())
 
 
 LINEAGE = """
