@@ -17,6 +17,7 @@ from restorehooks.restore.client import ClientError
 from restorehooks.restore.database import OutcomeUnknownError
 from restorehooks.restore.dump import DumpError
 from restorehooks.restore.hooks import HookError
+from restorehooks.restore.interrupts import ended_politely
 from restorehooks.restore.plan import (
     DeclinedError,
     LiveChangedError,
@@ -57,8 +58,10 @@ def asking(*, no_input: bool) -> Callable[[str], bool]:
 @contextmanager
 def ending(command: BaseCommand, verb: str, untouched: str = UNTOUCHED) -> Iterator[None]:
     """Turn what went wrong into a last line, on the live database too, and an exit code."""
+    alone = getattr(command, "_called_from_command_line", False)
     try:
-        yield
+        with ended_politely(for_good=alone):
+            yield
     except UsageError as error:
         raise CommandError(str(error), returncode=WRONG_USAGE) from None
     except NobodyToAskError as error:

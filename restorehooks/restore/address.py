@@ -7,6 +7,7 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,14 @@ from psycopg.conninfo import make_conninfo
 
 #: Limits a role or database may carry, none of which is meant for a restore.
 UNLIMITED = """
-SELECT set_config(name, CASE vartype WHEN 'bool' THEN 'off' ELSE '0' END, false)
+SELECT set_config(name, CASE vartype WHEN 'bool' THEN 'off' ELSE '0' END, %s)
 FROM pg_catalog.pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout',
                'idle_in_transaction_session_timeout', 'default_transaction_read_only')
 """
+
+#: Lets the server notice within seconds that we were killed, and end what it does for us.
+WATCHED = "client_connection_check_interval=2000"
 
 _SECRET = {"password", "sslpassword"}
 # A service is resolved already; the programs choose their encoding by the dump.
@@ -90,7 +94,7 @@ class Address:
         try:
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
-            connection.execute(UNLIMITED)
+            unlimited(connection)
         except BaseException:
             connection.close()
             raise
@@ -122,6 +126,14 @@ class Address:
             for key, value in values.items()
             if (variable := names.get(key)) is not None
         }
+
+
+def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
+    """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
+    connection.execute(UNLIMITED, [scope == "LOCAL"])
+    # Some systems cannot watch a socket, and refuse it.
+    with suppress(psycopg.Error), connection.transaction():
+        connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:

@@ -15,10 +15,10 @@ from typing import Literal
 from restorehooks.restore import client
 from restorehooks.restore.address import Address
 from restorehooks.restore.client import Progress
-from restorehooks.restore.dump import Dump, identify, open_plain
-from restorehooks.restore.interrupts import ended_politely
+from restorehooks.restore.dump import Dump, identify, prove_plain
+from restorehooks.restore.interrupts import ended_politely, undisturbed
 from restorehooks.restore.plan import RestoreError, UsageError
-from restorehooks.restore.restore import Reporter, prove_plain
+from restorehooks.restore.restore import Reporter
 
 Format = Literal["custom", "directory", "tar", "plain"]
 
@@ -79,7 +79,9 @@ def dump(
         )
         told.step("reading it back")
         found = _read_back(unfinished)
-        _put(unfinished, to, force=force)
+        with undisturbed() as signals:
+            _put(unfinished, to, force=force)
+            signals.over = True
     return Written(to, found, time.monotonic() - began)
 
 
@@ -134,8 +136,7 @@ def _written(path: Path) -> int:
 def _read_back(path: Path) -> Dump:
     found = identify(path)
     if found.format == "plain":
-        with open_plain(found) as stream:
-            prove_plain(stream)
+        prove_plain(found)
         return found
     version = (found.archive_version or (1, 14, 0))[:2]
     program = client.find("pg_restore", at_least=client.READS.get((version[0], version[1]), 12))

@@ -4,45 +4,64 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+class Handler:
+    """What a signal does: it interrupts, or is only noted (``came``) while it is put off.
+
+    ``over`` is set where there is nothing left to interrupt: signals stay put off then.
+    """
+
+    def __init__(self) -> None:
+        self.put_off = False
+        self.over = False
+        self.came = threading.Event()
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """Be a handler, as signal.signal takes it."""
+        self.came.set()
+        if not (self.put_off or self.over):
+            raise KeyboardInterrupt
+
+
+_handler: Handler | None = None
 
 
 @contextmanager
-def ended_politely() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP mean what Ctrl-C means."""
+def ended_politely(*, for_good: bool = False) -> Iterator[None]:
+    """Let each of the signals raise KeyboardInterrupt; inside another such block, do nothing more.
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    with _handling(interrupt):
-        yield
-
-
-@contextmanager
-def undisturbed() -> Iterator[threading.Event]:
-    """Put signals off while the block runs; what it yields says whether there was one."""
-    disturbed = threading.Event()
-    with _handling(lambda number, frame: disturbed.set()):
-        yield disturbed
-
-
-@contextmanager
-def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    if not _in_main_thread():
+    ``for_good`` is for a process that is about to end: a signal after the block is passed over,
+    since what is printed has been decided.
+    """
+    global _handler
+    if _handler is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
+    _handler = handler = Handler()
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            signal.signal(number, signal.SIG_IGN if for_good else old)
+        _handler = None
+
+
+@contextmanager
+def undisturbed() -> Iterator[Handler]:
+    """Put signals off while the block runs."""
+    handler = _handler or Handler()
+    before = handler.put_off
+    handler.put_off = True
+    handler.came.clear()
+    try:
+        yield handler
+    finally:
+        handler.put_off = before

@@ -9,17 +9,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psycopg
 from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
+from psycopg.conninfo import make_conninfo
 
 from restorehooks import reset_sequences
 from restorehooks.restore import carried, client, database, hooks, in_place, ownership, script
-from restorehooks.restore.address import UNLIMITED, Address
+from restorehooks.restore.address import WATCHED, Address, unlimited
 from restorehooks.restore.client import Progress
-from restorehooks.restore.dump import Dump, identify, open_plain, spooled, unpacked
+from restorehooks.restore.dump import (
+    Dump,
+    check_trailer,
+    identify,
+    open_plain,
+    prove_plain,
+    spooled,
+    unpacked,
+)
 from restorehooks.restore.interrupts import ended_politely, undisturbed
 from restorehooks.restore.plan import (
     DeclinedError,
@@ -143,13 +152,8 @@ def restore(
     run = _Run(request, confirm, reporter or Reporter())
     if request.using in connections.settings and connections[request.using].in_atomic_block:
         raise UsageError("A restore has transactions of its own: call it outside of any other.")
-    try:
-        with ended_politely():
-            _tell(run)
-    except KeyboardInterrupt:
-        # After the swap there is nothing left to interrupt.
-        if not run.report.restored:
-            raise
+    with ended_politely():
+        _tell(run)
     return run.finished()
 
 
@@ -225,6 +229,7 @@ def _identified(request: Request, run: _Run) -> Iterator[Dump]:
         else:
             source = Path(request.source)
         dump = run.report.dump = identify(source)
+        check_trailer(dump)
         if dump.format != "plain":
             dump = stack.enter_context(unpacked(dump))
         yield dump
@@ -262,20 +267,8 @@ def _prove_whole(run: _Run, plan: Plan) -> None:
     if plan.program:
         client.prove(plan.program, plan.dump.path, run.reporter.progress)
     else:
-        with open_plain(plan.dump) as stream:
-            prove_plain(stream)
+        prove_plain(plan.dump)
     run.note(_room(plan))
-
-
-def prove_plain(stream: BinaryIO) -> None:
-    """Read a plain dump to its end; raise RestoreError unless pg_dump's last line is there."""
-    end = b""
-    while chunk := stream.read(1024 * 1024):
-        end = (end + chunk)[-10_000:]
-    if script.TRAILER not in end:
-        raise RestoreError(
-            'The dump was cut off: its last line, "PostgreSQL database dump complete", is missing.'
-        )
 
 
 def _room(plan: Plan) -> str:
@@ -353,13 +346,13 @@ def _load(run: _Run, plan: Plan, turn: Turn, name: str) -> None:
 
 def _fast(address: Address, name: str) -> str:
     # The swap's commit waits for the disk, and everything before it is on disk then too.
-    plain = address.parameters.get("options", "")
-    quick = f"{plain} -c synchronous_commit=off".strip()
-    try:
-        address.connect(name, options=quick).close()
-    except psycopg.OperationalError:
-        return address.conninfo(name)  # a pooler that refuses such options
-    return psycopg.conninfo.make_conninfo(address.conninfo(name), options=quick)
+    given = address.parameters.get("options", "")
+    for more in (f"-c synchronous_commit=off -c {WATCHED}", "-c synchronous_commit=off"):
+        options = f"{given} {more}".strip()
+        with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
+            address.connect(name, options=options).close()
+            return make_conninfo(address.conninfo(name), options=options)
+    return address.conninfo(name)
 
 
 TABLES = """
@@ -378,12 +371,21 @@ def _count_tables(plan: Plan, name: str) -> None:
 
 
 def _run_script(run: _Run, plan: Plan, connection: psycopg.Connection[Any]) -> None:
-    with open_plain(plan.dump) as stream:
+    progress = Progress(bytes_total=plan.dump.size)
+
+    def on_bytes(count: int) -> None:
+        progress.bytes = count
+        run.reporter.progress(progress)
+
+    with open_plain(plan.dump, on_bytes) as stream:
         _send(run, plan, stream, connection)
 
 
-def _send(run: _Run, plan: Plan, stream: Any, connection: psycopg.Connection[Any]) -> None:
-    result = script.run_script(stream, connection, policy=_policy(run, plan, connection))
+def _send(
+    run: _Run, plan: Plan, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
+) -> None:
+    policy = _policy(run, plan, connection)
+    result = script.run_script(cast(BinaryIO, stream), connection, policy=policy)
     if not result.complete:
         raise RestoreError("The dump was cut off: pg_dump's last line is missing.")
     run.report.statements = result.statements
@@ -460,7 +462,7 @@ def _programs(run: _Run, plan: Plan, name: str) -> None:
 
 def _swap(run: _Run, plan: Plan, turn: Turn, side: tuple[str, int]) -> None:
     hooks.hang_up(run.request.using)
-    with undisturbed() as disturbed:
+    with undisturbed() as signals:
         swapped = database.swap(
             turn,
             plan.live,
@@ -468,8 +470,9 @@ def _swap(run: _Run, plan: Plan, turn: Turn, side: tuple[str, int]) -> None:
             by=described(plan.dump),
             accept_lost=run.request.accept_lost_settings,
             seconds=run.request.swap_seconds,
-            interrupted=disturbed.is_set,
+            interrupted=signals.came.is_set,
         )
+        signals.over = True
         run.report.previous, run.report.restored = swapped.previous, True
         for what in swapped.lost:
             run.note(f"{what} was not carried over")
@@ -524,7 +527,7 @@ def _in_one_transaction(run: _Run, plan: Plan, turn: Turn) -> None:
         try:
             with transaction.atomic(using=using, durable=True):
                 connection: psycopg.Connection[Any] = connections[using].connection
-                connection.execute(UNLIMITED.replace("false", "true"))
+                unlimited(connection, "LOCAL")
                 _fill(run, plan, turn, connection)
                 _hook_inside(run, plan, name)
                 if run.report.hooks:

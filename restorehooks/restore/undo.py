@@ -55,8 +55,9 @@ def undo(
         if not confirm(question):
             raise DeclinedError("Not confirmed.")
         hooks.hang_up(using)
-        with undisturbed():
+        with undisturbed() as signals:
             swapped = database.undo(turn, live, back, by=f'an undo to "{back.name}"')
+            signals.over = True
         return Undone(address.name, back, swapped.previous)
 
 
