@@ -50,6 +50,13 @@ class Move:
         """The ``last_value`` after which ``nextval`` hands out the target."""
         return self.target - self.sequence.increment
 
+    @property
+    def turn(self) -> int | None:
+        """The ``last_value`` after which a cycle starts over, where it stands just there."""
+        following = self.last_value + self.sequence.increment
+        starts_over = next_value(self.sequence, self.last_value, True) != following
+        return self.last_value if starts_over else None
+
 
 def advance(
     connection: BaseDatabaseWrapper, moves: Many[Move], patience: Patience
@@ -79,7 +86,8 @@ def _refusal(sequence: Sequence) -> Failed | None:
 
 def _outcome(move: Move, stands: dict[int, int | None]) -> int | Failed:
     last_value = stands[move.sequence.oid]
-    if last_value is None:
+    ahead = 1 if move.sequence.increment > 0 else -1
+    if last_value is None or (last_value - move.final) * ahead < 0:
         return Failed("another session set it back at the same moment; repair again")
     return next_value(move.sequence, last_value, True)
 
@@ -96,7 +104,11 @@ def _statements(moves: Many[Move]) -> list[sql.Composable]:
         statements += [_guarded(move) for move in cached]
     if plain:
         drawn = [_draws(move.sequence) for move in plain]
-        statements.append(CALL_FIRST.format(sql.Literal([m.sequence.oid for m in plain])))
+        statements.append(
+            CALL_FIRST.format(
+                sql.Literal([m.sequence.oid for m in plain]), sql.Literal([m.turn for m in plain])
+            )
+        )
         statements.append(
             CLOSE_GAPS.format(
                 sql.Literal([m.sequence.oid for m in plain]),
@@ -124,11 +136,13 @@ TAKE_TURNS = sql.SQL(
 STAND = sql.SQL(
     "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest({}::oid[]) AS t (oid)"
 )
-# A sequence never called tells pg_sequence_last_value nothing. Its first number is not past the
-# rows anyway, so drawing it loses nothing, and from then on the guard can read where it stands.
+# A sequence never called tells pg_sequence_last_value nothing, and the last number of a cycle is
+# past its rows. The number that either hands out next is among the rows or before them, so drawing
+# it loses nothing, and from then on the guard can read where it stands.
 CALL_FIRST = sql.SQL(
-    "SELECT pg_catalog.nextval(oid::regclass) FROM unnest({}::oid[]) AS t (oid)"
-    " WHERE pg_catalog.pg_sequence_last_value(oid) IS NULL"
+    "SELECT pg_catalog.nextval(oid::regclass) FROM unnest({}::oid[], {}::bigint[]) AS t (oid, turn)"
+    " CROSS JOIN LATERAL (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
+    " WHERE at IS NULL OR at = turn"
 )
 CLOSE_GAPS = sql.SQL(
     "SELECT CASE"
@@ -155,11 +169,13 @@ def _guarded(move: Move) -> sql.Composable:
     return sql.SQL(
         "SELECT pg_catalog.setval({oid}::oid::regclass, {final}, true) FROM {name}"
         " WHERE last_value {before} {final} OR (NOT is_called AND last_value = {final})"
+        " OR (is_called AND last_value = {turn})"
     ).format(
         oid=sql.Literal(move.sequence.oid),
         final=sql.Literal(move.final),
         name=move.sequence.identifier,
         before=before,
+        turn=sql.Literal(move.turn),
     )
 
 

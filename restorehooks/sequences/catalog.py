@@ -282,7 +282,8 @@ SELECT s.seqrelid, s.nspname, s.relname, pg_catalog.format('%%I.%%I', s.nspname,
 FROM sequence s LEFT JOIN numbered t ON t.seq = s.seqrelid
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, drawing.oid
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       drawing.oid
 FROM drawing
 WHERE NOT simple
   AND NOT drawing.oid = ANY(%(exact)s::oid[] || %(inexact)s::oid[] || %(by_text)s::oid[])
@@ -373,15 +374,16 @@ def _expressions(
             if isinstance(result, Failed):
                 yield from ((oid, result.message) for oid in oids)
             else:
-                yield from result[0]
+                yield from result[-1]
 
 
 def _expressions_of(oids: Many[int]) -> list[sql.Composable]:
     return [
+        sql.SQL("SET LOCAL quote_all_identifiers = off"),
         sql.SQL(
             "SELECT oid, coalesce(pg_catalog.pg_get_expr(adbin, adrelid), '')"
             " FROM pg_catalog.pg_attrdef WHERE oid = ANY({}::oid[])"
-        ).format(sql.Literal(list(oids)))
+        ).format(sql.Literal(list(oids))),
     ]
 
 

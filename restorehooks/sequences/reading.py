@@ -50,46 +50,57 @@ def read(
     None reads every column whatever it takes.
     """
     for batch in in_batches(sequences):
-        known = _Known({}, {})
+        sizes: dict[int, int] = {}
         if len(batch) > SMALL or (scan_limit is not None and _scanned(batch)):
-            known = _ask_for_many(connection, batch, patience)
-        drafts = {s.oid: _Draft(s, known.last_values.get(s.oid)) for s in batch}
-        questions = [q for s in batch for q in _questions(s, drafts[s.oid], known, scan_limit)]
-        for part in in_batches(questions):
-            for asked, answers in send_each(connection, part, _statements, patience):
-                if isinstance(answers, Failed):
-                    asked[0].draft.error = f"{asked[0].about}: {answers.message}"
-                    continue
-                for question, rows in zip(asked, answers, strict=True):
-                    question.draft.take(question.column, rows[0])
-        yield from ((sequence, drafts[sequence.oid].reading()) for sequence in batch)
+            sizes = _ask_sizes(connection, batch, patience)
+        drafts = [_Draft(sequence) for sequence in batch]
+        # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
+        questions = [q for draft in drafts for q in _about_rows(draft, sizes, scan_limit)]
+        if len(batch) > SMALL and not in_transaction(connection):
+            _answer(connection, questions, patience)
+            _take_last_values(connection, drafts, patience)
+            questions = []
+        questions += [q for draft in drafts for q in _about_position(draft)]
+        _answer(connection, questions, patience)
+        yield from ((draft.sequence, draft.reading()) for draft in drafts)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What one question for many at a time has told, so that it need not be asked one by one."""
+def _answer(
+    connection: BaseDatabaseWrapper, questions: Many[_Question], patience: Patience
+) -> None:
+    for part in in_batches(questions):
+        for asked, answers in send_each(connection, part, _statements, patience):
+            if isinstance(answers, Failed):
+                asked[0].draft.error = f"{asked[0].about}: {answers.message}"
+                continue
+            for question, rows in zip(asked, answers, strict=True):
+                question.draft.take(question.column, rows[0])
 
-    last_values: dict[int, int]
-    sizes: dict[int, int]
 
-
-def _ask_for_many(
-    connection: BaseDatabaseWrapper, batch: Many[Sequence], patience: Patience
-) -> _Known:
-    """Ask for last values and sizes, hundreds at once; whatever fails is asked one by one later.
+def _take_last_values(
+    connection: BaseDatabaseWrapper, drafts: Many[_Draft], patience: Patience
+) -> None:
+    """Ask for last values, hundreds at once; those not called are asked one by one later.
 
     ``pg_sequence_last_value`` keeps a lock on the sequence until the transaction ends, savepoint
     or not, so within the caller's transaction it is not used.
     """
-    last_values: dict[int, int] = {}
-    if not in_transaction(connection):
-        oids = [s.oid for s in batch if s.may_read]
-        last_values = _ask(connection, LAST_VALUES, oids, patience)
+    oids = [draft.sequence.oid for draft in drafts if draft.sequence.may_read]
+    last_values = _ask(connection, LAST_VALUES, oids, patience)
+    for draft in drafts:
+        draft.last_value = last_values.get(draft.sequence.oid)
+
+
+def _ask_sizes(
+    connection: BaseDatabaseWrapper, batch: Many[Sequence], patience: Patience
+) -> dict[int, int]:
+    """Ask for the sizes of tables, hundreds at once; what fails stays unknown."""
     plain = {c.table_oid for s in batch for c in s.columns if c.plain and c.unseen is None}
     trees = {c.table_oid for c in _scanned(batch)} - plain
-    sizes = _ask(connection, SIZES, sorted(plain), patience)
-    sizes |= _ask(connection, TREE_SIZES, sorted(trees), patience)
-    return _Known(last_values, sizes)
+    return {
+        **_ask(connection, SIZES, sorted(plain), patience),
+        **_ask(connection, TREE_SIZES, sorted(trees), patience),
+    }
 
 
 def _ask(
@@ -126,7 +137,7 @@ class _Draft:
     """A reading while its answers come in."""
 
     sequence: Sequence
-    last_value: int | None
+    last_value: int | None = None
     is_called: bool = True
     extreme: int | None = None
     unseen: tuple[str, ...] = ()
@@ -164,20 +175,25 @@ def _statements(questions: Many[_Question]) -> list[sql.Composable]:
     return [question.statement for question in questions]
 
 
-def _questions(
-    sequence: Sequence, draft: _Draft, known: _Known, scan_limit: int | None
+def _about_rows(
+    draft: _Draft, sizes: dict[int, int], scan_limit: int | None
 ) -> Iterator[_Question]:
-    """Yield what has to be asked about a sequence, and note in its draft what cannot be."""
-    if not sequence.may_read:
-        draft.unseen += (f"no SELECT privilege on sequence {sequence.quoted}",)
-    elif draft.last_value is None:
-        yield _Question(draft, None, POSITION.format(sequence.identifier))
-    for column in sequence.columns:
-        reason = _why_unseen(column, known, scan_limit)
+    """Yield what has to be asked about the rows, and note in the draft what cannot be."""
+    for column in draft.sequence.columns:
+        reason = _why_unseen(column, sizes, scan_limit)
         if reason is not None:
             draft.unseen += (reason,)
-        elif not (column.plain and known.sizes.get(column.table_oid) == 0):
-            yield _Question(draft, column, _extreme(sequence, column))
+        elif not (column.plain and sizes.get(column.table_oid) == 0):
+            yield _Question(draft, column, _extreme(draft.sequence, column))
+
+
+def _about_position(draft: _Draft) -> Iterator[_Question]:
+    """Yield what has to be asked about the sequence, or note in the draft that it cannot be."""
+    sequence = draft.sequence
+    if not sequence.may_read:
+        draft.unseen = (f"no SELECT privilege on sequence {sequence.quoted}", *draft.unseen)
+    elif draft.last_value is None:
+        yield _Question(draft, None, POSITION.format(sequence.identifier))
 
 
 POSITION = sql.SQL("SELECT last_value, is_called FROM {}")
@@ -200,10 +216,10 @@ EXTREME_FINITE = sql.SQL(  # NaN sorts above every number
 )
 
 
-def _why_unseen(column: Column, known: _Known, scan_limit: int | None) -> str | None:
+def _why_unseen(column: Column, sizes: dict[int, int], scan_limit: int | None) -> str | None:
     if column.unseen is not None or column.indexed or scan_limit is None:
         return column.unseen
-    size = known.sizes.get(column.table_oid)
+    size = sizes.get(column.table_oid)
     if size is not None and size <= scan_limit:
         return None
     shown = "unknown size" if size is None else f"{size >> 20:,} MiB"

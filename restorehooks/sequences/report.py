@@ -245,22 +245,43 @@ def _one_line(text: str) -> str:
 
 def _statement(sequence: Sequence, verdict: Verdict) -> str:
     """Return the statement for a DBA, which does nothing where it has become needless."""
-    target, ahead = verdict.target, ">" if sequence.increment > 0 else "<"
-    assert target is not None  # noqa: S101  the caller asks only where there is one
-    upcoming = sql.SQL("last_value + CASE WHEN is_called THEN {} ELSE 0 END").format(
-        sql.Literal(sequence.increment)
+    move = sql.SQL("pg_catalog.setval({}, {}, false) FROM {} WHERE {} {} {}").format(
+        sql.Literal(sequence.quoted),
+        sql.Literal(verdict.target),
+        sequence.identifier,
+        sql.Literal(verdict.target),
+        sql.SQL("<" if (sequence.increment > 0) == verdict.rewinds else ">"),
+        _upcoming(sequence),
     )
-    if verdict.rewinds:
-        ahead = "<" if sequence.increment > 0 else ">"
-    return (
-        sql.SQL("SELECT pg_catalog.setval({}, {}, false) FROM {} WHERE {} {} {};")
-        .format(
-            sql.Literal(sequence.quoted),
-            sql.Literal(target),
-            sequence.identifier,
-            sql.Literal(target),
-            sql.SQL(ahead),
-            upcoming,
+    if not verdict.rewinds:
+        return sql.SQL("SELECT {};").format(move).as_string()
+    body = sql.SQL("BEGIN {} PERFORM {}; END").format(
+        sql.SQL(" ").join(
+            sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(identifier)
+            for identifier in {c.table_oid: c.identifier for c in sequence.columns}.values()
+        ),
+        move + _before_all_rows(sequence, verdict),
+    )
+    return sql.SQL("DO {};").format(sql.Literal(body.as_string())).as_string()
+
+
+def _upcoming(sequence: Sequence) -> sql.Composable:
+    """Return the expression for what the sequence would hand out, as numeric: it may not fit."""
+    bounds = (sequence.minimum, sequence.maximum)
+    first = bounds[0 if sequence.increment > 0 else 1]
+    starts_over = sql.SQL("WHEN last_value::numeric + {} NOT BETWEEN {} AND {} THEN {} ").format(
+        sql.Literal(sequence.increment), *map(sql.Literal, (*bounds, first))
+    )
+    return sql.SQL(
+        "CASE WHEN NOT is_called THEN last_value {}ELSE last_value::numeric + {} END"
+    ).format(starts_over if sequence.cycle else sql.SQL(""), sql.Literal(sequence.increment))
+
+
+def _before_all_rows(sequence: Sequence, verdict: Verdict) -> sql.Composed:
+    reached = sql.SQL(">=" if sequence.increment > 0 else "<=")
+    return sql.SQL("").join(
+        sql.SQL(" AND NOT EXISTS (SELECT FROM {} WHERE {} {} {})").format(
+            column.identifier, sql.Identifier(column.name), reached, sql.Literal(verdict.target)
         )
-        .as_string()
+        for column in sequence.columns
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -44,20 +45,31 @@ def tables_of(
 ) -> dict[int, list[str]]:
     """Return the oids of the tables that exist, each with the labels of its models.
 
-    Names are looked up by the server, so schema-qualified ones and the ``search_path`` count.
+    Names are looked up by the server, so schema-qualified ones and the ``search_path`` count. A
+    table of a schema that is closed to this role is among them, to be told rather than passed over.
     """
-    labels: dict[str, list[str]] = {}
+    labels: dict[tuple[str | None, str], list[str]] = {}
     for model in models:
-        name = connection.ops.quote_name(model._meta.db_table)
-        labels.setdefault(name, []).append(model._meta.label)
+        quoted = QUOTED.fullmatch(connection.ops.quote_name(model._meta.db_table))
+        if quoted is not None:
+            schema, table = (part and part.replace('""', '"') for part in quoted.groups())
+            labels.setdefault((schema, table), []).append(model._meta.label)
     if not labels:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_catalog.to_regclass(name)::oid, name FROM unnest(%s::text[]) AS t (name)",
-            [list(labels)],
-        )
-        return {oid: labels[name] for oid, name in cursor.fetchall() if oid is not None}
+        cursor.execute(TABLES, [[schema for schema, _ in labels], [table for _, table in labels]])
+        return {oid: labels[schema, table] for oid, schema, table in cursor.fetchall() if oid}
+
+
+QUOTED = re.compile(r'(?:"((?:[^"]|"")+)"\.)?"((?:[^"]|"")+)"')
+# to_regclass raises an error for a name in a schema that is closed to this role.
+TABLES = """
+SELECT CASE WHEN s IS NULL THEN pg_catalog.to_regclass(pg_catalog.quote_ident(t))::oid
+            ELSE (SELECT c.oid FROM pg_catalog.pg_class c
+                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                  WHERE n.nspname = s::name AND c.relname = t::name) END, s, t
+FROM unnest(%s::text[], %s::text[]) AS names (s, t)
+"""
 
 
 def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model]]:

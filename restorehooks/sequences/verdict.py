@@ -69,7 +69,8 @@ def judge(
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
     if not fits and not sequence.cycle:
-        reason = _remedy(sequence, reading.extreme, wanted, headroom)
+        remedy = _remedy(sequence, reading.extreme, wanted, headroom)
+        reason = "; ".join([*reading.unseen, remedy])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
     if unseen:
         target = target if fits else None
@@ -129,7 +130,7 @@ def _rewound(sequence: Sequence, upcoming: int, extreme: int | None, headroom: i
     return wanted if _is_before(sequence, wanted, upcoming) and _fits(sequence, wanted) else None
 
 
-def _is_before(sequence: Sequence, one: int, other: int) -> bool:
+def _is_before(sequence: Sequence, one: float, other: float) -> bool:
     return one < other if sequence.increment > 0 else one > other
 
 
@@ -138,25 +139,34 @@ def _fits(sequence: Sequence, number: int) -> bool:
 
 
 def _remedy(sequence: Sequence, extreme: int | None, number: int, headroom: int) -> str:
-    """Say what bounds the sequence and what would give it room again."""
-    up = sequence.increment > 0
-    says = f"the next number would be {number}, past {sequence.limit}"
+    """Say what bounds the sequence and all that it takes to give it room again."""
     remedies = [f"ask for less headroom than {headroom}"] if headroom else []
-    if sequence.limit == (sequence.maximum if up else sequence.minimum):
-        remedies += _widen_sequence(sequence, up, extreme)
-    remedies += [
-        f"ALTER TABLE {c.quoted_table} ALTER COLUMN {c.quoted_name} TYPE bigint"
-        for c in sequence.columns
-        if sequence.limit == (c.largest if up else c.smallest) and c.type != "bigint"
-    ]
+    up = sequence.increment > 0
+    if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
+        remedies += _widen_sequence(sequence, up, number, extreme)
+    for column in sequence.columns:
+        bound = column.largest if up else column.smallest
+        if _is_before(sequence, bound, number) and column.type != "bigint":
+            type_ = "bigint" if column.type in INTEGERS else "numeric"
+            change = f"ALTER COLUMN {column.quoted_name} TYPE {type_}"
+            remedies.append(f"ALTER TABLE {column.quoted_table} {change}")
+    says = f"the next number would be {number}, past {sequence.limit}"
     return f"{says}; remedy: {'; '.join(remedies)}"
 
 
-def _widen_sequence(sequence: Sequence, up: bool, extreme: int | None) -> list[str]:
-    if sequence.limit == (INTEGERS["bigint"] - 1 if up else -INTEGERS["bigint"]):
-        if extreme is None:
+def _widen_sequence(sequence: Sequence, up: bool, number: int, extreme: int | None) -> list[str]:
+    largest = INTEGERS["bigint"] - 1 if up else -INTEGERS["bigint"]
+    if _is_before(sequence, largest, number):
+        if extreme is None or not _is_before(sequence, largest, extreme + sequence.increment):
             return ["no type is larger than bigint, but no row is in the way of a rewind"]
-        return [f"no type is larger than bigint: give the row numbered {extreme} another number"]
-    if sequence.type != "bigint":
-        return [f"ALTER SEQUENCE {sequence.quoted} AS bigint"]
-    return [f"ALTER SEQUENCE {sequence.quoted} NO {'MAXVALUE' if up else 'MINVALUE'}"]
+        return [
+            f"no type is larger than bigint: give the row numbered {extreme} another number, then"
+            " rewind"
+        ]
+    own_bound = INTEGERS[sequence.type] - 1 if up else -INTEGERS[sequence.type]
+    changes = [f"ALTER SEQUENCE {sequence.quoted}"]
+    if _is_before(sequence, own_bound, number):
+        changes.append("AS bigint")
+    if (sequence.maximum if up else sequence.minimum) != own_bound:
+        changes.append("NO MAXVALUE" if up else "NO MINVALUE")
+    return [" ".join(changes)]

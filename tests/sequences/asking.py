@@ -35,7 +35,7 @@ def draw(database: Database, sequence: str) -> int:
 
 def standing(database: Database, sequence: str) -> tuple[int, bool]:
     """Return a sequence's ``last_value`` and ``is_called``; ``sequence`` is written as in SQL."""
-    ((last_value, is_called),) = database.execute(f"SELECT last_value, is_called FROM {sequence}")  # type: ignore[arg-type]
+    ((last_value, is_called),) = database.execute(f"SELECT last_value, is_called FROM {sequence}")
     return last_value, is_called
 
 
@@ -45,7 +45,7 @@ def bytes_of_sequences(database: Database) -> dict[str, tuple[Any, ...]]:
         "SELECT seqrelid::regclass::text, seqrelid::oid FROM pg_sequence ORDER BY 1"
     )
     return {
-        name: database.execute(f"SELECT ctid, xmin, xmax, * FROM {name}")[0]  # type: ignore[arg-type]
+        name: database.execute(f"SELECT ctid, xmin, xmax, * FROM {name}")[0]
         + database.execute("SELECT pg_relation_filenode(%s::oid)", oid)[0]
         for name, oid in names
     }

@@ -16,7 +16,7 @@ def behind(database: Database) -> Callable[..., None]:
     def make(*tables: str) -> None:
         for table in tables:
             database.execute(
-                f"CREATE TABLE {table} (id serial PRIMARY KEY, x text);"  # type: ignore[arg-type]
+                f"CREATE TABLE {table} (id serial PRIMARY KEY, x text);"
                 f" INSERT INTO {table} (id) SELECT generate_series(1, 5)"
             )
 

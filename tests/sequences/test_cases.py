@@ -95,4 +95,4 @@ def test_the_next_insert_works_for_every_sequence_that_has_room(cases: Database)
     for each in report.having(*{e.status for e in report if e.status != "exhausted"}):
         table = each.columns[0].rpartition(".")[0]
         extra = "(d) VALUES ('2020-02-02')" if table == "public.part" else "DEFAULT VALUES"
-        cases.execute(f"INSERT INTO {table} {extra}")  # type: ignore[arg-type]
+        cases.execute(f"INSERT INTO {table} {extra}")

@@ -16,7 +16,7 @@ from tests.sequences.asking import DEFAULT, django_as, draw, entry, standing, st
 NAMES = [
     "plain",
     "Mixed Case",
-    'quo"te\'s',
+    "quo\"te's",
     "per%cent",
     "%s",
     "%(name)s",
@@ -80,7 +80,7 @@ def test_names_as_long_as_they_get_that_differ_in_their_last_letter(database: Da
     for last in "ab":
         name = "s" * 62 + last
         database.execute(
-            f"CREATE SEQUENCE {name};"  # type: ignore[arg-type]
+            f"CREATE SEQUENCE {name};"
             f"CREATE TABLE {'t' * 62 + last} (id bigint DEFAULT nextval('{name}'));"
             f"INSERT INTO {'t' * 62 + last} VALUES ({ord(last)})"
         )
@@ -130,10 +130,10 @@ def test_numbers_of_any_type_under_any_domains(
 ) -> None:
     name = type_
     for depth in range(domains):
-        database.execute(f"CREATE DOMAIN d{depth} AS {name} CHECK (value > 0)")  # type: ignore[arg-type]
+        database.execute(f"CREATE DOMAIN d{depth} AS {name} CHECK (value > 0)")
         name = f"d{depth}"
     database.execute(
-        f"CREATE SEQUENCE s; CREATE TABLE t (id {name} PRIMARY KEY DEFAULT nextval('s'));"  # type: ignore[arg-type]
+        f"CREATE SEQUENCE s; CREATE TABLE t (id {name} PRIMARY KEY DEFAULT nextval('s'));"
         "INSERT INTO t SELECT generate_series(1, 5)"
     )
     assert statuses(reset(DEFAULT)) == {"s": "advanced"}
@@ -249,9 +249,7 @@ def test_a_default_that_is_more_than_nextval_is_not_judged(
     database: Database, default: str
 ) -> None:
     database.execute("CREATE SEQUENCE s; CREATE SEQUENCE other")
-    database.execute(
-        f"CREATE TABLE t (id bigint DEFAULT {default}); INSERT INTO t VALUES (500)"  # type: ignore[arg-type]
-    )
+    database.execute(f"CREATE TABLE t (id bigint DEFAULT {default}); INSERT INTO t VALUES (500)")
     found = entry(reset(DEFAULT), "s")
     assert (found.status.value, found.next_after) == ("unverified", 1)
     assert found.reason == "the default of public.t.id is more than nextval"
@@ -276,9 +274,7 @@ def test_casts_leave_a_default_nothing_but_nextval(
     database: Database, type_: str, default: str
 ) -> None:
     database.execute("CREATE SEQUENCE s")
-    database.execute(
-        f"CREATE TABLE t (id {type_} DEFAULT {default}); INSERT INTO t VALUES (500)"  # type: ignore[arg-type]
-    )
+    database.execute(f"CREATE TABLE t (id {type_} DEFAULT {default}); INSERT INTO t VALUES (500)")
     assert entry(reset(DEFAULT), "s").next_after == 501
 
 
@@ -322,9 +318,7 @@ def test_both_the_owned_sequence_and_the_one_of_the_default_count(database: Data
 
 @pytest.mark.parametrize("type_", ["text", "varchar(20)", "uuid", "bigint[]", "char(9)"])
 def test_a_column_that_holds_no_numbers_is_not_judged(database: Database, type_: str) -> None:
-    database.execute(
-        f"CREATE TABLE t (id {type_}); CREATE SEQUENCE s OWNED BY t.id"  # type: ignore[arg-type]
-    )
+    database.execute(f"CREATE TABLE t (id {type_}); CREATE SEQUENCE s OWNED BY t.id")
     found = entry(reset(DEFAULT), "s")
     assert found.status.value == "unverified"
     assert found.reason is not None
@@ -366,7 +360,7 @@ def test_what_belongs_to_an_extension_is_not_listed(database: Database) -> None:
     database.execute("CREATE TABLE members (id serial); INSERT INTO members VALUES (9)")
     database.execute("CREATE TABLE ours (id serial); INSERT INTO ours VALUES (9)")
     for member in ("TABLE members", "SEQUENCE members_id_seq"):
-        database.execute(f"ALTER EXTENSION plpgsql ADD {member}")  # type: ignore[arg-type]
+        database.execute(f"ALTER EXTENSION plpgsql ADD {member}")
     assert statuses(reset(DEFAULT)) == {"ours_id_seq": "advanced"}
     assert standing(database, "members_id_seq") == (1, False)
 

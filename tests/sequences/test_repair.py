@@ -1,0 +1,392 @@
+"""The whole story on a real database: what is told, what is moved, and what is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connections, models, transaction
+from psycopg import sql
+
+from restorehooks.sequences.repair import inspect, reset
+from tests.conftest import Database
+from tests.sequences.asking import (
+    DEFAULT,
+    bytes_of_sequences,
+    django_as,
+    draw,
+    entry,
+    standing,
+    statuses,
+)
+
+EXHAUSTED = {
+    "smallserial": "CREATE TABLE t (id smallserial PRIMARY KEY); INSERT INTO t VALUES (32767)",
+    "identity": "CREATE TABLE t (id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY);"
+    "INSERT INTO t OVERRIDING SYSTEM VALUE VALUES (32767)",
+    "integer sequence, bigint column": "CREATE TABLE t (id bigint PRIMARY KEY);"
+    "CREATE SEQUENCE s AS integer OWNED BY t.id; ALTER TABLE t ALTER id SET DEFAULT nextval('s');"
+    "INSERT INTO t VALUES (3000000000)",
+    "MAXVALUE": "CREATE SEQUENCE s MAXVALUE 10;"
+    "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (10)",
+    "MAXVALUE of an integer sequence": "CREATE SEQUENCE s AS integer MAXVALUE 10;"
+    "CREATE TABLE t (id integer PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (10)",
+    "MAXVALUE of an integer sequence, far behind": "CREATE SEQUENCE s AS integer MAXVALUE 10;"
+    "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'));"
+    "INSERT INTO t VALUES (3000000000)",
+    "narrow column": "CREATE SEQUENCE s;"
+    "CREATE TABLE t (id smallint PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (32767)",
+    "numeric column": "CREATE SEQUENCE s;"
+    "CREATE TABLE t (id numeric(4, 1) PRIMARY KEY DEFAULT nextval('s'));"
+    "INSERT INTO t VALUES (999.5)",
+    "real column": "CREATE SEQUENCE s;"
+    "CREATE TABLE t (id real PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (16777216)",
+    "counting down": "CREATE SEQUENCE s AS smallint INCREMENT -1;"
+    "CREATE TABLE t (id smallint PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (-32768)",
+    "MINVALUE, counting down": "CREATE SEQUENCE s INCREMENT -1 MINVALUE -10;"
+    "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (-10)",
+    "two columns": "CREATE SEQUENCE s; CREATE TABLE t (id smallint DEFAULT nextval('s'),"
+    "n numeric(2) DEFAULT nextval('s')); INSERT INTO t VALUES (32767, 1)",
+    "domain": "CREATE DOMAIN d AS smallint; CREATE SEQUENCE s;"
+    "CREATE TABLE t (id d PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (32767)",
+    "partitioned": "CREATE TABLE t (id smallserial, k int DEFAULT 1) PARTITION BY LIST (k);"
+    "CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); INSERT INTO t VALUES (32767)",
+    "sequence used up, rows fewer": "CREATE TABLE t (id smallserial PRIMARY KEY);"
+    "SELECT setval('t_id_seq', 32767); INSERT INTO t VALUES (5)",
+}
+
+
+@pytest.mark.parametrize("setup", EXHAUSTED.values(), ids=EXHAUSTED.keys())
+def test_the_remedy_for_an_exhausted_sequence_mends_it(database: Database, setup: str) -> None:
+    database.execute(setup)
+    before = bytes_of_sequences(database)
+    (found,) = reset(DEFAULT)
+    assert found.status.value == "exhausted"
+    assert bytes_of_sequences(database) == before
+    remedies = str(found.reason).partition("; remedy: ")[2].split("; ")
+    assert remedies
+    for remedy in remedies:
+        database.execute(remedy)
+    (mended,) = reset(DEFAULT)
+    assert mended.status.value in ("advanced", "ok")
+    assert database.execute("INSERT INTO t DEFAULT VALUES RETURNING id::bigint") == [
+        (mended.next_after,)
+    ]
+
+
+@pytest.mark.parametrize(("step", "top"), [("", 2**63 - 1), ("INCREMENT -1", -(2**63))])
+def test_at_the_very_end_of_bigint_there_is_no_larger_type(
+    database: Database, step: str, top: int
+) -> None:
+    database.execute(f"CREATE SEQUENCE s {step}")
+    database.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'));"
+        f"INSERT INTO t VALUES ({top}); SELECT setval('s', {top})"
+    )
+    found = entry(reset(DEFAULT), "s")
+    assert found.status.value == "exhausted"
+    assert f"give the row numbered {top} another number" in str(found.reason)
+    database.execute("UPDATE t SET id = sign(id) * 7")
+    found = entry(reset(DEFAULT), "s")
+    assert found.status.value == "exhausted"
+    assert "no row is in the way of a rewind" in str(found.reason)
+    database.execute(inspect(DEFAULT, rewind=True).as_sql())
+    assert abs(draw(database, "s")) == 8
+    database.execute(f"SELECT setval('s', {top})")
+    found = entry(reset(DEFAULT, rewind=True), "s")
+    assert (found.status.value, abs(found.next_after or 0)) == ("rewound", 8)
+    assert abs(draw(database, "s")) == 8
+
+
+def test_headroom_keeps_that_many_steps_clear_and_is_stable(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE a (id serial); INSERT INTO a VALUES (5);"
+        "CREATE SEQUENCE b_seq INCREMENT -10 START -3;"
+        "CREATE TABLE b (id bigint DEFAULT nextval('b_seq')); INSERT INTO b VALUES (-57);"
+        "CREATE TABLE empty (id serial);"
+        "CREATE TABLE near (id serial); INSERT INTO near VALUES (5);"
+        "SELECT setval('near_id_seq', 50)"
+    )
+    report = reset(DEFAULT, headroom=100)
+    assert {e.sequence: e.next_after for e in report} == {
+        "public.a_id_seq": 106,
+        "public.b_seq": -1063,
+        "public.empty_id_seq": 1,
+        "public.near_id_seq": 106,
+    }
+    before = bytes_of_sequences(database)
+    assert not reset(DEFAULT, headroom=100).changed
+    assert not reset(DEFAULT).changed
+    assert bytes_of_sequences(database) == before
+
+
+def test_headroom_for_which_there_is_no_room(database: Database) -> None:
+    database.execute("CREATE TABLE t (id smallserial); INSERT INTO t VALUES (32000)")
+    found = entry(reset(DEFAULT, headroom=1000), "t_id_seq")
+    assert found.status.value == "exhausted"
+    assert "ask for less headroom than 1000" in str(found.reason)
+    assert entry(reset(DEFAULT, headroom=700), "t_id_seq").next_after == 32701
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("tables", [3, 40])
+def test_nothing_is_written_where_nothing_is_behind(
+    database: Database, within: bool, tables: int
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id serial PRIMARY KEY);"
+        "INSERT INTO t SELECT nextval('t_id_seq') FROM generate_series(1, 10);"
+        "CREATE TABLE ahead (id serial PRIMARY KEY); SELECT setval('ahead_id_seq', 50);"
+        "CREATE SEQUENCE cached CACHE 10;"
+        "CREATE TABLE c (id bigint DEFAULT nextval('cached')); INSERT INTO c DEFAULT VALUES"
+    )
+    for number in range(tables):
+        database.execute(f"CREATE TABLE e{number} (id serial)")
+    before = bytes_of_sequences(database)
+    connection = connections[DEFAULT]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_current_wal_insert_lsn(), pg_snapshot_xmax(pg_current_snapshot())"
+        )
+        ((_, unassigned),) = cursor.fetchall()
+        if within:
+            with transaction.atomic():
+                report = reset(DEFAULT)
+                cursor.execute("SELECT pg_current_xact_id_if_assigned()")
+                assert cursor.fetchall() == [(None,)]
+        else:
+            report = reset(DEFAULT)
+        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+        assert cursor.fetchall() == [(unassigned,)], "a transaction id was used up"
+    assert {e.status.value for e in report} == {"ok"}
+    assert len(report) == tables + 3
+    assert bytes_of_sequences(database) == before
+
+
+def test_looking_writes_nothing_either_where_something_is_behind(
+    database: Database, behind: Callable[..., None]
+) -> None:
+    behind("one", "two")
+    before = bytes_of_sequences(database)
+    ((unassigned,),) = database.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    inspect(DEFAULT)
+    with transaction.atomic():
+        inspect(DEFAULT, rewind=True, headroom=5)
+    after = database.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    assert after == [(unassigned,)]
+    assert bytes_of_sequences(database) == before
+
+
+def test_only_what_is_behind_is_touched(database: Database, behind: Callable[..., None]) -> None:
+    behind("one")
+    database.execute("CREATE TABLE fine (id serial); INSERT INTO fine DEFAULT VALUES")
+    before = bytes_of_sequences(database)["fine_id_seq"]
+    reset(DEFAULT)
+    assert bytes_of_sequences(database)["fine_id_seq"] == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"server_side_binding": True},
+        {"prepare_threshold": 0},
+        {"prepare_threshold": 2},
+        {"pool": True},
+        {"isolation_level": 2},
+        {"isolation_level": 3},
+        {"options": "-c search_path="},
+        {"options": "-c search_path=elsewhere,pg_catalog"},
+        {"options": "-c standard_conforming_strings=off -c escape_string_warning=off"},
+        {"options": "-c lock_timeout=1ms -c default_transaction_deferrable=on"},
+        {"client_encoding": "LATIN1"},
+    ],
+    ids=str,
+)
+def test_whatever_the_connection_is_set_to(
+    database: Database, behind: Callable[..., None], options: dict[str, Any]
+) -> None:
+    behind("t", '"back\\slash"')
+    database.execute(
+        "CREATE SEQUENCE s; CREATE TABLE u (id bigint DEFAULT nextval('public.s'::text::regclass));"
+        "INSERT INTO u VALUES (5)"
+    )
+    with django_as(database, OPTIONS=options) as alias:
+        for step in range(6):
+            if step % 2:
+                report = reset(alias)
+            else:
+                with transaction.atomic(using=alias):
+                    report = reset(alias)
+            assert len(report) == 3
+            assert all(e.next_after == 6 + step * 20 for e in report), [*report]
+            assert statuses(reset(alias)) == dict.fromkeys(statuses(report), "ok")
+            for table in ("t", "u", '"back\\slash"'):
+                database.execute(f"INSERT INTO {table} (id) SELECT max(id) + 20 FROM {table}")
+        database.execute("SELECT setval('t_id_seq', 100000)")
+        rewound = entry(reset(alias, rewind=True), "t_id_seq")
+        assert (rewound.status.value, rewound.next_after) == ("rewound", 126)
+
+
+def test_a_default_is_understood_however_the_server_quotes_names(database: Database) -> None:
+    database.execute(
+        "CREATE SEQUENCE s; CREATE TABLE u (id bigint DEFAULT nextval('public.s'::text::regclass));"
+        "INSERT INTO u VALUES (5)"
+    )
+    options = {"options": "-c quote_all_identifiers=on"}
+    with django_as(database, OPTIONS=options) as alias:
+        (found,) = reset(alias)
+    assert (found.sequence, found.next_after) == ('"public"."s"', 6)
+
+
+def test_with_query_logging(database: Database, behind: Callable[..., None]) -> None:
+    behind("t")
+    connection = connections[DEFAULT]
+    connection.force_debug_cursor = True
+    with transaction.atomic():
+        assert statuses(reset(DEFAULT)) == {"t_id_seq": "advanced"}
+    assert connection.queries_log
+
+
+def test_without_autocommit(database: Database, behind: Callable[..., None]) -> None:
+    behind("t", "u")
+    with django_as(database, AUTOCOMMIT=False) as alias:
+        connection = connections[alias]
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO t (id) VALUES (20)")
+        report = reset(alias)
+        assert (entry(report, "t_id_seq").next_after, entry(report, "u_id_seq").next_after) == (
+            21,
+            6,
+        )
+        connection.rollback()
+        connection.close()
+    assert draw(database, "t_id_seq") == 21
+
+
+def test_rows_of_the_callers_own_transaction_count(
+    database: Database, behind: Callable[..., None]
+) -> None:
+    behind("t")
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute("INSERT INTO t (id) VALUES (70)")
+        assert entry(reset(DEFAULT), "t_id_seq").next_after == 71
+        cursor.execute("INSERT INTO t DEFAULT VALUES RETURNING id")
+        assert cursor.fetchall() == [(71,)]
+
+
+def test_a_table_and_a_sequence_as_young_as_the_transaction(database: Database) -> None:
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (9)")
+        cursor.execute("SET search_path = public")
+        assert entry(reset(DEFAULT), "t_id_seq").next_after == 10
+    assert draw(database, "t_id_seq") == 10
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute("TRUNCATE t RESTART IDENTITY")
+        cursor.execute("INSERT INTO t VALUES (30)")
+        assert entry(reset(DEFAULT), "t_id_seq").next_after == 31
+    assert draw(database, "t_id_seq") == 31
+
+
+def test_a_truncation_that_is_rolled_back_brings_the_old_place_back(database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (9)")
+    reset(DEFAULT)
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute("TRUNCATE t RESTART IDENTITY")
+        cursor.execute("INSERT INTO t VALUES (3)")
+        assert entry(reset(DEFAULT), "t_id_seq").next_after == 4
+        transaction.set_rollback(True)
+    assert draw(database, "t_id_seq") == 10
+
+
+def test_what_is_moved_stays_moved_when_the_caller_rolls_back(
+    database: Database, behind: Callable[..., None]
+) -> None:
+    behind("t")
+    with transaction.atomic():
+        reset(DEFAULT)
+        transaction.set_rollback(True)
+    assert draw(database, "t_id_seq") == 6
+
+
+def test_a_transaction_that_is_broken_already_is_not_used(
+    database: Database, behind: Callable[..., None]
+) -> None:
+    behind("t")
+    with pytest.raises(Exception, match="transaction"), transaction.atomic():  # noqa: PT012
+        transaction.set_rollback(True)
+        connections[DEFAULT].needs_rollback = True
+        reset(DEFAULT)
+    assert statuses(reset(DEFAULT)) == {"t_id_seq": "advanced"}
+
+
+class TestModels:
+    @pytest.fixture(autouse=True)
+    def tables(self, database: Database) -> None:
+        database.execute(
+            "CREATE TABLE django_content_type (id serial PRIMARY KEY, app_label text, model text);"
+            "CREATE TABLE auth_permission (id serial PRIMARY KEY);"
+            "INSERT INTO django_content_type VALUES (5); INSERT INTO auth_permission VALUES (5);"
+            "CREATE TABLE unrelated (id serial); INSERT INTO unrelated VALUES (5)"
+        )
+
+    def test_only_those_asked_for(self, database: Database) -> None:
+        from django.contrib.auth.models import Permission, User
+
+        report = reset(DEFAULT, [Permission, User])
+        assert statuses(report) == {"auth_permission_id_seq": "advanced"}
+        (found,) = report
+        assert found.models == ("auth.Permission",)
+        assert set(report.without_table) == {
+            "auth.User",
+            "auth.User_groups",
+            "auth.User_user_permissions",
+        }
+        assert standing(database, "unrelated_id_seq") == (1, False)
+
+    def test_everything_names_the_models_there_are(self) -> None:
+        assert {e.sequence: e.models for e in reset(DEFAULT)} == {
+            "public.auth_permission_id_seq": ("auth.Permission",),
+            "public.django_content_type_id_seq": ("contenttypes.ContentType",),
+            "public.unrelated_id_seq": (),
+        }
+
+    def test_no_models_mean_no_sequences(self) -> None:
+        assert len(reset(DEFAULT, [])) == 0
+
+    def test_a_model_of_a_schema_that_is_closed_or_missing(self, database: Database) -> None:
+        from django.contrib.contenttypes.models import ContentType
+
+        database.execute(
+            "CREATE SCHEMA closed; CREATE TABLE closed.t (id serial PRIMARY KEY);"
+            "INSERT INTO closed.t VALUES (5)"
+        )
+        role = database.role("limited")
+        database.execute(
+            sql.SQL(
+                "GRANT ALL ON ALL TABLES IN SCHEMA public, closed TO {0};"
+                "GRANT ALL ON ALL SEQUENCES IN SCHEMA public, closed TO {0}"
+            ).format(sql.Identifier(role))
+        )
+
+        def model(name: str, table: str) -> type[models.Model]:
+            meta = type("Meta", (), {"app_label": "elsewhere", "db_table": table, "managed": False})
+            return type(name, (models.Model,), {"Meta": meta, "__module__": __name__})
+
+        from django.apps import apps
+
+        try:
+            closed = model("Closed", '"closed"."t"')
+            missing = model("Missing", '"no such"."t"')
+            odd = model("Odd", 'odd"name')
+            with django_as(database, USER=role) as alias:
+                report = reset(alias, [ContentType, closed, missing, odd])
+        finally:
+            del apps.all_models["elsewhere"]
+            apps.clear_cache()
+        assert statuses(report) == {
+            "django_content_type_id_seq": "advanced",
+            "closed.t_id_seq": "unverified",
+        }
+        assert set(report.without_table) == {"elsewhere.Missing", "elsewhere.Odd"}
+        database.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
