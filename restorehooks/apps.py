@@ -1,7 +1,7 @@
 """Wiring only: connects receivers, registers checks."""
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 
@@ -15,12 +15,17 @@ class RestoreHooksConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
         from . import checks, receivers
+        from .duplicates import explain
 
         register(checks.setting_is_right)
         register(checks.loaddata_is_ours)
         register(checks.loaddata_hides_none)
+        register(checks.sequences_are_ahead, Tags.database, deploy=True)
+        register(checks.sequences_have_room, Tags.database, deploy=True)
         pre_migrate.connect(receivers.before_migrate, dispatch_uid="restorehooks.before_migrate")
         connection_created.connect(
             receivers.all_apps_ready, dispatch_uid="restorehooks.all_apps_ready"
         )
         receivers.come_last()
+        connection_created.connect(explain.watch, dispatch_uid="restorehooks.explain")
+        explain.watch_open_connections()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 from django.core.management import find_commands, get_commands, load_command_class
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Model
 
 from . import conf
+from .sequences.repair import inspect
+from .sequences.report import Entry, Report
+from .sequences.scope import installed_models
+from .sequences.verdict import Status
 
 
 def setting_is_right(**kwargs: Any) -> list[CheckMessage]:
@@ -55,3 +63,83 @@ def loaddata_hides_none(**kwargs: Any) -> list[CheckMessage]:
         )
         for name in hidden
     ]
+
+
+def sequences_are_ahead(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of sequences behind their rows (restorehooks.W003), and of those not seen (W005)."""
+    found: list[CheckMessage] = []
+    for alias, looked_at in _look(databases):
+        if isinstance(looked_at, str):
+            found.append(_not_looked_at(alias, looked_at))
+            continue
+        option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
+        for entry in looked_at.having(Status.BEHIND, Status.FAILED):
+            if entry.status is Status.FAILED:
+                found.append(_not_looked_at(alias, f"{entry.sequence}: {entry.reason}"))
+                continue
+            hint = f"Run migrate, or: python manage.py resetsequences{option}"
+            found.append(Warning(_behind(alias, entry), hint=hint, id="restorehooks.W003"))
+    return found
+
+
+def sequences_have_room(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of sequences near the end of their range, or their column's type (restorehooks.W004).
+
+    From ``MAX_USED_PERCENT`` on. Says nothing where :func:`sequences_are_ahead` says that it
+    could not look.
+    """
+    return [
+        Warning(
+            f'In database "{alias}", {entry.used_percent:g}% of the numbers of sequence'
+            f" {entry.sequence} are used up; the last one is {entry.limit}.",
+            hint=_room(entry),
+            id="restorehooks.W004",
+        )
+        for alias, looked_at in _look(databases)
+        if isinstance(looked_at, Report)
+        for entry in looked_at
+        if entry.used_percent is not None and entry.used_percent >= conf.max_used_percent()
+    ]
+
+
+def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str]]:
+    """Yield the PostgreSQL databases among those asked for, each with a report or why not."""
+    for alias in databases or []:
+        if connections[alias].vendor != "postgresql":
+            continue
+        models: list[type[Model]] = [*installed_models(alias), MigrationRecorder.Migration]
+        try:
+            yield (
+                alias,
+                inspect(
+                    alias, models, lock_timeout=conf.lock_timeout(), scan_limit=conf.scan_limit()
+                ),
+            )
+        except Exception as error:  # a check reports what it meets
+            yield alias, (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _not_looked_at(alias: str, why: str) -> CheckMessage:
+    return Warning(
+        f'The sequences of database "{alias}" could not be looked at: {why}',
+        hint="Run the check where the database can be reached.",
+        id="restorehooks.W005",
+    )
+
+
+def _behind(alias: str, entry: Entry) -> str:
+    return (
+        f'In database "{alias}", sequence {entry.sequence} would hand out {entry.next_before}'
+        f" next, but its rows go up to {entry.extreme}: the next insert may fail."
+    )
+
+
+def _room(entry: Entry) -> str:
+    if not entry.makes_room:
+        return "No type is larger than bigint."
+    automatic = " (or make the fields BigAutoField and migrate)" if entry.models else ""
+    return f"{'; '.join(entry.makes_room)}{automatic}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from .verdict import Status, used_percent
+from .verdict import Status, used_percent, widening
 
 if TYPE_CHECKING:
     from .catalog import Sequence
@@ -36,7 +36,8 @@ class Entry:
     ``sequence`` and ``columns`` are names as PostgreSQL quotes them; ``models`` the labels of the
     installed models whose tables it numbers. ``next_after`` is what ``nextval`` hands out now, or,
     where nothing was to be changed, what it would hand out after a repair. ``reason`` explains
-    whatever is not plainly ok. ``plan`` is what the move, if any, was decided on.
+    whatever is not plainly ok. ``makes_room`` are the ALTER statements that would widen its range.
+    ``plan`` is what the move, if any, was decided on.
     """
 
     sequence: str
@@ -49,6 +50,7 @@ class Entry:
     used_percent: float | None
     reason: str | None = None
     models: tuple[str, ...] = ()
+    makes_room: tuple[str, ...] = ()
     plan: tuple[Sequence, Verdict] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -74,6 +76,7 @@ class Entry:
             None if stands is None else used_percent(sequence, stands),
             reason,
             models,
+            widening(sequence),
             None if verdict.target is None else (sequence, verdict),
         )
 

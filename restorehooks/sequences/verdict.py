@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -115,6 +116,18 @@ def used_percent(sequence: Sequence, upcoming: int) -> float:
     return round(100 * min(max(used / whole, 0), 1), 2) if whole > 0 else 100.0
 
 
+def widening(sequence: Sequence) -> tuple[str, ...]:
+    """Return the ALTER statements that give numbers past the last one, none where none can."""
+    up = sequence.increment > 0
+    number = sequence.limit + (1 if up else -1)
+    if not -INTEGERS["bigint"] <= number < INTEGERS["bigint"]:
+        return ()
+    changes = [*_widen_columns(sequence, up, number)]
+    if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
+        changes += _widen_sequence(sequence, up, number, None)
+    return tuple(changes)
+
+
 def _target(sequence: Sequence, upcoming: int, extreme: int | None, headroom: int) -> int | None:
     if extreme is None:
         return None
@@ -144,14 +157,18 @@ def _remedy(sequence: Sequence, extreme: int | None, number: int, headroom: int)
     up = sequence.increment > 0
     if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
         remedies += _widen_sequence(sequence, up, number, extreme)
+    remedies += _widen_columns(sequence, up, number)
+    says = f"the next number would be {number}, past {sequence.limit}"
+    return f"{says}; remedy: {'; '.join(remedies)}"
+
+
+def _widen_columns(sequence: Sequence, up: bool, number: int) -> Iterator[str]:
     for column in sequence.columns:
         bound = column.largest if up else column.smallest
         if _is_before(sequence, bound, number) and column.type != "bigint":
             type_ = "bigint" if column.type in INTEGERS else "numeric"
             change = f"ALTER COLUMN {column.quoted_name} TYPE {type_}"
-            remedies.append(f"ALTER TABLE {column.quoted_table} {change}")
-    says = f"the next number would be {number}, past {sequence.limit}"
-    return f"{says}; remedy: {'; '.join(remedies)}"
+            yield f"ALTER TABLE {column.quoted_table} {change}"
 
 
 def _widen_sequence(sequence: Sequence, up: bool, number: int, extreme: int | None) -> list[str]:
