@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -109,7 +109,10 @@ class reset_sequences_after:  # noqa: N801  used as a function
         await sync_to_async(self.__exit__)(*raised)
 
     def __call__(self, function: F) -> F:
-        """Return the function with a reset after each call."""
+        """Return the function with a reset after each call; not for generators."""
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            name = function.__qualname__
+            raise TypeError(f"{name} is a generator: use reset_sequences_after in its body")
         if iscoroutinefunction(function):
 
             @wraps(function)

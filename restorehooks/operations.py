@@ -12,6 +12,7 @@ from psycopg import sql
 from . import conf
 from .announce import announce
 from .sequences.repair import reset
+from .sequences.scope import concrete_models
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -64,11 +65,11 @@ class ResetSequences(Operation):
             report = reset(connection.alias, allowed, lock_timeout=conf.lock_timeout())
             announce(report, "ResetSequences")
             return
-        for model in allowed:
+        for model in concrete_models(allowed):
             for field in model._meta.local_fields:
                 if isinstance(field, models.AutoField) and field.column:
                     table = connection.ops.quote_name(model._meta.db_table)
-                    schema_editor.execute(_statement(table, field.column))
+                    schema_editor.execute(_statement(table, field.column), None)
 
     def database_backwards(
         self,
@@ -89,21 +90,35 @@ class ResetSequences(Operation):
         return f"reset_sequences_{'_'.join(name.lower() for name in self.models)}"
 
 
+# It is run elsewhere and later, so it finds sequence and rows then; and it never goes back.
+STATEMENT = """\
+DO $restorehooks$
+DECLARE
+    seq regclass := pg_catalog.pg_get_serial_sequence({table}, {column});
+    step bigint := (SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = seq);
+    top bigint := (SELECT max({identifier}) FROM {quoted_table});
+    upcoming bigint;
+BEGIN
+    IF seq IS NULL THEN RETURN; END IF;
+    EXECUTE pg_catalog.format(
+        'SELECT last_value + CASE WHEN is_called THEN %s ELSE 0 END FROM %s', step, seq
+    ) INTO upcoming;
+    IF step > 0 AND top >= upcoming THEN
+        PERFORM pg_catalog.setval(seq, upcoming + ((top - upcoming) / step + 1) * step, false);
+    END IF;
+END
+$restorehooks$"""
+
+
 def _statement(quoted_table: str, column: str) -> str:
-    """Return what ``sqlmigrate`` shows: it finds sequence and rows when it is run."""
+    """Return what ``sqlmigrate`` shows."""
     return (
-        sql.SQL(
-            "SELECT pg_catalog.setval(seq, top, true) FROM ("
-            "SELECT pg_catalog.pg_get_serial_sequence({name}, {column_name})::regclass AS seq,"
-            " max({column}) AS top FROM {table}) AS t"
-            " WHERE top > coalesce(pg_catalog.pg_sequence_last_value(seq),"
-            " (SELECT seqstart - 1 FROM pg_catalog.pg_sequence WHERE seqrelid = seq))"
-        )
+        sql.SQL(STATEMENT)
         .format(
-            name=sql.Literal(quoted_table),
-            column_name=sql.Literal(column),
-            column=sql.Identifier(column),
-            table=sql.SQL(quoted_table),  # by Django
+            table=sql.Literal(quoted_table),
+            column=sql.Literal(column),
+            identifier=sql.Identifier(column),
+            quoted_table=sql.SQL(quoted_table),  # by Django
         )
         .as_string()
     )

@@ -101,13 +101,8 @@ def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
         assert done.stderr.count("\n") == 1
         return done.stderr
 
-    assert (
-        answer(None)
-        == answer("")
-        == (
-            f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env here.\n"
-        )
-    )
+    missing = f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env"
+    assert answer(None) == answer("") == f"{missing} here.\n"
     not_a_url = (
         f"DATABASE_URL is not of the form {FORM} (with any / ? # @ : % in its parts"
         " percent-encoded).\n"
