@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,8 @@ def _is_percentage(value: object) -> bool:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < math.inf  # type: ignore[operator]
 
 
 OPTIONS = {
@@ -94,12 +96,18 @@ def problems() -> Iterator[str]:
         if option is None:
             yield f"RESTOREHOOKS has no option {name!r}; there are {', '.join(OPTIONS)}."
         elif not option.takes(value):
-            yield f"RESTOREHOOKS[{name!r}] must be {option.in_words}, not {value!r}."
+            yield _wrong(name, value)
+
+
+def _wrong(name: str, value: object) -> str:
+    return f"RESTOREHOOKS[{name!r}] must be {OPTIONS[name].in_words}, not {value!r}."
 
 
 def _read(name: str) -> Any:
     given = getattr(settings, "RESTOREHOOKS", {})
-    value = given.get(name, OPTIONS[name].default) if isinstance(given, dict) else None
-    if not OPTIONS[name].takes(value):
+    if not isinstance(given, dict):
         raise ImproperlyConfigured(next(problems()))
+    value = given.get(name, OPTIONS[name].default)
+    if not OPTIONS[name].takes(value):
+        raise ImproperlyConfigured(_wrong(name, value))
     return value
