@@ -280,7 +280,7 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         raise DumpError(f"{source} {reason or _NO_DUMP}")
     text = head.decode("utf-8", "replace")
     first = _FIRST_STATEMENT.search(head)
-    started = _line(r"Started on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", text)
+    started = _line(r"Started on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d).*", text)
     return {
         "archive_version": None,
         "entries": None,

@@ -119,6 +119,10 @@ class Lexer:
         """The number of the line that was come to, from 1."""
         return self._line
 
+    def at_end(self) -> bool:
+        """Tell whether the stream has nothing more."""
+        return not self._has(self._position, 1)
+
     def next(self, escapes: bool) -> Statement | MetaCommand | Comment | None:
         """Return what comes next, None at the end of the stream.
 
@@ -146,9 +150,14 @@ class Lexer:
                 return self._statement(escapes)
 
     def at_line_end(self) -> bool:
-        """Tell whether nothing but blanks follows in this line, as it must before COPY data."""
+        """Tell whether nothing but blanks follows in this line, as it must before COPY data.
+
+        Raises Unfinished when the stream ends in this line.
+        """
         end = self._find(b"\n", self._position)
-        return end >= 0 and not self._buffer[self._position : end].strip(b" \t\r")
+        if end < 0:
+            raise Unfinished("COPY data", self._line)
+        return not self._buffer[self._position : end].strip(b" \t\r")
 
     def copy_data(self) -> Iterator[bytes]:
         """Yield the lines after this one in large blocks, up to the line ``\\.``.

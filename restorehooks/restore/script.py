@@ -19,7 +19,14 @@ from psycopg.rows import tuple_row
 
 from restorehooks.restore.client import Problem, reason_to_tolerate
 from restorehooks.restore.dump import HEADER, TRAILER
-from restorehooks.restore.lexer import Comment, Lexer, LexingError, MetaCommand, Statement
+from restorehooks.restore.lexer import (
+    Comment,
+    Lexer,
+    LexingError,
+    MetaCommand,
+    Statement,
+    Unfinished,
+)
 from restorehooks.restore.rules import COPY_IN, Omitted, Policy, Refused, judge
 from restorehooks.restore.wire import IN_FLIGHT, StatementFailed, Wire
 
@@ -172,7 +179,7 @@ class _Script:
         except StatementFailed as error:
             raise self._error(error.statement, str(error), error.sqlstate) from None
         except psycopg.Error as error:
-            reason = f"the connection was lost: {' '.join(str(error).split())}"
+            reason = f"the connection was lost: {str(error).partition(chr(10))[0]}"
             raise ScriptError(self._lexer.line, reason) from error
         finally:
             # After a success it finds nothing to do.
@@ -201,6 +208,8 @@ class _Script:
         if not command.inside and _GUARD.fullmatch(command.text):
             return
         if command.inside or not self._database.may_connect(command.text):
+            if self._lexer.at_end():
+                raise Unfinished("a psql command", command.line)
             raise self._error(command, "refused: no psql runs, and pg_dump writes no such command")
         self._complete = False
         self._leave_out(Omitted("connect", "everything goes into one database"), command)
