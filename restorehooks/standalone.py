@@ -45,7 +45,7 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
         databases = {"default": _database(env)} if url else {}
         if needs_database and not databases:
             raise StandaloneError(MISSING)
-        settings.configure(DATABASES=databases, INSTALLED_APPS=["restorehooks"], USE_TZ=True)
+        settings.configure(DATABASES=databases, INSTALLED_APPS=["restorehooks"], TIME_ZONE="UTC")
         django.setup()
         yield
 

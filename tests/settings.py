@@ -13,3 +13,4 @@ INSTALLED_APPS = [
 DATABASES: dict[str, dict[str, object]] = {
     "default": {"ENGINE": "django.db.backends.postgresql", "NAME": "no_database_fixture_used"}
 }
+TIME_ZONE = "UTC"  # Django puts it into the environment, where child processes find it

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from psycopg import sql
 
 from tests.conftest import ROOT, Database, Project
 
@@ -64,3 +68,56 @@ def test_the_standalone_command_prints_what_is_shown(project: Project, database:
         [sys.executable, "-m", "restorehooks", *arguments], env=database.environ, check=False
     )
     assert done.stdout.rstrip("\n") == output.rstrip("\n")
+
+
+VARYING = [
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d", "TIME"),
+    (r"_\d{8}_\d{6}(_\d)?", "_TIME"),
+    (r"\d+\.\d s", "N s"),
+    (r"\d+ [kM]B", "SIZE"),
+    (r"on \S+:\d+", "on PLACE"),
+    (r"(pg_dump|PostgreSQL) [\d.]+( \(.*?\))?", r"\1 VERSION"),
+]
+
+
+def steady(output: str) -> str:
+    """Return the output with a word for each thing that differs from run to run."""
+    for pattern, word in VARYING:
+        output = re.sub(pattern, word, output)
+    return output.rstrip("\n")
+
+
+def test_the_restore_prints_what_is_shown(
+    project: Project, make_database: Callable[..., Database]
+) -> None:
+    shop = make_database("shop")
+    app = shop.role("app", "LOGIN CREATEDB")
+    shop.execute(sql.SQL("ALTER DATABASE shop OWNER TO {}").format(sql.Identifier(app)))
+    shop.disconnect()
+    shutil.copy(ROOT / "scripts/demo/shop.dump", project.folder / "backup.dump")
+    (hook,) = re.findall(r"```sql\n(.*?)```", README, re.S)
+    project.write("hooks/10-scrub.sql", hook)
+    (project.folder / "manage.py").unlink()
+
+    commands = list(transcripts("restore"))
+    assert len(commands) == 4
+    for command, output in commands:
+        program, *arguments = shlex.split(command)
+        start = {
+            "scripts/restore.sh": ["sh", str(ROOT / "scripts/restore.sh")],
+            "restorehooks": [sys.executable, "-m", "restorehooks"],
+        }[program]
+        done = subprocess.run(
+            [*start, *arguments],
+            cwd=project.folder,
+            env=shop.environ
+            | {"DATABASE_URL": shop.server.url("shop", user=app), "PYTHON": sys.executable},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        assert steady(done.stdout) == steady(output), command
