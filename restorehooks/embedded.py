@@ -433,9 +433,10 @@ class Server:
         length = len(os.fsencode(self.data / f".s.PGSQL.{port}"))
         if length <= SOCKET_PATH_LIMIT and "," not in str(self.data):
             return self.data
-        short = tempfile.gettempdir()
-        if len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40:
-            short = "/tmp"  # noqa: S108  a fresh folder of our own is made in it
+        short = Path(tempfile.gettempdir())
+        too_long = len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40
+        if too_long or (account and not account.may_enter(short)):
+            short = Path("/tmp")  # noqa: S108  a fresh folder of our own is made in it
         folder = Path(tempfile.mkdtemp(prefix="restorehooks-", dir=short))
         if account:
             os.chown(folder, account.uid, account.gid)
@@ -451,6 +452,9 @@ class Server:
                     pid = (self.data / "cluster" / "postmaster.pid").read_text().split()[0]
                     os.kill(int(pid), number)
                 _lock(running.fileno(), alone=True)
+        if self._sockets and self._sockets != self.data:
+            with suppress(OSError):  # mostly the keeper has removed it, if it was allowed to
+                self._sockets.rmdir()
         if self._keeper is not None:
             with suppress(ChildProcessError):
                 os.waitpid(self._keeper, 0)

@@ -10,6 +10,7 @@ however that process ends, by SIGKILL too; the keeper waits for the lock to be f
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -40,7 +41,8 @@ def main(data: str, sockets: str, account: str, *command: str) -> int:
     threading.Thread(target=_end_when_unused, args=(users, server), daemon=True).start()
     code = server.wait()
     if sockets != data:
-        Path(sockets).rmdir()
+        with contextlib.suppress(OSError):  # its parent may be closed to this user
+            Path(sockets).rmdir()
     return code
 
 

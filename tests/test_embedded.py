@@ -306,6 +306,19 @@ def test_root_is_told_about_a_folder_out_of_reach(tmp_path: Path) -> None:
 
 
 @as_root
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_root_may_have_a_folder_for_temporary_files_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    (folder / "tmp").mkdir(mode=mode)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+    with Server(folder / ("long" * 30), server_folder(), FAST) as server:
+        sockets = server.socket_dir
+        assert one(server.url("postgres"), "SELECT 1") == 1
+    assert not sockets.exists()
+
+
+@as_root
 def test_root_runs_it_as_another_user(folder: Path) -> None:
     with Server(folder / "new" / "pg", server_folder(), FAST):
         owner = Path(f"/proc/{postmaster(folder / 'new' / 'pg')}").stat().st_uid
