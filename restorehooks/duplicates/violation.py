@@ -144,20 +144,25 @@ def field_of(model: type[Model] | None, column: str) -> Field[Any, Any] | None:
     return next((field for field in fields if field.column == column), None)
 
 
-def mending_command(using: str, model: type[Model] | None, schema: str) -> str:
+MANAGE = ("python", "manage.py")
+
+
+def mending_command(
+    using: str, model: type[Model] | None, schema: str, *, program: Sequence[str] = MANAGE
+) -> str:
     """Return the command that repairs the sequences of a model, or of a schema without models."""
     if model is None:
-        return manage("resetsequences", "--schema", schema, using=using)
+        return manage("resetsequences", "--schema", schema, using=using, program=program)
     # The automatic table of a many-to-many field has no label of its own.
     creator = model._meta.auto_created
     owner = model if isinstance(creator, bool) else creator
-    return manage("resetsequences", owner._meta.label, using=using)
+    return manage("resetsequences", owner._meta.label, using=using, program=program)
 
 
-def manage(*arguments: str, using: str) -> str:
+def manage(*arguments: str, using: str, program: Sequence[str] = MANAGE) -> str:
     """Return a command line for a person to copy."""
     database = [] if using == DEFAULT_DB_ALIAS else ["--database", using]
-    return shlex.join(["python", "manage.py", *arguments, *database])
+    return shlex.join([*program, *arguments, *database])
 
 
 def _cause(
