@@ -58,6 +58,8 @@ def dump(
         server = connection.info.server_version // 10000
     program = client.find("pg_dump", at_least=server, prefer=server)
     flags = [f"--format={form}", *_options(form, jobs, compress, program.major)]
+    if form != "plain":
+        flags.append("--verbose")  # which would write comments of its own into a plain dump
     if address.role:
         flags.append(f"--role={address.role}")
     with ended_politely(), _unfinished(to, form) as unfinished:

@@ -535,7 +535,7 @@ def dump(
     on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Write a dump of the database that ``conninfo`` names; raise ClientError when it failed."""
-    argv = [str(program.path), "--verbose", "--dbname", conninfo, "--file", str(to), *flags]
+    argv = [str(program.path), "--dbname", conninfo, "--file", str(to), *flags]
     if jobs > 1:
         argv += ["--jobs", str(jobs)]
     with running(argv, environment) as process:

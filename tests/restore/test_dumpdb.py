@@ -1,0 +1,200 @@
+"""dumpdb: a dump that is known to be whole, or none; and what restoredb makes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Database, Project
+from tests.restore.conftest import SHOP, alone, contents, dumped
+
+YES = "--no-input"
+
+EVERYTHING = """
+CREATE SCHEMA "Ünïcode; schema";
+CREATE TYPE mood AS ENUM ('so ''so''', 'böse');
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE TYPE pair AS (a int, b text);
+CREATE SEQUENCE odd INCREMENT 5 START 3 CACHE 7;
+CREATE TABLE "Ünïcode; schema"."Tä""ble" (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    feels mood DEFAULT 'böse',
+    many positive[],
+    two pair,
+    doubled int GENERATED ALWAYS AS (length(note) * 2) STORED,
+    note text COLLATE "C" DEFAULT E'back\\\\slash\\n\\'quote\\''
+);
+INSERT INTO "Ünïcode; schema"."Tä""ble" (many, two, note)
+    VALUES ('{1,2}', '(1,x)', 'ü'), (NULL, NULL, E'\\\\.\\n--;'), ('{}', NULL, '');
+CREATE TABLE parted (id int, at date) PARTITION BY RANGE (at);
+CREATE TABLE parted_old PARTITION OF parted FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
+CREATE TABLE parted_new PARTITION OF parted DEFAULT;
+INSERT INTO parted SELECT n, '2019-12-01'::date + n FROM generate_series(1, 60) n;
+CREATE TABLE parent (id serial PRIMARY KEY, unique (id) DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE child (extra text) INHERITS (parent);
+INSERT INTO child (extra) VALUES ('x');
+CREATE TABLE secret (id int, owner_name text DEFAULT current_user);
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON secret USING (owner_name = current_user);
+CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM parted;
+CREATE VIEW seen WITH (security_barrier) AS SELECT id FROM parted;
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql
+    AS $fn$ BEGIN NEW.at := coalesce(NEW.at, '2021-01-01'); RETURN NEW; END $fn$;
+CREATE TRIGGER stamped BEFORE INSERT ON parted_new FOR EACH ROW EXECUTE FUNCTION stamp();
+CREATE PROCEDURE nothing() LANGUAGE sql AS 'SELECT 1';
+CREATE AGGREGATE total (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+CREATE RULE no_delete AS ON DELETE TO secret DO INSTEAD NOTHING;
+CREATE INDEX lower_note ON "Ünïcode; schema"."Tä""ble" (lower(note)) WHERE id > 1;
+CREATE STATISTICS both_of ON id, at FROM parted;
+CREATE PUBLICATION announced FOR TABLE parent;
+COMMENT ON TABLE parted IS 'it''s parted';
+COMMENT ON COLUMN parted.at IS 'when; what';
+SELECT lo_from_bytea(0, 'some bytes');
+SELECT lo_from_bytea(0, decode(repeat('00ff', 3000), 'hex'));
+SELECT setval('odd', 103);
+"""
+
+
+def text_of(database: Database) -> str:
+    return contents(database).rpartition("\n")[0]
+
+
+@pytest.mark.parametrize("form", ["custom", "directory", "tar", "plain"])
+def test_a_round_trip_of_every_kind_of_object(
+    project: Project, database: Database, tmp_path: Path, form: str
+) -> None:
+    reader = database.role("reader")
+    database.execute(EVERYTHING)
+    database.execute(f"GRANT SELECT ON parted TO {reader} WITH GRANT OPTION")
+    database.execute(
+        f"REVOKE ALL ON FUNCTION stamp() FROM PUBLIC; ALTER TABLE child OWNER TO {reader}"
+    )
+    available = {row[0] for row in database.execute("SELECT name FROM pg_available_extensions")}
+    for extension in {"citext", "hstore", "pg_trgm"} & available:
+        database.execute(f"CREATE EXTENSION {extension}")
+    alone(database)
+    before = text_of(database)
+    file = tmp_path / "all of it.dump"
+    project.manage("dumpdb", str(file), f"--format={form}")
+    database.execute("DROP TABLE parted CASCADE; CREATE TABLE other (i int)")
+    alone(database)
+    project.manage("restoredb", str(file), YES)
+    after = text_of(database)
+    # Nothing was behind, so nothing was moved.
+    assert after.splitlines() == before.splitlines()
+
+
+def test_it_is_readable_by_its_owner_alone_and_never_replaced_unasked(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    database.execute(SHOP)
+    file = tmp_path / "shop.dump"
+    done = project.manage("dumpdb", str(file))
+    assert done.stdout.startswith("Written in ")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    first = file.read_bytes()
+    done = project.manage("dumpdb", str(file), check=False)
+    assert (done.returncode, "--force" in done.stderr) == (2, True)
+    assert file.read_bytes() == first
+    database.execute("CREATE TABLE more (i int)")
+    project.manage("dumpdb", str(file), "--force")
+    assert file.read_bytes() != first
+    folder = tmp_path / "shop.dir"
+    project.manage("dumpdb", str(folder), "--format=directory", "--jobs=2")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(part.stat().st_mode) for part in folder.iterdir()} == {0o600}
+    project.manage("dumpdb", str(folder), "--format=directory", "--force")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["project", "shop.dir", "shop.dump"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--jobs=2"], ["--compress=nonsense"], ["--format=zip"], ["--jobs=0"], ["--database=nowhere"]],
+)
+def test_wrong_usage(project: Project, tmp_path: Path, arguments: list[str]) -> None:
+    done = project.manage("dumpdb", str(tmp_path / "x.dump"), *arguments, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / "x.dump").exists()
+
+
+def test_no_folder_no_server_no_rights(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    done = project.manage("dumpdb", str(tmp_path / "no" / "x.dump"), check=False)
+    assert (done.returncode, "no directory" in done.stderr) == (2, True)
+    database.execute("CREATE TABLE mine (i int)")
+    limited = database.role("limited")
+    project.settings(DATABASES={"default": database.server.settings(database.name, USER=limited)})
+    done = project.manage("dumpdb", str(tmp_path / "x.dump"), check=False)
+    assert done.returncode == 1
+    assert "permission denied" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("No dump was written.")
+    gone = {**database.settings, "HOST": str(tmp_path)}
+    project.settings(DATABASES={"default": gone})
+    done = project.manage("dumpdb", str(tmp_path / "x.dump"), check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(
+    project: Project, database: Database, tmp_path: Path, how: signal.Signals
+) -> None:
+    database.execute("CREATE TABLE held (i int)")
+    with database.connect() as holder:
+        holder.execute("BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "dumpdb", str(tmp_path / "x.dump")],
+            cwd=project.folder,
+            env=project.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while database.server.execute(waiting) == [(0,)]:
+            time.sleep(0.05)
+        process.send_signal(how)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "Interrupted. No dump was written."
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+def test_a_client_older_than_the_server_is_refused_with_the_package(
+    project: Project, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restorehooks.restore import client
+
+    assert database.server.bindir
+    older = database.server.bindir.parents[2] / str(database.server.version // 10000 - 1)
+    found = [*older.glob("*/bin")]
+    if not found:
+        pytest.skip("no older client programs at hand")
+    monkeypatch.setattr(client, "program_folders", lambda: iter(found))
+    major = database.server.version // 10000
+    with pytest.raises(client.ClientError, match=rf"pg_dump {major} or newer.*{major}`"):
+        client.find("pg_dump", at_least=major, prefer=major)
+
+
+def test_dumped_is_what_pg_dump_would_have_written(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    database.execute(SHOP)
+    alone(database)
+    project.manage("dumpdb", str(tmp_path / "ours.sql"), "--format=plain")
+    theirs = dumped(database, tmp_path / "theirs.sql", form="plain")
+
+    def lines(path: Path) -> list[str]:
+        return [line for line in path.read_text().splitlines() if not line.startswith("\\")]
+
+    assert lines(tmp_path / "ours.sql") == lines(theirs)
+    assert os.stat(tmp_path / "ours.sql").st_mode & 0o777 == 0o600

@@ -1,0 +1,256 @@
+"""Hooks: on the restored data, before anybody sees it, and never on the live database."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections
+
+from restorehooks.restore import hooks
+from restorehooks.restore.address import Address
+from tests.conftest import Database, Project
+from tests.restore.conftest import MakeDatabase, alone, contents, neighbours
+
+YES = "--no-input"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "hooks").mkdir()
+    return tmp_path / "hooks"
+
+
+def test_in_name_order_each_named_on_the_restored_database(
+    project: Project, live: Database, backup: Path, folder: Path
+) -> None:
+    log = folder.parent / "log"
+    (folder / "10-first.sql").write_text(
+        "CREATE TABLE told (n serial PRIMARY KEY, by text);\n"
+        "INSERT INTO told (by) SELECT current_database() || ' 100%';"
+    )
+    shell = folder / "20-second.sh"
+    shell.write_text(
+        f'#!/bin/sh\nset -eu\necho "$PGDATABASE|$PGHOST|$PGUSER|${{SECRET_KEY-none}}" > {log}\n'
+    )
+    shell.chmod(0o755)
+    (folder / "30-third.py").write_text(
+        "import os\n"
+        "from django.db import connections\n"
+        "assert 'SECRET_KEY' not in os.environ\n"
+        "with connections[using].cursor() as cursor:\n"
+        "    cursor.execute('INSERT INTO told VALUES (77, current_database())')\n"
+        "    assert os.environ['PGDATABASE'] == connections[using].settings_dict['NAME']\n"
+    )
+    (folder / "README").write_text("no hook")
+    (folder / ".hidden.sh").write_text("exit 1")
+    before = contents(live)
+    done = project.manage(
+        "restoredb", str(backup), YES, f"--hooks-dir={folder}", env={"SECRET_KEY": "hush"}
+    )
+    named = [line for line in done.stdout.splitlines() if line.startswith("ran: ")]
+    assert named == ["ran: 10-first.sql", "ran: 20-second.sh", "ran: 30-third.py"]
+    assert "README" in done.stderr
+    side = live.execute("SELECT by FROM told WHERE n = 77")[0][0]
+    assert side.startswith(f"{live.name}_restoring_")
+    assert live.execute("SELECT by FROM told WHERE n = 1") == [(f"{side} 100%",)]
+    place = live.server.params
+    assert log.read_text() == f"{side}|{place['host']}|{place['user']}|none\n"
+    # The sequences are looked at once more: the hook took 77 behind the sequence's back.
+    assert live.execute("INSERT INTO told (by) VALUES ('us') RETURNING n") == [(78,)]
+    alone(live)
+    project.manage("restoredb", "--undo", YES)
+    assert contents(live) == before
+
+
+def test_signals_carry_what_they_promise_and_the_alias_leads_to_the_copy(
+    project: Project, live: Database, backup: Path
+) -> None:
+    project.app("shop")
+    project.write(
+        "shop/apps.py",
+        """
+        import json
+        from django.apps import AppConfig
+        from django.db import connections
+        from restorehooks.signals import post_restore, pre_restore
+
+        def note(name):
+            def receiver(using, dump, target, report, **kwargs):
+                with connections[using].cursor() as cursor:
+                    cursor.execute("SELECT current_database()")
+                    there = cursor.fetchone()[0]
+                with open("told", "a") as log:
+                    log.write(json.dumps([name, using, str(dump.path), target, there]) + "\\n")
+            return receiver
+
+        class Shop(AppConfig):
+            name = "shop"
+            def ready(self):
+                self.kept = [note("pre"), note("post")]
+                pre_restore.connect(self.kept[0])
+                post_restore.connect(self.kept[1])
+        """,
+    )
+    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
+    project.manage("restoredb", str(backup), YES)
+    told = [json.loads(line) for line in (project.folder / "told").read_text().splitlines()]
+    (_, _, _, _, side) = told[1]
+    assert told == [
+        ["pre", "default", str(backup), live.name, live.name],
+        ["post", "default", str(backup), side, side],
+    ]
+    assert side.startswith(f"{live.name}_restoring_")
+
+
+def test_migrate_runs_on_the_copy(project: Project, live: Database, backup: Path) -> None:
+    project.app("shop", models="class Order(models.Model): pass")
+    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
+    project.manage("makemigrations", "shop")
+    before = contents(live)
+    project.manage("restoredb", str(backup), YES, "--migrate")
+    assert live.execute("SELECT to_regclass('shop_order') IS NOT NULL") == [(True,)]
+    alone(live)
+    project.manage("restoredb", "--undo", YES)
+    assert contents(live) == before
+    project.write(
+        "shop/migrations/0002_fail.py",
+        """
+        from django.db import migrations
+        class Migration(migrations.Migration):
+            dependencies = [("shop", "0001_initial")]
+            operations = [migrations.RunSQL("SELECT 1/0")]
+    """,
+    )
+    done = project.manage("restoredb", str(backup), YES, "--migrate", check=False)
+    assert done.returncode == 1
+    assert "division by zero" in done.stderr.splitlines()[-1]
+    assert contents(live) == before
+
+
+def current(alias: str = "default") -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        return cursor.fetchone()[0]
+
+
+def test_the_alias_comes_back_come_what_may(
+    database: Database, make_database: MakeDatabase
+) -> None:
+    copy = make_database()
+    assert current() == database.name
+
+    def fail() -> None:
+        with hooks.pointed_at("default", copy.name):
+            assert current() == copy.name
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert current() == database.name
+    with pytest.raises(Exception, match="does not exist"), hooks.pointed_at("default", "nowhere"):
+        raise AssertionError("never entered")
+    assert current() == database.name
+
+
+def test_every_alias_of_the_same_database_goes_along_and_no_other(
+    database: Database, other_database: Database, make_database: MakeDatabase
+) -> None:
+    copy = make_database()
+    connections.settings["twin"] = dict(connections.settings["default"])
+    try:
+        assert current("twin") == database.name
+        with hooks.pointed_at("default", copy.name):
+            assert [current("twin"), current("other")] == [copy.name, other_database.name]
+        assert current("twin") == database.name
+    finally:
+        connections["twin"].close()
+        del connections["twin"], connections.settings["twin"]
+
+
+def test_an_alias_that_leads_elsewhere_runs_nothing(
+    database: Database, make_database: MakeDatabase, folder: Path
+) -> None:
+    copy = make_database()
+    database.execute("CREATE TABLE email (address text)")
+    scrub = folder / "scrub.sql"
+    scrub.write_text("DELETE FROM email")
+    with pytest.raises(hooks.HookError, match="leads to the database"):
+        hooks.run(scrub, Address.of("default"), copy.name)
+
+
+def test_service_files_and_database_urls_lead_hooks_to_the_copy(
+    project: Project, live: Database, backup: Path, folder: Path
+) -> None:
+    place = live.server.params
+    services = folder.parent / "services"
+    services.write_text(
+        f"[production]\nhost={place['host']}\nport={place['port']}\n"
+        f"user={place['user']}\ndbname={live.name}\n"
+    )
+    out = folder.parent / "out"
+    (folder / "10.sh").write_text(f'env | grep -E "^(PG|DATABASE)" | sort > {out}\n')
+    project.settings(
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.postgresql",
+                "OPTIONS": {"service": "production"},
+            }
+        }
+    )
+    project.manage(
+        "restoredb", str(backup), YES, f"--hooks-dir={folder}",
+        env={"PGSERVICEFILE": str(services), "DATABASE_URL": live.url},
+    )  # fmt: skip
+    said = dict(line.split("=", 1) for line in out.read_text().splitlines())
+    assert said["PGDATABASE"].startswith(f"{live.name}_restoring_")
+    assert said["PGDATABASE"] in said["DATABASE_URL"]
+    assert "PGSERVICE" not in said
+    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
+
+
+def test_clients_that_insert_throughout_a_swap_see_no_half_and_no_duplicate(
+    project: Project, database: Database, backup: Path
+) -> None:
+    project.manage("restoredb", str(backup), YES)
+    stop = threading.Event()
+    wrong: list[BaseException | str] = []
+    inserted = [0]
+
+    def client() -> None:
+        while not stop.is_set():
+            try:
+                with database.connect() as connection:
+                    while not stop.is_set():
+                        connection.execute("INSERT INTO purchase (customer_id) VALUES (1)")
+                        row = connection.execute("SELECT count(*) FROM customer").fetchone()
+                        if row != (500,):
+                            wrong.append(f"{row} customers")
+                        inserted[0] += 1
+                        time.sleep(0.005)
+            except psycopg.OperationalError:  # noqa: PERF203 - put off by the swap
+                time.sleep(0.005)
+            except psycopg.Error as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(2):
+            project.manage("restoredb", str(backup), YES, "--drop-previous")
+            so_far = inserted[0]
+            time.sleep(0.3)
+            assert inserted[0] > so_far
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert len(neighbours(database)) == 1
