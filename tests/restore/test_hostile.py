@@ -1,0 +1,522 @@
+"""A plain dump from a stranger runs nothing on this side and reaches no other database.
+
+It is restored as a superuser here, so that whatever gets through also succeeds.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from restorehooks.restore.script import Policy, ScriptError, ScriptResult, run_script
+from tests.conftest import Database, RunningServer
+from tests.restore.conftest import program
+from tests.restore.dumps import as_sql
+
+EFFECTS = """
+SELECT (SELECT array_agg((datname, datdba, datconnlimit, datallowconn, datacl)::text ORDER BY oid)
+        FROM pg_database),
+       (SELECT array_agg(r::text ORDER BY oid) FROM pg_roles r),
+       (SELECT array_agg(m::text ORDER BY m::text) FROM pg_auth_members m),
+       (SELECT array_agg(s::text ORDER BY s::text) FROM pg_db_role_setting s),
+       (SELECT array_agg((t.spcname, t.spcacl)::text ORDER BY oid) FROM pg_tablespace t),
+       (SELECT array_agg(s::text ORDER BY s::text) FROM pg_file_settings s),
+       (SELECT array_agg((d.description, d.objoid)::text ORDER BY 1) FROM pg_shdescription d)
+"""
+
+
+class Prey:
+    """What a hostile dump is after: files on the machine, and all else on the server."""
+
+    def __init__(self, live: Database, target: Database, folder: Path, role: str):
+        self.live, self.target, self.role = live, target, role
+        self.folder = folder
+        self.mark = folder / "mark"
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return a superuser's connection to the database that is restored into."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self.target.connect()
+        return self._connection
+
+    def state(self) -> list[Any]:
+        """Return what no dump may change."""
+        rows = self.live.execute("SELECT string_agg(t::text, ',' ORDER BY t) FROM treasure t")
+        return [self.live.server.execute(EFFECTS), rows, sorted(self.folder.iterdir())]
+
+    def feed(self, script: str | bytes, **wishes: Any) -> ScriptResult:
+        """Restore the script, commit it if nothing objects, and undo what it did to the target."""
+        content = script if isinstance(script, bytes) else script.encode()
+        connection = self.connection()
+        try:
+            with connection.transaction():
+                return run_script(io.BytesIO(content), connection, policy=Policy(**wishes))
+        finally:
+            if not connection.closed:
+                connection.execute("RESET ALL; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+    def fill_in(self, text: str) -> str:
+        """Put the names of what is there into a script."""
+        names = {"MARK": str(self.mark), "LIVE": self.live.name, "VICTIM": self.role}
+        for name, value in names.items():
+            text = text.replace(name, value)
+        return text
+
+
+@pytest.fixture(scope="module")
+def prey(server: RunningServer) -> Iterator[Prey]:
+    folder = Path(tempfile.mkdtemp(prefix="restorehooks-prey-"))
+    folder.chmod(0o777)  # the server's own user could write here
+    live = Database(server, f"live_{os.getpid()}", None, [])
+    target = Database(server, f"target_{os.getpid()}", None, [])
+    for database in (live, target):
+        server.execute(f"CREATE DATABASE {database.name}")
+    live.execute("CREATE TABLE treasure (id serial PRIMARY KEY, what text)")
+    live.execute("INSERT INTO treasure (what) SELECT 'gold ' || n FROM generate_series(1, 50) n")
+    prey = Prey(live, target, folder, live.role("victim"))
+    yield prey
+    prey.connection().close()
+    for database in (live, target):
+        database.disconnect()
+        server.execute(f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+    server.execute(f"DROP ROLE {live.roles[0]}")
+    shutil.rmtree(folder)
+
+
+# --- psql's commands ---------------------------------------------------------------------------
+
+META_COMMANDS = [
+    "\\! touch MARK",
+    "  \\! touch MARK",
+    "\\!touch MARK",
+    "SELECT 1 \\! touch MARK",
+    "SELECT 1; \\! touch MARK",
+    "SELECT 1;\\! touch MARK",
+    "SELECT (\n\\! touch MARK\n);",
+    "/* */ \\! touch MARK",
+    "-- comment\r\\! touch MARK",
+    "SELECT 1\\g |touch MARK",
+    "SELECT 1 \\g MARK",
+    "SELECT 1 \\gx |touch MARK",
+    "SELECT 'touch MARK' \\gexec",
+    "\\o |touch MARK",
+    "\\o MARK\nSELECT 1;",
+    "\\w |touch MARK",
+    "\\copy (SELECT 1) to program 'touch MARK'",
+    "\\copy (SELECT 1) to 'MARK'",
+    "\\i /dev/null",
+    "\\ir /dev/null",
+    "\\set x `touch MARK`",
+    "\\echo `touch MARK`",
+    "\\prompt x",
+    "\\setenv PAGER 'touch MARK'",
+    "\\connect LIVE\nDROP TABLE treasure;",
+    "\\c LIVE\nDROP TABLE treasure;",
+    "CREATE DATABASE x;\n\\connect x \\! touch MARK",
+    "CREATE DATABASE x;\n\\connect `touch MARK`",
+    "CREATE DATABASE x;\n\\connect x\n\\connect LIVE\nDROP TABLE treasure;",
+    "\\restrict abc\n\\unrestrict abc\n\\! touch MARK",
+    "\\restrict abc \\! touch MARK",
+    "\\unrestrict `touch MARK`",
+    "\\unrestrict abc `touch MARK`",
+    "\\restrict `touch MARK`",
+    "\\unrestrict\n\\! touch MARK",
+    "SELECT 1 \\restrict abc\n;",
+    "\\lo_export 1 MARK",
+    "\\e MARK",
+    "\\.",
+    "\\;",
+    "\\",
+    "\\\\ \\! touch MARK",
+    "SET standard_conforming_strings = off;\nSELECT 'a\\'';\n\\! touch MARK\n--';",
+    "SELECT 'a\\';\n\\! touch MARK\n--';",
+    "SET client_encoding = 'SJIS';\nSELECT '\x81\\';\n\\! touch MARK\n--';",
+    "SELECT $a$ $b$;\n$a$;\n\\! touch MARK\n--$b$;",
+    'SELECT 1 AS "a""";\n\\! touch MARK\n',
+    "SELECT E'a\\\\';\n\\! touch MARK\n--';",
+    "SELECT 1 /* /* */ ; */;\n\\! touch MARK\n",
+    "CREATE TABLE t (x text);\nCOPY t FROM stdin;\na\n\\.\n\\! touch MARK\n",
+    "CREATE TABLE t (x text);\nCOPY t FROM stdin;\r\na\r\n\\.\r\n\\! touch MARK\r\n",
+    "COPY missing FROM stdin;\n\\! touch MARK\n\\.\n",
+    "CREATE TABLE t (x text);\nCOPY t FROM stdin; \\! touch MARK\n\\.\n",
+    "CREATE TABLE t (x text);\nCOPY t FROM stdin\\! touch MARK\n;\n\\.\n",
+]
+
+
+@pytest.mark.parametrize("script", META_COMMANDS)
+def test_no_command_of_psql_is_run(prey: Prey, script: str) -> None:
+    before = prey.state()
+    with pytest.raises(ScriptError) as caught:
+        prey.feed(prey.fill_in(script))
+    assert "\n" not in str(caught.value)
+    assert prey.state() == before
+
+
+@pytest.mark.parametrize("script", ["\\! touch MARK", "SELECT 1;\\! touch MARK"])
+def test_psql_itself_would_have_run_it(prey: Prey, script: str) -> None:
+    """The traps above are live ones."""
+    server = prey.live.server
+    if not server.bindir or not (server.bindir / "psql").exists():
+        pytest.skip("no psql to compare with")
+    subprocess.run(
+        [
+            program(prey.target, "psql"),
+            "-X",
+            "-h",
+            server.params["host"],
+            "-p",
+            str(server.params["port"]),
+            "-U",
+            server.params["user"],
+            prey.target.name,
+        ],
+        input=prey.fill_in(script).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert prey.mark.exists()
+    prey.mark.unlink()
+
+
+def test_nothing_after_a_refused_command_is_sent(prey: Prey) -> None:
+    with prey.target.connect() as connection:
+        with pytest.raises(ScriptError, match="line 2 of the dump: refused"):
+            run_script(
+                io.BytesIO(b"CREATE TABLE early ();\n\\! true\nCREATE TABLE late ();"),
+                connection,
+                policy=Policy(),
+            )
+        found = connection.execute("SELECT to_regclass('early')::text, to_regclass('late')::text")
+        assert found.fetchone() == ("early", None)
+
+
+# --- The server and its other databases --------------------------------------------------------
+
+REFUSED = [
+    "DROP DATABASE LIVE",
+    "DROP DATABASE LIVE WITH (FORCE)",
+    "ALTER DATABASE LIVE RENAME TO gone",
+    "ALTER DATABASE LIVE CONNECTION LIMIT 0",
+    "ALTER DATABASE LIVE SET work_mem TO '1MB'",
+    "ALTER ROLE VICTIM IN DATABASE LIVE SET work_mem TO '1MB'",
+    "ALTER SYSTEM SET work_mem = '1MB'",
+    "ALTER SYSTEM RESET ALL",
+    "CREATE ROLE intruder SUPERUSER",
+    "CREATE USER intruder",
+    "CREATE GROUP intruder",
+    "ALTER ROLE VICTIM SUPERUSER",
+    "ALTER USER VICTIM PASSWORD 'x'",
+    "ALTER GROUP VICTIM ADD USER VICTIM",
+    "DROP ROLE VICTIM",
+    "DROP USER IF EXISTS VICTIM",
+    "GRANT pg_read_all_data TO VICTIM",
+    "REVOKE pg_monitor FROM VICTIM",
+    "GRANT CREATE ON TABLESPACE pg_default TO VICTIM",
+    "GRANT SET ON PARAMETER work_mem TO VICTIM",
+    "COMMENT ON ROLE VICTIM IS 'x'",
+    "COMMENT ON TABLESPACE pg_default IS 'x'",
+    "CREATE TABLESPACE mine LOCATION 'MARK'",
+    "ALTER TABLESPACE pg_default SET (seq_page_cost = 2)",
+    "DROP TABLESPACE pg_default",
+    "DROP OWNED BY VICTIM",
+    "REASSIGN OWNED BY VICTIM TO VICTIM",
+    "COPY t FROM PROGRAM 'touch MARK'",
+    "COPY t TO PROGRAM 'touch MARK'",
+    "COPY (SELECT 1) TO PROGRAM 'touch MARK'",
+    "COPY t TO 'MARK'",
+    "COPY (SELECT 1) TO 'MARK'",
+    "COPY t FROM '/etc/passwd'",
+    "COPY t TO STDOUT",
+    "COPY (SELECT 1) TO STDOUT",
+    "COPY BINARY t FROM STDIN",
+    "COMMIT AND CHAIN",
+    "COMMIT PREPARED 'x'",
+    "END",
+    "ROLLBACK",
+    "ABORT",
+    "SAVEPOINT a",
+    "ROLLBACK TO SAVEPOINT a",
+    "RELEASE a",
+    "START TRANSACTION",
+    "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    "PREPARE TRANSACTION 'x'",
+    "PREPARE a AS SELECT 1",
+    "EXECUTE a",
+    "SET TRANSACTION READ ONLY",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "LOAD 'auto_explain'",
+    "CHECKPOINT",
+    "DISCARD ALL",
+    "VACUUM",
+    "LISTEN a",
+    "NOTIFY a",
+    "EXPLAIN ANALYZE SELECT 1",
+    "DECLARE c CURSOR FOR SELECT 1",
+    "garbage",
+    "1",
+    "(SELECT 1)",
+]
+LEFT_OUT = [
+    "CREATE DATABASE evil",
+    "COMMENT ON DATABASE LIVE IS 'x'",
+    "GRANT ALL ON DATABASE LIVE TO VICTIM",
+    "REVOKE ALL ON DATABASE LIVE FROM PUBLIC",
+    "SECURITY LABEL ON DATABASE LIVE IS 'x'",
+    "COMMIT",
+    "BEGIN",
+    "SET ROLE VICTIM",
+    "SET LOCAL ROLE VICTIM",
+    "SET SESSION AUTHORIZATION VICTIM",
+    "SET SESSION SESSION AUTHORIZATION VICTIM",
+    "SET role TO VICTIM",
+    'SET "role" = VICTIM',
+    "SET session_authorization = VICTIM",
+    "RESET ROLE",
+    "RESET SESSION AUTHORIZATION",
+]
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_what_is_beyond_the_one_database_is_refused(prey: Prey, statement: str) -> None:
+    before = prey.state()
+    script = f"CREATE TABLE t (x text);\nSELECT 1;\n{prey.fill_in(statement)};\nSELECT 2;\n"
+    with pytest.raises(ScriptError, match="line 3 of the dump: refused: "):
+        prey.feed(script)
+    assert prey.state() == before
+
+
+@pytest.mark.parametrize("statement", LEFT_OUT)
+def test_what_pg_dump_may_write_about_it_is_left_out(prey: Prey, statement: str) -> None:
+    before = prey.state()
+    result = prey.feed(f"SELECT 1;\n{prey.fill_in(statement)};\nSELECT 2;\n")
+    assert [(one.line, one.count) for one in result.left_out] == [(2, 1)]
+    assert result.statements == 2
+    assert prey.state() == before
+
+
+def test_a_create_dump_cannot_turn_to_another_database(prey: Prey) -> None:
+    before = prey.state()
+    name = prey.live.name
+    result = prey.feed(
+        f"DROP DATABASE IF EXISTS {name};\nCREATE DATABASE {name};\n"
+        f"ALTER DATABASE {name} OWNER TO {prey.role};\n\\connect {name}\nSELECT 1;\n"
+    )
+    assert {one.what: one.count for one in result.left_out} == {"database": 3, "connect": 1}
+    assert prey.state() == before
+    with pytest.raises(ScriptError, match="line 1 of the dump: refused: it changes a database"):
+        prey.feed(f"DROP DATABASE {name};\nSELECT 1;\n")
+    with pytest.raises(ScriptError, match="line 1 of the dump: refused: it changes a database"):
+        prey.feed(f"DROP DATABASE {name};\n")
+    assert prey.state() == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "SELECT 1 /*; */ ; DROP TABLE t",
+        "SELECT 'a\\'; COMMIT; --'",
+        "SET standard_conforming_strings = off;\nSELECT 'a\\'; COMMIT; --';",
+        "SELECT set_config('standard_conforming_strings', 'off', false);\n"
+        "SELECT 'a\\'; COMMIT; --';",
+        "INSERT INTO t SELECT set_config('standard_conforming_strings', 'off', false);\n"
+        "INSERT INTO t VALUES ('a\\'); COMMIT; --');",
+    ],
+)
+def test_one_message_is_never_two_statements(prey: Prey, script: str) -> None:
+    """However a string is read, what is not on the list is not run."""
+    before = prey.state()
+    said = outcome(prey, f"CREATE TABLE t (x text);\n{script};\n")
+    assert any(word in said for word in ("42601", "refused", "middle of", "left out"))
+    assert prey.state() == before
+
+
+def outcome(prey: Prey, script: str) -> str:
+    """Return in words what became of a script."""
+    try:
+        result = prey.feed(script)
+    except ScriptError as error:
+        return str(error)
+    return f"{sum(one.count for one in result.left_out)} left out, {result.statements} sent"
+
+
+def test_a_zero_byte_hides_nothing(prey: Prey) -> None:
+    with pytest.raises(ScriptError, match="zero byte"):
+        prey.feed(b"COPY t FROM\0 stdin; SELECT 1;")
+
+
+def test_settings_cannot_outlive_the_dump(prey: Prey) -> None:
+    connection = prey.connection()
+    prey.feed("SET search_path = evil; SET default_transaction_read_only = on;")
+    shown = connection.execute("SHOW search_path").fetchone()
+    assert shown == ('"$user", public',)
+    connection.execute("CREATE TEMPORARY TABLE still_writable ()")
+
+
+# --- Fuzzed ------------------------------------------------------------------------------------
+
+BLANKS = st.lists(
+    st.sampled_from(
+        [" ", "\n", "\t", "\r", "\f", "--x\n", "-- ';\r", "/* ; */", "/*/**/*/", "/*'*/"]
+    ),
+    min_size=1,
+    max_size=3,
+).map("".join)
+
+
+@st.composite
+def disguised(draw: st.DrawFn) -> str:
+    """A forbidden statement with other blanks, comments and capitals."""
+    text = draw(st.sampled_from(REFUSED + LEFT_OUT))
+    words = []
+    for word in re.findall(r"'[^']*'|[^\s']+", text):
+        known = any(name in word for name in ("MARK", "LIVE", "VICTIM")) or not word.isalpha()
+        swap = draw(st.booleans()) and not known
+        words.append(word.swapcase() if swap else word)
+    blanks = [draw(BLANKS) for _ in words]
+    return draw(st.sampled_from(["", "\n", "/**/", ";;"])) + "".join(
+        word + blank for word, blank in zip(words, blanks, strict=True)
+    )
+
+
+CONFUSION = st.sampled_from(
+    [
+        "SET standard_conforming_strings = off;",
+        "SET standard_conforming_strings = on;",
+        "SELECT 'a\\';",
+        "SELECT 'a\\'';",
+        "SELECT E'\\'",
+        "SELECT '\n",
+        "'",
+        '"',
+        "SELECT $$;$$",
+        "$a$",
+        "/*",
+        "*/",
+        "(",
+        ")",
+        "BEGIN ATOMIC",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1;",
+        "END;",
+        ";",
+        "SELECT 1;",
+        "CREATE TABLE t (x text);",
+        "COPY t FROM stdin;\n",
+        "\nCOPY t FROM stdin;\n1\n\\.\n",
+        "\n\\.\n",
+        "\n\\. \n",
+        "\n\\.\r\n",
+        "INSERT INTO t VALUES ('\\",
+        "INSERT INTO t VALUES (''');",
+        "--",
+        "\n",
+        "\\! touch MARK\n",
+        "\n\\restrict a\n",
+        "SET client_encoding = 'SJIS';",
+        "SET client_encoding = 'LATIN1';",
+        "\x81",
+        "U&'",
+        "\x00",
+    ]
+)
+FUZZ = settings(
+    max_examples=int(os.environ.get("RESTOREHOOKS_FUZZ", "150")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@FUZZ
+@given(statement=disguised())
+def test_no_disguise_helps(prey: Prey, statement: str) -> None:
+    before = prey.state()
+    script = f"CREATE TABLE t (x text);\nSELECT 1;\n{prey.fill_in(statement)};\nSELECT 2;\n"
+    said = outcome(prey, script)
+    assert "refused" in said or said == "1 left out, 3 sent"
+    assert prey.state() == before
+
+
+@FUZZ
+@given(pieces=st.lists(st.one_of(CONFUSION, disguised()), min_size=1, max_size=12))
+def test_no_confusion_helps(prey: Prey, pieces: list[str]) -> None:
+    before = prey.state()
+    assert "\n" not in outcome(prey, prey.fill_in("".join(pieces)))
+    assert prey.state() == before
+
+
+def literal(text: str, form: str, escapes: bool) -> str:
+    """Write text as a string of SQL."""
+    doubled = text.replace("'", "''")
+    if form == "dollar" and "$" not in text:
+        return f"$tag${text}$tag$"
+    if form == "escape":
+        return "E'" + doubled.replace("\\", "\\\\") + "'"
+    return "'" + (doubled.replace("\\", "\\\\") if escapes else doubled) + "'"
+
+
+TEXT = st.text(st.sampled_from("a;'\"\\$(/*-)\n:E\x7féß"), max_size=8)
+
+
+@FUZZ
+@given(data=st.data())
+def test_statements_end_where_the_server_says(prey: Prey, data: st.DataObject) -> None:
+    """Valid statements of all kinds of strings come out one by one, each with its own content."""
+    expected: list[str] = []
+    script = ["CREATE TABLE t (n serial, x text);"]
+    escapes = False
+    for _ in range(data.draw(st.integers(1, 8))):
+        kind = data.draw(st.sampled_from(["insert", "flip", "copy", "function", "name"]))
+        text = data.draw(TEXT)
+        if kind == "flip":
+            escapes = not escapes
+            script.append(f"SET standard_conforming_strings = {'off' if escapes else 'on'};")
+        elif kind == "copy":
+            row = text.replace("\\", "\\\\").replace("\n", "\\n")
+            script.append(f"COPY t (x) FROM stdin;\n{row}\n\\.\n")
+            expected.append(text)
+        elif kind == "function":
+            script.append(
+                "CREATE OR REPLACE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC "
+                f"SELECT CASE WHEN true THEN {literal(text, 'plain', escapes)} END; END;"
+            )
+            script.append("INSERT INTO t (x) SELECT f();")
+            expected.append(text)
+        else:
+            form = data.draw(st.sampled_from(["plain", "escape", "dollar"]))
+            blank = data.draw(BLANKS)
+            name = '"' + data.draw(TEXT).replace('"', '""').replace("\x00", "") + 'x"'
+            insert = "INSERT INTO" if kind == "insert" else "insert  into"
+            script.append(
+                f"{insert} t (x) SELECT {literal(text, form, escapes)}{blank}AS{blank}{name};"
+            )
+            expected.append(text)
+    script.append(
+        "SELECT set_config('application_name', md5(coalesce(string_agg(x, '|' ORDER BY n), '')), "
+        "false) FROM t;"
+    )
+    with prey.target.connect() as connection:
+        with connection.transaction(force_rollback=True):
+            stream = io.BytesIO(" ".join(script).replace("\n ", "\n").encode())
+            result = run_script(stream, connection, policy=Policy())
+            rows = connection.execute("SELECT x FROM t ORDER BY n").fetchall()
+        assert [x for (x,) in rows] == expected
+        assert result.rows == len(expected)
+
+
+def test_the_live_database_is_as_it_was(prey: Prey, tmp_path: Path) -> None:
+    """After all of the above; a dump of it says more than the queries."""
+    assert "gold 50" in as_sql(prey.live, tmp_path)
+    assert prey.live.execute("SELECT count(*), max(id) FROM treasure") == [(50, 50)]
+    assert not prey.mark.exists()
