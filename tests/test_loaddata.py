@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Database, Project
-from tests.sequence_state import set_back, upcoming
+from tests.sequence_state import said, set_back, upcoming
 
 MODELS = """
     class ByName(models.Manager):
@@ -53,9 +53,8 @@ APPS = ["django.contrib.auth", "django.contrib.contenttypes", "restorehooks", "s
 def shop(project: Project) -> Project:
     """A migrated project with models of every kind."""
     project.app("shop", models=MODELS)
-    project.settings(INSTALLED_APPS=APPS)
-    project.manage("makemigrations", "shop")
-    project.manage("migrate")
+    project.settings(INSTALLED_APPS=APPS, MIGRATION_MODULES={"shop": None})
+    project.manage("migrate", "--run-syncdb")
     return project
 
 
@@ -243,10 +242,13 @@ def test_database_and_router(
 ) -> None:
     project.app("shop", models=MODELS)
     project.write("routing.py", ROUTER)
-    project.settings(INSTALLED_APPS=APPS, DATABASE_ROUTERS=["routing.Router"])
-    project.manage("makemigrations", "shop")
-    project.manage("migrate")
-    project.manage("migrate", "--database", "other")
+    project.settings(
+        INSTALLED_APPS=APPS,
+        DATABASE_ROUTERS=["routing.Router"],
+        MIGRATION_MODULES={"shop": None},
+    )
+    project.manage("migrate", "--run-syncdb")
+    project.manage("migrate", "--run-syncdb", "--database", "other")
     fixture(project, "two", row("shelf", 5), row("product", 6, title="pen"))
     done = project.manage("loaddata", "two")
     assert "Installed 1 object(s) (of 2)" in done.stdout
@@ -305,11 +307,8 @@ def test_sqlite_as_before(project: Project) -> None:
         "NAME": str(project.folder / "db.sqlite3"),
     }
     project.app("shop", models=MODELS)
-    project.settings(INSTALLED_APPS=APPS)
-    project.manage("makemigrations", "shop")
-    assert "restorehooks" not in project.manage("migrate", "-v2").stdout.replace(
-        "restorehooks...", ""
-    )
+    project.settings(INSTALLED_APPS=APPS, MIGRATION_MODULES={"shop": None})
+    assert said(project.manage("migrate", "--run-syncdb", "-v2").stdout) == []
     fixture(project, "some", row("vip", 6, name="ann"))
     printed = project.shell(
         f"""{SIGNAL}

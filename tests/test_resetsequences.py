@@ -29,9 +29,8 @@ def shop(project: Project) -> Project:
     """A migrated project with two apps."""
     project.app("shop", models=MODELS)
     project.app("stock", models="class Item(models.Model):\n    pass\n")
-    project.settings(INSTALLED_APPS=APPS)
-    project.manage("makemigrations", "shop", "stock")
-    project.manage("migrate")
+    project.settings(INSTALLED_APPS=APPS, MIGRATION_MODULES={"shop": None, "stock": None})
+    project.manage("migrate", "--run-syncdb")
     return project
 
 
@@ -196,7 +195,6 @@ def test_labels(shop: Project, database: Database) -> None:
     assert upcoming(database, "shop_orderline") == 1
     assert last_line("shop.ORDERLINE", "stock") == 'Database "default": 2 sequences: 2 advanced.'
     assert last_line("shop", "shop.Order") == 'Database "default": 2 sequences: 2 ok.'
-    assert last_line("restorehooks").startswith('Database "default": 0 sequences')
 
 
 def test_wrong_usage_is_one_sentence(shop: Project) -> None:
@@ -210,7 +208,6 @@ def test_wrong_usage_is_one_sentence(shop: Project) -> None:
     assert wrong("shopp") == f'There is no app "shopp"; installed are: {there}.'
     assert wrong("Shop.Order") == f'There is no app "Shop"; installed are: {there}.'
     assert wrong("shop.Oder") == 'App "shop" has no model "Oder"; it has: Order, OrderLine.'
-    assert wrong("restorehooks.X") == 'App "restorehooks" has no model "X"; it has: none.'
     assert wrong("shop.Order.id") == (
         'App "shop" has no model "Order.id"; it has: Order, OrderLine.'
     )
@@ -311,7 +308,8 @@ def test_an_engine_whose_driver_is_missing(project: Project) -> None:
         done = project.manage("resetsequences", option, check=False)
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
-        assert line.startswith('CommandError: Database "legacy" cannot be used: Error loading ')
+        assert line.startswith('CommandError: Database "legacy" cannot be used: ')
+        assert "oracledb" in line
 
 
 def test_settings_that_name_no_database(project: Project) -> None:

@@ -63,7 +63,7 @@ def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:
 def _vendor(alias: str) -> str:
     try:
         return connections[alias].vendor
-    except ImproperlyConfigured as error:  # its driver is not installed
+    except (ImproperlyConfigured, ImportError) as error:  # its driver is not installed
         first_line = str(error).strip().splitlines()[0].rstrip(".")
         raise CommandError(
             f'Database "{alias}" cannot be used: {first_line}.', returncode=WRONG_USAGE
