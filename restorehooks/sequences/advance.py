@@ -82,11 +82,12 @@ def advance(
             yield move, refusal
     for batch in in_batches(possible):
         for items, result in send_each(connection, batch, _statements, patience):
-            stands: dict[int, int | None] = {}
-            if not isinstance(result, Failed):
-                stands = dict(result[-1])
+            if isinstance(result, Failed):
+                yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")
+                continue
+            stands: dict[int, int | None] = dict(result[-1])
             for move in items:
-                yield move, result if isinstance(result, Failed) else _outcome(move, stands)
+                yield move, _outcome(move, stands)
 
 
 def _refusal(sequence: Sequence, gap: int = 0) -> Failed | None:
@@ -105,7 +106,7 @@ def _outcome(move: Move, stands: dict[int, int | None]) -> int | Failed:
 
 def _statements(moves: Many[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
-    drawn = [_draws(move.sequence) for move in moves]
+    drawn = [draws_at_most(move.sequence) for move in moves]
     close_gaps = CLOSE_GAPS.format(
         oids,
         sql.Literal([move.final for move in moves]),
@@ -126,7 +127,8 @@ def _statements(moves: Many[Move]) -> list[sql.Composable]:
     ]
 
 
-def _draws(sequence: Sequence) -> tuple[int, int]:
+def draws_at_most(sequence: Sequence) -> tuple[int, int]:
+    """Return the largest gap that is drawn, not set: where the sequence is idle, and where live."""
     most = DRAWN_WITHOUT_UPDATE
     if not sequence.may_set:
         return most, most
@@ -203,7 +205,8 @@ def rewind(
             if within:
                 transaction.set_rollback(True, using=connection.alias)
     except DatabaseError as error:
-        return Failed.of(connection, error)
+        tables = ", ".join(sorted({column.quoted_table for column in sequence.columns}))
+        return Failed(f"locking {tables}: {Failed.of(connection, error).message}")
     return target
 
 

@@ -169,38 +169,3 @@ def test_djangos_own_reset_in_the_same_place_hands_numbers_out_twice(
     crowd.run(1, *workers, crowd.reset_djangos_way)
     assert len(crowd.twice) > 0
     assert crowd.positions != sorted(crowd.positions)
-
-
-@pytest.mark.parametrize("cache", [1, 5])
-def test_hot_sequences_and_the_narrowest_gaps(database: Database, cache: int) -> None:
-    """Sessions that do nothing but draw, beside repairs whose gap they close all the time."""
-    database.execute(
-        f"CREATE SEQUENCE s CACHE {cache};"
-        "CREATE TABLE t (id bigint DEFAULT nextval('s')); CREATE INDEX ON t (id);"
-        "CREATE UNLOGGED TABLE drawn (number bigint)"
-    )
-    over = threading.Event()
-
-    def draw() -> None:
-        with database.connect() as connection:
-            while not over.is_set():
-                connection.execute(
-                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
-                )
-
-    threads = [threading.Thread(target=draw) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
-            database.execute("DELETE FROM t")
-            database.execute("INSERT INTO t SELECT last_value + 30000 FROM s")
-            reset(DEFAULT)
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert database.execute(
-        "SELECT count(*) > 10000, count(*) - count(DISTINCT number) FROM drawn"
-    ) == [(True, 0)]

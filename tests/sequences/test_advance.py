@@ -1,0 +1,187 @@
+"""Moving a sequence while others draw from it, at close quarters."""
+
+from __future__ import annotations
+
+import threading
+from itertools import product
+
+import pytest
+from django.db import connections, transaction
+from psycopg import sql
+
+from restorehooks.sequences.advance import (
+    CLOSE_GAPS,
+    DRAWN_WHEN_IDLE,
+    DRAWN_WHEN_LIVE,
+    FORGET,
+    Move,
+    advance,
+    draws_at_most,
+)
+from restorehooks.sequences.catalog import Sequence, read_catalog
+from restorehooks.sequences.message import Failed, Patience
+from restorehooks.sequences.repair import reset
+from tests.conftest import Database
+from tests.sequences.asking import DEFAULT, draw, standing
+
+
+def catalogued() -> Sequence:
+    (found,) = read_catalog(connections[DEFAULT], Patience(1))
+    return found
+
+
+def move(sequence: Sequence, last_value: int, target: int) -> int | Failed:
+    ((_, outcome),) = advance(
+        connections[DEFAULT], [Move(sequence, last_value, target)], Patience(1)
+    )
+    return outcome
+
+
+def numbers_drawn_twice(
+    database: Database, cache: int, gap: int, draws: tuple[int, int]
+) -> tuple[int, int]:
+    """Return how many numbers two busy sessions drew beside thousands of repairs of a gap.
+
+    The statement is the real one, in a loop within the server: the gap is there anew each time.
+    """
+    database.execute(
+        f"DROP SEQUENCE IF EXISTS s; CREATE SEQUENCE s CACHE {cache}; SELECT nextval('s');"
+        "DROP TABLE IF EXISTS drawn; CREATE UNLOGGED TABLE drawn (number bigint)"
+    )
+    stands = "pg_sequence_last_value('s')"
+    close_gap = CLOSE_GAPS.format(
+        sql.SQL("ARRAY['s'::regclass]"),
+        sql.SQL(f"ARRAY[{stands} + {gap}]"),
+        sql.SQL("ARRAY[1]"),
+        sql.SQL(f"ARRAY[{stands}]"),
+        *(sql.SQL(f"ARRAY[{most}]") for most in draws),
+    )
+    body = sql.SQL("BEGIN FOR i IN 1..1000 LOOP EXECUTE {}; EXECUTE {}; END LOOP; END").format(
+        sql.Literal(FORGET.as_string()), sql.Literal(close_gap.as_string())
+    )
+    over = threading.Event()
+
+    def work() -> None:
+        with database.connect() as connection:
+            while not over.is_set():
+                connection.execute(
+                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
+                )
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        database.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string())))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    ((drawn, twice),) = database.execute(
+        "SELECT count(*), count(*) - count(DISTINCT number) FROM drawn"
+    )
+    return drawn, twice
+
+
+@pytest.mark.parametrize(("cache", "gap"), [(1, 300), (5, 2), (50, 700)])
+def test_a_gap_that_others_close_at_the_same_moment(
+    database: Database, cache: int, gap: int
+) -> None:
+    database.execute(f"CREATE SEQUENCE s CACHE {cache}")
+    drawn, twice = numbers_drawn_twice(database, cache, gap, draws_at_most(catalogued()))
+    assert drawn >= 20000
+    assert twice == 0
+
+
+@pytest.mark.parametrize("cache", [1, 5])
+def test_a_guarded_setval_in_the_same_place_hands_numbers_out_twice(
+    database: Database, cache: int
+) -> None:
+    assert numbers_drawn_twice(database, cache, 2, (0, 0))[1] > 0
+
+
+GAPS = [0, 1, 2, DRAWN_WHEN_IDLE, DRAWN_WHEN_IDLE + 1, DRAWN_WHEN_LIVE + 1, 2_000_000]
+
+
+def test_gaps_of_any_size_are_closed_exactly(database: Database) -> None:
+    for increment, gap, is_called in product([1, -1, 7, -50], GAPS, [False, True]):
+        database.execute(f"DROP SEQUENCE IF EXISTS s; CREATE SEQUENCE s INCREMENT {increment}")
+        if is_called:
+            draw(database, "s")
+        sequence = catalogued()
+        target = sequence.start + (gap + 1) * increment
+        assert move(sequence, sequence.start, target) == target
+        assert draw(database, "s") == target
+        assert move(sequence, sequence.start, target) == target + increment, "never back"
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_with_a_cache_it_ends_past_the_target_and_next_to_it(
+    database: Database, within: bool
+) -> None:
+    for gap, held in product([1, 9, 10, 11, 4000, 300_000, 5_000_000], [False, True]):
+        database.execute(
+            "DROP SEQUENCE IF EXISTS s CASCADE; DROP TABLE IF EXISTS t; CREATE SEQUENCE s CACHE 10;"
+            f"CREATE TABLE t (id bigint DEFAULT nextval('s')); INSERT INTO t VALUES ({gap})"
+        )
+        with connections[DEFAULT].cursor() as cursor:
+            if held:
+                cursor.execute("SELECT nextval('s')")
+            if within:
+                with transaction.atomic():
+                    (found,) = reset(DEFAULT)
+            else:
+                (found,) = reset(DEFAULT)
+            assert found.status.value in ("advanced", "ok")
+            assert found.next_after is not None
+            assert gap < found.next_after <= max(gap, 10) + 10
+            cursor.execute("SELECT nextval('s')")
+            assert cursor.fetchall() == [(found.next_after,)], "what was held is among the rows"
+
+
+def test_where_it_was_called_already_but_by_others(database: Database) -> None:
+    database.execute("CREATE SEQUENCE s")
+    sequence = catalogued()
+    database.execute("SELECT setval('s', 70)")
+    assert move(sequence, 1, 50) == 71
+    assert standing(database, "s") == (70, True)
+
+
+def test_many_at_once_and_one_that_is_gone(database: Database) -> None:
+    for number in range(30):
+        database.execute(f"CREATE SEQUENCE s{number:02}")
+    found = read_catalog(connections[DEFAULT], Patience(1))
+    database.execute("DROP SEQUENCE s07")
+    moves = [Move(sequence, 1, 1000 + number) for number, sequence in enumerate(found)]
+    outcomes = {
+        m.sequence.name: outcome for m, outcome in advance(connections[DEFAULT], moves, Patience(1))
+    }
+    failed = outcomes.pop("s07")
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith("public.s07: ")
+    assert outcomes == {f"s{n:02}": 1000 + n for n in range(30) if n != 7}
+
+
+def test_two_repairs_of_the_same_sequences_take_turns(database: Database) -> None:
+    for number in range(20):
+        database.execute(f"CREATE TABLE t{number} (id serial); INSERT INTO t{number} VALUES (400)")
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(10):
+                assert not reset(DEFAULT).summary()["failed"]
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections[DEFAULT].close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert {draw(database, f"t{number}_id_seq") for number in range(20)} == {401}, (
+        "one of them drew what the other had drawn already"
+    )
