@@ -37,7 +37,10 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
     """
     env = environ.Env()
     if Path(".env").is_file():
-        env.read_env(".env", overwrite=False)
+        try:
+            env.read_env(".env", overwrite=False)
+        except UnicodeDecodeError:
+            raise StandaloneError("The file .env here is not UTF-8 text.") from None
     with ExitStack() as stack:
         url = os.environ.get("DATABASE_URL", "")
         if url.startswith(EMBEDDED):

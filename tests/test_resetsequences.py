@@ -84,6 +84,7 @@ def test_everything_is_repaired_and_what_is_shown(shop: Project, database: Datab
     assert shop.manage("resetsequences").stdout == 'Database "default": 8 sequences: 8 ok.\n'
     quiet = shop.manage("resetsequences", "-v0")
     assert quiet.stdout == quiet.stderr == ""
+    assert "\x1b[" in shop.manage("resetsequences", "-v2", "--force-color").stdout
     everything = shop.manage("resetsequences", "--verbosity", "2").stdout.splitlines()
     assert len(everything) == 1 + 8 + 1
     assert "numbers no column" in next(line for line in everything if "lonely" in line)
@@ -105,7 +106,9 @@ def test_plans_change_nothing(shop: Project, database: Database) -> None:
     assert check.stdout.splitlines()[-1] == 'Database "default": 5 sequences: 3 ok, 2 behind.'
     quiet = shop.manage("resetsequences", "--check", "-v0", check=False)
     assert (quiet.returncode, quiet.stdout) == (1, "")
-    assert "public.shop_order_id_seq is behind" in quiet.stderr
+    assert quiet.stderr.splitlines()[0] == (
+        'In database "default", sequence public.shop_order_id_seq is behind: rows have passed it.'
+    )
     dry = shop.manage("resetsequences", "--dry-run")
     assert "then" in dry.stdout.splitlines()[0]
     assert dry.stdout.splitlines()[-1] == check.stdout.splitlines()[-1]

@@ -83,10 +83,14 @@ def test_all_23_cases(tmp_path: Path, database: Database) -> None:
 def test_env_file(tmp_path: Path, database: Database) -> None:
     database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
     (tmp_path / ".env").write_text(f"# where it is\nexport DATABASE_URL='{database.url}'\n")
-    bare = environment(database.server)
+    bare = environment(database.server, DJANGO_SETTINGS_MODULE="of.some.other.project")
     done = restorehooks(tmp_path, "resetsequences", env=bare)
     assert (done.returncode, done.stderr) == (0, "")
     assert standing(database, "t_id_seq") == 5
+    (tmp_path / ".env").write_bytes(b"DATABASE_URL=postgresql://j\xf6rg@localhost/shop\n")
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    assert (done.returncode, done.stderr) == (2, "The file .env here is not UTF-8 text.\n")
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://localhost/not-this-one\n")
     elsewhere = {**bare, "DATABASE_URL": database.server.url("no such database")}
     done = restorehooks(tmp_path, "resetsequences", env=elsewhere)
     assert done.returncode == 1

@@ -155,18 +155,22 @@ class Command(OneSentenceCommand):
         if options["sql"]:
             self.stdout.write(report.as_sql())
         elif options["format"] == "table":
-            self._print_table(report, verbosity)
+            self._print_table(report, options)
 
-    def _print_table(self, report: Report, verbosity: int) -> None:
+    def _print_table(self, report: Report, options: dict[str, Any]) -> None:
+        verbosity = options["verbosity"]
         if verbosity == 0:
-            for line in replace(report, entries=tuple(report.unsafe)).lines(1):
+            unsafe = (replace(e, reason=e.reason or "rows have passed it") for e in report.unsafe)
+            for line in replace(report, entries=tuple(unsafe)).lines(1):
                 self.stderr.write(line)
             return
         planned = [e for e in report if e.plan is not None]
         shown = {id(e): e for e in [*report.changed, *report.unresolved, *planned]}
         entries = [e for e in report if verbosity >= 2 or id(e) in shown]
         if entries:
-            self.stdout.write(report.as_table(entries, colour=self.stdout.isatty()))
+            on_terminal = self.stdout.isatty() and not options["no_color"]
+            colour = on_terminal or options["force_color"]
+            self.stdout.write(report.as_table(entries, colour=colour))
         self.stdout.write(report.sentence())
 
 
