@@ -3,11 +3,13 @@
 The public names, at one glance::
 
     from restorehooks import inspect_sequences, reset_sequences, reset_sequences_after
+    from restorehooks import retry_after_repair
     from restorehooks.operations import ResetSequences
-    from restorehooks.signals import post_loaddata
+    from restorehooks.signals import post_loaddata, sequences_repaired
 """
 
 from .api import inspect_sequences, reset_sequences, reset_sequences_after
+from .duplicates.heal import retry_after_repair
 from .sequences.report import Entry, Report
 from .sequences.verdict import Status
 
@@ -19,4 +21,5 @@ __all__ = [
     "inspect_sequences",
     "reset_sequences",
     "reset_sequences_after",
+    "retry_after_repair",
 ]

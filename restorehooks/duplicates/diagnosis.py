@@ -72,7 +72,7 @@ class Diagnosis:
             "database": self.database,
             "constraint": self.target.name,
             "table": self.target.quoted_table,
-            "columns": list(self.target.expressions),
+            "columns": self.target.names,
             "model": model._meta.label if model else None,
             "case": self.case.value,
             "explanation": self.sentences,

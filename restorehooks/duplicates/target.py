@@ -58,6 +58,12 @@ class Target:
         return ", ".join(self.expressions)
 
     @property
+    def names(self) -> list[str]:
+        """The raw names of its columns, and its expressions."""
+        pairs = zip(self.columns, self.expressions, strict=True)
+        return [expression if column is None else column for column, expression in pairs]
+
+    @property
     def model(self) -> type[Model] | None:
         """The installed model whose rows it is about."""
         tables = [(self.schema, self.table), *((s, t) for s, t, _ in self.lineage)]
@@ -69,8 +75,9 @@ def find_targets(connection: BaseDatabaseWrapper, text: str) -> list[Target]:
 
     Raises :exc:`NotFoundError`.
     """
-    indexes = _indexes(connection)
-    found = named_in(text, indexes)
+    unique, others = _indexes(connection, unique=True), _indexes(connection, unique=False)
+    found = named_in(text, unique) or named_in(text, others)
+    indexes = others | unique
     if found:
         return [_read(connection, *place) for name in found for place in indexes[name]]
     declared = _declared(connection)
@@ -108,11 +115,11 @@ def _not_found(alias: str, text: str, names: Collection[str]) -> str:
     return f'There is no unique constraint "{wanted}" in database "{alias}"{offer}.'
 
 
-def _indexes(connection: BaseDatabaseWrapper) -> dict[str, list[tuple[str, str]]]:
-    """Return every index, by its name and by its name with its schema: where it stands."""
+def _indexes(connection: BaseDatabaseWrapper, *, unique: bool) -> dict[str, list[tuple[str, str]]]:
+    """Return the indexes, by their names with and without schema: where each one stands."""
     found: dict[str, list[tuple[str, str]]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(INDEXES)
+        cursor.execute(INDEXES, [unique])
         for schema, name in cursor.fetchall():
             found.setdefault(name, []).append((schema, name))
             found[f"{schema}.{name}"] = [(schema, name)]
@@ -124,7 +131,7 @@ SELECT n.nspname, c.relname
 FROM pg_catalog.pg_index x
 JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+WHERE x.indisunique = %s AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY 1, 2
 """
 
