@@ -7,7 +7,6 @@ password travels in the environment alone; and an exit code of 0 is never taken 
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import re
 import selectors
@@ -278,94 +277,109 @@ class Outcome:
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 
-    def fatal(self) -> list[Problem]:
-        """Return the errors that are on no list."""
-        return [problem for problem in self.problems if reason_to_tolerate(problem) is None]
-
 
 def reason_to_tolerate(problem: Problem) -> str | None:
     """Return why this error does not fail a restore; None when it does."""
     return next((known.reason for known in TOLERATED if known.covers(problem)), None)
 
 
-_SAID = re.compile(r"pg_(?:restore|dump): (?:\[[^\]]*\] )?(.*)")
-_IGNORED = re.compile(r"warning: errors ignored on restore: (\d+)")
+# Workers share one stderr and write a line in pieces, so that the words before a message may have
+# gone before somebody else's. The message itself, "Command was:" included, is one piece.
+_BEFORE = re.compile(r"\s*(?:(?:pg_restore|pg_dump|error|warning|detail|hint):\s*)*")
+_MESSAGE = re.compile(r"could not execute query: |COPY failed for table |error returned by PQ")
+_IGNORED = re.compile(r"errors ignored on restore: (\d+)")
 _STARTED = re.compile(
     r"(?:creating|processing data for table|executing|connecting to database for restore)\b"
 )
 _FINISHED = re.compile(r"finished item \d+ ")
+_ON_THE_WAY = re.compile(
+    r"(?:processing|launching|skipping|finished) item |entering main |"
+    r"while (?:INITIALIZING|PROCESSING TOC|FINALIZING):|from TOC entry \d+; |"
+    r"(?:creating|executing|processing data for table|connecting to database for restore)\b"
+)
 
 
 def outcome_of(lines: Iterable[str], on_entry: Callable[[int], None] | None = None) -> Outcome:
     """Read pg_restore's stderr (with ``-v``, LC_ALL=C) into what it means.
 
     Raises ClientError at the first error that is not on the allow-list: there is no point in
-    loading the rest.
-
-    ``on_entry`` is told the number of entries done so far. A parallel run names each entry when
-    it is finished, a serial one when it begins.
+    loading the rest. ``on_entry`` is told the number of entries done so far. A parallel run
+    names each entry when it is finished, a serial one when it begins.
     """
-    outcome = Outcome()
-    message: list[str] = []
-    statement: list[str] = []
-    entry = ""
-
-    def close() -> None:
-        nonlocal entry
-        if message:
-            text = " ".join(part for part in message if part)
-            outcome.problems.append(Problem(text, "\n".join(statement), entry))
-            if fatal := outcome.fatal():
-                raise ClientError(f"pg_restore: {fatal[0]}")
-            entry = ""
-        message.clear()
-        statement.clear()
-
-    for line in itertools.chain(lines, ("pg_restore: the end",)):
-        said = _SAID.match(line)
-        if said is None:
-            if line.startswith("Command was: "):
-                statement.append(line.removeprefix("Command was: "))
-            elif statement:
-                statement.append(line)
-            elif message and not line.startswith(("CONTEXT:", "LINE ")):
-                message.append(line.strip())
-            continue
-        text = said[1]
-        close()
-        if text.startswith("error: "):
-            message.append(_plain(text))
-        elif text.startswith("from TOC entry "):
-            entry = re.sub(r"^from TOC entry \d+; \d+ \d+ ", "", text)
-        elif ignored := _IGNORED.match(text):
-            outcome.ignored = int(ignored[1])
-        elif text.startswith("warning: "):
-            outcome.warnings.append(text.removeprefix("warning: "))
-        elif _FINISHED.match(text) or _STARTED.match(text):
-            outcome.finished += 1
-            if on_entry:
-                on_entry(outcome.finished)
-    return outcome
+    reading = _Reading(on_entry or (lambda number: None))
+    for line in lines:
+        reading.take(line)
+    reading.close()
+    return reading.outcome
 
 
-def _plain(text: str) -> str:
-    text = text.removeprefix("error: ")
-    return re.sub(r"^could not execute query: (?:ERROR:\s+)?", "", text)
+class _Reading:
+    """One pass over stderr: a message may go on for several lines."""
+
+    def __init__(self, on_entry: Callable[[int], None]) -> None:
+        self.outcome = Outcome()
+        self.on_entry = on_entry
+        self._message: list[str] = []
+        self._statement: list[str] = []
+        self._entry = ""
+
+    def take(self, line: str) -> None:
+        before = _BEFORE.match(line)
+        words = before[0].strip() if before else ""
+        said = line[before.end() :] if before else line
+        if _MESSAGE.match(said) or ("error:" in words and not _ON_THE_WAY.match(said)):
+            self.close()
+            self._message.append(re.sub(r"^could not execute query: (?:ERROR:\s+)?", "", said))
+        elif words or _ON_THE_WAY.match(said):
+            self.close()
+            self._take_note(words, said)
+        else:
+            self._continue(line)
+
+    def _take_note(self, words: str, said: str) -> None:
+        if said.startswith("from TOC entry "):
+            self._entry = re.sub(r"^from TOC entry \d+; \d+ \d+ ", "", said)
+        elif ignored := _IGNORED.match(said):
+            self.outcome.ignored = int(ignored[1])
+        elif "warning:" in words:
+            self.outcome.warnings.append(said)
+        elif _FINISHED.match(said) or _STARTED.match(said):
+            self.outcome.finished += 1
+            self.on_entry(self.outcome.finished)
+
+    def _continue(self, line: str) -> None:
+        if line.startswith("Command was: "):
+            self._statement.append(line.removeprefix("Command was: "))
+        elif self._statement:
+            self._statement.append(line)
+        elif self._message and not line.startswith(("CONTEXT:", "LINE ")):
+            self._message.append(line.strip())
+
+    def close(self) -> None:
+        if self._message:
+            text = " ".join(part for part in self._message if part)
+            problem = Problem(text, "\n".join(self._statement), self._entry)
+            self.outcome.problems.append(problem)
+            if reason_to_tolerate(problem) is None:
+                raise ClientError(f"pg_restore: {problem}")
+            self._entry = ""
+        self._message, self._statement = [], []
 
 
-def judge(outcome: Outcome, exit_code: int) -> None:
-    """Raise ClientError unless all that went wrong is on the allow-list.
+def judge(outcome: Outcome, exit_code: int, workers: int = 0) -> None:
+    """Raise ClientError unless every error pg_restore counted was seen, and is to be tolerated.
 
-    pg_restore exits 1 both for errors it passed over and for those it gave up on; only its last
-    line, "errors ignored on restore: N", tells them apart.
+    It exits 1 both for errors it passed over and for those it gave up on; only its last line,
+    "errors ignored on restore: N", tells them apart. ``workers`` is the number of --jobs: what
+    each one meets while it connects is not in the count.
     """
     if exit_code < 0:
         raise ClientError(f"pg_restore was ended by {signal.Signals(-exit_code).name}")
-    if outcome.problems and outcome.ignored != len(outcome.problems):
-        raise ClientError(
-            f"pg_restore reported {len(outcome.problems)} errors and counted {outcome.ignored}"
-        )
-    if exit_code != 0 and outcome.ignored is None:
+    seen, counted = len(outcome.problems), outcome.ignored or 0
+    connecting = sum(problem.statement.startswith("SET ") for problem in outcome.problems)
+    if seen != counted + (workers if connecting > workers else 0):
+        raise ClientError(f"pg_restore counted {counted} errors, and {seen} were understood")
+    if exit_code != (1 if counted else 0):
         raise ClientError(f"pg_restore exited {exit_code} and did not say why")
 
 
@@ -486,7 +500,7 @@ def load(
 
         assert process.stderr  # noqa: S101 - it was asked for
         outcome = outcome_of(_lines(process.stderr, tick), on_entry)
-        judge(outcome, process.wait())
+        judge(outcome, process.wait(), jobs if jobs > 1 else 0)
     return outcome
 
 

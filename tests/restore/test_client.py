@@ -1,0 +1,191 @@
+"""Finding pg_restore and pg_dump, and knowing what their words mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restorehooks.restore import client
+from restorehooks.restore.address import Address
+from restorehooks.restore.client import ClientError, Outcome, Problem, judge, outcome_of
+from tests.conftest import Database, Project
+from tests.restore.conftest import MakeDatabase, dumped
+
+TIMEOUT = (
+    'could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"\n'
+    "Command was: SET transaction_timeout = 0;\n"
+)
+COPY = 'COPY failed for table "t": ERROR:  relation "customer" does not exist'
+
+
+def read(text: str, exit_code: int) -> Outcome:
+    outcome = outcome_of(text.splitlines())
+    judge(outcome, exit_code)
+    return outcome
+
+
+def test_what_is_tolerated_is_counted_and_has_a_reason() -> None:
+    text = (
+        "pg_restore: connecting to database for restore\n"
+        "pg_restore: while INITIALIZING:\n"
+        f"pg_restore: error: {TIMEOUT}"
+        'pg_restore: creating TABLE "public.t"\n'
+        "pg_restore: warning: errors ignored on restore: 1\n"
+    )
+    outcome = read(text, 1)
+    assert outcome.finished == 2
+    ((reason, count),) = outcome.tolerated().items()
+    assert ("transaction_timeout" in reason, count) == (True, 1)
+
+
+def test_a_translated_server_message_makes_no_difference() -> None:
+    text = TIMEOUT.replace("ERROR:  unrecognized configuration parameter", "FEHLER:  unbekannter")
+    assert read(f"pg_restore: error: {text}pg_restore: warning: errors ignored on restore: 1", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"pg_restore: pg_restore: error: error: {TIMEOUT}{TIMEOUT}",
+        f"pg_restore: error: {TIMEOUT}pg_restore: pg_restore: error: {TIMEOUT}",
+        "pg_restore: error: " + TIMEOUT + "pg_restore:pg_restore: while PROCESSING TOC:\n"
+        f"pg_restore: error: {TIMEOUT} while PROCESSING TOC:\n",
+        f"pg_restore: pg_restore: error: processing item 3 TABLE t\n{TIMEOUT}error: {TIMEOUT}",
+    ],
+)
+def test_workers_that_write_at_once_are_understood(text: str) -> None:
+    outcome = read(f"{text}pg_restore: warning: errors ignored on restore: 2\n", 1)
+    assert sum(outcome.tolerated().values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "exit_code"),
+    [
+        (f"pg_restore: error: {COPY}\npg_restore: warning: errors ignored on restore: 1\n", 1),
+        (f"pg_restore: error: {COPY}\n", 0),  # an exit code proves nothing
+        (f"pg_restore: pg_restore: error: {COPY}\n", 0),
+        (f"{COPY}\n", 0),
+        ("pg_restore: warning: errors ignored on restore: 1\n", 1),  # which one was not seen
+        (f"pg_restore: error: {TIMEOUT}pg_restore: warning: errors ignored on restore: 2\n", 1),
+        (f"pg_restore: error: {TIMEOUT}", 1),  # it gave up
+        ("", 1),
+        ("", -9),
+        ("pg_restore: error: could not read from input file: end of file\n", 1),
+        # A message that only looks like one on the list.
+        (
+            "pg_restore: error: could not execute query: ERROR:  unrecognized configuration "
+            'parameter "transaction_timeout"\nCommand was: SELECT public.evil();\n'
+            "pg_restore: warning: errors ignored on restore: 1\n",
+            1,
+        ),
+        (
+            "pg_restore: error: could not execute query: ERROR:  x\n"
+            "Command was: COMMENT ON EXTENSION a IS 'b'; DROP TABLE c; --';\n"
+            "pg_restore: warning: errors ignored on restore: 1\n",
+            1,
+        ),
+    ],
+)
+def test_anything_else_is_fatal(text: str, exit_code: int) -> None:
+    with pytest.raises(ClientError):
+        read(text, exit_code)
+
+
+def test_the_allow_list_in_full() -> None:
+    for statement in (
+        "SET transaction_timeout = 0;",
+        "COMMENT ON EXTENSION hstore IS 'it''s; fine';",
+        "COMMENT ON EXTENSION \"uuid-ossp\" IS 'x';",
+        "CREATE SCHEMA public;",
+        "COMMENT ON SCHEMA public IS 'standard public schema';",
+    ):
+        assert client.reason_to_tolerate(Problem("whatever", statement)), statement
+    for statement in (
+        "SET statement_timeout = 0;",
+        "CREATE SCHEMA public; DROP TABLE x;",
+        "CREATE SCHEMA publicity;",
+        "COMMENT ON TABLE x IS 'y';",
+        "",
+    ):
+        assert client.reason_to_tolerate(Problem("whatever", statement)) is None, statement
+
+
+def test_the_package_to_install_by_system(tmp_path: Path) -> None:
+    release = tmp_path / "os-release"
+    for text, command in (
+        ("ID=ubuntu\nID_LIKE=debian\n", "apt-get install postgresql-client-17"),
+        ('NAME="Alpine"\nID=alpine\n', "apk add postgresql17-client"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install postgresql17"),
+    ):
+        release.write_text(text)
+        assert client.package(17, release) == command
+
+
+def test_the_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PG_BINDIR", raising=False)
+    present = [*client.programs("pg_restore")]
+    assert present
+    assert all("pg_wrapper" not in str(program.path.resolve()) for program in present)
+    oldest = min(program.major for program in present)
+    assert client.find("pg_restore", at_least=10, prefer=oldest).major == oldest
+    monkeypatch.setattr(client, "program_folders", lambda: iter(()))
+    with pytest.raises(ClientError, match=r"pg_restore 17 or newer .* none\. Install .*18"):
+        client.find("pg_restore", at_least=17, prefer=18)
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_dump_of_17_or_later_into_an_older_server(
+    database: Database, make_database: MakeDatabase, tmp_path: Path, jobs: int
+) -> None:
+    newer = [one for one in client.programs("pg_dump") if one.major >= 17]
+    if database.server.version >= 170000 or not newer:
+        pytest.skip("takes a server before 17 and a client from 17 on")
+    source = make_database()
+    source.execute("".join(f"CREATE TABLE t{n} AS SELECT 1 AS id;" for n in range(20)))
+    address = Address.of("default")
+    client.dump(
+        newer[0],
+        tmp_path / "x.dump",
+        conninfo=address.conninfo(source.name),
+        environment={},
+        flags=["--format=custom"],
+    )
+    outcome = client.load(
+        client.find("pg_restore", at_least=17),
+        tmp_path / "x.dump",
+        conninfo=address.conninfo(database.name),
+        environment={},
+        jobs=jobs,
+    )
+    assert sum(outcome.tolerated().values()) >= 1
+    assert database.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(20,)]
+
+
+def test_no_password_in_what_everybody_can_read(
+    project: Project, database: Database, backup: Path, tmp_path: Path
+) -> None:
+    hook = tmp_path / "hooks" / "look.sh"
+    hook.parent.mkdir()
+    hook.write_text("sleep 0.3\n")
+    project.settings(
+        DATABASES={"default": database.server.settings(database.name, PASSWORD="very secret")}
+    )
+    done = project.manage("restoredb", str(backup), "--no-input", "--verbosity=3")
+    assert "very secret" not in done.stdout + done.stderr
+    address = Address("x", "db", "u", "h", "1", {"host": "h"}, {"password": "very secret"}, None)
+    assert "very secret" not in address.conninfo("db")
+    assert "very secret" not in str(address)
+    assert address.environment() == {"PGPASSWORD": "very secret"}
+
+
+def test_the_list_and_a_whole_read(database: Database, tmp_path: Path) -> None:
+    database.execute('CREATE TABLE "a b" (id serial); CREATE VIEW v AS SELECT 1')
+    file = dumped(database, tmp_path / "x.dump")
+    program = client.find("pg_restore", at_least=14, prefer=database.server.version // 10000)
+    kinds = [entry.kind for entry in client.entries(program, file)]
+    assert {"TABLE", "TABLE DATA", "SEQUENCE", "SEQUENCE SET", "DEFAULT", "VIEW"} <= {*kinds}
+    client.prove(program, file)
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ClientError):
+        client.prove(program, file)
