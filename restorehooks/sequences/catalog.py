@@ -6,9 +6,8 @@ import math
 import re
 from collections.abc import Collection, Iterator
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
 
@@ -23,8 +22,7 @@ FLOATS = {"real": 2**24, "double precision": 2**53}
 """Floating point types, and the last number that each can tell from the next."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column that a sequence numbers.
 
     ``schema``, ``table`` and ``name`` are raw; ``quoted_table`` (with its schema) and
@@ -32,6 +30,8 @@ class Column:
     ``type`` is the base type under any domain and ``typmod`` its modifier. ``unseen`` says why
     this role cannot see all of its rows, None where it can. ``indexed``: an index leads with it.
     ``plain``: the table's own file holds all of its rows (no partitions, no children).
+    ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalog counts no page of the table,
+    which means no rows or no ANALYZE yet.
     """
 
     table_oid: int
@@ -45,6 +45,8 @@ class Column:
     unseen: str | None
     indexed: bool
     plain: bool
+    nullable: bool = True
+    may_be_empty: bool = True
 
     @property
     def quoted(self) -> str:
@@ -73,8 +75,7 @@ class Column:
         return sql.Identifier(self.schema, self.table)
 
 
-@dataclass(frozen=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A sequence, what this role may do with it, and the columns that it numbers.
 
     ``schema`` and ``name`` are raw, ``quoted`` is both as PostgreSQL writes them; ``type`` is
@@ -181,17 +182,26 @@ in_scope AS MATERIALIZED (
     UNION
     SELECT seq FROM by_text WHERE tab = ANY(%(tables)s::oid[])
 ),
+me AS MATERIALIZED (
+    SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
+    FROM pg_catalog.pg_roles WHERE rolname = current_user
+),
 sequence AS MATERIALIZED (
-    SELECT q.*, c.relname, c.relnamespace, n.nspname
+    SELECT q.*, c.relname, n.nspname,
+           pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS quoted,
+           me.may_all OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS is_open,
+           me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all
     FROM pg_catalog.pg_sequence q
     JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN me
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND (%(tables)s::oid[] IS NULL OR q.seqrelid = ANY(ARRAY(SELECT seq FROM in_scope)))
-      AND NOT EXISTS (
-          SELECT FROM pg_catalog.pg_depend e
-          WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+      AND q.seqrelid NOT IN (
+          SELECT objid FROM pg_catalog.pg_depend
+          WHERE refclassid = 'pg_catalog.pg_extension'::regclass
+                AND classid = 'pg_catalog.pg_class'::regclass AND deptype = 'e')
 ),
 link AS MATERIALIZED (
     SELECT seq, tab, att, bool_and(exact) AS exact
@@ -220,13 +230,14 @@ domain (oid, base, typmod) AS (
     FROM domain JOIN pg_catalog.pg_type t ON t.oid = domain.base AND t.typtype = 'd'
 ),
 kin (root, member) AS (
-    SELECT c.oid, c.oid FROM pg_catalog.pg_class c
-    WHERE c.relhassubclass AND c.oid IN (SELECT tab FROM link)
+    SELECT inhparent, inhparent FROM pg_catalog.pg_inherits
+    WHERE inhparent IN (SELECT tab FROM link)
     UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_catalog.pg_inherits i ON i.inhparent = kin.member
 ),
 numbered AS (
     SELECT link.seq, link.exact, c.oid AS tab, n.nspname, c.relname, a.attname,
+           pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS quoted,
            coalesce(pg_catalog.format_type(b.base, NULL), pg_catalog.format_type(a.atttypid, NULL))
                AS type,
            CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE b.typmod END AS typmod,
@@ -234,12 +245,18 @@ numbered AS (
            c.relkind = 'f' OR EXISTS (
                SELECT FROM kin JOIN pg_catalog.pg_class f ON f.oid = kin.member
                WHERE kin.root = c.oid AND f.relkind = 'f') AS is_foreign,
-           pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-               AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_read,
+           me.may_all OR (
+               pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+               AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) AS may_read,
            c.relrowsecurity AND NOT me.passes
                AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(c.relowner, 'USAGE'))
                AS is_filtered,
-           c.relkind IN ('r', 'p') AND NOT EXISTS (
+           EXISTS (
+               SELECT FROM pg_catalog.pg_index x
+               WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
+                     AND x.indkey[0] = a.attnum
+                     AND NOT c.relhassubclass)
+           OR c.relkind IN ('r', 'p') AND NOT EXISTS (
                SELECT FROM (SELECT c.oid AS member
                             UNION SELECT kin.member FROM kin WHERE kin.root = c.oid) m
                JOIN pg_catalog.pg_class t ON t.oid = m.member AND t.relkind IN ('r', 'p')
@@ -250,7 +267,8 @@ numbered AS (
                    JOIN pg_catalog.pg_class xc ON xc.oid = x.indexrelid AND xc.relam = 403
                    WHERE x.indrelid = t.oid AND x.indkey[0] = ta.attnum
                      AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
-           c.relkind = 'r' AND NOT c.relhassubclass AS plain
+           c.relkind = 'r' AND NOT c.relhassubclass AS plain,
+           NOT a.attnotnull AS nullable, c.relpages = 0 AS may_be_empty
     FROM link
     JOIN pg_catalog.pg_class c ON c.oid = link.tab AND c.relpersistence <> 't'
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -258,32 +276,28 @@ numbered AS (
         ON a.attrelid = c.oid AND a.attnum = link.att AND NOT a.attisdropped
     LEFT JOIN domain b
         ON b.oid = a.atttypid AND b.base NOT IN (SELECT d.oid FROM domain d)
-    CROSS JOIN (SELECT rolsuper OR rolbypassrls AS passes FROM pg_catalog.pg_roles
-                WHERE rolname = current_user) me
-    WHERE NOT EXISTS (  -- what the parent's rows include is not read a second time
+    CROSS JOIN me
+    WHERE a.attinhcount = 0 OR NOT EXISTS (  -- what a parent's rows include is not read twice
         SELECT FROM pg_catalog.pg_inherits i
         JOIN pg_catalog.pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
         JOIN link parent ON parent.seq = link.seq
             AND parent.tab = i.inhparent AND parent.att = pa.attnum
         WHERE i.inhrelid = link.tab)
 )
-SELECT s.seqrelid, s.nspname, s.relname, pg_catalog.format('%%I.%%I', s.nspname, s.relname),
-       pg_catalog.format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
-       s.seqcache, s.seqcycle,
-       pg_catalog.has_schema_privilege(s.relnamespace, 'USAGE')
-           AND pg_catalog.has_sequence_privilege(s.seqrelid, 'SELECT'),
-       pg_catalog.has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE'),
-       pg_catalog.has_sequence_privilege(s.seqrelid, 'UPDATE'),
-       t.tab, t.nspname, t.relname, t.attname,
-       pg_catalog.quote_ident(t.nspname) || '.' || pg_catalog.quote_ident(t.relname),
-       pg_catalog.quote_ident(t.attname), t.type, t.typmod, t.indexed, t.plain, t.exact,
-       t.is_view, t.is_foreign, t.may_read, t.is_filtered,
-       NULL::oid
+SELECT s.seqrelid, s.nspname, s.relname, s.quoted, pg_catalog.format_type(s.seqtypid, NULL),
+       s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
+       s.is_open AND (
+           s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'SELECT')),
+       s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE'),
+       s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'UPDATE'),
+       t.tab, t.nspname, t.relname, t.attname, t.quoted, pg_catalog.quote_ident(t.attname),
+       t.type, t.typmod, t.indexed, t.plain, t.nullable, t.may_be_empty,
+       t.exact, t.is_view, t.is_foreign, t.may_read, t.is_filtered, NULL::oid
 FROM sequence s LEFT JOIN numbered t ON t.seq = s.seqrelid
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       drawing.oid
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, drawing.oid
 FROM drawing
 WHERE NOT simple
   AND NOT drawing.oid = ANY(%(exact)s::oid[] || %(inexact)s::oid[] || %(by_text)s::oid[])
@@ -292,31 +306,34 @@ ORDER BY 2, 3, 1, 16, 17, 18
 
 
 def _assemble(rows: Many[tuple[Any, ...]]) -> Sequence:
-    columns = tuple(_column(row[14:29]) for row in rows if row[14] is not None)
-    fields: list[Any] = [*rows[0][:14], columns]
-    return Sequence(*fields)
+    columns = tuple(_column(row[14:31]) for row in rows if row[14] is not None)
+    return Sequence._make((*rows[0][:14], columns))
 
 
-def _column(row: Many[Any]) -> Column:
-    *fields, indexed, plain, exact, is_view, is_foreign, may_read, is_filtered = row
-    fields += [None, indexed, plain]
-    column = Column(*fields)
-    unseen = None
+def _column(row: tuple[Any, ...]) -> Column:
+    column = Column._make((*row[:8], None, *row[8:12]))
+    unseen = _why_unseen(column, *row[12:])
+    return column if unseen is None else column._replace(unseen=unseen)
+
+
+def _why_unseen(
+    column: Column, exact: bool, is_view: bool, is_foreign: bool, may_read: bool, is_filtered: bool
+) -> str | None:
     if column.type not in INTEGERS and column.type not in FLOATS and column.type != "numeric":
-        unseen = f"{column.quoted} is of type {column.type}, not a number"
-    elif column.type == "numeric" and column.typmod >= 0 and _scale(column.typmod) < 0:
-        unseen = f"{column.quoted} rounds whole numbers"
-    elif not exact:
-        unseen = f"the default of {column.quoted} is more than nextval"
-    elif is_view:  # what a stranger's view calls would run with the rights of this role
-        unseen = f"{column.quoted_table} is a view"
-    elif is_foreign:
-        unseen = f"{column.quoted} has rows in a foreign table"
-    elif not may_read:
-        unseen = f"no SELECT privilege on {column.quoted}"
-    elif is_filtered:
-        unseen = f"row-level security may hide rows of {column.quoted}"
-    return replace(column, unseen=unseen)
+        return f"{column.quoted} is of type {column.type}, not a number"
+    if column.type == "numeric" and column.typmod >= 0 and _scale(column.typmod) < 0:
+        return f"{column.quoted} rounds whole numbers"
+    if not exact:
+        return f"the default of {column.quoted} is more than nextval"
+    if is_view:  # what a stranger's view calls would run with the rights of this role
+        return f"{column.quoted_table} is a view"
+    if is_foreign:
+        return f"{column.quoted} has rows in a foreign table"
+    if not may_read:
+        return f"no SELECT privilege on {column.quoted}"
+    if is_filtered:
+        return f"row-level security may hide rows of {column.quoted}"
+    return None
 
 
 def _integral_digits(typmod: int) -> int:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 Rows = list[tuple[Any, ...]]
+Statement = sql.Composable | str
+"""A str is complete: its names come quoted from the server, and it holds no other values."""
 T = TypeVar("T")
 
 BATCH = 200
@@ -80,14 +82,14 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 
 def send(
-    connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable], lock_timeout: float
+    connection: BaseDatabaseWrapper, statements: Sequence[Statement], lock_timeout: float
 ) -> list[Rows]:
     """Send the statements as one message and return the rows of each.
 
     Raises ``django.db.DatabaseError`` when one of them fails; none of them then has had an effect
     but for numbers drawn from sequences, and the caller's transaction goes on.
     """
-    limit = sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(round(lock_timeout * 1000)))
+    limit = f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
     if not in_transaction(connection):
         return _execute(connection, [limit, *statements])[1:]
     try:
@@ -98,14 +100,14 @@ def send(
         raise
 
 
-SAVEPOINT = sql.SQL("SAVEPOINT restorehooks")
-UNDO = sql.SQL("ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks")
+SAVEPOINT = "SAVEPOINT restorehooks"
+UNDO = "ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks"
 
 
 def send_each(
     connection: BaseDatabaseWrapper,
     items: Sequence[T],
-    statements_for: Callable[[Sequence[T]], Sequence[sql.Composable]],
+    statements_for: Callable[[Sequence[T]], Sequence[Statement]],
     patience: Patience,
 ) -> Iterator[tuple[Sequence[T], list[Rows] | Failed]]:
     """Send the statements for all items in one message; if that fails, item by item.
@@ -120,19 +122,26 @@ def send_each(
         yield items, first
         return
     for item in items:
-        yield [item], _send(connection, statements_for([item]), patience, patience.for_one())
+        yield [item], send_for_one(connection, statements_for([item]), patience)
 
 
 def send_once(
-    connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable], patience: Patience
+    connection: BaseDatabaseWrapper, statements: Sequence[Statement], patience: Patience
 ) -> list[Rows] | Failed:
     """Send the statements as one message; do not insist where a lock is in the way."""
     return _send(connection, statements, patience, patience.for_batch())
 
 
+def send_for_one(
+    connection: BaseDatabaseWrapper, statements: Sequence[Statement], patience: Patience
+) -> list[Rows] | Failed:
+    """Send statements that stand for one item, and wait for its lock as long as may be."""
+    return _send(connection, statements, patience, patience.for_one())
+
+
 def _send(
     connection: BaseDatabaseWrapper,
-    statements: Sequence[sql.Composable],
+    statements: Sequence[Statement],
     patience: Patience,
     lock_timeout: float,
 ) -> list[Rows] | Failed:
@@ -145,14 +154,19 @@ def _send(
         return Failed.of(connection, error)
 
 
-def _execute(connection: BaseDatabaseWrapper, statements: Sequence[sql.Composable]) -> list[Rows]:
+def _execute(connection: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Rows]:
     connection.ensure_connection()
-    message = sql.SQL(";\n").join(statements).as_string(connection.connection)
+    message = ";\n".join(
+        statement if isinstance(statement, str) else statement.as_string(connection.connection)
+        for statement in statements
+    )
     with connection.cursor() as cursor:
         cursor.execute(message)
-        results = [cursor.fetchall() if cursor.description else []]
-        while cursor.nextset():
-            results.append(cursor.fetchall() if cursor.description else [])
+        with connection.wrap_database_errors:
+            bare = cursor.cursor  # Django's wrapper would check for errors at every single call
+            results = [bare.fetchall() if bare.description else []]
+            while bare.nextset():
+                results.append(bare.fetchall() if bare.description else [])
     return results
 
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg import sql
-
-from .catalog import FLOATS, Column, Sequence
-from .message import Failed, Patience, in_batches, in_transaction, send_each, send_once
+from .catalog import FLOATS, INTEGERS, Column, Sequence
+from .message import (
+    Failed,
+    Patience,
+    Rows,
+    Statement,
+    in_batches,
+    in_transaction,
+    send_for_one,
+    send_once,
+)
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 SMALL = 20
 """Up to so many sequences are read outright; asking for sizes first would cost more."""
+TOGETHER = 20
+"""Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,12 @@ def read(
     for batch in in_batches(sequences):
         sizes: dict[int, int] = {}
         if len(batch) > SMALL or (scan_limit is not None and _scanned(batch)):
-            sizes = _ask_sizes(connection, batch, patience)
+            sizes = _ask_sizes(connection, batch, patience, scan_limit)
         drafts = [_Draft(sequence) for sequence in batch]
         # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
         questions = [q for draft in drafts for q in _about_rows(draft, sizes, scan_limit)]
         if len(batch) > SMALL and not in_transaction(connection):
-            _answer(connection, questions, patience)
-            _take_last_values(connection, drafts, patience)
+            _answer(connection, questions, patience, drafts)
             questions = []
         questions += [q for draft in drafts for q in _about_position(draft)]
         _answer(connection, questions, patience)
@@ -66,37 +74,48 @@ def read(
 
 
 def _answer(
-    connection: BaseDatabaseWrapper, questions: Many[_Question], patience: Patience
+    connection: BaseDatabaseWrapper,
+    questions: Many[_Question],
+    patience: Patience,
+    drafts: Many[_Draft] = (),
 ) -> None:
-    for part in in_batches(questions):
-        for asked, answers in send_each(connection, part, _statements, patience):
-            if isinstance(answers, Failed):
-                asked[0].draft.error = f"{asked[0].about}: {answers.message}"
-                continue
-            for question, rows in zip(asked, answers, strict=True):
-                question.draft.take(question.column, rows[0])
-
-
-def _take_last_values(
-    connection: BaseDatabaseWrapper, drafts: Many[_Draft], patience: Patience
-) -> None:
-    """Ask for last values, hundreds at once; those not called are asked one by one later.
+    """Ask, and then ask where the sequences of the drafts stand, if any, in the same message.
 
     ``pg_sequence_last_value`` keeps a lock on the sequence until the transaction ends, savepoint
-    or not, so within the caller's transaction it is not used.
+    or not, so within the caller's transaction there must be no drafts. Those it tells nothing of,
+    never having been called, are left to be asked one by one.
     """
-    oids = [draft.sequence.oid for draft in drafts if draft.sequence.may_read]
-    last_values = _ask(connection, LAST_VALUES, oids, patience)
-    for draft in drafts:
-        draft.last_value = last_values.get(draft.sequence.oid)
+    parts = list(in_batches(questions)) or [[]]
+    readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
+    for part in parts:
+        statements: list[Statement] = [_together(some) for some in in_batches(part, TOGETHER)]
+        with_positions = bool(readable) and part is parts[-1]
+        if with_positions:
+            statements.append(LAST_VALUES % _array(readable))
+        answers = send_once(connection, statements, patience) if statements else []
+        if isinstance(answers, Failed):
+            for question in part:
+                question.take_alone(send_for_one(connection, [_together([question])], patience))
+            continue
+        if with_positions:
+            for oid, last_value in answers.pop():
+                readable[oid].last_value = last_value
+        values = (value for rows in answers for value in rows[0])
+        for question, value in zip(part, values, strict=True):
+            question.take(value)
 
 
 def _ask_sizes(
-    connection: BaseDatabaseWrapper, batch: Many[Sequence], patience: Patience
+    connection: BaseDatabaseWrapper,
+    batch: Many[Sequence],
+    patience: Patience,
+    scan_limit: int | None,
 ) -> dict[int, int]:
     """Ask for the sizes of tables, hundreds at once; what fails stays unknown."""
-    plain = {c.table_oid for s in batch for c in s.columns if c.plain and c.unseen is None}
-    trees = {c.table_oid for c in _scanned(batch)} - plain
+    scanned = [] if scan_limit is None else _scanned(batch)
+    columns = [c for s in batch for c in s.columns if c.unseen is None and c.may_be_empty]
+    plain = {c.table_oid for c in [*columns, *scanned] if c.plain}
+    trees = {c.table_oid for c in scanned} - plain
     return {
         **_ask(connection, SIZES, sorted(plain), patience),
         **_ask(connection, TREE_SIZES, sorted(trees), patience),
@@ -104,27 +123,29 @@ def _ask_sizes(
 
 
 def _ask(
-    connection: BaseDatabaseWrapper, statement: sql.SQL, oids: list[int], patience: Patience
+    connection: BaseDatabaseWrapper, statement: str, oids: list[int], patience: Patience
 ) -> dict[int, int]:
     found: dict[int, int] = {}
     for part in in_batches(oids):
-        result = send_once(connection, [statement.format(sql.Literal(part))], patience)
+        result = send_once(connection, [statement % _array(part)], patience)
         if not isinstance(result, Failed):
             found |= {oid: value for oid, value in result[0] if value is not None}
     return found
+
+
+def _array(oids: Iterable[int]) -> str:
+    return f"'{{{','.join(map(str, oids))}}}'"
 
 
 def _scanned(sequences: Many[Sequence]) -> list[Column]:
     return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
 
 
-LAST_VALUES = sql.SQL(
-    "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest({}::oid[]) AS t (oid)"
-)
-SIZES = sql.SQL("SELECT oid, pg_catalog.pg_relation_size(oid) FROM unnest({}::oid[]) AS t (oid)")
-TREE_SIZES = sql.SQL(
+LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
+SIZES = "SELECT oid, pg_catalog.pg_relation_size(oid) FROM unnest(%s::oid[]) AS t (oid)"
+TREE_SIZES = (
     "WITH RECURSIVE kin (root, member) AS ("
-    " SELECT oid, oid FROM unnest({}::oid[]) AS t (oid)"
+    " SELECT oid, oid FROM unnest(%s::oid[]) AS t (oid)"
     " UNION SELECT kin.root, i.inhrelid FROM kin"
     " JOIN pg_catalog.pg_inherits i ON i.inhparent = kin.member)"
     " SELECT root, coalesce(sum(pg_catalog.pg_relation_size(member)), 0)::bigint"
@@ -143,36 +164,42 @@ class _Draft:
     unseen: tuple[str, ...] = ()
     error: str | None = None
 
-    def take(self, column: Column | None, row: tuple[Any, ...]) -> None:
-        """Take in where the sequence stands, or the extreme of one column."""
-        if column is None:
-            self.last_value, self.is_called = row
-        elif row[0] is not None:
-            up = self.sequence.increment > 0
-            value = math.floor(row[0]) if up else math.ceil(row[0])
-            farther: Any = max if up else min
-            self.extreme = value if self.extreme is None else farther(self.extreme, value)
+    def take_position(self, position: list[int]) -> None:
+        """Take in where the sequence stands."""
+        self.last_value, self.is_called = position[0], bool(position[1])
+
+    def take_extreme(self, extreme: Any) -> None:
+        """Take in the extreme of one column, None where it has no rows."""
+        if extreme is None:
+            return
+        up = self.sequence.increment > 0
+        value = math.floor(extreme) if up else math.ceil(extreme)
+        farther: Any = max if up else min
+        self.extreme = value if self.extreme is None else farther(self.extreme, value)
 
     def reading(self) -> Reading:
         is_called = None if self.last_value is None else self.is_called
         return Reading(self.last_value, is_called, self.extreme, self.unseen, self.error)
 
 
-@dataclass(frozen=True)
-class _Question:
-    """A statement to be sent, and whose draft takes its answer in; no column: the sequence's."""
+class _Question(NamedTuple):
+    """A SELECT of one value or none, what it is about, and whose draft takes the value in."""
 
     draft: _Draft
-    column: Column | None
-    statement: sql.Composable
+    about: str
+    statement: str
+    take: Callable[[Any], None]
 
-    @property
-    def about(self) -> str:
-        return self.draft.sequence.quoted if self.column is None else self.column.quoted
+    def take_alone(self, result: list[Rows] | Failed) -> None:
+        """Take in what the server said to this question alone."""
+        if isinstance(result, Failed):
+            self.draft.error = f"{self.about}: {result.message}"
+        else:
+            self.take(result[0][0][0])
 
 
-def _statements(questions: Many[_Question]) -> list[sql.Composable]:
-    return [question.statement for question in questions]
+def _together(questions: Many[_Question]) -> str:
+    return f"SELECT {', '.join(f'({question.statement})' for question in questions)}"
 
 
 def _about_rows(
@@ -184,7 +211,8 @@ def _about_rows(
         if reason is not None:
             draft.unseen += (reason,)
         elif not (column.plain and sizes.get(column.table_oid) == 0):
-            yield _Question(draft, column, _extreme(draft.sequence, column))
+            statement = _extreme(draft.sequence, column)
+            yield _Question(draft, column.quoted, statement, draft.take_extreme)
 
 
 def _about_position(draft: _Draft) -> Iterator[_Question]:
@@ -193,27 +221,25 @@ def _about_position(draft: _Draft) -> Iterator[_Question]:
     if not sequence.may_read:
         draft.unseen = (f"no SELECT privilege on sequence {sequence.quoted}", *draft.unseen)
     elif draft.last_value is None:
-        yield _Question(draft, None, POSITION.format(sequence.identifier))
+        statement = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
+        yield _Question(draft, sequence.quoted, statement, draft.take_position)
 
 
-POSITION = sql.SQL("SELECT last_value, is_called FROM {}")
+def _extreme(sequence: Sequence, column: Column) -> str:
+    """Return the query for a column's extreme, the one that is planned fastest.
 
-
-def _extreme(sequence: Sequence, column: Column) -> sql.Composable:
-    finite = column.type == "numeric" or column.type in FLOATS
-    return (EXTREME_FINITE if finite else EXTREME).format(
-        sql.SQL("max" if sequence.increment > 0 else "min"),
-        sql.Identifier(column.name),
-        column.identifier,
-    )
-
-
-# A domain may have a max and operators of its own, which are a stranger's code: hence qualified.
-EXTREME = sql.SQL("SELECT pg_catalog.{0}({1}) FROM {2}")
-EXTREME_FINITE = sql.SQL(  # NaN sorts above every number
-    "SELECT pg_catalog.{0}({1}) FROM {2} WHERE {1} OPERATOR(pg_catalog.>) '-Infinity'"
-    " AND {1} OPERATOR(pg_catalog.<) 'Infinity'"
-)
+    A domain may have a ``max`` and operators of its own, which are a stranger's code: hence
+    qualified. NaN sorts above every number.
+    """
+    up = sequence.increment > 0
+    name, table = column.quoted_name, column.quoted_table
+    if column.plain and column.indexed and not column.nullable and column.type in INTEGERS:
+        return f"SELECT {name} FROM {table} ORDER BY {name} {'DESC' if up else 'ASC'} LIMIT 1"  # noqa: S608
+    query = f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}"  # noqa: S608
+    if column.type == "numeric" or column.type in FLOATS:
+        query += f" WHERE {name} OPERATOR(pg_catalog.>) '-Infinity'"
+        query += f" AND {name} OPERATOR(pg_catalog.<) 'Infinity'"
+    return query
 
 
 def _why_unseen(column: Column, sizes: dict[int, int], scan_limit: int | None) -> str | None:
