@@ -352,6 +352,7 @@ class SequenceAdmin(_ModelAdmin):
             "opts": self.opts,
             "cl": {"opts": self.opts},
             "media": self.media,
+            "actions_on_top": True,  # or the change list's template has a style sheet within
             "alias": self.get_alias(request),
             "to_move": [sequence.entry for sequence in to_move[:shown]],
             "more": len(to_move[shown:]),

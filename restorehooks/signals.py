@@ -15,8 +15,8 @@ sequences_repaired = Signal()
 Arguments: ``using`` (the alias), ``report`` (a :class:`restorehooks.Report`; its ``changed`` are
 the entries that were moved) and ``trigger``: ``"pre_migrate"``, ``"post_migrate"`` (``flush``
 included), ``"loaddata"``, ``"resetsequences"`` (the command), ``"reset_sequences"`` (the
-functions), ``"ResetSequences"`` (the operation), ``"duplicate"`` (after a unique violation) or
-``"restore"``. What a receiver raises is logged and stops nothing. The caller's transaction may be
+functions), ``"ResetSequences"`` (the operation), ``"duplicate"`` (after a unique violation),
+``"admin"`` or ``"restore"``. What a receiver raises is logged and stops nothing. The caller's transaction may be
 open, or broken, when it runs.
 """
 

@@ -57,6 +57,7 @@ SETTINGS: dict[str, Any] = {
     "ROOT_URLCONF": "urls",
     "STATIC_URL": "/static/",
     "DATABASE_ROUTERS": ["urls.Router"],
+    "RESTOREHOOKS": {"LOCK_TIMEOUT": 0.5},
     "DEBUG": True,  # serves the static files
 }
 URLS = """
@@ -181,6 +182,12 @@ class Visitor:
                 return Answer(error.code, address, error.read().decode())
 
 
+SCHEMAS = """
+    SELECT nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')
+"""
+
+
 @dataclass
 class Site:
     """The project behind the admin, and where it answers."""
@@ -197,8 +204,7 @@ class Site:
     def clear(self) -> None:
         """Take away what tests have made."""
         for database in (self.database, self.other):
-            names = [*database.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^t_'")]
-            for (name,) in names:
+            for (name,) in database.execute(SCHEMAS):
                 database.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
             database.execute("TRUNCATE shop_order RESTART IDENTITY")
         self.database.execute("TRUNCATE django_admin_log RESTART IDENTITY")
