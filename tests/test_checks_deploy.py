@@ -1,0 +1,166 @@
+"""The system checks that look at the database, through ``manage.py check`` and ``migrate``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.conftest import Database, Project
+from tests.sequence_state import set_back, upcoming
+
+MODELS = """
+    class Order(models.Model):
+        pass
+
+    class Visit(models.Model):
+        id = models.AutoField(primary_key=True)
+"""
+CHECK = ("check", "--deploy", "--database", "default")
+
+
+@pytest.fixture
+def shop(project: Project) -> Project:
+    """A project with a bigint key and an integer one, and the tables for them."""
+    project.app("shop", models=MODELS)
+    settings(project)
+    project.manage("migrate", "--run-syncdb", "-v0")
+    return project
+
+
+def settings(project: Project, **more: Any) -> None:
+    modules = {"MIGRATION_MODULES": {"shop": None}}
+    project.settings(**{"INSTALLED_APPS": ["restorehooks", "shop"], **modules, **more})
+
+
+def warnings(project: Project, *arguments: str) -> list[str]:
+    """Return what our own checks say, hints included."""
+    done = project.manage(*(arguments or CHECK), check=False)
+    found = re.findall(r"^\?: \((restorehooks\.[^\n]+)(?:\n\s+HINT: ([^\n]+))?", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
+    return [" | ".join(filter(None, parts)) for parts in found]
+
+
+def test_all_well(shop: Project) -> None:
+    assert warnings(shop) == []
+
+
+def test_a_sequence_behind_is_found_before_it_hurts(shop: Project, database: Database) -> None:
+    database.execute("INSERT INTO shop_order VALUES (1), (41)")
+    said = [
+        'restorehooks.W003) In database "default", sequence public.shop_order_id_seq would hand'
+        " out 1 next, but its rows go up to 41: the next insert may fail. | Run migrate, or:"
+        " python manage.py resetsequences"
+    ]
+    assert warnings(shop) == said
+    done = shop.manage(*CHECK, "--fail-level", "WARNING", "--tag", "database", check=False)
+    assert done.returncode == 1
+    assert upcoming(database, "shop_order") == 1
+
+    assert warnings(shop, "check") == []
+    assert warnings(shop, "check", "--deploy") == []
+    assert warnings(shop, "check", "--database", "default") == []
+    assert warnings(shop, "migrate") == []
+    assert warnings(shop) == []
+
+
+def test_tables_of_nobody_here_are_not_looked_at(shop: Project, database: Database) -> None:
+    database.execute("CREATE TABLE legacy (id serial); INSERT INTO legacy VALUES (7)")
+    assert warnings(shop) == []
+
+
+def test_a_sequence_nearly_used_up(shop: Project, database: Database) -> None:
+    database.execute("SELECT setval('shop_visit_id_seq', 1800000000)")
+    (said,) = warnings(shop)
+    assert said == (
+        'restorehooks.W004) In database "default", 83.82% of the numbers of sequence'
+        " public.shop_visit_id_seq are used up; the last one is 2147483647. |"
+        " ALTER TABLE public.shop_visit ALTER COLUMN id TYPE bigint; ALTER SEQUENCE"
+        " public.shop_visit_id_seq AS bigint (or make the fields BigAutoField and migrate)"
+    )
+    settings(shop, RESTOREHOOKS={"MAX_USED_PERCENT": 90})
+    assert warnings(shop) == []
+
+    settings(shop)
+    for command in said.partition(" | ")[2].partition(" (or")[0].split(";"):
+        database.execute(command)
+    assert warnings(shop) == []
+
+
+def test_big_auto_field_makes_room_too(project: Project, database: Database) -> None:
+    project.app("shop", models=MODELS)
+    settings(project, MIGRATION_MODULES={})
+    project.manage("makemigrations", "shop")
+    project.manage("migrate")
+    database.execute("SELECT setval('shop_visit_id_seq', 2147483647)")
+    assert len(warnings(project)) == 1
+    project.app("shop", models=MODELS.replace("models.AutoField", "models.BigAutoField"))
+    project.manage("makemigrations", "shop")
+    project.manage("migrate")
+    assert warnings(project) == []
+    assert project.shell("from shop.models import *; print(Visit.objects.create().pk)") == (
+        "2147483648\n"
+    )
+
+
+def test_a_bigint_used_up_has_no_larger_type(shop: Project, database: Database) -> None:
+    database.execute("SELECT setval('shop_order_id_seq', 9200000000000000000)")
+    (said,) = warnings(shop)
+    assert said.endswith("| No type is larger than bigint.")
+
+
+def test_a_database_that_cannot_be_reached(shop: Project, database: Database) -> None:
+    databases = {
+        "default": database.settings,
+        "far": {**database.settings, "NAME": "no_such_database"},
+    }
+    settings(shop, DATABASES=databases)
+    (said,) = warnings(shop, "check", "--deploy", "--database", "default", "--database", "far")
+    assert said.startswith(
+        'restorehooks.W005) The sequences of database "far" could not be looked at: connection'
+    )
+    assert 'database "no_such_database" does not exist' in said
+
+
+def test_a_locked_table_is_said_and_the_others_are_looked_at(
+    shop: Project, database: Database
+) -> None:
+    database.execute("INSERT INTO shop_order VALUES (41); INSERT INTO shop_visit VALUES (41)")
+    settings(shop, RESTOREHOOKS={"LOCK_TIMEOUT": 0.2})
+    with database.connect(autocommit=False) as connection:
+        connection.execute("LOCK TABLE shop_visit")
+        behind, locked = sorted(warnings(shop))
+        connection.rollback()
+    assert "W003" in behind
+    assert "shop_order_id_seq" in behind
+    assert "W005" in locked
+    assert "shop_visit" in locked
+
+
+def test_another_alias(shop: Project, other_database: Database, database: Database) -> None:
+    databases = {"default": database.settings, "other": other_database.settings}
+    settings(shop, DATABASES=databases)
+    shop.manage("migrate", "--database", "other", "--run-syncdb", "-v0")
+    other_database.execute("INSERT INTO shop_order VALUES (41)")
+    assert warnings(shop) == []
+    (said,) = warnings(shop, "check", "--deploy", "--database", "other")
+    assert said.endswith("python manage.py resetsequences --database other")
+
+
+def test_other_engines_and_wrong_settings(shop: Project, database: Database) -> None:
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    settings(shop, DATABASES={"default": sqlite})
+    assert warnings(shop) == []
+    settings(shop, RESTOREHOOKS={"MAX_USED_PERCENT": 120, "LOCK_TIMEOUT": "long"})
+    said = warnings(shop)
+    assert [each.partition(")")[0] for each in said[:2]] == ["restorehooks.E001"] * 2
+    assert "must be a number above 0, up to 100, not 120" in said[1] + said[0]
+
+
+def test_migrations_own_table_is_looked_at(project: Project, database: Database) -> None:
+    settings(project, INSTALLED_APPS=["django.contrib.contenttypes", "restorehooks"])
+    project.manage("migrate", "-v0")
+    set_back(database, "django_migrations")
+    (said,) = warnings(project)
+    assert "django_migrations_id_seq" in said
