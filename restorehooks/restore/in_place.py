@@ -17,10 +17,12 @@ WHERE n.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'
 OWN_REST = """
 SELECT type, identity FROM (
     SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
+    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
         WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
+           OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c
+                                        WHERE c.oid = t.typrelid AND c.relkind = 'c')
     UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_catalog.pg_operator
     UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_catalog.pg_opfamily
     UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_catalog.pg_collation
@@ -37,7 +39,9 @@ SELECT type, identity FROM (
 ) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                  WHERE d.classid = catalog AND d.objid = object.oid AND d.deptype IN ('e', 'i'))
+                  WHERE d.classid = catalog AND d.objid = object.oid
+                    -- a partitioned table depends on its own columns like that
+                    AND (d.deptype = 'e' OR d.deptype = 'i' AND d.refobjid <> d.objid))
 """
 
 OF_OTHERS = """
@@ -78,7 +82,7 @@ def _drop_object(connection: Connection, kind: str, identity: str) -> None:
         connection.execute("SELECT lo_unlink(%s)", [int(identity)])
         return
     # Both words are the server's own, the identity quoted by it (pg_identify_object).
-    what = {"composite type": "TYPE", "statistics object": "STATISTICS"}.get(kind, kind.upper())
+    what = {"statistics object": "STATISTICS"}.get(kind, kind.upper())
     statement = f"DROP {what} IF EXISTS {identity} CASCADE"
     connection.execute(statement.encode())
 
