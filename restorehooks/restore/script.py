@@ -135,7 +135,7 @@ def _session_kept(connection: psycopg.Connection[Any]) -> Iterator[None]:
         cursor.execute(SET_CONFIG, ["client_encoding", encoding.decode()], prepare=False)
         after: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
         for name in sorted(after.keys() | before.keys()):
-            if name != "client_encoding" and after.get(name) != before.get(name):
+            if after.get(name) != before.get(name):
                 # NULL means RESET.
                 cursor.execute(SET_CONFIG, [name, before.get(name)], prepare=False)
 

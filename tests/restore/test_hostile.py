@@ -17,10 +17,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from restorehooks.restore.lexer import Statement
 from restorehooks.restore.script import Policy, ScriptError, ScriptResult, run_script
+from restorehooks.restore.wire import StatementFailed, Wire
 from tests.conftest import Database, RunningServer
 from tests.restore.conftest import program
 from tests.restore.dumps import as_sql
@@ -123,11 +125,11 @@ META_COMMANDS = [
     "\\echo `touch MARK`",
     "\\prompt x",
     "\\setenv PAGER 'touch MARK'",
-    "\\connect LIVE\nDROP TABLE treasure;",
-    "\\c LIVE\nDROP TABLE treasure;",
+    "\\connect LIVE\nDROP TABLE IF EXISTS treasure;",
+    "\\c LIVE\nDROP TABLE IF EXISTS treasure;",
     "CREATE DATABASE x;\n\\connect x \\! touch MARK",
     "CREATE DATABASE x;\n\\connect `touch MARK`",
-    "CREATE DATABASE x;\n\\connect x\n\\connect LIVE\nDROP TABLE treasure;",
+    "CREATE DATABASE x;\n\\connect x\n\\connect LIVE\nDROP TABLE IF EXISTS treasure;",
     "\\restrict abc\n\\unrestrict abc\n\\! touch MARK",
     "\\restrict abc \\! touch MARK",
     "\\unrestrict `touch MARK`",
@@ -333,14 +335,31 @@ def test_a_create_dump_cannot_turn_to_another_database(prey: Prey) -> None:
         "SELECT 'a\\'; COMMIT; --';",
         "INSERT INTO t SELECT set_config('standard_conforming_strings', 'off', false);\n"
         "INSERT INTO t VALUES ('a\\'); COMMIT; --');",
+        "SET standard_conforming_strings = off;\n"
+        "INSERT INTO t SELECT set_config('standard_conforming_strings', 'on', false);\n"
+        "INSERT INTO t VALUES ('a\\'); COMMIT; DROP ROLE VICTIM; --');",
     ],
 )
 def test_one_message_is_never_two_statements(prey: Prey, script: str) -> None:
     """However a string is read, what is not on the list is not run."""
     before = prey.state()
-    said = outcome(prey, f"CREATE TABLE t (x text);\n{script};\n")
+    said = outcome(prey, prey.fill_in(f"CREATE TABLE t (x text);\n{script};\n"))
     assert any(word in said for word in ("42601", "refused", "middle of", "left out"))
     assert prey.state() == before
+
+
+def test_the_wire_takes_one_statement_at_a_time(prey: Prey) -> None:
+    """Even if the lexer took two for one."""
+    two = Statement(b"SELECT 1; SELECT 2", 1)
+    wire = Wire(prey.connection())
+    for send in (wire.run, lambda statement: wire.copy(statement, [])):
+        with pytest.raises(StatementFailed) as caught:
+            send(two)
+        assert caught.value.sqlstate == "42601"
+    wire.queue(two)
+    with pytest.raises(StatementFailed) as caught:
+        wire.settle()
+    assert caught.value.sqlstate == "42601"
 
 
 def outcome(prey: Prey, script: str) -> str:
@@ -439,6 +458,9 @@ FUZZ = settings(
 
 
 @FUZZ
+@example("DROP/*/**/*/ROLE VICTIM")
+@example("drop --\n role /* ' */ VICTIM")
+@example("COPY t/**/FROM\nPROGRAM 'touch MARK'")
 @given(statement=disguised())
 def test_no_disguise_helps(prey: Prey, statement: str) -> None:
     before = prey.state()
