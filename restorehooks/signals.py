@@ -16,8 +16,8 @@ Arguments: ``using`` (the alias), ``report`` (a :class:`restorehooks.Report`; it
 the entries that were moved) and ``trigger``: ``"pre_migrate"``, ``"post_migrate"`` (``flush``
 included), ``"loaddata"``, ``"resetsequences"`` (the command), ``"reset_sequences"`` (the
 functions), ``"ResetSequences"`` (the operation), ``"duplicate"`` (after a unique violation),
-``"admin"`` or ``"restore"``. What a receiver raises is logged and stops nothing. The caller's transaction may be
-open, or broken, when it runs.
+``"admin"`` or ``"restore"``. What a receiver raises is logged and stops nothing. The caller's
+transaction may be open, or broken, when it runs.
 """
 
 pre_restore = Signal()
