@@ -52,7 +52,7 @@ FROM pg_catalog.pg_stat_activity a
 JOIN pg_catalog.pg_roles me ON me.rolname = current_user
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = ANY(%s) AND a.pid <> pg_backend_pid()
-  AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+  AND a.usesysid IS NOT NULL  -- autovacuum makes way by itself
 """
 
 STAYING = """

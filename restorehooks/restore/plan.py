@@ -136,7 +136,7 @@ def make_plan(request: Request, address: Address, turn: Turn, dump: Dump) -> Pla
     user = address.role or address.user
     plan = Plan(mode, address, live, dump, user, superuser)
     if dump.format != "plain":
-        _plan_archive(request, plan)
+        _plan_archive(request, plan, turn)
     elif request.partial:
         raise UsageError("--schema and --table need an archive: a plain dump is one script.")
     hard = _hard_extensions(plan, turn)
@@ -186,7 +186,7 @@ def _mode(
     raise TargetError("; ".join(str(one) for one in lacks))
 
 
-def _plan_archive(request: Request, plan: Plan) -> None:
+def _plan_archive(request: Request, plan: Plan, turn: Turn) -> None:
     dump, server = plan.dump, plan.live.server_version // 10000
     version = (dump.archive_version or (1, 14, 0))[:2]
     newest = max(client.READS)
@@ -201,7 +201,7 @@ def _plan_archive(request: Request, plan: Plan) -> None:
     if request.partial and not plan.entries:
         raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
     if plan.mode == "beside" and dump.format in ("custom", "directory"):
-        plan.jobs = request.jobs or _cores()
+        plan.jobs = request.jobs or max(1, min(_cores(), _connections_left(turn)))
     elif request.jobs and request.jobs > 1:
         plan.notes.append(f"a {dump.format} dump, {plan.mode}, is loaded by one job")
 
@@ -210,6 +210,24 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+LEFT = """
+SELECT least(
+    current_setting('max_connections')::int
+        - current_setting('superuser_reserved_connections')::int
+        - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL),
+    (SELECT nullif(rolconnlimit, -1) - (SELECT count(*) FROM pg_catalog.pg_stat_activity
+                                        WHERE usename = rolname)
+     FROM pg_catalog.pg_roles WHERE rolname = session_user))
+"""
+SPARE = 4
+"""Connections left to others, the leader's and the maintenance connection among them."""
+
+
+def _connections_left(turn: Turn) -> int:
+    row = turn.connection.execute(LEFT).fetchone()
+    return int(row[0]) - SPARE if row else 1
 
 
 def chosen(request: Request) -> list[str]:

@@ -172,7 +172,7 @@ def _tell(run: _Run) -> None:
         for note in plan.notes:
             run.note(note)
         if request.dry_run:
-            return _prove_whole(run, plan)
+            return _prove_whole(run, plan, turn)
         _agree(run, plan, turn)
         pre_restore.send(sender=restore, **run.signal(address.name))
         # 4. to 6. Load, hook, put in place.
@@ -247,11 +247,16 @@ def _turn(address: Address, request: Request) -> Turn:
         raise
 
 
-def _agree(run: _Run, plan: Plan, turn: Turn) -> None:
+def _require_way(run: _Run, plan: Plan) -> None:
+    """Raise TargetError for what prevents the swap, or would be lost and was not agreed to."""
     refused = [one for one in plan.obstacles if one.kind == "refused"]
     lost = [one for one in plan.obstacles if one.kind == "lost"]
     if refused or (lost and not run.request.accept_lost_settings):
         raise TargetError("; ".join(str(one) for one in refused or lost))
+
+
+def _agree(run: _Run, plan: Plan, turn: Turn) -> None:
+    _require_way(run, plan)
     if plan.needs_confirmation and not run.confirm(plan.question()):
         raise DeclinedError("Not confirmed.")
     for one in plan.leftovers:
@@ -262,19 +267,19 @@ def _agree(run: _Run, plan: Plan, turn: Turn) -> None:
             run.note(f'"{one.name}", left by a killed run, was dropped')
 
 
-def _prove_whole(run: _Run, plan: Plan) -> None:
+def _prove_whole(run: _Run, plan: Plan, turn: Turn) -> None:
     """Read the whole dump and look for room, for a run that changes nothing."""
     if plan.program:
         client.prove(plan.program, plan.dump.path, run.reporter.progress)
     else:
         prove_plain(plan.dump)
-    run.note(_room(plan))
+    run.note(_room(plan, turn))
+    _require_way(run, plan)
 
 
-def _room(plan: Plan) -> str:
-    with plan.address.connect("postgres") as connection:
-        query = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"
-        row = connection.execute(query).fetchone()
+def _room(plan: Plan, turn: Turn) -> str:
+    query = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"
+    row = turn.connection.execute(query).fetchone()
     if row and row[0] and Path(row[0]).exists() and plan.address.host.startswith("/"):
         free = shutil.disk_usage(row[0]).free
         return f"room on the server: {size_in_words(free)} free"
