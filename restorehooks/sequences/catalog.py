@@ -235,7 +235,7 @@ kin (root, member) AS (
     UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_catalog.pg_inherits i ON i.inhparent = kin.member
 ),
-numbered AS (
+numbered AS MATERIALIZED (
     SELECT link.seq, link.exact, c.oid AS tab, n.nspname, c.relname, a.attname,
            pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS quoted,
            coalesce(pg_catalog.format_type(b.base, NULL), pg_catalog.format_type(a.atttypid, NULL))
