@@ -30,10 +30,10 @@ def test_two_aliases_with_a_router(
     project.settings(
         INSTALLED_APPS=["restorehooks", *DJANGO, "shop", "stats"],
         DATABASE_ROUTERS=["routing.Router"],
+        MIGRATION_MODULES={"shop": None, "stats": None},
     )
-    project.manage("makemigrations", "shop", "stats")
-    project.manage("migrate")
-    project.manage("migrate", "--database", "other")
+    project.manage("migrate", "--run-syncdb")
+    project.manage("migrate", "--run-syncdb", "--database", "other")
     database.execute("CREATE TABLE stats_hit (id serial)")  # a relic that the router rules out
     for each, table in (
         (database, "stats_hit"),
@@ -84,9 +84,8 @@ def test_a_connection_pool(project: Project, database: Database) -> None:
     pytest.importorskip("psycopg_pool")
     project.databases["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 3}}
     project.app("shop", models=ORDER)
-    project.settings(INSTALLED_APPS=["restorehooks", *DJANGO, "shop"])
-    project.manage("makemigrations", "shop")
-    project.manage("migrate")
+    project.settings(INSTALLED_APPS=["restorehooks", "shop"], MIGRATION_MODULES={"shop": None})
+    project.manage("migrate", "--run-syncdb")
     project.write("shop/fixtures/orders.json", '[{"model": "shop.order", "pk": 4, "fields": {}}]')
     assert "moved 1 of 1" in project.manage("loaddata", "orders").stdout
     set_back(database, "shop_order")

@@ -200,39 +200,58 @@ def test_labels(shop: Project, database: Database) -> None:
     assert last_line("shop", "shop.Order") == 'Database "default": 2 sequences: 2 ok.'
 
 
-def test_wrong_usage_is_one_sentence(shop: Project) -> None:
-    def wrong(*arguments: str) -> str:
-        done = shop.manage("resetsequences", *arguments, check=False)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.count("\n") == 1
-        return done.stderr.removeprefix("CommandError: ").rstrip("\n")
+ONE_AFTER_ANOTHER = """
+    import json, sys
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+    from django.core.management import execute_from_command_line
 
+    for arguments in json.loads({!r}):
+        out, errors, code = StringIO(), StringIO(), 0
+        with redirect_stdout(out), redirect_stderr(errors):
+            try:
+                execute_from_command_line(["manage.py", "resetsequences", *arguments])
+            except SystemExit as error:
+                code = error.code
+        print(json.dumps([code, out.getvalue(), errors.getvalue()]))
+"""
+
+
+def test_wrong_usage_is_one_sentence(shop: Project) -> None:
     there = "contenttypes, restorehooks, shop, stock"
-    assert wrong("shopp") == f'There is no app "shopp"; installed are: {there}.'
-    assert wrong("Shop.Order") == f'There is no app "Shop"; installed are: {there}.'
-    assert wrong("shop.Oder") == 'App "shop" has no model "Oder"; it has: Order, OrderLine.'
-    assert wrong("shop.Order.id") == (
-        'App "shop" has no model "Order.id"; it has: Order, OrderLine.'
-    )
-    assert wrong("--database", "replica") == (
-        'There is no database "replica" in DATABASES; there are: default.'
-    )
-    assert wrong("--schema", "publik") == (
-        'Database "default" has no schema "publik"; it has: public.'
-    )
-    assert wrong("--headroom", "-1") == (
-        "Argument --headroom: '-1' is not a whole number of at least 0."
-    )
-    assert "'x' is not a whole number" in wrong("--headroom", "x")
-    assert wrong("--format", "xml").startswith("Argument --format: invalid choice: 'xml'")
-    assert "--check" in wrong("--frobnicate")
-    assert "not allowed with argument" in wrong("--check", "--dry-run")
-    assert wrong("--sql", "--format", "json") == "Give --sql or --format json, not both."
-    assert wrong("--all-databases", "--database", "default") == (
-        "Give --database or --all-databases, not both."
-    )
+    sentences = {
+        ("shopp",): f'There is no app "shopp"; installed are: {there}.',
+        ("Shop.Order",): f'There is no app "Shop"; installed are: {there}.',
+        ("shop.Oder",): 'App "shop" has no model "Oder"; it has: Order, OrderLine.',
+        ("shop.Order.id",): 'App "shop" has no model "Order.id"; it has: Order, OrderLine.',
+        ("--database", "replica"): (
+            'There is no database "replica" in DATABASES; there are: default.'
+        ),
+        ("--schema", "publik"): 'Database "default" has no schema "publik"; it has: public.',
+        ("--headroom", "-1"): "Argument --headroom: '-1' is not a whole number of at least 0.",
+        ("--headroom", "x"): "Argument --headroom: 'x' is not a whole number of at least 0.",
+        ("--format", "xml"): "Argument --format: invalid choice: 'xml' (choose from ",
+        ("--frobnicate",): "Unrecognized arguments: --frobnicate; there are --all-databases, ",
+        ("--check", "--dry-run"): "Argument --dry-run: not allowed with argument --check.",
+        ("--check", "--sql"): "Argument --sql: not allowed with argument --check.",
+        ("--sql", "--format", "json"): "Give --sql or --format json, not both.",
+        ("--all-databases", "--database", "default"): (
+            "Give --database or --all-databases, not both."
+        ),
+    }
+    printed = shop.shell(ONE_AFTER_ANOTHER.format(json.dumps([*sentences]))).splitlines()
+    for (arguments, sentence), line in zip(sentences.items(), printed, strict=True):
+        code, out, errors = json.loads(line)
+        assert (code, out) == (2, ""), arguments
+        assert errors.count("\n") == 1
+        assert errors.removeprefix("CommandError: ").startswith(sentence)
+
     shop.settings(INSTALLED_APPS=APPS, RESTOREHOOKS={"LOCK_TIMEOUT": 0})
-    assert wrong() == "RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, not 0."
+    done = shop.manage("resetsequences", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "CommandError: RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, not 0.\n"
+    )
 
 
 def test_headroom_larger_than_any_sequence(shop: Project, database: Database) -> None:

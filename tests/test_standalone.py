@@ -97,20 +97,32 @@ def test_env_file(tmp_path: Path, database: Database) -> None:
     assert 'database "no such database" does not exist' in done.stderr
 
 
-def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
-    def answer(url: str | None, *arguments: str) -> str:
-        env = environment(server) if url is None else environment(server, DATABASE_URL=url)
-        done = restorehooks(tmp_path, *(arguments or ("resetsequences",)), env=env)
-        assert (done.returncode, done.stdout) == (2, ""), done
-        assert done.stderr.count("\n") == 1
-        return done.stderr
+EACH_IN_A_FORK = """
+import json, os, sys
+import environ
+from django.core.management.commands import dbshell
+from restorehooks.__main__ import main
 
+for url in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    if os.fork() == 0:
+        os.dup2(1, 2)
+        os.environ["DATABASE_URL"] = url
+        code = main(["resetsequences"])
+        print(f"exit code {code}", flush=True)
+        os._exit(0)
+    os.wait()
+    print("----")
+"""
+
+
+def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
     missing = f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env"
-    assert answer(None) == answer("") == f"{missing} here.\n"
     not_a_url = (
         f"DATABASE_URL is not of the form {FORM} (with any / ? # @ : % in its parts"
-        " percent-encoded).\n"
+        " percent-encoded)."
     )
+    sentences = {"": f"{missing} here."}
     for garbage in (
         "garbage",
         f"//joe:{SECRET}@localhost/shop",
@@ -126,21 +138,33 @@ def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
         f"host=localhost password={SECRET}",
         f"https://joe:{SECRET}@localhost/shop",
     ):
-        assert answer(garbage) == not_a_url, garbage
-    for url, engine in (
-        (f"mysql://joe:{SECRET}@localhost/shop", "mysql"),
-        ("sqlite:///shop.sqlite3", "sqlite"),
-        (f"oracle://joe:{SECRET}@localhost/shop", "oracle"),
-        (f"mssql://joe:{SECRET}@localhost/shop", "mssql"),
+        sentences[garbage] = not_a_url
+    for url in (
+        f"mysql://joe:{SECRET}@localhost/shop",
+        "sqlite:///shop.sqlite3",
+        f"oracle://joe:{SECRET}@localhost/shop",
+        f"mssql://joe:{SECRET}@localhost/shop",
     ):
-        assert answer(url) == (
-            f"DATABASE_URL names a database of {engine}; restorehooks works on PostgreSQL only.\n"
+        scheme = url.partition(":")[0]
+        sentences[url] = (
+            f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
         )
+    program = [sys.executable, "-c", EACH_IN_A_FORK, json.dumps([*sentences])]
+    done = restorehooks(tmp_path, env=environment(server), program=program)
+    answers = done.stdout.split("----\n")[:-1]
+    for (url, sentence), answer in zip(sentences.items(), answers, strict=True):
+        assert answer == f"{sentence}\nexit code 2\n", url
     assert list(tmp_path.iterdir()) == []
-    assert answer(None, "resetsequence").startswith(
-        'There is no command "resetsequence"; there are: '
-    )
-    assert answer(None, "loaddata").startswith('There is no command "loaddata"; there are: ')
+
+    for arguments, stderr in (
+        (["resetsequences"], f"{missing} here.\n"),
+        (["resetsequence"], 'There is no command "resetsequence"; there are: '),
+        (["loaddata"], 'There is no command "loaddata"; there are: '),
+    ):
+        done = restorehooks(tmp_path, *arguments, env=environment(server))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith(stderr)
 
 
 def test_help_needs_no_database(tmp_path: Path, server: RunningServer) -> None:
