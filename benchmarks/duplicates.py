@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from time import process_time
+from typing import Any
 
 from benchmarks.competition import ROOT, Competitor, Contest, compete
 from restorehooks.embedded import Server, embedded_server
@@ -46,9 +47,10 @@ def _here(rounds: int) -> Iterator[Contest]:
     from django.core.management import call_command
     from django.db import connections, transaction
 
-    from benchmarks.project.shop.models import ITEMS
+    from benchmarks.project.shop import models
     from restorehooks.duplicates.explain import explained
 
+    item: Any = models.ITEMS[0]
     call_command("migrate", verbosity=0)
     connection = connections["default"]
     connection.ensure_connection()
@@ -62,10 +64,10 @@ def _here(rounds: int) -> Iterator[Contest]:
     def saves() -> None:
         with transaction.atomic():
             for number in range(STATEMENTS):
-                ITEMS[0](name="item", amount=number).save()
+                item(name="item", amount=number).save()
 
     def bulk() -> None:
-        ITEMS[0].objects.bulk_create(ITEMS[0](name="item", amount=n) for n in range(STATEMENTS))
+        item.objects.bulk_create(item(name="item", amount=n) for n in range(STATEMENTS))
 
     def competitor(name: str, work: Callable[[], None]) -> Competitor:
         def prepare() -> None:

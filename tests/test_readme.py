@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+import pytest
 from psycopg import sql
 
 from tests.conftest import ROOT, Database, Project
@@ -68,6 +69,32 @@ def test_the_standalone_command_prints_what_is_shown(project: Project, database:
         [sys.executable, "-m", "restorehooks", *arguments], env=database.environ, check=False
     )
     assert done.stdout.rstrip("\n") == output.rstrip("\n")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="notes are shown from Python 3.11 on")
+@pytest.mark.parametrize("where", ["duplicate", "healing"])
+def test_a_duplicate_says_what_is_shown(project: Project, database: Database, where: str) -> None:
+    project.app("shop", models="class Order(models.Model): name = models.CharField(max_length=9)")
+    project.settings(
+        INSTALLED_APPS=["restorehooks", "shop"],
+        MIGRATION_MODULES={"shop": None},
+        RESTOREHOOKS={"REPAIR_ON_DUPLICATE": where == "healing"},
+    )
+    project.manage("migrate", "--run-syncdb", "-v0")
+    database.execute("INSERT INTO shop_order VALUES (1, 'a'), (2, 'b'), (42, 'c')")
+    if where == "healing":
+        database.execute("SELECT nextval('shop_order_id_seq')")
+
+    commands = list(transcripts(where))
+    assert len(commands) > 1
+    for command, output in commands:
+        _, *arguments = shlex.split(command)
+        done = project.run([sys.executable, *arguments], check=False)
+        said = done.stdout + done.stderr
+        if output.startswith("...\n"):
+            output = output.removeprefix("...\n")
+            said = "\n".join(said.rstrip("\n").splitlines()[-len(output.splitlines()) :])
+        assert said.rstrip("\n") == output.rstrip("\n"), command
 
 
 VARYING = [

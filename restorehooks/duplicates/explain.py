@@ -64,7 +64,8 @@ def _look_into(error: IntegrityError, connection: BaseDatabaseWrapper, statement
                 logger.warning("%s", violation.sentences, extra=violation.extra)
         if conf.repair_on_duplicate() and violation.cause is not Cause.DATA:
             for entry in heal(connection, violation).changed:
-                add_note(error, f"{entry.sequence} has been moved on to {entry.next_after}: retry.")
+                moved = f"{entry.sequence} has been moved on to {entry.next_after}"
+                add_note(error, f"{moved}; the next attempt will do.")
     except Exception:  # whatever goes wrong here, the caller gets the violation itself
         logger.warning("A unique violation could not be looked into", exc_info=True)
 

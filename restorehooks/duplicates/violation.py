@@ -108,9 +108,10 @@ class Violation:
         name = f"{self.table}_{self.column}_seq"
         # Longer ones are shortened by the server, and that depends on its encoding.
         named = f" ({name}, unless renamed)" if len(name) < 64 and name.isascii() else ""
+        label = self.model._meta.label if self.model else self.table
         return (
-            f"{fine}: the sequence{named} that numbers {self.column} of {self.where} had fallen"
-            f" behind the rows and drew a number that is taken. This mends it: {self.command}"
+            f"{fine}: the sequence that numbers {label}.{self.what}{named} was behind the rows of"
+            f" {self.schema}.{self.table}. This mends it: {self.command}"
         )
 
     @property
