@@ -20,12 +20,14 @@ class Handler:
     def __init__(self) -> None:
         self.put_off = False
         self.over = False
+        self.interrupted = False
         self.came = threading.Event()
 
     def __call__(self, number: int, frame: Any) -> None:
         """Be a handler, as signal.signal takes it."""
         self.came.set()
         if not (self.put_off or self.over):
+            self.interrupted = True
             raise KeyboardInterrupt
 
 
@@ -52,6 +54,16 @@ def ended_politely(*, for_good: bool = False) -> Iterator[None]:
         for number, old in before.items():
             signal.signal(number, signal.SIG_IGN if for_good else old)
         _handler = None
+
+
+def require_none() -> None:
+    """Raise KeyboardInterrupt once more if one was raised where Python can only pass it over.
+
+    In a finalizer or a callback from C an exception ends nothing; what must not happen after an
+    interrupt asks here first.
+    """
+    if _handler is not None and _handler.interrupted:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from restorehooks.restore.dump import (
     spooled,
     unpacked,
 )
-from restorehooks.restore.interrupts import ended_politely, undisturbed
+from restorehooks.restore.interrupts import ended_politely, require_none, undisturbed
 from restorehooks.restore.plan import (
     DeclinedError,
     LiveChangedError,
@@ -467,6 +467,7 @@ def _programs(run: _Run, plan: Plan, name: str) -> None:
 
 def _swap(run: _Run, plan: Plan, turn: Turn, side: tuple[str, int]) -> None:
     hooks.hang_up(run.request.using)
+    require_none()
     with undisturbed() as signals:
         swapped = database.swap(
             turn,
@@ -538,6 +539,7 @@ def _in_one_transaction(run: _Run, plan: Plan, turn: Turn) -> None:
                 if run.report.hooks:
                     run.report.sequences = reset_sequences(using=using)
                 run.step("commit")
+                require_none()
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 number = connection.execute(XACT).fetchone()[0]  # type: ignore[index]
                 still.enter_context(undisturbed())

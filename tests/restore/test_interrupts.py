@@ -1,0 +1,54 @@
+"""What a signal means while a restore runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from restorehooks.restore.interrupts import ended_politely, require_none, undisturbed
+
+me = os.getpid
+
+
+def test_sigterm_means_what_ctrl_c_means_and_only_inside() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def told_to_end() -> None:
+        with ended_politely():
+            os.kill(me(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        told_to_end()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_it_is_put_off_noted_and_passed_over_once_all_is_done() -> None:
+    with ended_politely():
+        with undisturbed() as signals:
+            os.kill(me(), signal.SIGINT)
+            assert signals.came.is_set()
+        with undisturbed() as signals:
+            assert not signals.came.is_set()
+            signals.over = True
+        os.kill(me(), signal.SIGHUP)  # nothing is left to interrupt
+
+
+def test_one_that_python_passes_over_still_prevents_what_must_not_happen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed_over = []
+    monkeypatch.setattr(sys, "unraisablehook", passed_over.append)
+
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(me(), signal.SIGTERM)
+
+    with ended_politely():
+        require_none()
+        Finalized()
+        assert passed_over
+        with pytest.raises(KeyboardInterrupt):
+            require_none()
