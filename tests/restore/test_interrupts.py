@@ -39,7 +39,7 @@ def test_it_is_put_off_noted_and_passed_over_once_all_is_done() -> None:
 def test_one_that_python_passes_over_still_prevents_what_must_not_happen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    passed_over = []
+    passed_over: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", passed_over.append)
 
     class Finalized:

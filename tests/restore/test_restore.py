@@ -22,7 +22,15 @@ from restorehooks.restore.restore import restore
 from restorehooks.restore.turn import TargetError
 from restorehooks.restore.undo import undo
 from tests.conftest import ROOT, Database, Project, RunningServer, environment
-from tests.restore.conftest import SHOP, MakeDatabase, alone, contents, dumped, neighbours
+from tests.restore.conftest import (
+    SHOP,
+    MakeDatabase,
+    alone,
+    contents,
+    dumped,
+    neighbours,
+    program,
+)
 
 YES = "--no-input"
 
@@ -234,6 +242,82 @@ def test_a_superuser_restores_for_the_one_who_owns_the_live_database(
     assert live.execute(
         "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
     ) == [(app,)]
+
+
+# --- Dumps of other kinds ----------------------------------------------------------------------
+
+
+def test_a_plain_dump_made_with_create_goes_into_the_target_alone(
+    project: Project, live: Database, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    there = make_database()
+    there.execute(SHOP)
+    there.execute(f"ALTER DATABASE \"{there.name}\" SET work_mem TO '9MB'")
+    alone(there)
+    dump = dumped(there, tmp_path / "x.sql", "--create", "--clean", "--if-exists", form="plain")
+    before = contents(there)
+    done = project.manage("restoredb", str(dump), YES)
+    assert "database" in done.stdout
+    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
+    assert contents(there) == before
+
+
+def test_a_file_of_pg_dumpall_is_refused_in_one_sentence(
+    project: Project, live: Database, tmp_path: Path
+) -> None:
+    params = live.server.params
+    file = tmp_path / "all.sql"
+    subprocess.run(
+        [program(live, "pg_dumpall"), "-h", params["host"], "-p", str(params["port"]),
+         "-U", params["user"], "--roles-only", "-f", str(file)],
+        check=True,
+    )  # fmt: skip
+    before = contents(live)
+    done = project.manage("restoredb", str(file), YES, check=False)
+    assert done.returncode == 1
+    assert "pg_dumpall" in done.stderr.splitlines()[-1]
+    assert contents(live) == before
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "\\! touch {mark}",
+        "\\o |touch {mark}",
+        "\\copy precious to program 'touch {mark}'",
+        "select 1 \\g |touch {mark}",
+        'DROP DATABASE "{live}" WITH (FORCE);',
+        "ALTER SYSTEM SET work_mem TO '9MB';",
+        "COPY (SELECT 1) TO PROGRAM 'touch {mark}';",
+    ],
+)
+def test_a_hostile_plain_dump_runs_nothing_and_is_never_swapped_in(
+    project: Project,
+    live: Database,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    evil: str,
+) -> None:
+    there = make_database()
+    there.execute(SHOP)
+    dump = dumped(there, tmp_path / "x.sql", form="plain")
+    mark = tmp_path / "mark"
+    text = dump.read_text()
+    line = evil.format(mark=mark, live=live.name)
+    at = text.index("-- Data for Name")
+    dump.write_text(f"{text[:at]}\n{line}\n{text[at:]}")
+    before = contents(live)
+    for more in ([], ["--in-place"]):
+        done = project.manage("restoredb", str(dump), YES, *more, check=False)
+        if done.returncode == 0:  # it may be left out and named, as DROP DATABASE is
+            assert "left out: " in done.stdout
+            assert not more
+            project.manage("restoredb", "--undo", YES)
+            break
+        assert done.stderr.splitlines()[-1].endswith("The live database is as it was.")
+    assert contents(live) == before
+    assert not mark.exists()
+    assert live.execute("SELECT count(*) FROM pg_file_settings WHERE name = 'work_mem'") == [(0,)]
 
 
 # --- Versions, scripts, the library ------------------------------------------------------------
