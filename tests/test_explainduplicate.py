@@ -68,12 +68,23 @@ def explain(what: str) -> Diagnosis:
     return found
 
 
-def failure(project: Project, code: str) -> str:
-    """Return the traceback that an insert ends with."""
-    code = f"from shop.models import *; from django.db import connection; {code}"
-    done = project.manage("shell", "-c", code, check=False)
-    assert "IntegrityError" in done.stderr
-    return done.stderr
+def tracebacks(project: Project, *failing: str) -> list[str]:
+    """Return the tracebacks that these lines end with, in one process."""
+    code = f"""
+        import json, traceback
+        from django.db import IntegrityError
+        from shop.models import *
+        found = []
+        for line in {failing!r}:
+            try:
+                exec(line)
+            except IntegrityError:
+                found.append(traceback.format_exc())
+        print(json.dumps(found))
+        """
+    found = json.loads(project.shell(code))
+    assert len(found) == len(failing)
+    return list(found)
 
 
 def in_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -87,7 +98,13 @@ def test_a_pasted_traceback_gets_the_right_verdict(shop: Project, database: Data
         "INSERT INTO shop_seat VALUES (1, 3, 4); INSERT INTO shop_member VALUES (1, 'a')"
     )
     set_back(database, "shop_seat", "shop_member", to=10)
-    pasted = failure(shop, "Order.objects.create()")
+    pasted, seat, member, tag = tracebacks(
+        shop,
+        "Order.objects.create()",
+        "Seat.objects.create(row=3, place=4)",
+        "Member.objects.create(email='a')",
+        "t = Tag.objects.create(); Tag(pk=t.pk).save(force_insert=True)",
+    )
     set_back(database, "shop_order")
     done = shop.manage("explainduplicate", "-", stdin=pasted)
     assert done.stdout == (
@@ -103,20 +120,17 @@ def test_a_pasted_traceback_gets_the_right_verdict(shop: Project, database: Data
     )
     assert "The row with (id)=(1) is there." in done.stdout
 
-    pasted = failure(shop, "Seat.objects.create(row=3, place=4)")
-    found = in_json(shop.manage("explainduplicate", pasted, "--format", "json"))
+    found = in_json(shop.manage("explainduplicate", seat, "--format", "json"))
     assert found["case"] == "no_sequence"
     assert (found["columns"], found["model"]) == (["row", "place"], "shop.Seat")
     assert found["rows"] == ["(id)=(1)"]
 
-    pasted = failure(shop, "Member.objects.create(email='a')")
-    found = in_json(shop.manage("explainduplicate", pasted, "--format", "json"))
+    found = in_json(shop.manage("explainduplicate", member, "--format", "json"))
     assert (found["case"], found["columns"]) == ("no_sequence", ["email"])
     ((row,),) = [database.execute(command) for command in found["commands"]]
     assert row == (1, "a")
 
-    pasted = failure(shop, "t = Tag.objects.create(); Tag(pk=t.pk).save(force_insert=True)")
-    found = in_json(shop.manage("explainduplicate", pasted, "--format", "json"))
+    found = in_json(shop.manage("explainduplicate", tag, "--format", "json"))
     assert found["case"] == "no_sequence"
     assert "(of type uuid), so none is to blame" in found["explanation"]
 
@@ -256,8 +270,7 @@ def test_what_is_not_found(shop: Project) -> None:
     assert done.stdout == ""
     assert done.stderr == (
         'CommandError: There is no unique constraint "shop_ordr_pkey" in database "default"; near'
-        " it are: shop_order_pkey"
-        f"{done.stderr.partition('shop_order_pkey')[2].rstrip()}\n"
+        " it are: shop_order_pkey, shop_tag_pkey, shop_member_pkey.\n"
     )
     assert "Traceback" not in done.stderr
     done = shop.manage(
@@ -272,21 +285,18 @@ def test_what_is_not_found(shop: Project) -> None:
     assert 'No constraint of database "default" is named in that message.' in done.stderr
 
 
-def test_wrong_usage(shop: Project) -> None:
-    for arguments, said in {
-        (): "The following arguments are required: WHAT.",
-        (
-            "x",
-            "--database",
-            "nope",
-        ): 'There is no database "nope" in DATABASES; there are: default.',
-        ("-",): "Give a constraint's name or an error message.",
-        ("x", "--format", "xml"): "Argument --format: invalid choice: 'xml'",
-    }.items():
-        done = shop.manage("explainduplicate", *arguments, check=False)
-        assert done.returncode == 2
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
+def test_wrong_usage(project: Project) -> None:
+    done = project.manage("explainduplicate", check=False)
+    assert done.returncode == 2
+    assert done.stderr == "The following arguments are required: WHAT.\n"
+    done = project.manage("explainduplicate", "-", stdin=" \n", check=False)
+    assert done.returncode == 2
+    assert done.stderr == "CommandError: Give a constraint's name or an error message.\n"
+    with pytest.raises(CommandError, match='no database "nope" in DATABASES') as raised:
+        call_command("explainduplicate", "x", database="nope")
+    assert raised.value.returncode == 2
+    with pytest.raises(CommandError, match="Argument --format: invalid choice: 'xml'"):
+        call_command("explainduplicate", "x", "--format", "xml")
 
 
 def test_a_database_that_is_down(shop: Project) -> None:

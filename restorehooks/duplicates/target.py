@@ -110,7 +110,8 @@ def _not_found(alias: str, text: str, names: Collection[str]) -> str:
     wanted = in_quotes[1] if in_quotes else text
     if " " in wanted and not in_quotes:
         return f'No constraint of database "{alias}" is named in that message.'
-    near = get_close_matches(wanted, sorted(names), n=3)
+    alike = sorted(name for name in names if ("." in name) == ("." in wanted))
+    near = get_close_matches(wanted, alike, n=3)
     offer = f"; near it are: {', '.join(near)}" if near else ""
     return f'There is no unique constraint "{wanted}" in database "{alias}"{offer}.'
 
@@ -201,7 +202,8 @@ def _declared(
             tuple(str(meta.get_field(name).column) for name in names)  # type: ignore[union-attr]
             for names in meta.unique_together
         ]
-        alone = [(field.column,) for field in meta.local_fields if field.unique and field.column]
+        fields = [f for f in meta.local_fields if f.unique and not f.primary_key]
+        alone = [(str(field.column),) for field in fields]
         for columns in chain(together, alone):
             # What ALTER TABLE is given; the constraint may be wanted, and its rows forbid it.
             name = str(editor._create_index_name(meta.db_table, columns, suffix="_uniq"))
