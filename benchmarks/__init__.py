@@ -1,0 +1,1 @@
+"""What makes a claim of speed checkable: restorehooks and its peers, side by side in one run."""

@@ -1,0 +1,66 @@
+"""The results as a picture: an SVG with one bar for each peer, on a logarithmic scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import restores, sequences
+from benchmarks.competition import Contest, Ratio
+
+SHOWN = [
+    ("sequences", {"tables": 1_000, "over": sequences.SOCKET, "sequences": "all healthy"}),
+    ("sequences", {"tables": 1_000, "over": sequences.SOCKET, "sequences": "all behind"}),
+    ("sequences", {"tables": 1_000, "over": sequences.DISTANT, "sequences": "all healthy"}),
+    *(("restores", circumstances) for circumstances in restores.SHOWN),
+]
+BASES = {"sequences": sequences.OURS, "restores": restores.OURS}
+
+
+def draw(contests: Sequence[Contest], path: Path) -> None:
+    """Draw how many times as long the peers take as restorehooks, and save it as SVG."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "restorehooks", "font.size": 9, "svg.fonttype": "none"})
+    from matplotlib import pyplot as plt
+
+    panels = [
+        contest
+        for subject, circumstances in SHOWN
+        for contest in contests
+        if (contest.subject, contest.circumstances) == (subject, circumstances)
+    ]
+    sizes = [len(contest.results) for contest in panels]
+    figure, axes = plt.subplots(
+        len(panels),
+        figsize=(8, 0.28 * sum(sizes) + 0.8 * len(panels)),
+        height_ratios=sizes,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, contest in zip(axes[:, 0], panels, strict=True):
+        _bars(axis, contest)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _bars(axis: object, contest: Contest) -> None:
+    base = BASES[contest.subject]
+    found = [(r.name, contest.ratio(r.name, base)) for r in contest.results if r.name != base]
+    bars: list[tuple[str, Ratio]] = [(name, ratio) for name, ratio in found if ratio]
+    names = [base, *(name for name, _ in bars)]
+    ratios = [Ratio(1, 1, 1), *(ratio for _, ratio in bars)]
+    lengths = [ratio.median for ratio in ratios]
+    spread = [
+        [ratio.median - ratio.minimum for ratio in ratios],
+        [ratio.maximum - ratio.median for ratio in ratios],
+    ]
+    colours = ["#2a7f62", *["#9aa5b1"] * len(bars)]
+    about = [v if isinstance(v, str) else f"{v:,} {k}" for k, v in contest.circumstances.items()]
+    drawn = axis.barh(names, lengths, xerr=spread, color=colours, ecolor="#52606d")  # type: ignore[attr-defined]
+    axis.bar_label(drawn, [f" {length:.3g}" for length in lengths], padding=2)  # type: ignore[attr-defined]
+    axis.set(xscale="log", title=", ".join(about), xlabel="times as long as restorehooks")  # type: ignore[attr-defined]
+    axis.invert_yaxis()  # type: ignore[attr-defined]
+    axis.margins(x=0.15)  # type: ignore[attr-defined]
+    axis.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""A Django project to compare with: as many models as asked for, with and without the app."""

@@ -1,0 +1,1 @@
+"""The app whose models are made by number."""

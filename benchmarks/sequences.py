@@ -1,0 +1,348 @@
+"""Subject 1: every way to put sequences past their rows, in databases of 100 to 10,000 tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import psycopg
+
+from benchmarks.competition import ROOT, Competitor, Contest, Died, command, compete
+from benchmarks.latency import distance
+from benchmarks.targets import Target
+from restorehooks.embedded import Server
+
+OURS = "restorehooks"
+OUR_COMMAND = "resetsequences"
+FLOOR = "floor: the reads alone"
+DJANGO = "Django's way, a statement a model"
+LOADDATA = "Django's way, in one transaction"
+SNIPPET = "the usual snippet per model"
+PIPED = "sqlsequencereset into psql"
+WIKI = "the wiki's query into psql"
+
+ROWS = 1_000
+"""Rows of each table that is not empty."""
+EMPTY = 4
+"""One table in so many is empty, as some of every project are."""
+ROUND_TRIP = 0.005
+BATCH = 200
+STATES = {"all healthy": 0, "one in 100 behind": 100, "all behind": 1}
+"""What the sequences look like before: one in so many is behind, 0 for none."""
+
+SOCKET, DISTANT = "socket", "5 ms round trip"
+FULL = [
+    (100, SOCKET, 15),
+    (1_000, SOCKET, 9),
+    (10_000, SOCKET, 5),
+    (100, DISTANT, 7),
+    (1_000, DISTANT, 5),
+    (10_000, DISTANT, 3),
+]
+"""Number of tables, how far away, rounds."""
+QUICK = [(100, SOCKET, 5), (1_000, SOCKET, 3), (1_000, DISTANT, 1)]
+
+
+def _circumstances(state: str, over: str = SOCKET, tables: int = 1_000) -> dict[str, Any]:
+    return {"tables": tables, "over": over, "sequences": state}
+
+
+def _targets() -> Iterator[Target]:
+    healthy, behind = _circumstances("all healthy"), _circumstances("all behind")
+    distant = _circumstances("all healthy", DISTANT)
+    for peer in (DJANGO, LOADDATA):
+        for what, circumstances, least in (
+            ("1,000 tables, all healthy", healthy, 8),
+            ("1,000 tables, all behind", behind, 5),
+            ("1,000 tables, all healthy, 5 ms away", distant, 40),
+        ):
+            yield Target(f"{what}: {peer}", "sequences", circumstances, peer, OURS, least=least)
+    yield Target(
+        "1,000 tables, all healthy: the bare reads",
+        "sequences", healthy, FLOOR, OURS, least=1,
+    )  # fmt: skip
+
+
+TARGETS = [*_targets()]
+
+
+def cost_per_table(contests: Iterable[Contest]) -> float | None:
+    """Return what a table costs restorehooks among 10,000, relative to what it does among 1,000."""
+    found = {}
+    for contest in contests:
+        for tables in (1_000, 10_000):
+            if contest.circumstances == _circumstances("all healthy", tables=tables):
+                (ours,) = [each for each in contest.results if each.name == OURS]
+                found[tables] = median(ours.seconds) / tables
+    return found[10_000] / found[1_000] if len(found) == 2 else None
+
+
+def contests(server: Server, *, quick: bool) -> Iterator[Contest]:
+    """Run them all, each size in a process of its own with as many models as tables."""
+    plan = QUICK if quick else FULL
+    for tables in sorted({tables for tables, _, _ in plan}):
+        make_database(server, f"sequences{tables}", tables)
+    for tables, transport, rounds in plan:
+        name = f"sequences{tables}"
+        if transport == SOCKET:
+            yield from _run(server, name, server.url(name), tables, transport, rounds)
+            continue
+        socket = f"{server.socket_dir}/.s.PGSQL.{server.port}"
+        with distance(socket, ROUND_TRIP) as port:
+            url = f"postgresql://postgres@127.0.0.1:{port}/{name}"
+            yield from _run(server, name, url, tables, transport, rounds)
+
+
+def _run(
+    server: Server, name: str, url: str, tables: int, transport: str, rounds: int
+) -> Iterator[Contest]:
+    arguments = [server.url(name), str(tables), transport, str(rounds)]
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sequences", *arguments],
+        env={
+            **os.environ,
+            "PATH": f"{server.bindir}:{os.environ.get('PATH', os.defpath)}",
+            "DATABASE_URL": url,
+            "BENCH_MODELS": str(tables),
+            "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
+        },
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+        check=True,
+    )
+    for line in process.stdout.splitlines():
+        yield Contest.from_dict(json.loads(line))
+
+
+def make_database(server: Server, name: str, tables: int) -> None:
+    """Create a database with tables as Django makes them for its models, a thousand rows each."""
+    server.create_database(name)
+    with server.connect(name) as connection:
+        for first in range(0, tables, BATCH):
+            connection.execute("; ".join(_create(n) for n in _numbers(first, tables)))
+        connection.execute("VACUUM (ANALYZE)")
+
+
+def _numbers(first: int, tables: int) -> range:
+    return range(first, min(first + BATCH, tables))
+
+
+def _create(number: int) -> str:
+    table = TABLE.format(name=f"shop_item{number}")
+    return table if _is_empty(number) else table + LOAD.format(name=f"shop_item{number}", rows=ROWS)
+
+
+def _is_empty(number: int) -> bool:
+    return number % EMPTY == EMPTY - 1
+
+
+TABLE = """
+    CREATE TABLE {name} (
+        id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+        name varchar(100) NOT NULL, amount integer NOT NULL, created timestamptz NOT NULL)
+"""
+LOAD = """;
+    INSERT INTO {name} SELECT n, 'item', n, '2026-01-01' FROM generate_series(1, {rows}) AS s (n)
+"""
+
+
+@dataclass
+class Sequences:
+    """The sequences of tables with rows, put behind and looked at from beside the competition."""
+
+    connection: psycopg.Connection[Any]
+    tables: int
+
+    def __post_init__(self) -> None:
+        names = [f"shop_item{n}_id_seq" for n in range(self.tables) if not _is_empty(n)]
+        found = self.connection.execute(
+            "SELECT oid FROM pg_class WHERE relname = ANY(%s) ORDER BY oid", [names]
+        )
+        oids = [oid for (oid,) in found]
+        self._batches = [oids[first : first + BATCH] for first in range(0, len(oids), BATCH)]
+
+    def put(self, one_in: int) -> None:
+        """Let one in so many be as after a load of data alone, the others past their rows."""
+        for oids in self._batches:
+            behind = [bool(one_in) and number % one_in == 0 for number in range(len(oids))]
+            self.connection.execute(
+                "SELECT setval(oid::regclass, CASE WHEN behind THEN 1 ELSE %s END, NOT behind)"
+                " FROM unnest(%s::oid[], %s::bool[]) AS t (oid, behind)",
+                [ROWS, oids, behind],
+            )
+
+    def check(self) -> None:
+        """Raise :exc:`Died` unless each stands just past its rows."""
+        wrong = sum(
+            self.connection.execute(
+                "SELECT count(*) FROM unnest(%s::oid[]) AS t (oid)"
+                " WHERE pg_sequence_last_value(oid) IS DISTINCT FROM %s",
+                [oids, ROWS],
+            ).fetchone()[0]  # type: ignore[index]
+            for oids in self._batches
+        )
+        if wrong:
+            raise Died(f"left {wrong} sequences behind")
+
+
+def competitors(sequences: Sequences, tables: int, one_in: int) -> list[Competitor]:
+    """Return everything that is compared, on Django's default database."""
+    from django.db import connection
+
+    def fresh() -> None:
+        """A new connection knows no table yet, as in a real run; opening it is not timed."""
+        sequences.put(one_in)
+        connection.close()
+        connection.ensure_connection()
+
+    def behind() -> None:
+        sequences.put(one_in)
+
+    check, manage = sequences.check, [sys.executable, "-m", "benchmarks.project.manage"]
+    psql, environ = _psql()
+    wiki = [*psql, "-c", WIKI_QUERY]
+    return [
+        Competitor(OURS, "reset_sequences()", _ours, fresh, check),
+        Competitor(FLOOR, FLOOR_READS, lambda: _floor(tables), behind),
+        Competitor(DJANGO, DJANGO_CALL, _django, fresh, check),
+        Competitor(LOADDATA, f"with atomic(): {DJANGO_CALL}", _loaddata, fresh, check),
+        Competitor(SNIPPET, SNIPPET_STATEMENT, _snippet, fresh, check),
+        Competitor(
+            OUR_COMMAND,
+            "manage.py resetsequences",
+            lambda: command([*manage, "resetsequences"], {}),
+            behind,
+            check,
+        ),
+        Competitor(
+            PIPED,
+            "manage.py sqlsequencereset shop | psql",
+            lambda: command([*manage, "sqlsequencereset", "shop"], environ, into=psql),
+            behind,
+            check,
+        ),
+        Competitor(
+            WIKI,
+            f'psql -c "{WIKI_QUERY}" | psql',
+            lambda: command(wiki, environ, into=psql),
+            behind,
+            check,
+        ),
+    ]
+
+
+def _ours() -> None:
+    from restorehooks import reset_sequences
+
+    reset_sequences()
+
+
+def _floor(tables: int) -> float:
+    """Read every sequence and every MAX by bare libpq, and look at nothing."""
+    from time import perf_counter
+
+    from django.db import connection
+    from psycopg import pq
+
+    params = connection.get_connection_params()
+    conninfo = psycopg.conninfo.make_conninfo(
+        **{key: params[key] for key in ("host", "port", "user", "dbname") if params.get(key)}
+    )
+    bare = pq.PGconn.connect(conninfo.encode())
+    began = perf_counter()
+    for first in range(0, tables, BATCH):
+        reads = [FLOOR_READS.replace("#", str(n)) for n in _numbers(first, tables)]
+        bare.send_query("; ".join(reads).encode())
+        while result := bare.get_result():
+            if result.status != pq.ExecStatus.TUPLES_OK:
+                raise Died(result.error_message.decode())
+    seconds = perf_counter() - began
+    bare.finish()
+    return seconds
+
+
+FLOOR_READS = "SELECT last_value, is_called FROM shop_item#_id_seq; SELECT max(id) FROM shop_item#"
+
+
+DJANGO_CALL = "cursor.execute(each) for connection.ops.sequence_reset_sql(no_style(), models)"
+
+
+def _django() -> None:
+    from django.apps import apps
+    from django.core.management.color import no_style
+    from django.db import connection
+
+    models = list(apps.get_app_config("shop").get_models())
+    with connection.cursor() as cursor:
+        for line in connection.ops.sequence_reset_sql(no_style(), models):
+            cursor.execute(line)
+
+
+def _loaddata() -> None:
+    """Django's way in the one transaction that ``loaddata`` does it in."""
+    from django.db import DatabaseError, transaction
+
+    try:
+        with transaction.atomic():
+            _django()
+    except DatabaseError as error:
+        raise Died(str(error).splitlines()[0]) from None
+
+
+SNIPPET_STATEMENT = (
+    "SELECT setval(pg_get_serial_sequence('{table}', 'id'), coalesce(max(id), 1)) FROM {table}"
+)
+
+
+def _snippet() -> None:
+    from django.apps import apps
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for model in apps.get_app_config("shop").get_models():
+            cursor.execute(SNIPPET_STATEMENT.format(table=model._meta.db_table))
+
+
+WIKI_QUERY = (
+    "SELECT format('SELECT setval(%L, coalesce(max(%I), 1)) FROM %I.%I;',"
+    " s.oid::regclass, a.attname, n.nspname, t.relname)"
+    " FROM pg_class s JOIN pg_depend d ON d.objid = s.oid AND d.deptype IN ('a', 'i')"
+    " JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.relnamespace"
+    " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid"
+    " WHERE s.relkind = 'S'"
+)
+
+
+def _psql() -> tuple[list[str], dict[str, str]]:
+    from django.db import connection
+
+    settings = connection.settings_dict
+    arguments = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres"]
+    host = settings["HOST"] or settings["OPTIONS"]["host"]
+    port = str(settings["PORT"] or settings["OPTIONS"]["port"])
+    return [*arguments, "-h", host, "-p", port, "-d", settings["NAME"]], {}
+
+
+def main(beside: str, tables: str, transport: str, rounds: str) -> None:
+    """Compare in one database, and print a line of JSON for each contest."""
+    import django
+
+    django.setup()
+    with psycopg.connect(beside, autocommit=True) as connection:
+        sequences = Sequences(connection, int(tables))
+        for state, one_in in STATES.items():
+            circumstances = {"tables": int(tables), "over": transport, "sequences": state}
+            field = competitors(sequences, int(tables), one_in)
+            contest = compete("sequences", circumstances, field, int(rounds))
+            print(json.dumps(contest.as_dict()), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
