@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,26 +58,17 @@ def dump(
         server = connection.info.server_version // 10000
     program = client.find("pg_dump", at_least=server, prefer=server)
     flags = [f"--format={form}", *_options(form, jobs, compress, program.major)]
-    if form != "plain":
-        flags.append("--verbose")  # which would write comments of its own into a plain dump
     if address.role:
         flags.append(f"--role={address.role}")
     with ended_politely(), _unfinished(to, form) as unfinished:
         told.step(f"dumping {address} with pg_dump {program.version}")
-        told_of = Progress()
-
-        def on_line(line: str) -> None:
-            told_of.entries += 1
-            told_of.bytes = _written(unfinished)
-            told.progress(told_of)
-
         client.dump(
             program,
             unfinished,
             conninfo=address.conninfo(address.name),
             environment=address.environment(),
             flags=flags,
-            on_line=on_line,
+            on_line=_counting(unfinished, told),
         )
         told.step("reading it back")
         found = _read_back(unfinished)
@@ -85,6 +76,17 @@ def dump(
             _put(unfinished, to, force=force)
             signals.over = True
     return Written(to, found, time.monotonic() - began)
+
+
+def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
+    progress = Progress()
+
+    def on_line(line: str) -> None:
+        progress.entries += 1
+        progress.bytes = _written(unfinished)
+        told.progress(progress)
+
+    return on_line
 
 
 def _require_free(to: Path, *, force: bool) -> None:
@@ -95,6 +97,8 @@ def _require_free(to: Path, *, force: bool) -> None:
 
 
 def _options(form: Format, jobs: int | None, compress: str | None, major: int) -> Iterator[str]:
+    if form != "plain":
+        yield "--verbose"  # which would write comments of its own into a plain dump
     if jobs is not None and jobs > 1:
         if form != "directory":
             raise UsageError("--jobs needs --format directory: the others are one file.")

@@ -60,26 +60,31 @@ def plan(
         )
     # Giving things away takes more than membership; for a superuser alone it is sure to work.
     keep = owner if owner is not None else superuser and not missing
-    notes = []
     load_as = None
-    if not live.missing and live.owner != user and not keep:
-        if may_act_as_owner and connection.execute(MEMBER, [live.owner]).fetchone() == (True,):
-            load_as = live.owner
-        else:
-            notes.append(
-                f'what is restored will belong to "{user}", while "{live.owner}" owns the database'
-            )
+    if live.owner not in ("", user) and not keep and may_act_as_owner:
+        member = connection.execute(MEMBER, [live.owner]).fetchone() == (True,)
+        load_as = live.owner if member else None
+    notes = [*_strangers(user, live, owners, keep, load_as)]
+    if privileges is None:
+        policy = here(connection, user=user, superuser=superuser)
+        if why := next(_unable(grants(), policy), None):
+            notes.append(f"privileges are left out: {why}")
+        privileges = why is None
+    return Ownership(keep, privileges, load_as, tuple(notes))
+
+
+def _strangers(
+    user: str, live: Live, owners: Sequence[str], keep: bool, load_as: str | None
+) -> Iterator[str]:
+    """Yield what the person who restores should know about whose the objects will be."""
+    foreign = live.owner not in ("", user)
+    # Who owns what in a plain dump is not known before it is read; an archive's owners are.
+    if foreign and not load_as and not (keep and owners):
+        which = "what has no owner that exists here" if keep else "what is restored"
+        yield f'{which} will belong to "{user}", while "{live.owner}" owns the database'
     left_out = [name for name in owners if name != (load_as or user)]
     if left_out and not keep:
-        notes.append(f"ownership by {quoted(left_out)} is left out")
-    granted = privileges
-    if granted is None:
-        policy = here(connection, user=user, superuser=superuser)
-        why = next(_unable(grants(), policy), None)
-        granted = why is None
-        if why:
-            notes.append(f"privileges are left out: {why}")
-    return Ownership(keep, granted, load_as, tuple(notes))
+        yield f"ownership by {quoted(left_out)} is left out"
 
 
 def here(connection: psycopg.Connection[Any], *, user: str, superuser: bool) -> Policy:
