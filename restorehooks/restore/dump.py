@@ -65,7 +65,6 @@ _FIRST_STATEMENT = re.compile(
     rb"^(?:\\connect|(?:CREATE|DROP|ALTER|COMMENT|COPY|INSERT|GRANT|REVOKE) ([A-Z]+)) ",
     re.MULTILINE,
 )
-_DATABASE_ENTRY = re.compile(r"^-- Name: (.+); Type: DATABASE;", re.MULTILINE)
 _PACKED_FILE = re.compile(
     r"toc\.dat|(?:\d+\.dat|blobs(?:_\d+)?\.toc|blob_\d+\.dat)(?:\.gz|\.lz4|\.zst)?"
 )
@@ -259,7 +258,7 @@ class _Header:
 
     def _string(self) -> str | None:
         length = self._int()
-        return None if length < 0 else self._bytes(length).decode("utf-8", "replace")
+        return None if length < 0 else printable(self._bytes(length).decode("utf-8", "replace"))
 
     def _damaged(self) -> DumpError:
         return DumpError(f"{self._source} is cut off or damaged in its header: dump again")
@@ -286,7 +285,7 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         "entries": None,
         "server_version": _line(r"Dumped from database version (.+)", text),
         "dump_version": _line(r"Dumped by pg_dump version (.+)", text),
-        "database": found[1] if (found := _DATABASE_ENTRY.search(text)) else None,
+        "database": _line(r"Name: (.+); Type: DATABASE;.*", text),
         "created_at": datetime.fromisoformat(started) if started else None,
         "creates_database": first is not None and first[1] in (None, b"DATABASE"),
     }
@@ -298,9 +297,14 @@ _NO_DUMP = (
 )
 
 
+def printable(text: str) -> str:
+    """Return a stranger's text without what would command a terminal or break a line."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
 def _line(pattern: str, text: str) -> str | None:
     found = re.search(rf"^-- {pattern}\r?$", text, re.MULTILINE)
-    return found[1].rstrip("\r") if found else None
+    return printable(found[1].rstrip("\r")) if found else None
 
 
 def check_trailer(dump: Dump) -> None:

@@ -46,7 +46,7 @@ _PIECE = re.compile(
       (?P<space> [ \t\n\r\f\v]+ | --[^\r\n]* )
     | (?P<block> /\* )
     | (?P<word> [A-Za-z_\x80-\xff] [A-Za-z0-9_$\x80-\xff]* )
-    | (?P<quoted> "[^"]*" | '[^']*' )
+    | (?P<quoted> "[^"]*(?:""[^"]*)*" | '[^']*' )
     | (?P<sign> . )
     """,
     re.VERBOSE | re.DOTALL,
@@ -55,12 +55,8 @@ _COMMENT_MARK = re.compile(rb"/\*|\*/")
 _BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
 _NAME = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
 _NAMES = rb"%s(?:%s,%s%s)*" % (_NAME, _BLANK, _BLANK, _NAME)
-_DOTTED = rb"%s(?:%s\.%s%s)*" % (_NAME, _BLANK, _BLANK, _NAME)
-#: The one COPY that is sent: the rows follow it in the dump.
-COPY_IN = re.compile(
-    _BLANK.join((rb"COPY", _DOTTED, rb"(?:\(", _NAMES, rb"\))?", rb"FROM", rb"STDIN\b")),
-    re.IGNORECASE | re.DOTALL,
-)
+#: What may stand between COPY and FROM, every name written as n: a table, and columns of it.
+_TABLE = re.compile(r"n(\.n)*(\(n(,n)*\))?")
 _OWNER = re.compile(rb"\sOWNER\s+TO\s+(%s)\s*\Z" % _NAME, re.IGNORECASE)
 _GRANTEES = re.compile(
     rb"\s(?:TO|FROM)\s+(?:GROUP\s+)?(%s)"
@@ -144,7 +140,7 @@ def judge(statement: bytes, policy: Policy, encoding: str) -> bytes | Omitted:
         return _transaction(words)
     if first not in _STRUCTURE | _DATA | _READING | _SETTING:
         raise Refused("pg_dump writes no such statement")
-    if first == "copy" and not COPY_IN.match(statement):
+    if first == "copy" and not copies_in(statement):
         raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
     if first in _SETTING:
         return _setting(statement, words, policy, encoding)
@@ -153,6 +149,20 @@ def judge(statement: bytes, policy: Policy, encoding: str) -> bytes | Omitted:
     if first in _STRUCTURE:
         return _structure(statement, words, policy, encoding)
     return statement
+
+
+def copies_in(statement: bytes) -> bool:
+    """Tell whether this is ``COPY table (columns) FROM stdin``, whose rows follow in the dump."""
+    words = _words(statement)
+    if next(words, "") != "copy":
+        return False
+    shape = ""
+    for word in words:
+        if word == "from":
+            return next(words, "") == "stdin" and bool(_TABLE.fullmatch(shape))
+        is_name = word.startswith('"') or word.isalpha() or (len(word) > 1 and word[0] != "'")
+        shape += "n" if is_name else word
+    return False
 
 
 def _structure(
@@ -182,6 +192,8 @@ def _beyond_the_schemas(statement: bytes, words: list[str]) -> Omitted | None:
         raise Refused("who belongs to which role is not a database's affair")
     if kind == "database":
         return Omitted("database", "the database that is restored into has its own")
+    if kind == "subscription":
+        return Omitted("subscription", "a copy takes no part in somebody's replication")
     if first == "alter" and kind in ("role", "user") and rest[1:3] == ["in", "database"]:
         return Omitted("database", "the database that is restored into has its own")
     if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):

@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from restorehooks.restore.client import Problem, reason_to_tolerate
-from restorehooks.restore.dump import HEADER, TRAILER
+from restorehooks.restore.dump import HEADER, TRAILER, printable
 from restorehooks.restore.lexer import (
     Comment,
     Lexer,
@@ -27,12 +27,16 @@ from restorehooks.restore.lexer import (
     Statement,
     Unfinished,
 )
-from restorehooks.restore.rules import COPY_IN, Omitted, Policy, Refused, judge
+from restorehooks.restore.rules import Omitted, Policy, Refused, copies_in, judge
 from restorehooks.restore.wire import IN_FLIGHT, StatementFailed, Wire
 
 __all__ = ["LeftOut", "Policy", "ScriptError", "ScriptResult", "run_script"]
 
-SESSION_SETTINGS = "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'"
+SESSION_SETTINGS = """
+SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'
+UNION ALL VALUES ('role', pg_catalog.current_setting('role')),
+                 ('session_authorization', session_user::text)
+"""
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
 
 #: Client encodings in which a backslash can be the second byte of a character. No database is in
@@ -69,7 +73,7 @@ class ScriptError(Exception):
         self.sqlstate = sqlstate
         code = f" (SQLSTATE {sqlstate})" if sqlstate else ""
         shown = f", in: {statement}" if statement else ""
-        super().__init__(f"line {line} of the dump: {reason}{code}{shown}")
+        super().__init__(printable(f"line {line} of the dump: {reason}{code}{shown}"))
 
 
 @dataclass(frozen=True)
@@ -121,20 +125,22 @@ def run_script(
     wire = Wire(connection)
     if idle and not policy.commit_every:
         wire.command(b"BEGIN")
-    with _session_kept(connection):
+    with _session_kept(connection, wire):
         return _Script(stream, wire, policy, progress).run()
 
 
 @contextmanager
-def _session_kept(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _session_kept(connection: psycopg.Connection[Any], wire: Wire) -> Iterator[None]:
     """Put back the settings that a dump makes for itself, an empty search_path among them."""
-    encoding = connection.pgconn.parameter_status(b"client_encoding") or b""
+    encoding = wire.parameter(b"client_encoding")
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         before: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
         yield
-        cursor.execute(SET_CONFIG, ["client_encoding", encoding.decode()], prepare=False)
+        # First of all, since psycopg does not speak every encoding.
+        wire.command(b"SET client_encoding = '%s'" % encoding)
         after: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
-        for name in sorted(after.keys() | before.keys()):
+        # The session's user comes before its role, which it resets.
+        for name in sorted(after.keys() | before.keys(), reverse=True):
             if after.get(name) != before.get(name):
                 # NULL means RESET.
                 cursor.execute(SET_CONFIG, [name, before.get(name)], prepare=False)
@@ -236,7 +242,7 @@ class _Script:
         waits = statement.text.startswith(_CAN_WAIT)
         if waits:
             self._wire.queue(statement)
-        elif COPY_IN.match(statement.text):
+        elif copies_in(statement.text):
             if not self._lexer.at_line_end():
                 raise self._error(statement, "refused: its rows must begin in the next line")
             self._wire.copy(statement, self._lexer.copy_data())
@@ -268,9 +274,10 @@ class _Script:
         self._wire.command(b"RELEASE SAVEPOINT restorehooks")
 
     def _leave_out(self, omitted: Omitted, piece: Statement | MetaCommand) -> None:
-        known = self._omitted.get(omitted) or LeftOut(
-            omitted.what, _shown(piece.text, self._encoding[1]), piece.line, omitted.reason, 0
-        )
+        shown = _shown(piece.text, self._encoding[1])
+        reason = printable(omitted.reason)
+        first = LeftOut(omitted.what, shown, piece.line, reason, 0)
+        known = self._omitted.get(omitted, first)
         self._omitted[omitted] = replace(known, count=known.count + 1)
 
     def _error(
@@ -342,7 +349,7 @@ class _Batch:
 
 def _shown(text: bytes, encoding: str) -> str:
     """Return the beginning of a statement in one line, without a password it may hold."""
-    line = " ".join(text[: 10 * _SHOWN].decode(encoding, "replace").split())
+    line = printable(" ".join(text[: 10 * _SHOWN].decode(encoding, "replace").split()))
     if line.upper().startswith(_WITH_SECRETS):
         line = _SECRET.sub("...", line)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

@@ -57,8 +57,11 @@ class Wire:
 
     @property
     def encoding(self) -> str:
-        """Python's name of the client encoding."""
-        codec = self._connection.info.encoding
+        """Python's name of the client encoding, or of one that lets ASCII be read."""
+        try:
+            codec = self._connection.info.encoding
+        except psycopg.NotSupportedError:
+            return "latin-1"
         return "utf-8" if codec == "ascii" else codec  # SQL_ASCII is anything
 
     def run(self, statement: Statement) -> None:
@@ -145,6 +148,8 @@ class Wire:
         self._flush()
         failed: StatementFailed | None = None
         for statement in self._queued:
+            if not failed:
+                self._pgconn.set_single_row_mode()
             while (result := self._result()) is not None:
                 if result.status == ExecStatus.FATAL_ERROR:
                     failed = failed or self._failed(statement, result)
@@ -161,9 +166,7 @@ class Wire:
 
     def _failed(self, statement: Statement, result: PGresult) -> StatementFailed:
         def said(field: DiagnosticField) -> str:
-            text = (result.error_field(field) or b"").decode(
-                self._connection.info.encoding, "replace"
-            )
+            text = (result.error_field(field) or b"").decode(self.encoding, "replace")
             return " ".join(text.splitlines()[:1])
 
         message = said(DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message()

@@ -67,8 +67,7 @@ class Prey:
             with connection.transaction():
                 return run_script(io.BytesIO(content), connection, policy=Policy(**wishes))
         finally:
-            if not connection.closed:
-                connection.execute("RESET ALL; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            self.target.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
     def fill_in(self, text: str) -> str:
         """Put the names of what is there into a script."""
@@ -382,6 +381,75 @@ def test_settings_cannot_outlive_the_dump(prey: Prey) -> None:
     shown = connection.execute("SHOW search_path").fetchone()
     assert shown == ('"$user", public',)
     connection.execute("CREATE TEMPORARY TABLE still_writable ()")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT set_config('role', 'VICTIM', false)",
+        "SELECT set_config('session_authorization', 'VICTIM', false)",
+        "SELECT set_config('session_authorization', 'VICTIM', false);"
+        "SELECT set_config('role', 'none', false)",
+    ],
+)
+def test_the_role_cannot_be_changed_for_what_comes_after(prey: Prey, statement: str) -> None:
+    connection = prey.connection()
+    who = "SELECT session_user, current_user, current_setting('role')"
+    before = connection.execute(who).fetchone()
+    prey.feed(prey.fill_in(f"{statement};"))
+    assert connection.execute(who).fetchone() == before
+    connection.execute("SET ROLE pg_monitor")
+    before = connection.execute(who).fetchone()
+    prey.feed(prey.fill_in(f"SET search_path = x; {statement};"))
+    assert connection.execute(who).fetchone() == before
+    connection.execute("RESET ROLE")
+
+
+def test_no_message_can_command_a_terminal(prey: Prey) -> None:
+    with pytest.raises(ScriptError) as caught:
+        prey.feed("SELECT '\x1b]0;title\x07\u202e', \x1b[2J;")
+    assert str(caught.value).isprintable()
+    with pytest.raises(ScriptError) as caught:
+        prey.feed("\\! \x1b[2J\r\n")
+    assert str(caught.value).isprintable()
+    text = 'CREATE TABLE t (); ALTER TABLE t OWNER TO "\x1b[2J";'
+    result = prey.feed(text, owners=frozenset(), roles=frozenset())
+    assert f"{result.left_out[0].statement}{result.left_out[0].reason}".isprintable()
+
+
+def test_no_copy_joins_somebodys_replication(prey: Prey) -> None:
+    result = prey.feed(
+        "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere password=hunter2' PUBLICATION p;\n"
+        "ALTER SUBSCRIPTION s OWNER TO VICTIM;\nCOMMENT ON SUBSCRIPTION s IS 'x';\n"
+    )
+    assert [(one.what, one.count) for one in result.left_out] == [("subscription", 3)]
+    assert "hunter2" not in result.left_out[0].statement
+
+
+@pytest.mark.parametrize(
+    ("statement", "fine"),
+    [
+        ("COPY t FROM stdin", True),
+        ('copy/**/"t"(--\n"x")from STDIN', True),
+        ('COPY public . "t" ( x ) FROM stdin WITH (FORMAT text)', True),
+        ("COPY \"t FROM stdin \" FROM PROGRAM 'touch MARK'", False),
+        ("COPY t (x FROM stdin) FROM PROGRAM 'touch MARK'", False),
+        ("COPY t/* FROM stdin */FROM PROGRAM 'touch MARK'", False),
+        ("COPY t -- FROM stdin\nFROM PROGRAM 'touch MARK'", False),
+        ("COPY t FROM PROGRAM 'touch MARK' -- FROM stdin", False),
+        ("COPY t TO PROGRAM 'FROM stdin; touch MARK'", False),
+        ("COPY t" + " " * 200_000 + "FROM PROGRAM 'touch MARK'", False),
+    ],
+)
+def test_only_rows_of_the_dump_itself_are_copied(prey: Prey, statement: str, fine: bool) -> None:
+    before = prey.state()
+    script = prey.fill_in(f"CREATE TABLE t (x text);\n{statement};\nrow\n\\.\n")
+    if fine:
+        assert prey.feed(script).rows == 1
+    else:
+        with pytest.raises(ScriptError, match="refused"):
+            prey.feed(script)
+    assert prey.state() == before
 
 
 # --- Fuzzed ------------------------------------------------------------------------------------

@@ -146,6 +146,25 @@ def test_an_encoding_with_backslashes_in_characters_is_refused(
         run(connection, text)
 
 
+def test_an_encoding_that_psycopg_does_not_know_is_no_obstacle(
+    make_database: MakeDatabase, database: Database, tmp_path: Path
+) -> None:
+    source = make_database()
+    source.execute("CREATE TABLE t (x text); INSERT INTO t VALUES ('表')")
+    path = plain(source, tmp_path / "dump.sql", "--encoding=EUC_TW")
+    restored(path, database)
+    assert database.execute("SELECT x FROM t") == [("表",)]
+    database.execute("DROP TABLE t")
+    path.write_bytes(path.read_bytes().replace(b"COPY public.t", b"COPY public.missing"))
+    with pytest.raises(ScriptError, match=r"relation .* does not exist"):
+        restored(path, database)
+
+
+def test_rows_that_an_insert_returns_are_dropped(connection: psycopg.Connection[Any]) -> None:
+    text = "CREATE TABLE t (x int);\nINSERT INTO t SELECT generate_series(1, 500) RETURNING x;\n"
+    assert run(connection, text + "INSERT INTO t VALUES (1), (2) RETURNING x;\n").rows == 502
+
+
 def test_windows_line_ends_and_a_byte_order_mark_do_not_matter(
     everything: Database, database: Database, make_database: MakeDatabase, tmp_path: Path
 ) -> None:
@@ -384,7 +403,7 @@ def test_a_lost_connection_is_one_sentence(database: Database) -> None:
     with database.connect() as connection:
         text = f"SELECT 1;\nSELECT pg_terminate_backend({connection.info.backend_pid});\nSELECT 2;"
         with pytest.raises(
-            ScriptError, match="^line 2 of the dump: the connection was lost"
+            ScriptError, match=r"^line 2 of the dump: the connection was lost"
         ) as caught:
             run(connection, text)
     assert "\n" not in str(caught.value)
