@@ -77,7 +77,10 @@ def test_off_unless_asked_for(things: Database, repaired: list[str]) -> None:
 def test_the_second_attempt_works(things: Database, repaired: list[str]) -> None:
     with pytest.raises(IntegrityError) as caught:
         insert()
-    assert "thing_id_seq has been moved on to 43; the next attempt will do." in caught.value.__notes__[-1]
+    assert (
+        "thing_id_seq has been moved on to 43; the next attempt will do."
+        in caught.value.__notes__[-1]
+    )
     assert repaired == ["duplicate public.thing_id_seq 43"]
     assert insert() == 43
     assert sessions(things) == 1  # the short one is gone
