@@ -33,11 +33,15 @@ def _is_positive(value: object) -> bool:
     return is_number and 0 < value < math.inf  # type: ignore[operator]
 
 
+def _is_timeout(value: object) -> bool:
+    return _is_positive(value) and value < 2**31 / 1000  # type: ignore[operator]
+
+
 OPTIONS = {
     "PRE_MIGRATE": Option(True, _is_bool, "True or False"),
     "POST_MIGRATE": Option(True, _is_bool, "True or False"),
     "LOADDATA": Option(True, _is_bool, "True or False"),
-    "LOCK_TIMEOUT": Option(2.0, _is_positive, "a number of seconds above 0"),
+    "LOCK_TIMEOUT": Option(2.0, _is_timeout, "a number of seconds above 0, up to 24 days"),
     "SCAN_LIMIT": Option(100, _is_positive, "a number of MiB above 0"),
     "EXPLAIN_DUPLICATES": Option(True, _is_bool, "True or False"),
     "REPAIR_ON_DUPLICATE": Option(False, _is_bool, "True or False"),

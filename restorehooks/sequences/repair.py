@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections, transaction
+from django.db import connections, router, transaction
 
 from .advance import Move, advance, forget_cached_numbers, rewind
 from .catalog import Sequence, read_catalog
@@ -215,7 +215,13 @@ def _start(
     wanted = None if models is None else concrete_models(models)
     labels = tables_of(connection, installed_models(using) if wanted is None else wanted)
     existing = {label for each in labels.values() for label in each}
-    missing = [m._meta.label for m in wanted or [] if m._meta.label not in existing]
+    missing = [
+        model._meta.label
+        for model in wanted or []
+        if model._meta.managed
+        and model._meta.label not in existing
+        and router.allow_migrate_model(using, model)
+    ]
     return _Run(
         connection,
         Patience(lock_timeout),

@@ -73,7 +73,7 @@ class Entry:
             next_after,
             verdict.extreme,
             sequence.limit,
-            None if stands is None else used_percent(sequence, stands),
+            _used_percent(sequence, status, stands),
             reason,
             models,
             widening(sequence),
@@ -173,6 +173,13 @@ class Report:
         noun = "sequence" if len(self) == 1 else "sequences"
         return f'Database "{self.database}": {len(self)} {noun}{": " + counts if counts else ""}.'
 
+    def sentence_about(self, entry: Entry) -> str:
+        """Return what is wrong with one sequence, as one line."""
+        return (
+            f'In database "{self.database}", sequence {entry.sequence} is {entry.status.value}:'
+            f" {entry.reason or 'its rows have passed it'}."
+        )
+
     def lines(self, verbosity: int) -> list[str]:
         """Return what a hook has to say, a line each: nothing when nothing was wrong.
 
@@ -188,8 +195,7 @@ class Report:
                 f" their rows: {', '.join(moved[:SHOWN])}{rest}."
             )
         said += [
-            f'In database "{self.database}", sequence {entry.sequence} is {entry.status.value}:'
-            f" {entry.reason}."
+            self.sentence_about(entry)
             for entry in self.unresolved
             if verbosity >= 1 or entry.status is not Status.UNVERIFIED
         ]
@@ -215,7 +221,8 @@ class Report:
         table = Table(box=None, pad_edge=False)
         for heading in ("sequence", "columns", "status"):
             table.add_column(heading, no_wrap=True)
-        for heading in ("next", "now" if self.applied else "then", "rows end at", "used"):
+        ids = ("next was", "next is") if self.applied else ("next is", "should be")
+        for heading in (*ids, "rows end at", "used"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("reason")
         for entry in entries:
@@ -236,6 +243,12 @@ class Report:
         console.print(table)
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _used_percent(sequence: Sequence, status: Status, stands: int | None) -> float | None:
+    if status is Status.EXHAUSTED:  # wherever it stands, its rows have used the range up
+        return 100.0
+    return None if stands is None else used_percent(sequence, stands)
 
 
 def _shown(number: int | None) -> str:

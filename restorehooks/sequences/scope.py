@@ -87,13 +87,13 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
         if not isinstance(wanted, str):
             found.append(wanted)
             continue
-        app_label, _, model_name = wanted.partition(".")
+        app_label, dot, model_name = wanted.partition(".")
         config = apps.app_configs.get(app_label)
         if config is None:
             there = ", ".join(sorted(apps.app_configs)) or "none"
             raise LookupError(f'There is no app "{app_label}"; installed are: {there}.')
         of_app = {model.__name__.lower(): model for model in config.get_models()}
-        if model_name and model_name.lower() not in of_app:
+        if dot and model_name.lower() not in of_app:
             there = ", ".join(sorted(model.__name__ for model in of_app.values())) or "none"
             raise LookupError(f'App "{app_label}" has no model "{model_name}"; it has: {there}.')
         found += [of_app[model_name.lower()]] if model_name else of_app.values()

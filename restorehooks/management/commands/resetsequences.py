@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentTypeError
-from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error, connections
+from django.db import Error, connections, router
 
 from restorehooks import conf
 from restorehooks.announce import announce
@@ -93,6 +91,12 @@ class Command(OneSentenceCommand):
         if options["sql"] and options["format"] == "json":
             raise CommandError("Give --sql or --format json, not both.", returncode=WRONG_USAGE)
         aliases = postgresql_aliases(options["database"], every=options["all_databases"])
+        if options["sql"] and len(aliases) > 1:
+            raise CommandError(
+                f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
+                " --database.",
+                returncode=WRONG_USAGE,
+            )
         try:
             models = models_for(options["labels"]) if options["labels"] else None
             options["lock_timeout"] = conf.lock_timeout()
@@ -128,6 +132,13 @@ class Command(OneSentenceCommand):
         except (Error, ImproperlyConfigured) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             return CommandError(f'Database "{alias}" cannot be asked: {first_line}')
+        if models and not any(router.allow_migrate_model(alias, model) for model in models):
+            labels = ", ".join(model._meta.label for model in models)
+            return CommandError(
+                f'The router keeps {labels} out of database "{alias}"; name another with'
+                " --database.",
+                returncode=WRONG_USAGE,
+            )
         if report.without_table and not report.entries:
             return CommandError(
                 f'There is no table in database "{alias}" for {", ".join(report.without_table)};'
@@ -137,7 +148,8 @@ class Command(OneSentenceCommand):
 
     def _print_all(self, reports: list[Report], options: dict[str, Any]) -> None:
         if options["format"] == "json":
-            self.stdout.write(json.dumps(_as_dict(reports), indent=2))
+            databases = [report.as_dict() for report in reports]
+            self.stdout.write(json.dumps({"databases": databases}, indent=2))
         for report in reports:
             self._print(report, options)
             if report.applied:
@@ -160,9 +172,8 @@ class Command(OneSentenceCommand):
     def _print_table(self, report: Report, options: dict[str, Any]) -> None:
         verbosity = options["verbosity"]
         if verbosity == 0:
-            unsafe = (replace(e, reason=e.reason or "rows have passed it") for e in report.unsafe)
-            for line in replace(report, entries=tuple(unsafe)).lines(1):
-                self.stderr.write(line)
+            for entry in report.unsafe:
+                self.stderr.write(report.sentence_about(entry))
             return
         planned = [e for e in report if e.plan is not None]
         shown = {id(e): e for e in [*report.changed, *report.unresolved, *planned]}
@@ -178,13 +189,6 @@ def _is_fine(report: Report, options: dict[str, Any]) -> bool:
     if options["sql"]:  # what is behind is mended by what was printed
         return all(entry.status is Status.BEHIND for entry in report.unsafe)
     return report.is_fine
-
-
-def _as_dict(reports: list[Report]) -> dict[str, Any]:
-    total: Counter[str] = Counter()
-    for report in reports:
-        total.update(report.summary())
-    return {"databases": [report.as_dict() for report in reports], "summary": dict(total)}
 
 
 def _at_least_0(text: str) -> int:
