@@ -307,18 +307,24 @@ OWN_TABLESPACES = "SELECT FROM pg_catalog.pg_tablespace WHERE oid >= 16384"
 
 def _beside(run: _Run, plan: Plan, turn: Turn) -> None:
     """Load beside the live database, run the hooks there, and swap."""
-    name, oid = database.create_side(turn, plan.live, described(plan.dump))
-    try:
-        run.step("load", f'loading into "{name}"')
-        _load(run, plan, turn, name)
-        carried.carry_settings(turn.connection, plan.live, name)
-        _hook(run, plan, name)
-        run.step("swap", f'putting it in the place of "{plan.address.name}"')
-        _swap(run, plan, turn, (name, oid))
-    except BaseException:
-        with undisturbed():
-            _clean_up(run, turn, name, oid)
-        raise
+    with ExitStack() as still:
+        # An interrupt between CREATE DATABASE and what follows would leave it behind.
+        signals = still.enter_context(undisturbed())
+        name, oid = database.create_side(turn, plan.live, described(plan.dump))
+        try:
+            still.close()
+            if signals.came.is_set():
+                raise KeyboardInterrupt
+            run.step("load", f'loading into "{name}"')
+            _load(run, plan, turn, name)
+            carried.carry_settings(turn.connection, plan.live, name)
+            _hook(run, plan, name)
+            run.step("swap", f'putting it in the place of "{plan.address.name}"')
+            _swap(run, plan, turn, (name, oid))
+        except BaseException:
+            with undisturbed():
+                _clean_up(run, turn, name, oid)
+            raise
 
 
 def _load(run: _Run, plan: Plan, turn: Turn, name: str) -> None:

@@ -479,6 +479,22 @@ def test_ended_at_any_step(
     assert not [name for name in neighbours(live) if "_restoring_" in name]
 
 
+def test_ended_while_the_side_database_is_created(
+    project: Project, live: Database, backup: Path
+) -> None:
+    creating = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%'"
+    with untouched(live), live.server.connect() as watcher:
+        for delay in (0.0, 0.01, 0.03):
+            run = Restoring(project, str(backup))
+            run.until("prove")
+            while watcher.execute(creating).fetchone() == (0,):
+                assert run.process.poll() is None
+            time.sleep(delay)
+            run.process.send_signal(signal.SIGINT)
+            assert run.ended() == (130, f"Interrupted. {UNTOUCHED}")
+            assert neighbours(live) == []
+
+
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ended_mid_load_ends_pg_restore_too(
