@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, transaction
 from psycopg import sql
 
-from .message import Failed, Patience, in_batches, in_transaction, send_each
+from .message import Failed, Patience, in_batches, in_transaction, send_each, undone
 from .verdict import next_value
 
 if TYPE_CHECKING:
@@ -196,14 +196,13 @@ def rewind(
     within = in_transaction(connection)
     if within and _isolation(connection) != "read committed":
         return Failed("a rewind needs to see every row, which this transaction's snapshot hides")
+    own = transaction.atomic(using=connection.alias)
     try:
-        with transaction.atomic(using=connection.alias):
+        with undone(connection, "restorehooks_rewind") if within else own:
             _lock(connection, sequence, patience.for_one(), own=not within)
             target = find_target()
             if target is not None:
                 _set(connection, sequence, target)
-            if within:
-                transaction.set_rollback(True, using=connection.alias)
     except DatabaseError as error:
         tables = ", ".join(sorted({column.quoted_table for column in sequence.columns}))
         return Failed(f"locking {tables}: {Failed.of(connection, error).message}")

@@ -10,12 +10,14 @@ survive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import DatabaseError
 from psycopg import errors, sql
+from psycopg.pq import TransactionStatus
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -77,8 +79,26 @@ def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether what is sent now becomes part of a transaction of the caller's."""
-    return connection.in_atomic_block or not connection.get_autocommit()
+    """Whether what is sent now becomes part of a transaction of the caller's, a raw BEGIN's too."""
+    if connection.in_atomic_block or not connection.get_autocommit():
+        return True
+    return bool(connection.connection.info.transaction_status != TransactionStatus.IDLE)
+
+
+@contextmanager
+def undone(connection: BaseDatabaseWrapper, savepoint: str) -> Iterator[None]:
+    """Work within the caller's transaction under a savepoint that is rolled back.
+
+    What ``setval`` and ``nextval`` did survives that; locks, and an error's damage, do not.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SAVEPOINT {savepoint}")
+        try:
+            yield
+        finally:
+            if _is_open(connection):
+                cursor.execute(f"ROLLBACK TO SAVEPOINT {savepoint}")
+                cursor.execute(f"RELEASE SAVEPOINT {savepoint}")
 
 
 def send(

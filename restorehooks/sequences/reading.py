@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SMALL = 20
 """Up to so many sequences are read outright; asking for sizes first would cost more."""
+SIZES_AT_ONCE = 2_000
+"""Tables to a message that asks for sizes; where one is locked, fewer are asked for again."""
 TOGETHER = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 
@@ -58,10 +60,10 @@ def read(
     ``scan_limit``: bytes of a table beyond which a column that no index leads is left unread;
     None reads every column whatever it takes.
     """
+    sizes: dict[int, int] = {}
+    if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
+        sizes = _ask_sizes(connection, sequences, patience, scan_limit)
     for batch in in_batches(sequences):
-        sizes: dict[int, int] = {}
-        if len(batch) > SMALL or (scan_limit is not None and _scanned(batch)):
-            sizes = _ask_sizes(connection, batch, patience, scan_limit)
         drafts = [_Draft(sequence) for sequence in batch]
         # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
         questions = [q for draft in drafts for q in _about_rows(draft, sizes, scan_limit)]
@@ -107,13 +109,16 @@ def _answer(
 
 def _ask_sizes(
     connection: BaseDatabaseWrapper,
-    batch: Many[Sequence],
+    sequences: Many[Sequence],
     patience: Patience,
     scan_limit: int | None,
 ) -> dict[int, int]:
-    """Ask for the sizes of tables, hundreds at once; what fails stays unknown."""
-    scanned = [] if scan_limit is None else _scanned(batch)
-    columns = [c for s in batch for c in s.columns if c.unseen is None and c.may_be_empty]
+    """Ask for the sizes of tables, thousands at once; what fails stays unknown.
+
+    ``pg_relation_size`` gives the lock on each table back at once, so the lock table is no limit.
+    """
+    scanned = [] if scan_limit is None else _scanned(sequences)
+    columns = [c for s in sequences for c in s.columns if c.unseen is None and c.may_be_empty]
     plain = {c.table_oid for c in [*columns, *scanned] if c.plain}
     trees = {c.table_oid for c in scanned} - plain
     return {
@@ -126,10 +131,13 @@ def _ask(
     connection: BaseDatabaseWrapper, statement: str, oids: list[int], patience: Patience
 ) -> dict[int, int]:
     found: dict[int, int] = {}
-    for part in in_batches(oids):
-        result = send_once(connection, [statement % _array(part)], patience)
-        if not isinstance(result, Failed):
-            found |= {oid: value for oid, value in result[0] if value is not None}
+    for many in in_batches(oids, SIZES_AT_ONCE):
+        for part in (many, *in_batches(many)):
+            result = send_once(connection, [statement % _array(part)], patience)
+            if not isinstance(result, Failed):
+                found |= {oid: value for oid, value in result[0] if value is not None}
+                if part is many:
+                    break
     return found
 
 

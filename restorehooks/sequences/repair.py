@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections, router, transaction
+from django.db import connections, router
 
 from .advance import Move, advance, forget_cached_numbers, rewind
 from .catalog import Sequence, read_catalog
-from .message import Failed, Patience, in_transaction
+from .message import Failed, Patience, in_transaction, undone
 from .reading import Reading, read
 from .report import Entry, Report
 from .scope import concrete_models, installed_models, tables_of
@@ -189,16 +189,10 @@ def _carry_out(run: _Run) -> Report:
 
 @contextmanager
 def _leaving_no_lock(using: str) -> Iterator[None]:
-    """Work under a savepoint that is rolled back, where there is a transaction of the caller's.
-
-    What ``setval`` and ``nextval`` did survives that; locks, and an error's damage, do not.
-    """
-    if not in_transaction(connections[using]):
+    """Undo everything but the moves of sequences, where there is a transaction of the caller's."""
+    connection = connections[using]
+    with undone(connection, "restorehooks_run") if in_transaction(connection) else nullcontext():
         yield
-        return
-    with transaction.atomic(using=using):
-        yield
-        transaction.set_rollback(True, using=using)
 
 
 def _start(
@@ -218,9 +212,7 @@ def _start(
     missing = [
         model._meta.label
         for model in wanted or []
-        if model._meta.managed
-        and model._meta.label not in existing
-        and router.allow_migrate_model(using, model)
+        if model._meta.label not in existing and router.allow_migrate_model(using, model)
     ]
     return _Run(
         connection,

@@ -20,7 +20,19 @@ TIMEOUT = 0.4
 """Seconds, for the tests' own patience; what else a run takes is far less."""
 
 
-@pytest.fixture(params=[False, True], ids=["outside", "within a transaction"])
+@contextmanager
+def begun() -> Iterator[None]:
+    """A transaction that Django knows nothing of."""
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute("BEGIN")
+        yield
+        cursor.execute("COMMIT")
+
+
+@pytest.fixture(
+    params=[None, transaction.atomic, begun],
+    ids=["outside", "within a transaction", "within a raw transaction"],
+)
 def repaired(request: pytest.FixtureRequest) -> Callable[..., Report]:
     """Return a function that repairs; within a transaction, that transaction must survive it."""
 
@@ -28,9 +40,9 @@ def repaired(request: pytest.FixtureRequest) -> Callable[..., Report]:
         def run() -> Report:
             return reset(DEFAULT, lock_timeout=TIMEOUT, rewind=rewind, headroom=headroom)
 
-        if not request.param:
+        if request.param is None:
             return run()
-        with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        with request.param(), connections[DEFAULT].cursor() as cursor:
             cursor.execute("CREATE TABLE own (id int)")
             report = run()
             cursor.execute("INSERT INTO own VALUES (1)")
