@@ -58,7 +58,7 @@ def contests(server: Server, *, quick: bool) -> Iterator[Contest]:
             "manage.py loaddata items.json",
             ["loaddata", str(fixture)],
             environs,
-            2 if quick else 7,
+            1 if quick else 7,
         )
 
 
