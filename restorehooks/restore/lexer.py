@@ -172,8 +172,7 @@ class Lexer:
             newline, after = self._end_of_data()
             end = min(newline + 1, len(self._buffer))
             if end > unsent:
-                with memoryview(self._buffer) as view:
-                    yield view[unsent:end].tobytes()
+                yield self._copy_of(unsent, end)
             if after:
                 self._consume(after)
                 return
@@ -213,8 +212,7 @@ class Lexer:
         if self._buffer[end] == ord("\\"):
             self._consume(end)
             return MetaCommand(text=self._rest_of_line(), line=line, inside=True)
-        with memoryview(self._buffer) as view:
-            text = view[start:end].tobytes()
+        text = self._copy_of(start, end)
         self._consume(end + 1)
         self._forget()
         return Statement(text, line)
@@ -321,6 +319,10 @@ class Lexer:
             if not self._more():
                 return -1
         return at
+
+    def _copy_of(self, start: int, end: int) -> bytes:
+        with memoryview(self._buffer) as view:  # a slice of the buffer would copy it twice
+            return view[start:end].tobytes()
 
     def _consume(self, position: int) -> None:
         self._line += self._buffer.count(b"\n", self._position, position)

@@ -69,6 +69,8 @@ _MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % _NAME, re.IGNORE
 _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % _NAME, re.IGNORECASE)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
+_WORD = 100
+"""Bytes of a word that are looked at: more than any keyword has."""
 _TAIL = 2000
 """Bytes at the end of a statement in which its roles are looked for."""
 
@@ -268,16 +270,16 @@ def _plain(names: bytes, encoding: str) -> Iterator[str]:
 
 
 def _words(statement: bytes) -> Iterator[str]:
-    """Yield the statement's words in lower case, and what else stands in it as it is."""
+    """Yield the statement's words in lower case, and how everything else in it begins."""
     position = 0
     while match := _PIECE.match(statement, position):
         position = match.end()
         if match.lastgroup == "word":
-            yield match[0].decode("latin-1").lower()
+            yield match[0][:_WORD].decode("latin-1").lower()
         elif match.lastgroup == "block":
             position = _after_comment(statement, position)
         elif match.lastgroup != "space":
-            yield match[0].decode("latin-1")
+            yield match[0][:_WORD].decode("latin-1")
 
 
 def _after_comment(statement: bytes, position: int) -> int:

@@ -47,7 +47,9 @@ _UNSAFE_ENCODINGS = frozenset(
 #: What --inserts and large objects are made of by the million. Reading on depends on nothing that
 #: such a statement does, so its result can wait.
 _CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
-_GUARD = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+[ \t]*")
+#: Guards of psql, and what pg_dump writes before \connect to a database with an unusual name:
+#: the dump sets its own encoding again right after.
+_PASSED_OVER = re.compile(rb"\\(?:(?:un)?restrict [A-Za-z0-9]+|encoding SQL_ASCII)[ \t]*")
 _CONNECT = re.compile(
     rb"\\connect (?:-reuse-previous=on )?(?:[A-Za-z0-9_.]+|\"(?:[^\"]|\"\")*\")[ \t]*"
 )
@@ -211,7 +213,7 @@ class _Script:
             self._complete = text == TRAILER
 
     def _meta_command(self, command: MetaCommand) -> None:
-        if not command.inside and _GUARD.fullmatch(command.text):
+        if not command.inside and _PASSED_OVER.fullmatch(command.text):
             return
         if command.inside or not self._database.may_connect(command.text):
             if self._lexer.at_end():

@@ -117,6 +117,20 @@ def test_a_create_dump_names_what_it_leaves_out(
     assert database.execute("SELECT current_setting('work_mem')") == [("4MB",)]
 
 
+@pytest.mark.parametrize("name", ["my-db", 'My "odd"; \\ näme', "it's | `true`", "Plain"])
+def test_a_create_dump_of_a_database_with_any_name_is_restored(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, name: str
+) -> None:
+    source = make_database(f"{name} {os.getpid()}" if name != "my-db" else f"my-db-{os.getpid()}")
+    source.execute("CREATE TABLE t (x text); INSERT INTO t VALUES ('é')")
+    for flags in (("--create",), ("--create", "--clean", "--if-exists")):
+        path = plain(source, tmp_path / "dump.sql", *flags)
+        assert kinds(restored(path, database))["connect"] == 1
+        assert as_sql(database, tmp_path) == as_sql(source, tmp_path)
+        assert identify(path).database == source.name
+        database.execute("DROP TABLE t")
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "EUC_JP", "SQL_ASCII"])
 def test_a_dump_in_another_encoding_keeps_its_characters(
     make_database: MakeDatabase, database: Database, tmp_path: Path, encoding: str
