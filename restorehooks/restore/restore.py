@@ -16,7 +16,8 @@ from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
 from psycopg.conninfo import make_conninfo
 
-from restorehooks import reset_sequences
+from restorehooks import conf
+from restorehooks.announce import announce
 from restorehooks.restore import carried, client, database, hooks, in_place, ownership, script
 from restorehooks.restore.address import WATCHED, Address, unlimited
 from restorehooks.restore.client import Progress
@@ -44,6 +45,7 @@ from restorehooks.restore.plan import (
     size_in_words,
 )
 from restorehooks.restore.turn import BusyError, TargetError, Turn, first_line
+from restorehooks.sequences.repair import reset
 from restorehooks.sequences.report import Report as SequencesReport
 from restorehooks.signals import post_restore, pre_restore
 
@@ -112,6 +114,7 @@ class Report:
         for name in self.hooks:
             yield f"ran: {name}"
         if self.sequences is not None:
+            yield from map(self.sequences.sentence_about, self.sequences.unresolved)
             yield self.sequences.sentence()
         seconds = sum(self.seconds.values())
         if self.dry_run:
@@ -440,7 +443,7 @@ def _analyze(run: _Run, plan: Plan, name: str) -> None:
 def _hook_inside(run: _Run, plan: Plan, name: str) -> None:
     using = run.request.using
     run.step("sequences")
-    run.report.sequences = reset_sequences(using=using)
+    _repair_sequences(run)
     if run.request.migrate:
         run.step("migrate")
         hooks.require_database(using, name)
@@ -465,7 +468,14 @@ def _programs(run: _Run, plan: Plan, name: str) -> None:
     if plan.hooks or run.report.hooks:
         # Hooks insert rows.
         run.step("sequences", "sequences once more")
-        run.report.sequences = reset_sequences(using=run.request.using)
+        _repair_sequences(run)
+
+
+def _repair_sequences(run: _Run) -> None:
+    found = reset(run.request.using, lock_timeout=conf.lock_timeout())
+    announce(found, "restore", printed=True)
+    before = run.report.sequences
+    run.report.sequences = found if before is None else found.following(before)
 
 
 # --- Putting it in place -----------------------------------------------------------------------
@@ -543,7 +553,7 @@ def _in_one_transaction(run: _Run, plan: Plan, turn: Turn) -> None:
                 _fill(run, plan, turn, connection)
                 _hook_inside(run, plan, name)
                 if run.report.hooks:
-                    run.report.sequences = reset_sequences(using=using)
+                    _repair_sequences(run)
                 run.step("commit")
                 require_none()
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,11 @@ class Report:
         """Whether no sequence is behind, exhausted or failed, and every model is safe."""
         return not self.unsafe
 
+    def following(self, earlier: Report) -> Report:
+        """Return what two runs, this one after ``earlier``, found and did together."""
+        before = {entry.sequence: entry for entry in earlier.changed}
+        return replace(self, entries=tuple(_both(before.get(e.sequence), e) for e in self))
+
     def summary(self) -> dict[str, int]:
         """Return how many sequences there are, in all and of each status."""
         counts = Counter(entry.status for entry in self.entries)
@@ -243,6 +248,13 @@ class Report:
         console.print(table)
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _both(before: Entry | None, entry: Entry) -> Entry:
+    if before is None:
+        return entry
+    status = before.status if entry.status is Status.OK else entry.status
+    return replace(entry, status=status, next_before=before.next_before)
 
 
 def _used_percent(sequence: Sequence, status: Status, stands: int | None) -> float | None:

@@ -110,3 +110,15 @@ def test_the_sql_of_a_cycle_and_of_the_ends_of_bigint(database: Database) -> Non
     database.execute(inspect(DEFAULT, rewind=True).as_sql())
     report = inspect(DEFAULT)
     assert (entry(report, "c").next_before, entry(report, "u_id_seq").next_before) == (6, 6)
+
+
+def test_two_runs_make_one_report_of_what_they_did_together(everything: Database) -> None:
+    first = reset(DEFAULT)
+    everything.execute("INSERT INTO ahead VALUES (90)")
+    both = reset(DEFAULT).following(first)
+    shown = {e.sequence: (e.status.value, e.next_before, e.next_after) for e in both.changed}
+    assert shown == {
+        "public.behind_id_seq": ("advanced", 1, 6),
+        "public.ahead_id_seq": ("advanced", 51, 91),
+    }
+    assert both.summary()["exhausted"] == first.summary()["exhausted"] == 1
