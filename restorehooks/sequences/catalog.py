@@ -153,7 +153,7 @@ def _query(connection: BaseDatabaseWrapper, scope: dict[str, Any]) -> list[tuple
 CATALOG = """
 WITH RECURSIVE
 drawing AS MATERIALIZED (
-    SELECT oid, adrelid AS tab, adnum AS att,
+    SELECT kind, oid, tab, att,
            CASE length(expression) - length(replace(expression, '{', ''))
                WHEN 2 THEN expression LIKE '{FUNCEXPR :funcid 1574 %%'
                WHEN 3 THEN (expression LIKE '{FUNCEXPR :funcid 480 %%'
@@ -161,14 +161,25 @@ drawing AS MATERIALIZED (
                            AND expression LIKE '%%:args ({FUNCEXPR :funcid 1574 %%'
                ELSE false
            END AND expression LIKE '%%:args ({CONST :consttype 2205 %%' AS simple
-    FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_catalog.pg_attrdef) d
+    FROM (
+        SELECT 'pg_catalog.pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
+               adbin::text AS expression
+        FROM pg_catalog.pg_attrdef
+        UNION ALL  -- a column without a default of its own takes its domain's
+        SELECT 'pg_catalog.pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typdefaultbin::text
+        FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a
+            ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
+        JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
+        WHERE t.typdefaultbin IS NOT NULL
+          AND EXISTS (SELECT FROM pg_catalog.pg_type WHERE typdefaultbin IS NOT NULL)
+    ) d
     WHERE expression LIKE '%%:funcid 1574 %%'
 ),
 by_text AS (
     SELECT drawing.tab, drawing.att, t.seq, t.exact
     FROM unnest(%(by_text)s::oid[], %(by_text_sequences)s::oid[], %(by_text_exact)s::bool[])
          AS t (attrdef, seq, exact)
-    JOIN drawing ON drawing.oid = t.attrdef
+    JOIN drawing ON drawing.oid = t.attrdef AND drawing.kind = 'pg_catalog.pg_attrdef'::regclass
 ),
 in_scope AS MATERIALIZED (
     SELECT objid AS seq FROM pg_catalog.pg_depend
@@ -176,7 +187,7 @@ in_scope AS MATERIALIZED (
           AND classid = 'pg_catalog.pg_class'::regclass AND deptype IN ('a', 'i')
     UNION
     SELECT d.refobjid FROM drawing JOIN pg_catalog.pg_depend d
-        ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = drawing.oid
+        ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjsubid = 0
     WHERE drawing.tab = ANY(%(tables)s::oid[])
     UNION
@@ -216,7 +227,7 @@ link AS MATERIALIZED (
         SELECT d.refobjid, drawing.tab, drawing.att,
                drawing.simple OR drawing.oid = ANY(%(exact)s::oid[])
         FROM drawing JOIN pg_catalog.pg_depend d
-            ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = drawing.oid
+            ON d.classid = drawing.kind AND d.objid = drawing.oid
                AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjsubid = 0
         UNION ALL
         SELECT seq, tab, att, exact FROM by_text
@@ -299,7 +310,7 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, N
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL, drawing.oid
 FROM drawing
-WHERE NOT simple
+WHERE NOT simple AND kind = 'pg_catalog.pg_attrdef'::regclass
   AND NOT drawing.oid = ANY(%(exact)s::oid[] || %(inexact)s::oid[] || %(by_text)s::oid[])
 ORDER BY 2, 3, 1, 16, 17, 18
 """

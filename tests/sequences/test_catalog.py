@@ -150,6 +150,24 @@ def test_numbers_of_any_type_under_any_domains(
     assert database.execute("INSERT INTO t DEFAULT VALUES RETURNING id::bigint") == [(6,)]
 
 
+@pytest.mark.parametrize(
+    ("default", "status"),
+    [("nextval('s')", "behind"), ("nextval('s') * 2", "unverified")],
+)
+def test_a_default_that_a_column_has_from_its_domain(
+    database: Database, default: str, status: str
+) -> None:
+    database.execute(
+        f"CREATE SEQUENCE s; CREATE DOMAIN key AS int DEFAULT {default}; CREATE DOMAIN pk AS key;"
+        "CREATE TABLE t (id pk PRIMARY KEY, own key DEFAULT 1); CREATE INDEX ON t (own);"
+        "CREATE TYPE row_type AS (id key); CREATE VIEW v AS SELECT * FROM t;"
+        "INSERT INTO t SELECT generate_series(1, 5)"
+    )
+    found = entry(inspect(DEFAULT), "public.s")
+    assert (found.status.value, found.columns) == (status, ("public.t.id",))
+    assert statuses(inspect(DEFAULT, [])) == {}
+
+
 def test_one_sequence_may_number_two_columns_of_one_table(database: Database) -> None:
     database.execute(
         "CREATE SEQUENCE s;"
