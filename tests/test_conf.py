@@ -42,7 +42,8 @@ def test_defaults_and_values() -> None:
         *(
             (
                 {"LOCK_TIMEOUT": value},
-                f"RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days, not {value!r}.",
+                "RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
+                f" not {value!r}.",
             )
             for value in (0, -1, True, "2", None, math.nan, math.inf)
         ),

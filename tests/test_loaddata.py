@@ -157,7 +157,8 @@ def test_a_sequence_that_cannot_be_moved_is_told_and_the_load_stands(
     done = shop.manage("loaddata", "pen", "--skip-checks")
     assert done.stderr == (
         'The sequences of database "default" were not looked at:'
-        " RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days, not -1.\n"
+        " RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
+        " not -1.\n"
     )
     assert database.execute("SELECT count(*) FROM shop_product") == [(2,)]
 

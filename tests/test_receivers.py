@@ -338,7 +338,8 @@ def test_a_wrong_setting_at_run_time_is_told_and_migrate_goes_on(shop: Project) 
     done = shop.manage("migrate", "--skip-checks")
     assert said(done.stdout) == 2 * [
         'restorehooks: The sequences of database "default" were not looked at:'
-        " RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days, not 'soon'."
+        " RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
+        " not 'soon'."
     ]
 
 

@@ -107,7 +107,8 @@ def test_plans_change_nothing(shop: Project, database: Database) -> None:
     quiet = shop.manage("resetsequences", "--check", "-v0", check=False)
     assert (quiet.returncode, quiet.stdout) == (1, "")
     assert quiet.stderr.splitlines()[0] == (
-        'In database "default", sequence public.shop_order_id_seq is behind: its rows have passed it.'
+        'In database "default", sequence public.shop_order_id_seq is behind:'
+        " its rows have passed it."
     )
     dry = shop.manage("resetsequences", "--dry-run")
     assert "should be" in dry.stdout.splitlines()[0]
@@ -250,7 +251,8 @@ def test_wrong_usage_is_one_sentence(shop: Project) -> None:
     done = shop.manage("resetsequences", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "CommandError: RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days, not 0.\n"
+        "CommandError: RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
+        " not 0.\n"
     )
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import DatabaseError, transaction
 from psycopg import sql
@@ -43,8 +42,7 @@ DRAWN_WITHOUT_UPDATE = 1_000_000
 """The same where this role may draw (USAGE) but not set (UPDATE)."""
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """A sequence that is behind: where it was read to stand, and what it should hand out next."""
 
     sequence: Sequence

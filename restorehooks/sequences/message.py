@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import DatabaseError
 from psycopg import errors, sql
@@ -58,8 +57,7 @@ class Patience:
         self._left -= seconds
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """What the server said of a group of statements that it would not run."""
 
     message: str

@@ -31,8 +31,7 @@ TOGETHER = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What was read of one sequence.
 
     ``last_value`` and ``is_called`` are the sequence's own; both None when it could not be read.

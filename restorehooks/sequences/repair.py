@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = 2.0
 
 
-@dataclass(frozen=True)
-class _Finding:
+class _Finding(NamedTuple):
     sequence: Sequence
     reading: Reading
     verdict: Verdict
@@ -57,8 +55,7 @@ class _Finding:
         return Entry.of(self.sequence, verdict, verdict.status, after, reason, self.models)
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     """What one run looks at, and how."""
 
     connection: BaseDatabaseWrapper

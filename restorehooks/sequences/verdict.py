@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .catalog import INTEGERS
 
@@ -26,8 +25,7 @@ class Status(str, Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """How a sequence stands to its rows, and where it should stand.
 
     ``next`` is what ``nextval`` would hand out, ``extreme`` the farthest number among the rows.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -119,7 +118,7 @@ def ahead(of: Sequence, one: int, other: int) -> bool:
 
 def moved(reading: Reading, of: Sequence, target: int) -> Reading:
     """Return the reading after the move, as ``setval(target - increment)`` leaves it."""
-    return replace(reading, last_value=target - of.increment, is_called=True)
+    return reading._replace(last_value=target - of.increment, is_called=True)
 
 
 @given(situations())
@@ -258,7 +257,7 @@ def test_what_could_not_be_seen_is_never_called_fine(
     found: tuple[Sequence, Reading], unseen: tuple[str, ...], rewind: bool
 ) -> None:
     each, reading = found
-    verdict = judge(each, replace(reading, unseen=unseen), rewind=rewind)
+    verdict = judge(each, reading._replace(unseen=unseen), rewind=rewind)
     assert verdict.status in (Status.UNVERIFIED, Status.EXHAUSTED)
     assert all(reason in str(verdict.reason) for reason in unseen)
     assert not verdict.rewinds
