@@ -251,8 +251,8 @@ def test_wrong_usage_is_one_sentence(shop: Project) -> None:
     done = shop.manage("resetsequences", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "CommandError: RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
-        " not 0.\n"
+        "CommandError: RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0,"
+        " up to 24 days, not 0.\n"
     )
 
 
