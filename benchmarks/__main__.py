@@ -90,7 +90,8 @@ def _write(results: dict[str, Any], folder: Path, *, readme: bool) -> None:
         sys.stdout.write(text)
         return
     page = ROOT / "README.md"
-    excerpt = f"{report.aims(contests, facts)}\n"
+    image = "![How many times as long the others take](benchmarks/results.svg)"
+    excerpt = f"{image}\n\n{report.aims(contests, facts)}\n"
     page.write_text(MARKERS.sub(lambda m: m[1] + excerpt + m[2], page.read_text()))
 
 

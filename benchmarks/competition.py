@@ -190,7 +190,7 @@ def command(
 
 def _first_error(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
-    errors = [line for line in lines if "rror" in line]
+    errors = [line for line in lines if "error" in line.lower()]
     return (errors or lines[-1:])[0]
 
 
