@@ -1,4 +1,4 @@
-"""The matrix of supported versions: ``nox`` runs it all and writes the table in CONTRIBUTING.md.
+"""The matrix of supported versions: ``nox`` runs it all and writes the table in README.md.
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
 combination, ``nox -s table`` writes the table again. What follows ``--`` goes to pytest.
@@ -72,12 +72,12 @@ def oldest(session):
 
 @nox.session(python=False)
 def table(session):
-    """Write what the last run of every combination came to into CONTRIBUTING.md."""
+    """Write what the last run of every combination came to into README.md."""
     rows = [row(RESULTS / f"{'-'.join(pair)}.xml", pair) for pair in PAIRS]
     head = ["Python", "Django", "PostgreSQL", "psycopg", "passed", "failed", "skipped"]
     lines = [head, ["---"] * len(head), *rows]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    page = Path("CONTRIBUTING.md")
+    page = Path("README.md")
     before, _, rest = page.read_text().partition("<!-- matrix -->\n")
     _, _, after = rest.partition("<!-- end of matrix -->\n")
     page.write_text(f"{before}<!-- matrix -->\n{text}<!-- end of matrix -->\n{after}")
@@ -101,7 +101,7 @@ def run(session, django, drivers, server, *arguments):
     environment = {"PG_BINDIR": server and str(server), "DATABASE_URL": None}
     drivers = DRIVERS.get(drivers, ["psycopg[binary]"])
     session.install(f"Django=={django}.*", *drivers, "--editable", ".[test]")
-    session.run("pytest", *arguments, *session.posargs, env=environment)
+    session.run("pytest", "--numprocesses=auto", *arguments, *session.posargs, env=environment)
 
 
 def server_programs(session, major, required=True):

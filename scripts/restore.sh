@@ -22,7 +22,7 @@ fi
 if [ -f "$manage" ]; then
     exec "$python" "$manage" restoredb "$@"
 fi
-if command -v restorehooks >/dev/null 2>&1; then
+if [ -z "${PYTHON:-}" ] && command -v restorehooks >/dev/null 2>&1; then
     exec restorehooks restoredb "$@"
 fi
 exec "$python" -m restorehooks restoredb "$@"

@@ -24,6 +24,8 @@ main() {
         step "$venv/bin/mypy"
         step "$venv/bin/shellcheck" --external-sources scripts/*.sh scripts/demo/*.sh .ci/run
     fi
+    # One process for each core, but for a few tests that somebody wants to watch.
+    [ $# -gt 0 ] || set -- --numprocesses=auto
     step "$venv/bin/python" -m pytest "$@"
 }
 
