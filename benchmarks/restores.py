@@ -29,8 +29,8 @@ PSQL = "psql -1, then ANALYZE"
 PGCLONE = "django-pgclone"
 DBBACKUP = "django-dbbackup"
 JOBS = str(os.cpu_count() or 2)
-ARCHIVE = {"dump": "custom"}
-PLAIN = {"dump": "plain"}
+ARCHIVE = {"dump": "a custom archive"}
+PLAIN = {"dump": "a plain dump"}
 SHOWN = [ARCHIVE, PLAIN]
 MEMORY = 100
 """MB that Python may take at its peak, whatever the size of the dump."""
