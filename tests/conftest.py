@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,8 @@ for _name in [*os.environ]:
     # The developer's own databases are none of the tests' business.
     if _name == "DATABASE_URL" or (_name.startswith("PG") and _name != "PG_BINDIR"):
         del os.environ[_name]
+# A shell lets what it runs in the background ignore Ctrl-C, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
