@@ -62,8 +62,9 @@ class Lines(Reporter):
 class OnTerminal(Reporter):
     """A bar with entries, bytes and an estimate of the time left."""
 
-    def __init__(self, stream: Any) -> None:
-        self.console = Console(file=stream)
+    def __init__(self) -> None:
+        # Not a command's stderr: that ends each piece with a new line, and paints it red.
+        self.console = Console(stderr=True)
         # Refreshed by hand: a thread of its own would be in the way of forking safely.
         self.bar = Bar(
             SpinnerColumn(),
@@ -109,4 +110,4 @@ def reporter_for(stream: Any, verbosity: int) -> Reporter:
     """Return who is to be told: nobody at verbosity 0, a terminal, or a log."""
     if verbosity == 0:
         return Reporter()
-    return OnTerminal(stream) if stream.isatty() else Lines(stream)
+    return OnTerminal() if stream.isatty() else Lines(stream)

@@ -494,7 +494,8 @@ def load(
                 watch(state)
 
         def on_entry(number: int) -> None:
-            state.entries = number
+            # What one line announces is not always an entry of its own.
+            state.entries = min(number, state.entries_total or number)
             if watch:
                 watch(state)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,9 +148,16 @@ def test_a_person_is_asked_with_all_that_matters(
     assert "backup.dump" in said
     assert "Not confirmed. The live database is as it was." in said
     assert contents(live) == before
-    code, said = on_a_terminal(project, b"yes\n", str(backup))
+    code, said = on_a_terminal(project, b"yes\n", str(backup), "--jobs", "1")
     assert code == 0, said
     assert is_the_shop(live)
+    # The bar moves on in its place, and never beyond its end.
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
+    assert "loading ━" in plain
+    assert not re.search(r"━[^\r\n]*\r\n\r*[^\r\n]*━", plain), said
+    counts = re.findall(r"(\d+)/(\d+) ", plain)
+    assert counts
+    assert all(int(done) <= int(total) for done, total in counts), counts
 
 
 def test_an_empty_target_needs_no_question(
