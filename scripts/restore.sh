@@ -25,4 +25,8 @@ fi
 if [ -z "${PYTHON:-}" ] && command -v restorehooks >/dev/null 2>&1; then
     exec restorehooks restoredb "$@"
 fi
+if ! "$python" -c 'import restorehooks' 2>/dev/null; then
+    echo "restore.sh: $python has no restorehooks: pip install django-restorehooks, or set PYTHON." >&2
+    exit 2
+fi
 exec "$python" -m restorehooks restoredb "$@"

@@ -178,6 +178,24 @@ def _tar(source: Path, stream: BinaryIO) -> Iterator[tarfile.TarFile]:
         ) from error
 
 
+def prove_tar(dump: Dump) -> None:
+    """Raise DumpError unless a tar archive holds its members whole, down to its closing blocks.
+
+    ``pg_restore -f -`` reads a cut tar archive for ever (seen with 17 and 18).
+    """
+    try:
+        with tarfile.open(dump.path, "r:") as members:
+            for _ in members:
+                pass
+        with dump.path.open("rb") as stream:
+            stream.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+            whole = not any(stream.read())
+    except (tarfile.TarError, OSError):
+        whole = False
+    if not whole:
+        raise DumpError(f"{dump.source} was cut off: it is a tar archive without its end")
+
+
 def _table_of_contents(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
     """Return which of the two formats the tar file is, and how its table of contents begins."""
     for number, member in enumerate(members):

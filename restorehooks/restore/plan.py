@@ -131,6 +131,10 @@ class Plan:
 def make_plan(request: Request, address: Address, turn: Turn, dump: Dump) -> Plan:
     """Find out what would happen; raise what stands against it."""
     live = look(address, turn.connection)
+    if live.properties.get("is_template") or address.name in ("template0", "template1"):
+        raise TargetError(
+            f"{address} is a template, which every new database is a copy of; name another target."
+        )
     superuser, lacks = carried.rights(turn.connection, live)
     mode = _mode(request, address, live, lacks, outside=turn.maintenance != address.name)
     user = address.role or address.user

@@ -27,6 +27,7 @@ from restorehooks.restore.dump import (
     identify,
     open_plain,
     prove_plain,
+    prove_tar,
     spooled,
     unpacked,
 )
@@ -78,6 +79,7 @@ class Report:
     dump: Dump | None = None
     plan: Plan | None = None
     previous: str | None = None
+    dropped: bool = False
     statements: int = 0
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -125,6 +127,11 @@ class Report:
             yield (
                 f'Restored "{self.target}" in {seconds:.1f} s. The previous one is kept as '
                 f'"{self.previous}": restoredb --undo brings it back.'
+            )
+        elif self.dropped:
+            yield (
+                f'Restored "{self.target}" in {seconds:.1f} s. The previous one was dropped, as '
+                "asked: there is no undo."
             )
         else:
             yield f'Restored "{self.target}" in {seconds:.1f} s. There was nothing to keep.'
@@ -235,6 +242,8 @@ def _identified(request: Request, run: _Run) -> Iterator[Dump]:
         check_trailer(dump)
         if dump.format != "plain":
             dump = stack.enter_context(unpacked(dump))
+        if dump.format == "tar":
+            prove_tar(dump)
         yield dump
 
 
@@ -505,7 +514,7 @@ def _swap(run: _Run, plan: Plan, turn: Turn, side: tuple[str, int]) -> None:
 def _drop_previous(run: _Run, turn: Turn, name: str) -> None:
     try:
         database.drop(turn.connection, name)
-        run.report.previous = None
+        run.report.previous, run.report.dropped = None, True
     except psycopg.Error as error:
         run.note(f'"{name}" could not be dropped ({first_line(error)})')
 

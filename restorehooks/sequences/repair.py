@@ -202,6 +202,8 @@ def _start(
     lock_timeout: float,
     scan_limit: int | None,
 ) -> _Run:
+    if not isinstance(headroom, int) or headroom < 0:
+        raise ValueError(f"headroom must be a whole number of at least 0, not {headroom!r}")
     connection = connections[using]
     wanted = None if models is None else concrete_models(models)
     labels = tables_of(connection, installed_models(using) if wanted is None else wanted)

@@ -104,6 +104,27 @@ def test_a_directory_with_a_file_missing_or_cut(
         failed(project, str(dump))
 
 
+def test_a_tar_archive_cut_anywhere(
+    project: Project, live: Database, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    shop = make_database()
+    shop.execute(SHOP)
+    dump = dumped(shop, tmp_path / "shop.tar", form="tar")
+    whole = dump.read_bytes()
+    with untouched(live):
+        for left in (len(whole) // 3, len(whole) * 2 // 3, len(whole.rstrip(b"\0")) - 1):
+            dump.write_bytes(whole[:left])
+            for mode in ([], ["--in-place"], ["--dry-run"]):
+                assert "was cut off" in failed(project, str(dump), *mode)
+
+
+def test_a_template_is_no_target(project: Project, live: Database, backup: Path) -> None:
+    live.server.execute(f'ALTER DATABASE "{live.name}" IS_TEMPLATE true')
+    with untouched(live):
+        assert "is a template" in failed(project, str(backup))
+    live.server.execute(f'ALTER DATABASE "{live.name}" IS_TEMPLATE false')
+
+
 def test_a_plain_dump_cut_anywhere(
     project: Project, live: Database, make_database: MakeDatabase, tmp_path: Path
 ) -> None:

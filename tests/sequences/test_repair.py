@@ -320,6 +320,12 @@ def test_a_transaction_that_is_broken_already_is_not_used(
     assert statuses(reset(DEFAULT)) == {"t_id_seq": "advanced"}
 
 
+@pytest.mark.parametrize("headroom", [-1, 1.5, "3"])
+def test_headroom_is_a_whole_number(database: Database, headroom: Any) -> None:
+    with pytest.raises(ValueError, match="headroom must be a whole number of at least 0, not"):
+        reset(DEFAULT, headroom=headroom)
+
+
 class TestModels:
     @pytest.fixture(autouse=True)
     def tables(self, database: Database) -> None:
