@@ -40,7 +40,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -211,9 +210,7 @@ def environment(server: RunningServer, **variables: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def server(
-    record_testsuite_property: Callable[[str, object], None],
-) -> Iterator[RunningServer]:
+def server() -> Iterator[RunningServer]:
     """The server of the whole test run."""
     with ExitStack() as stack:
         if url := os.environ.get("RESTOREHOOKS_TEST_URL"):
@@ -222,11 +219,6 @@ def server(
             folder = tempfile.TemporaryDirectory(prefix="restorehooks-tests-")
             process = _private_server(stack.enter_context(folder), FAST)
             running = _running(stack.enter_context(process))
-        major, minor = divmod(running.version, 10000)
-        record_testsuite_property("Python", platform.python_version())
-        record_testsuite_property("Django", django.__version__)
-        record_testsuite_property("PostgreSQL", f"{major}.{minor}")
-        record_testsuite_property("psycopg", psycopg.__version__)
         yield running
 
 
