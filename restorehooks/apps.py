@@ -1,6 +1,6 @@
 """Wiring only: connects receivers, registers checks."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
@@ -11,6 +11,16 @@ class RestoreHooksConfig(AppConfig):
 
     name = "restorehooks"
     verbose_name = "Restore hooks"
+
+    def import_models(self) -> None:
+        """Leave our one model out where there is no admin: its permissions are for the page there.
+
+        Otherwise every ``migrate`` and every flush of a test would create them for nothing.
+        """
+        if apps.is_installed("django.contrib.admin"):
+            super().import_models()
+        else:
+            self.models = apps.all_models[self.label]
 
     def ready(self) -> None:
         """Connect the receivers and register the checks."""

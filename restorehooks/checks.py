@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
@@ -13,10 +13,10 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Model
 
 from . import conf
-from .sequences.repair import inspect
-from .sequences.report import Entry, Report
 from .sequences.scope import installed_models
-from .sequences.verdict import Status
+
+if TYPE_CHECKING:
+    from .sequences.report import Entry, Report
 
 
 def setting_is_right(**kwargs: Any) -> list[CheckMessage]:
@@ -27,9 +27,11 @@ def setting_is_right(**kwargs: Any) -> list[CheckMessage]:
 
 def loaddata_is_ours(**kwargs: Any) -> list[CheckMessage]:
     """Warn where another app's ``loaddata`` is found before ours (restorehooks.W001)."""
+    owner = get_commands()["loaddata"]
+    if owner == "restorehooks":
+        return []
     from .management.commands.loaddata import Command
 
-    owner = get_commands()["loaddata"]
     found = load_command_class(owner, "loaddata") if isinstance(owner, str) else owner
     if isinstance(found, Command):
         return []
@@ -69,6 +71,8 @@ def sequences_are_ahead(
     databases: Collection[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Warn of sequences behind their rows (restorehooks.W003), and of those not seen (W005)."""
+    from .sequences.verdict import Status
+
     found: list[CheckMessage] = []
     for alias, looked_at in _look(databases):
         if isinstance(looked_at, str):
@@ -100,7 +104,7 @@ def sequences_have_room(
             id="restorehooks.W004",
         )
         for alias, looked_at in _look(databases)
-        if isinstance(looked_at, Report)
+        if not isinstance(looked_at, str)
         for entry in looked_at
         if entry.used_percent is not None and entry.used_percent >= conf.max_used_percent()
     ]
@@ -108,6 +112,8 @@ def sequences_have_room(
 
 def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str]]:
     """Yield the PostgreSQL databases among those asked for, each with a report or why not."""
+    from .sequences.repair import inspect  # for --deploy alone: these checks are in every process
+
     for alias in databases or []:
         if connections[alias].vendor != "postgresql":
             continue

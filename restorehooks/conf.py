@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One key of the setting: its default, which values it takes, and those in words."""
 
     default: Any

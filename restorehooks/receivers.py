@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 from django.apps import AppConfig, apps
 from django.db import connections
@@ -13,9 +13,14 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate
 
 from . import conf
-from .announce import announce
-from .sequences.repair import reset
+from .sequences.glance import all_fine
 from .sequences.scope import installed_models
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+TALKATIVE = 2
+"""The verbosity from which on the sequences are counted, all fine or not."""
 
 
 def before_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
@@ -64,18 +69,32 @@ def _repair(
     try:
         if not is_enabled():
             return
-        report = reset(
-            using,
-            [*installed_models(using), MigrationRecorder.Migration],
-            lock_timeout=conf.lock_timeout(),
-            scan_limit=conf.scan_limit(),
-        )
-        said = report.lines(verbosity)
-        announce(report, trigger, printed=True)
+        limits = {"lock_timeout": conf.lock_timeout(), "scan_limit": conf.scan_limit()}
+        models: list[type[Model]] = [*installed_models(using), MigrationRecorder.Migration]
+        tables = [model._meta.db_table for model in models]
+        if verbosity < TALKATIVE and all_fine(connections[using], tables):
+            return
+        said = _reset(trigger, using, models, limits, verbosity)
     except Exception as error:  # a hook never stands in the way of migrate
         said = [not_looked_at(using, error)]
     for line in said:
         (stdout or sys.stdout).write(f"restorehooks: {line}\n")
+
+
+def _reset(
+    trigger: str,
+    using: str,
+    models: Iterable[type[Model]],
+    limits: Mapping[str, Any],
+    verbosity: int,
+) -> list[str]:
+    # Only here the whole engine is imported: hardly any run comes this far.
+    from .announce import announce
+    from .sequences.repair import reset
+
+    report = reset(using, models, **limits)
+    announce(report, trigger, printed=True)
+    return report.lines(verbosity)
 
 
 def not_looked_at(using: str, error: Exception) -> str:

@@ -15,8 +15,7 @@ from django.db import IntegrityError, connections
 
 from restorehooks import conf
 
-from .heal import heal
-from .violation import Cause, Violation, is_unique_violation
+from . import is_unique_violation
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -56,6 +55,10 @@ def explained(
 
 
 def _look_into(error: IntegrityError, connection: BaseDatabaseWrapper, statement: Any) -> None:
+    # Imported when there is something to explain: every process of a project watches.
+    from .heal import heal
+    from .violation import Cause, Violation
+
     try:
         violation = Violation.of(error, connection.alias, statement)
         if conf.explain_duplicates():

@@ -20,7 +20,8 @@ from restorehooks.sequences.repair import reset_table
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.verdict import Status
 
-from .violation import Cause, Violation, is_unique_violation
+from . import is_unique_violation
+from .violation import Cause, Violation
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

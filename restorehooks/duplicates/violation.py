@@ -15,14 +15,6 @@ from django.db.models.fields import NOT_PROVIDED
 
 from .key import Key, gives_value, parse_key
 
-UNIQUE_VIOLATION = "23505"
-"""SQLSTATE, the same in every language of the server (PostgreSQL's appendix A)."""
-
-
-def is_unique_violation(error: BaseException) -> bool:
-    """Whether an exception of Django's stands for a unique violation of PostgreSQL's."""
-    return getattr(error.__cause__, "sqlstate", None) == UNIQUE_VIOLATION
-
 
 class Cause(str, Enum):
     """What a violation comes from, as far as can be told without asking the database."""

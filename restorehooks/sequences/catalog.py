@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import sql
 
 from .message import Failed, Patience, in_batches, send_each
+from .stored import DRAWS, DRAWS_PLAINLY
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -147,20 +148,13 @@ def _query(connection: BaseDatabaseWrapper, scope: dict[str, Any]) -> list[tuple
 
 
 # What a default draws from is read off the stored expression: a sequence's dependency says that
-# the default mentions it, not that the default is nothing more. The two simple forms are those of
-# bigserial and of serial or smallserial (a cast around nextval, function 1574). Whatever else
-# calls nextval comes back as an odd row, to be read through pg_get_expr, which locks tables.
-CATALOG = """
+# the default mentions it, not that the default is nothing more. What calls nextval in no simple
+# form comes back as an odd row, to be read through pg_get_expr, which locks tables.
+CATALOG = f"""
 WITH RECURSIVE
 drawing AS MATERIALIZED (
     SELECT kind, oid, tab, att,
-           CASE length(expression) - length(replace(expression, '{', ''))
-               WHEN 2 THEN expression LIKE '{FUNCEXPR :funcid 1574 %%'
-               WHEN 3 THEN (expression LIKE '{FUNCEXPR :funcid 480 %%'
-                            OR expression LIKE '{FUNCEXPR :funcid 714 %%')
-                           AND expression LIKE '%%:args ({FUNCEXPR :funcid 1574 %%'
-               ELSE false
-           END AND expression LIKE '%%:args ({CONST :consttype 2205 %%' AS simple
+           {DRAWS_PLAINLY.replace("%", "%%")} AS simple
     FROM (
         SELECT 'pg_catalog.pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
                adbin::text AS expression
@@ -173,7 +167,7 @@ drawing AS MATERIALIZED (
         WHERE t.typdefaultbin IS NOT NULL
           AND EXISTS (SELECT FROM pg_catalog.pg_type WHERE typdefaultbin IS NOT NULL)
     ) d
-    WHERE expression LIKE '%%:funcid 1574 %%'
+    WHERE {DRAWS.replace("%", "%%")}
 ),
 by_text AS (
     SELECT drawing.tab, drawing.att, t.seq, t.exact
@@ -208,7 +202,7 @@ sequence AS MATERIALIZED (
     CROSS JOIN me
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-      AND (%(tables)s::oid[] IS NULL OR q.seqrelid = ANY(ARRAY(SELECT seq FROM in_scope)))
+      AND (%(tables)s::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
       AND q.seqrelid NOT IN (
           SELECT objid FROM pg_catalog.pg_depend
           WHERE refclassid = 'pg_catalog.pg_extension'::regclass
@@ -313,7 +307,7 @@ FROM drawing
 WHERE NOT simple AND kind = 'pg_catalog.pg_attrdef'::regclass
   AND NOT drawing.oid = ANY(%(exact)s::oid[] || %(inexact)s::oid[] || %(by_text)s::oid[])
 ORDER BY 2, 3, 1, 16, 17, 18
-"""
+"""  # noqa: S608
 
 
 def _assemble(rows: Many[tuple[Any, ...]]) -> Sequence:

@@ -9,7 +9,7 @@ survive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -28,6 +28,10 @@ T = TypeVar("T")
 
 BATCH = 200
 """Sequences to a message: enough to make round trips rare, few enough for the lock table."""
+TOGETHER = 20
+"""Questions to a statement: fewer results to take in, and no query so long that planning slows."""
+LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
+"""Where sequences stand, NULL for those never called or closed to this role."""
 
 
 class Patience:
@@ -74,6 +78,25 @@ def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
     """Yield the items, ``size`` at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def together(questions: Sequence[str]) -> Iterator[str]:
+    """Yield statements that each put several questions, a SELECT of one value or none, at once."""
+    for some in in_batches(questions, TOGETHER):
+        yield f"SELECT {', '.join(f'({question})' for question in some)}"
+
+
+def lookup(table: str, column: str, *, up: bool = True) -> str:
+    """Return the query for the extreme of a column without NULLs that an index leads.
+
+    It is planned faster than ``max``. The names are as PostgreSQL quotes them.
+    """
+    return f"SELECT {column} FROM {table} ORDER BY {column} {'DESC' if up else 'ASC'} LIMIT 1"  # noqa: S608
+
+
+def array(oids: Iterable[int]) -> str:
+    """Return oids as a literal."""
+    return f"'{{{','.join(map(str, oids))}}}'"
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .catalog import FLOATS, INTEGERS, Column, Sequence
 from .message import (
+    LAST_VALUES,
     Failed,
     Patience,
     Rows,
     Statement,
+    array,
     in_batches,
     in_transaction,
+    lookup,
     send_for_one,
     send_once,
+    together,
 )
 
 if TYPE_CHECKING:
@@ -27,8 +31,6 @@ SMALL = 20
 """Up to so many sequences are read outright; asking for sizes first would cost more."""
 SIZES_AT_ONCE = 2_000
 """Tables to a message that asks for sizes; where one is locked, fewer are asked for again."""
-TOGETHER = 20
-"""Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 
 
 class Reading(NamedTuple):
@@ -89,14 +91,16 @@ def _answer(
     parts = list(in_batches(questions)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
-        statements: list[Statement] = [_together(some) for some in in_batches(part, TOGETHER)]
+        statements: list[Statement] = [*together([question.statement for question in part])]
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
-            statements.append(LAST_VALUES % _array(readable))
+            statements.append(LAST_VALUES % array(readable))
         answers = send_once(connection, statements, patience) if statements else []
         if isinstance(answers, Failed):
             for question in part:
-                question.take_alone(send_for_one(connection, [_together([question])], patience))
+                question.take_alone(
+                    send_for_one(connection, [*together([question.statement])], patience)
+                )
             continue
         if with_positions:
             for oid, last_value in answers.pop():
@@ -132,7 +136,7 @@ def _ask(
     found: dict[int, int] = {}
     for many in in_batches(oids, SIZES_AT_ONCE):
         for part in (many, *in_batches(many)):
-            result = send_once(connection, [statement % _array(part)], patience)
+            result = send_once(connection, [statement % array(part)], patience)
             if not isinstance(result, Failed):
                 found |= {oid: value for oid, value in result[0] if value is not None}
                 if part is many:
@@ -140,15 +144,10 @@ def _ask(
     return found
 
 
-def _array(oids: Iterable[int]) -> str:
-    return f"'{{{','.join(map(str, oids))}}}'"
-
-
 def _scanned(sequences: Many[Sequence]) -> list[Column]:
     return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
 
 
-LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
 SIZES = "SELECT oid, pg_catalog.pg_relation_size(oid) FROM unnest(%s::oid[]) AS t (oid)"
 TREE_SIZES = (
     "WITH RECURSIVE kin (root, member) AS ("
@@ -205,10 +204,6 @@ class _Question(NamedTuple):
             self.take(result[0][0][0])
 
 
-def _together(questions: Many[_Question]) -> str:
-    return f"SELECT {', '.join(f'({question.statement})' for question in questions)}"
-
-
 def _about_rows(
     draft: _Draft, sizes: dict[int, int], scan_limit: int | None
 ) -> Iterator[_Question]:
@@ -241,7 +236,7 @@ def _extreme(sequence: Sequence, column: Column) -> str:
     up = sequence.increment > 0
     name, table = column.quoted_name, column.quoted_table
     if column.plain and column.indexed and not column.nullable and column.type in INTEGERS:
-        return f"SELECT {name} FROM {table} ORDER BY {name} {'DESC' if up else 'ASC'} LIMIT 1"  # noqa: S608
+        return lookup(table, name, up=up)
     query = f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}"  # noqa: S608
     if column.type == "numeric" or column.type in FLOATS:
         query += f" WHERE {name} OPERATOR(pg_catalog.>) '-Infinity'"

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 from psycopg import sql
 
-from tests.admin.site import PAGE, Answer, Site, Visitor
+from tests.admin.site import APPS, PAGE, SETTINGS, Answer, Site, Visitor
 from tests.conftest import Database, Project
 from tests.sequence_state import standing
 
@@ -438,16 +438,30 @@ TESTS = """
 def test_the_project_s_own_tests_run(project: Project) -> None:
     project.app("shop", "class Order(models.Model):\n    pass\n")
     project.settings(
-        INSTALLED_APPS=[
-            "django.contrib.auth",
-            "django.contrib.contenttypes",
-            "restorehooks",
-            "shop",
-        ]
+        INSTALLED_APPS=APPS,
+        MIDDLEWARE=[each for each in SETTINGS["MIDDLEWARE"] if each.startswith("django.")],
+        TEMPLATES=SETTINGS["TEMPLATES"],
+        STATIC_URL="/static/",
     )
     project.manage("makemigrations", "shop")
     project.write("shop/tests.py", TESTS)
     assert "OK" in project.manage("test").stderr
+
+
+def test_without_the_admin_there_is_no_page_and_no_permission_for_it(project: Project) -> None:
+    apps = ["django.contrib.auth", "django.contrib.contenttypes", "restorehooks"]
+    project.settings(INSTALLED_APPS=apps)
+    project.manage("migrate")
+    printed = project.shell(
+        """
+        from django.apps import apps
+        from django.contrib.auth.models import Permission
+        print(list(apps.get_app_config("restorehooks").get_models()))
+        print(Permission.objects.filter(content_type__app_label="restorehooks").count())
+        """
+    )
+    assert printed == "[]\n0\n"
+    assert project.manage("dumpdata", "restorehooks").stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("apps", [[], ["django.contrib.contenttypes"]])
