@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import comb
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -85,12 +86,19 @@ class Contest:
         each = [one / other for one, other in pairs]
         return Ratio(median(each), min(each), max(each)) if each else None
 
-    def ratio_of_medians(self, name: str, to: str) -> float | None:
+    def ratio_of_medians(self, name: str, to: str) -> float:
         """Return how many times as long as ``to`` it took, by the medians of all rounds."""
         found = {result.name: result for result in self.results}
-        if self.ratio(name, to) is None:
-            return None
         return median(found[name].seconds) / median(found[to].seconds)
+
+    def is_even(self, name: str, to: str) -> bool:
+        """Whether neither is quicker so often that it is no chance (sign test, one in twenty)."""
+        found = {result.name: result.seconds for result in self.results}
+        pairs = list(zip(found[name], found[to], strict=False))
+        slower = sum(one > other for one, other in pairs)
+        most = max(slower, len(pairs) - slower)
+        tail = sum(comb(len(pairs), many) for many in range(most, len(pairs) + 1))
+        return 2 * tail / 2 ** len(pairs) >= 0.05
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -24,8 +24,10 @@ FLUSH = "flush of a TransactionTestCase"
 SAVE = "1,000 times Model.save()"
 BULK_CREATE = "bulk_create() of 10,000"
 LOADDATA = f"loaddata of {OBJECTS:,} objects"
-LIMITS = {MIGRATE: 1.03, FLUSH: 1.05, SAVE: 1.02, BULK_CREATE: 1.02, LOADDATA: 1.0}
+LIMITS = {MIGRATE: 1.03, FLUSH: 1.05, SAVE: 1.0, BULK_CREATE: 1.0, LOADDATA: 1.0}
 """How many times as long each may take with the app as without."""
+UNCHANGED = {SAVE, BULK_CREATE, LOADDATA}
+"""What must not take measurably longer."""
 TARGETS = [
     Target(
         f"{work}: {WITH}, to {WITHOUT}",
@@ -35,6 +37,7 @@ TARGETS = [
         WITHOUT,
         most=most,
         by_medians=True,
+        or_even=work in UNCHANGED,
     )
     for work, most in LIMITS.items()
 ]

@@ -32,9 +32,10 @@ def aims(contests: Sequence[Contest], facts: Sequence[Fact]) -> str:
     """Return the table of what was aimed at: reached or missed, and why."""
     rows = [["times as long", "aim", "median (minimum to maximum)", ""], ["---"] * 4]
     for target in TARGETS:
-        ratio = target.measured(contests)
-        if ratio is not None:
-            verdict = "reached" if target.reached(ratio.median) else "missed"
+        measured = target.measured(contests)
+        if measured is not None:
+            ratio, is_reached = measured
+            verdict = "reached" if is_reached else f"missed: {target.why}".rstrip(": ")
             rows.append([target.what, target.aim, shown(ratio), verdict])
     cost = sequences.cost_per_table(contests)
     if cost is not None:

@@ -28,6 +28,10 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle
 #: Lets the server notice within seconds that we were killed, and end what it does for us.
 WATCHED = "client_connection_check_interval=2000"
 
+#: An autovacuum that holds a lock is sent away by whoever has waited so long; a superuser's alone
+#: to set. It comes soon to a new database, and each table that it is at would cost a second.
+PAST_AUTOVACUUM = "deadlock_timeout=10"
+
 _SECRET = {"password", "sslpassword"}
 # A service is resolved already; the programs choose their encoding by the dump.
 _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_application_name"}

@@ -36,6 +36,8 @@ NAME_LIMIT = 63
 """Bytes in the name of a database (NAMEDATALEN - 1)."""
 SECONDS_TO_SWAP = 30.0
 SECONDS_TO_READ_BACK = 60.0
+SECONDS_A_ROUND = 0.002
+LISTEN, NOTIFY = "LISTEN restorehooks_swap", "NOTIFY restorehooks_swap"
 
 
 class OutcomeUnknownError(TargetError):
@@ -303,7 +305,8 @@ def exchange(
     deadline = time.monotonic() + seconds
     renames = [(live, outgoing)] if outgoing else []
     renames.append((incoming[0], live))
-    with connect_beside(turn.address, turn.maintenance) as doorkeeper:
+    # Of the same database, since a NOTIFY is heard in no other.
+    with connect_beside(turn.address, turn.connection.info.dbname) as doorkeeper:
         while (busy := _exchanged(turn, doorkeeper, renames, incoming[1], finish)) is not None:
             if interrupted():
                 raise KeyboardInterrupt
@@ -322,6 +325,7 @@ def _exchanged(
     finish: Callable[[Connection], None],
 ) -> psycopg.Error | None:
     connection = turn.connection
+    connection.execute(LISTEN)
     try:
         with connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '10s'")
@@ -347,15 +351,23 @@ def _exchanged(
 
 @contextmanager
 def _door_kept(doorkeeper: Connection, databases: list[str]) -> Iterator[None]:
-    """End the sessions in these databases again and again while the block runs."""
+    """End the sessions in these databases again and again while the block runs.
+
+    A rename keeps new sessions out from its beginning, and looks for those that are in, but naps
+    for a tenth of a second before it looks again (CountOtherDBBackends in procarray.c). Any signal
+    wakes it; a NOTIFY that it listens to is one that every role may send.
+    """
     over = threading.Event()
 
     def keep() -> None:
         with suppress(psycopg.Error):
-            while not over.wait(0.02):
-                for pid, _, endable in doorkeeper.execute(ENDABLE, [databases]).fetchall():
-                    if endable:
-                        doorkeeper.execute("SELECT pg_terminate_backend(%s)", [pid])
+            while not over.wait(SECONDS_A_ROUND):
+                found = doorkeeper.execute(ENDABLE, [databases]).fetchall()
+                inside = [pid for pid, _, endable in found if endable]
+                if inside:
+                    doorkeeper.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [inside])
+                else:
+                    doorkeeper.execute(NOTIFY)
 
     thread = threading.Thread(target=keep, name="restorehooks-door", daemon=True)
     thread.start()

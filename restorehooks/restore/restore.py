@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.restore import carried, client, database, hooks, in_place, ownership, script
-from restorehooks.restore.address import WATCHED, Address, unlimited
+from restorehooks.restore.address import PAST_AUTOVACUUM, WATCHED, Address, unlimited
 from restorehooks.restore.client import Progress
 from restorehooks.restore.dump import (
     Dump,
@@ -370,7 +370,8 @@ def _load(run: _Run, plan: Plan, turn: Turn, name: str) -> None:
 def _fast(address: Address, name: str) -> str:
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
-    for more in (f"-c synchronous_commit=off -c {WATCHED}", "-c synchronous_commit=off"):
+    fast = "-c synchronous_commit=off"
+    for more in (f"{fast} -c {WATCHED} -c {PAST_AUTOVACUUM}", f"{fast} -c {WATCHED}", fast):
         options = f"{given} {more}".strip()
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
             address.connect(name, options=options).close()
@@ -446,6 +447,8 @@ def _analyze(run: _Run, plan: Plan, name: str) -> None:
     if run.request.analyze:
         run.step("analyze")
         with plan.address.connect(name) as connection:
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SET {PAST_AUTOVACUUM}".encode())
             connection.execute("ANALYZE")
 
 

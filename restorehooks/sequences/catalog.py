@@ -109,8 +109,8 @@ class Sequence(NamedTuple):
     def limit(self) -> int:
         """The last number, in the direction of counting, that it and all its columns can take."""
         if self.increment > 0:
-            return int(min([self.maximum, *(c.largest for c in self.columns)]))
-        return int(max([self.minimum, *(c.smallest for c in self.columns)]))
+            return int(min([self.maximum, *[c.largest for c in self.columns]]))
+        return int(max([self.minimum, *[c.smallest for c in self.columns]]))
 
 
 def read_catalog(

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from .message import (
     LAST_VALUES,
+    PLAN_LOOKUPS,
     Failed,
     Patience,
     Rows,
@@ -78,13 +79,14 @@ def _is_simple(table: str) -> bool:
 
 def _are_past(connection: BaseDatabaseWrapper, links: Many[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
-    lookups: list[Statement] = [*together([lookup(link.table, link.column) for link in filled])]
+    lookups = together([lookup(link.table, link.column) for link in filled])
     # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
-    found = _asked(connection, [*lookups, LAST_VALUES % array(link.sequence for link in links)])
+    last = LAST_VALUES % array(link.sequence for link in links)
+    found = _asked(connection, [PLAN_LOOKUPS, *lookups, last])
     if found is None:
         return False
     last_values: dict[int, int | None] = dict(found.pop())
-    extremes = dict(zip(filled, (value for rows in found for value in rows[0]), strict=True))
+    extremes = dict(zip(filled, (value for rows in found[1:] for value in rows[0]), strict=True))
     return all(link.is_past(extremes.get(link), last_values[link.sequence]) for link in links)
 
 

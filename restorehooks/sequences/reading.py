@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .catalog import FLOATS, INTEGERS, Column, Sequence
 from .message import (
     LAST_VALUES,
+    PLAN_LOOKUPS,
     Failed,
     Patience,
     Rows,
@@ -67,11 +68,17 @@ def read(
     for batch in in_batches(sequences):
         drafts = [_Draft(sequence) for sequence in batch]
         # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
-        questions = [q for draft in drafts for q in _about_rows(draft, sizes, scan_limit)]
+        questions: list[_Question] = []
+        left: list[_Draft] = []
+        for draft in drafts:
+            about_rows = [*_about_rows(draft, sizes, scan_limit)]
+            # One that numbers no rows was hardly ever called: asked by itself it is asked once.
+            questions += about_rows or _about_position(draft)
+            left += [draft] if about_rows else []
         if len(batch) > SMALL and not in_transaction(connection):
-            _answer(connection, questions, patience, drafts)
+            _answer(connection, questions, patience, left)
             questions = []
-        questions += [q for draft in drafts for q in _about_position(draft)]
+        questions += [q for draft in left for q in _about_position(draft)]
         _answer(connection, questions, patience)
         yield from ((draft.sequence, draft.reading()) for draft in drafts)
 
@@ -92,10 +99,14 @@ def _answer(
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
         statements: list[Statement] = [*together([question.statement for question in part])]
+        if all(question.is_lookup for question in part):
+            statements.insert(0, PLAN_LOOKUPS)
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
             statements.append(LAST_VALUES % array(readable))
-        answers = send_once(connection, statements, patience) if statements else []
+        if not part and not with_positions:
+            return
+        answers = send_once(connection, statements, patience)
         if isinstance(answers, Failed):
             for question in part:
                 question.take_alone(
@@ -105,6 +116,8 @@ def _answer(
         if with_positions:
             for oid, last_value in answers.pop():
                 readable[oid].last_value = last_value
+        if statements[0] is PLAN_LOOKUPS:
+            answers.pop(0)
         values = (value for rows in answers for value in rows[0])
         for question, value in zip(part, values, strict=True):
             question.take(value)
@@ -189,12 +202,16 @@ class _Draft:
 
 
 class _Question(NamedTuple):
-    """A SELECT of one value or none, what it is about, and whose draft takes the value in."""
+    """A SELECT of one value or none, what it is about, and whose draft takes the value in.
+
+    ``is_lookup``: it reads one row, however many there are.
+    """
 
     draft: _Draft
     about: str
     statement: str
     take: Callable[[Any], None]
+    is_lookup: bool
 
     def take_alone(self, result: list[Rows] | Failed) -> None:
         """Take in what the server said to this question alone."""
@@ -214,7 +231,8 @@ def _about_rows(
             draft.unseen += (reason,)
         elif not (column.plain and sizes.get(column.table_oid) == 0):
             statement = _extreme(draft.sequence, column)
-            yield _Question(draft, column.quoted, statement, draft.take_extreme)
+            is_lookup = _can_be_looked_up(column)
+            yield _Question(draft, column.quoted, statement, draft.take_extreme, is_lookup)
 
 
 def _about_position(draft: _Draft) -> Iterator[_Question]:
@@ -224,7 +242,11 @@ def _about_position(draft: _Draft) -> Iterator[_Question]:
         draft.unseen = (f"no SELECT privilege on sequence {sequence.quoted}", *draft.unseen)
     elif draft.last_value is None:
         statement = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
-        yield _Question(draft, sequence.quoted, statement, draft.take_position)
+        yield _Question(draft, sequence.quoted, statement, draft.take_position, True)
+
+
+def _can_be_looked_up(column: Column) -> bool:
+    return column.plain and column.indexed and not column.nullable and column.type in INTEGERS
 
 
 def _extreme(sequence: Sequence, column: Column) -> str:
@@ -235,7 +257,7 @@ def _extreme(sequence: Sequence, column: Column) -> str:
     """
     up = sequence.increment > 0
     name, table = column.quoted_name, column.quoted_table
-    if column.plain and column.indexed and not column.nullable and column.type in INTEGERS:
+    if _can_be_looked_up(column):
         return lookup(table, name, up=up)
     query = f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}"  # noqa: S608
     if column.type == "numeric" or column.type in FLOATS:

@@ -36,8 +36,7 @@ class Entry:
     ``sequence`` and ``columns`` are names as PostgreSQL quotes them; ``models`` the labels of the
     installed models whose tables it numbers. ``next_after`` is what ``nextval`` hands out now, or,
     where nothing was to be changed, what it would hand out after a repair. ``reason`` explains
-    whatever is not plainly ok. ``makes_room`` are the ALTER statements that would widen its range.
-    ``plan`` is what the move, if any, was decided on.
+    whatever is not plainly ok. ``found`` is what all of it was decided on.
     """
 
     sequence: str
@@ -50,8 +49,7 @@ class Entry:
     used_percent: float | None
     reason: str | None = None
     models: tuple[str, ...] = ()
-    makes_room: tuple[str, ...] = ()
-    plan: tuple[Sequence, Verdict] | None = field(default=None, repr=False, compare=False)
+    found: tuple[Sequence, Verdict] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -76,9 +74,18 @@ class Entry:
             _used_percent(sequence, status, stands),
             reason,
             models,
-            widening(sequence),
-            None if verdict.target is None else (sequence, verdict),
+            (sequence, verdict),
         )
+
+    @property
+    def plan(self) -> tuple[Sequence, Verdict] | None:
+        """What the move was decided on, None where there is none."""
+        return self.found if self.found and self.found[1].target is not None else None
+
+    @property
+    def makes_room(self) -> tuple[str, ...]:
+        """The ALTER statements that would widen its range, none where none can."""
+        return widening(self.found[0]) if self.found else ()
 
     @property
     def changed(self) -> bool:

@@ -51,10 +51,15 @@ def tables_of(
     """
     labels: dict[tuple[str | None, str], list[str]] = {}
     for model in models:
-        quoted = QUOTED.fullmatch(connection.ops.quote_name(model._meta.db_table))
-        if quoted is not None:
-            schema, table = (part and part.replace('""', '"') for part in quoted.groups())
-            labels.setdefault((schema, table), []).append(model._meta.label)
+        name = model._meta.db_table
+        if '"' in name:
+            quoted = QUOTED.fullmatch(connection.ops.quote_name(name))
+            if quoted is None:
+                continue
+            schema, name = (part and part.replace('""', '"') for part in quoted.groups())
+        else:
+            schema = None
+        labels.setdefault((schema, name), []).append(model._meta.label)
     if not labels:
         return {}
     with connection.cursor() as cursor:
