@@ -11,6 +11,7 @@ from benchmarks.competition import Contest, Ratio
 SHOWN = [
     ("sequences", {"tables": 1_000, "over": sequences.SOCKET, "sequences": "all healthy"}),
     ("sequences", {"tables": 1_000, "over": sequences.SOCKET, "sequences": "all behind"}),
+    ("sequences", {"tables": 10_000, "over": sequences.SOCKET, "sequences": "all healthy"}),
     ("sequences", {"tables": 1_000, "over": sequences.DISTANT, "sequences": "all healthy"}),
     *(("restores", circumstances) for circumstances in restores.SHOWN),
 ]
@@ -47,19 +48,22 @@ def draw(contests: Sequence[Contest], path: Path) -> None:
 
 def _bars(axis: object, contest: Contest) -> None:
     base = BASES[contest.subject]
-    found = [(r.name, contest.ratio(r.name, base)) for r in contest.results if r.name != base]
-    bars: list[tuple[str, Ratio]] = [(name, ratio) for name, ratio in found if ratio]
-    names = [base, *(name for name, _ in bars)]
-    ratios = [Ratio(1, 1, 1), *(ratio for _, ratio in bars)]
+    others = [result for result in contest.results if result.name != base]
+    names = [base, *(result.name for result in others)]
+    died = Ratio(1, 1, 1)
+    ratios = [died, *(contest.ratio(name, base) or died for name in names[1:])]
+    labels = [f" {ratio.median:.3g}" for ratio in ratios]
+    for number, result in enumerate(others, start=1):
+        labels[number] = " died" if result.died else labels[number]
     lengths = [ratio.median for ratio in ratios]
     spread = [
         [ratio.median - ratio.minimum for ratio in ratios],
         [ratio.maximum - ratio.median for ratio in ratios],
     ]
-    colours = ["#2a7f62", *["#9aa5b1"] * len(bars)]
+    colours = ["#2a7f62", *("#d64545" if result.died else "#9aa5b1" for result in others)]
     about = [v if isinstance(v, str) else f"{v:,} {k}" for k, v in contest.circumstances.items()]
     drawn = axis.barh(names, lengths, xerr=spread, color=colours, ecolor="#52606d")  # type: ignore[attr-defined]
-    axis.bar_label(drawn, [f" {length:.3g}" for length in lengths], padding=2)  # type: ignore[attr-defined]
+    axis.bar_label(drawn, labels, padding=2)  # type: ignore[attr-defined]
     axis.set(xscale="log", title=", ".join(about), xlabel="times as long as restorehooks")  # type: ignore[attr-defined]
     axis.invert_yaxis()  # type: ignore[attr-defined]
     axis.margins(x=0.15)  # type: ignore[attr-defined]

@@ -48,6 +48,33 @@ def aims(contests: Sequence[Contest], facts: Sequence[Fact]) -> str:
     return _table(rows)
 
 
+def excerpt(contests: Sequence[Contest], facts: Sequence[Fact], about: dict[str, Any]) -> str:
+    """Return what the README shows: the aims, who died, and on what."""
+    died: dict[str, set[str]] = {}
+    for contest in contests:
+        for result in contest.results:
+            if result.died:
+                died.setdefault(f"{result.name}: `{result.died}`", set()).add(
+                    _circumstances(contest)
+                )
+    deaths = [f"- {who} ({'; '.join(sorted(where))})" for who, where in died.items()]
+    parts = [aims(contests, facts)]
+    if deaths:
+        parts.append("Some of the others died:\n\n" + "\n".join(deaths))
+    parts.append(_about(about))
+    parts.append(
+        "Every ratio, and the command lines: [benchmarks/RESULTS.md](benchmarks/RESULTS.md)."
+    )
+    return "\n\n".join(parts)
+
+
+def _circumstances(contest: Contest) -> str:
+    return ", ".join(
+        value if isinstance(value, str) else f"{value:,} {name}"
+        for name, value in contest.circumstances.items()
+    )
+
+
 def everything(contests: Sequence[Contest], facts: Sequence[Fact], about: dict[str, Any]) -> str:
     """Return all ratios of all contests, the deaths and the command lines."""
     parts = ["# What `scripts/bench.sh` measured", _about(about), "## Aims", aims(contests, facts)]

@@ -418,3 +418,19 @@ def test_the_hooks_cost_the_same_few_queries_for_any_number_of_models(project: P
     migrate, flush = (int(line) for line in project.shell(COUNT).split())
     assert flush == 2
     assert migrate == 2 * flush
+
+
+def test_where_all_is_fine_neither_the_engine_nor_what_prints_is_imported(shop: Project) -> None:
+    printed = shop.shell(
+        """
+        import sys
+        from django.core.management import call_command
+        call_command("check", verbosity=0)
+        call_command("migrate", verbosity=0)
+        call_command("flush", verbosity=0, interactive=False)
+        seldom = ("rich", "restorehooks.api", "restorehooks.announce", "restorehooks.restore",
+                  "restorehooks.sequences.repair", "restorehooks.duplicates.violation")
+        print([name for name in seldom if name in sys.modules])
+        """
+    )
+    assert printed == "[]\n"

@@ -1,4 +1,4 @@
-"""Settings from the environment: DATABASE_URL, BENCH_MODELS, BENCH_WITHOUT, BENCH_APP."""
+"""Settings from the environment: DATABASE_URL, and whatever begins with BENCH."""
 
 import os
 
@@ -17,6 +17,9 @@ INSTALLED_APPS = [
 ]
 if "BENCH_WITHOUT" in os.environ:
     INSTALLED_APPS.remove("restorehooks")
+if "BENCH_ADMIN" in os.environ:
+    INSTALLED_APPS += ["django.contrib.admin", "django.contrib.messages"]
+    TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
 if os.environ.get("BENCH_APP"):
     INSTALLED_APPS.append(os.environ["BENCH_APP"])
 DATABASES = {"default": environ.Env().db("DATABASE_URL")}

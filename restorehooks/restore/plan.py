@@ -42,7 +42,7 @@ class Request:
 
     ``source`` is a file, a directory, or "-" for stdin. ``owner`` and ``privileges`` None keep
     ownership and privileges where the roles they name are there. ``jobs``
-    None means one per core.
+    None means one per core and one more.
     """
 
     source: str
@@ -67,6 +67,11 @@ class Request:
     def partial(self) -> bool:
         """Some schemas or tables alone are asked for."""
         return bool(self.schemas or self.tables)
+
+
+BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
+FEW = 5
+"""Jobs up to which more workers than that are in each other's way."""
 
 
 def _kept(kept: bool) -> str:
@@ -96,6 +101,12 @@ class Plan:
     def needs_confirmation(self) -> bool:
         """Something that is there would be replaced or added to."""
         return not self.live.empty
+
+    @property
+    def fills_the_cores(self) -> bool:
+        """The jobs alone keep a small machine busy to the end: there is enough to build."""
+        builds = sum(entry.kind in BUILDS for entry in self.entries)
+        return 1 < self.jobs <= FEW and builds >= 2 * self.jobs
 
     def question(self) -> str:
         """Name the database, its host and size, and what comes instead."""
@@ -205,7 +216,8 @@ def _plan_archive(request: Request, plan: Plan, turn: Turn) -> None:
     if request.partial and not plan.entries:
         raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
     if plan.mode == "beside" and dump.format in ("custom", "directory"):
-        plan.jobs = request.jobs or max(1, min(_cores(), _connections_left(turn)))
+        # One more than there are cores, since each waits for the disk now and then.
+        plan.jobs = request.jobs or max(1, min(_cores() + 1, _connections_left(turn)))
     elif request.jobs and request.jobs > 1:
         plan.notes.append(f"a {dump.format} dump, {plan.mode}, is loaded by one job")
 

@@ -20,6 +20,7 @@ from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.restore import carried, client, database, hooks, in_place, ownership, script
 from restorehooks.restore.address import PAST_AUTOVACUUM, WATCHED, Address, unlimited
+from restorehooks.restore.analyze import analyze
 from restorehooks.restore.client import Progress
 from restorehooks.restore.dump import (
     Dump,
@@ -354,7 +355,7 @@ def _load(run: _Run, plan: Plan, turn: Turn, name: str) -> None:
     outcome = client.load(
         plan.program,
         plan.dump.path,
-        conninfo=_fast(plan.address, name),
+        conninfo=_fast(plan, name),
         environment=plan.address.environment(),
         flags=flags,
         jobs=plan.jobs,
@@ -367,12 +368,17 @@ def _load(run: _Run, plan: Plan, turn: Turn, name: str) -> None:
     _count_tables(plan, name)
 
 
-def _fast(address: Address, name: str) -> str:
+SERIAL = ("max_parallel_maintenance_workers=0", "max_parallel_workers_per_gather=0")
+"""Parallel workers are slower in all than the jobs by themselves, where those are busy."""
+
+
+def _fast(plan: Plan, name: str) -> str:
+    address = plan.address
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
-    fast = "-c synchronous_commit=off"
-    for more in (f"{fast} -c {WATCHED} -c {PAST_AUTOVACUUM}", f"{fast} -c {WATCHED}", fast):
-        options = f"{given} {more}".strip()
+    wanted = ["synchronous_commit=off", *(SERIAL if plan.fills_the_cores else ()), WATCHED]
+    for settings in ([*wanted, PAST_AUTOVACUUM], wanted, wanted[:-1]):
+        options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
             address.connect(name, options=options).close()
             return make_conninfo(address.conninfo(name), options=options)
@@ -446,10 +452,7 @@ def _hook(run: _Run, plan: Plan, name: str) -> None:
 def _analyze(run: _Run, plan: Plan, name: str) -> None:
     if run.request.analyze:
         run.step("analyze")
-        with plan.address.connect(name) as connection:
-            with suppress(psycopg.errors.InsufficientPrivilege):
-                connection.execute(f"SET {PAST_AUTOVACUUM}".encode())
-            connection.execute("ANALYZE")
+        analyze(plan.address, name, plan.jobs)
 
 
 def _hook_inside(run: _Run, plan: Plan, name: str) -> None:

@@ -1,0 +1,64 @@
+"""Planner statistics for what was restored: several tables at once, past any autovacuum."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+import psycopg
+from psycopg import errors, sql
+
+from restorehooks.restore.address import PAST_AUTOVACUUM, Address
+from restorehooks.restore.turn import Connection
+
+# As ANALYZE without a name takes them, but for partitions, which their root brings along. The
+# largest come first, so that none is left over for one worker alone.
+TABLES = """
+SELECT n.nspname, c.relname
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+      AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+ORDER BY c.relkind = 'p' DESC, pg_catalog.pg_relation_size(c.oid) DESC
+"""
+SECONDS_TO_CANCEL = 5.0
+
+
+def analyze(address: Address, database: str, jobs: int) -> None:
+    """Gather statistics on every table of a database, ``jobs`` at a time.
+
+    What this role may not analyze or not reach is passed over. Whatever interrupts it ends the
+    work of all connections. Raises psycopg.Error.
+    """
+    with address.connect(database) as first:
+        tables = deque(sql.Identifier(*name) for name in first.execute(TABLES))
+    running: list[Connection] = []
+    with ThreadPoolExecutor(jobs, "restorehooks-analyze") as pool:
+        work = [pool.submit(_work, address, database, tables, running) for _ in range(jobs)]
+        try:
+            done, _ = wait(work, return_when=FIRST_EXCEPTION)
+            for each in done:
+                each.result()
+        except BaseException:
+            tables.clear()
+            for connection in running:
+                with suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=SECONDS_TO_CANCEL)
+            raise
+
+
+def _work(
+    address: Address, database: str, tables: deque[sql.Identifier], running: list[Connection]
+) -> None:
+    with address.connect(database) as connection:
+        running.append(connection)
+        with suppress(errors.InsufficientPrivilege):
+            connection.execute(f"SET {PAST_AUTOVACUUM}".encode())
+        # The swap waits for the disk, and so for all that came before it.
+        connection.execute("SET synchronous_commit = off")
+        while True:
+            try:
+                table = tables.popleft()
+            except IndexError:
+                return
+            connection.execute(sql.SQL("ANALYZE {}").format(table))
