@@ -32,7 +32,7 @@ class Column(NamedTuple):
     this role cannot see all of its rows, None where it can. ``indexed``: an index leads with it.
     ``plain``: the table's own file holds all of its rows (no partitions, no children).
     ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalog counts no page of the table,
-    which means no rows or no ANALYZE yet.
+    which means no rows or no ANALYZE yet. ``visible``: the table's name finds it without a schema.
     """
 
     table_oid: int
@@ -48,6 +48,7 @@ class Column(NamedTuple):
     plain: bool
     nullable: bool = True
     may_be_empty: bool = True
+    visible: bool = True
 
     @property
     def quoted(self) -> str:
@@ -273,7 +274,8 @@ numbered AS MATERIALIZED (
                    WHERE x.indrelid = t.oid AND x.indkey[0] = ta.attnum
                      AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
            c.relkind = 'r' AND NOT c.relhassubclass AS plain,
-           NOT a.attnotnull AS nullable, c.relpages = 0 AS may_be_empty
+           NOT a.attnotnull AS nullable, c.relpages = 0 AS may_be_empty,
+           pg_catalog.pg_table_is_visible(c.oid) AS visible
     FROM link
     JOIN pg_catalog.pg_class c ON c.oid = link.tab AND c.relpersistence <> 't'
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -296,12 +298,12 @@ SELECT s.seqrelid, s.nspname, s.relname, s.quoted, pg_catalog.format_type(s.seqt
        s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE'),
        s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'UPDATE'),
        t.tab, t.nspname, t.relname, t.attname, t.quoted, pg_catalog.quote_ident(t.attname),
-       t.type, t.typmod, t.indexed, t.plain, t.nullable, t.may_be_empty,
+       t.type, t.typmod, t.indexed, t.plain, t.nullable, t.may_be_empty, t.visible,
        t.exact, t.is_view, t.is_foreign, t.may_read, t.is_filtered, NULL::oid
 FROM sequence s LEFT JOIN numbered t ON t.seq = s.seqrelid
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL, drawing.oid
 FROM drawing
 WHERE NOT simple AND kind = 'pg_catalog.pg_attrdef'::regclass
@@ -311,13 +313,13 @@ ORDER BY 2, 3, 1, 16, 17, 18
 
 
 def _assemble(rows: Many[tuple[Any, ...]]) -> Sequence:
-    columns = tuple(_column(row[14:31]) for row in rows if row[14] is not None)
+    columns = tuple(_column(row[14:32]) for row in rows if row[14] is not None)
     return Sequence._make((*rows[0][:14], columns))
 
 
 def _column(row: tuple[Any, ...]) -> Column:
-    column = Column._make((*row[:8], None, *row[8:12]))
-    unseen = _why_unseen(column, *row[12:])
+    column = Column._make((*row[:8], None, *row[8:13]))
+    unseen = _why_unseen(column, *row[13:])
     return column if unseen is None else column._replace(unseen=unseen)
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import connections, router
 
 from .advance import Move, advance, forget_cached_numbers, rewind
-from .catalog import Sequence, read_catalog
+from .catalog import Column, Sequence, read_catalog
 from .message import Failed, Patience, in_transaction, undone
 from .reading import Reading, read
 from .report import Entry, Report
-from .scope import concrete_models, installed_models, tables_of
+from .scope import Name, concrete_models, installed_models, tables_named, tables_of
 from .verdict import Status, Verdict, judge
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class _Run(NamedTuple):
 
     connection: BaseDatabaseWrapper
     patience: Patience
-    labels: dict[int, list[str]]
+    labels: dict[Name, list[str]]
     tables: Collection[int] | None
     schemas: Collection[str] | None
     sequences: Collection[str] | None
@@ -81,9 +81,14 @@ class _Run(NamedTuple):
             self.connection, sequences, self.patience, scan_limit=self.scan_limit
         ):
             verdict = judge(sequence, reading, headroom=self.headroom, rewind=self.rewind)
-            tables = {column.table_oid for column in sequence.columns}
-            labels = (label for oid in tables for label in self.labels.get(oid, []))
+            labels = {label for column in sequence.columns for label in self.labels_of(column)}
             yield _Finding(sequence, reading, verdict, tuple(sorted(labels)))
+
+    def labels_of(self, column: Column) -> Iterator[str]:
+        """Yield the labels of the models whose table the column's is."""
+        yield from self.labels.get((column.schema, column.table), ())
+        if column.visible:
+            yield from self.labels.get((None, column.table), ())
 
     def judge_again(self, sequence: Sequence) -> int | None:
         """Return where a sequence may be set back to, by what its rows say now."""
@@ -206,8 +211,9 @@ def _start(
         raise ValueError(f"headroom must be a whole number of at least 0, not {headroom!r}")
     connection = connections[using]
     wanted = None if models is None else concrete_models(models)
-    labels = tables_of(connection, installed_models(using) if wanted is None else wanted)
-    existing = {label for each in labels.values() for label in each}
+    labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
+    tables = None if wanted is None else tables_of(connection, labels)
+    existing = {label for name in (tables or {}).values() for label in labels[name]}
     missing = [
         model._meta.label
         for model in wanted or []
@@ -217,7 +223,7 @@ def _start(
         connection,
         Patience(lock_timeout),
         labels,
-        None if wanted is None else labels.keys(),
+        None if tables is None else tables.keys(),
         schemas,
         sequences,
         headroom,
@@ -237,7 +243,7 @@ def _start_at(
     with connection.cursor() as cursor:
         cursor.execute(LINEAGE, [schema, table])
         tables = [oid for (oid,) in cursor.fetchall()]
-    labels = tables_of(connection, installed_models(connection.alias)) if tables else {}
+    labels = tables_named(connection, installed_models(connection.alias))
     patience = Patience(lock_timeout)
     return _Run(connection, patience, labels, tables, None, None, 0, False, scan_limit, ())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -41,32 +41,40 @@ def installed_models(using: str) -> list[type[Model]]:
     return [model for model in every if router.allow_migrate_model(using, model)]
 
 
-def tables_of(
+def tables_named(
     connection: BaseDatabaseWrapper, models: Iterable[type[Model]]
-) -> dict[int, list[str]]:
-    """Return the oids of the tables that exist, each with the labels of its models.
-
-    Names are looked up by the server, so schema-qualified ones and the ``search_path`` count. A
-    table of a schema that is closed to this role is among them, to be told rather than passed over.
-    """
-    labels: dict[tuple[str | None, str], list[str]] = {}
+) -> dict[Name, list[str]]:
+    """Return the names of the models' tables, each with the labels of its models."""
+    labels: dict[Name, list[str]] = {}
     for model in models:
-        name = model._meta.db_table
-        if '"' in name:
-            quoted = QUOTED.fullmatch(connection.ops.quote_name(name))
+        schema, table = None, model._meta.db_table
+        if '"' in table:
+            quoted = QUOTED.fullmatch(connection.ops.quote_name(table))
             if quoted is None:
                 continue
-            schema, name = (part and part.replace('""', '"') for part in quoted.groups())
-        else:
-            schema = None
-        labels.setdefault((schema, name), []).append(model._meta.label)
-    if not labels:
+            schema, table = (part and part.replace('""', '"') for part in quoted.groups())
+        table = table.encode()[:NAME_LIMIT].decode(errors="ignore")
+        labels.setdefault((schema, table), []).append(model._meta.label)
+    return labels
+
+
+def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[int, Name]:
+    """Return the oids of the tables that exist.
+
+    Names are looked up by the server, so the ``search_path`` counts. A table of a schema that is
+    closed to this role is among them, to be told rather than passed over.
+    """
+    if not names:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(TABLES, [json.dumps([{"s": s, "t": t} for s, t in labels])])
-        return {oid: labels[schema, table] for oid, schema, table in cursor.fetchall()}
+        cursor.execute(TABLES, [json.dumps([{"s": s, "t": t} for s, t in names])])
+        return {oid: (schema, table) for oid, schema, table in cursor.fetchall()}
 
 
+Name = tuple[str | None, str]
+"""The raw schema, None for one that the ``search_path`` finds, and name of a table."""
+NAME_LIMIT = 63
+"""Bytes of a name that PostgreSQL looks at (NAMEDATALEN - 1)."""
 QUOTED = re.compile(r'(?:"((?:[^"]|"")+)"\.)?"((?:[^"]|"")+)"')
 # As to_regclass does it, which raises an error, though, for a name in a schema that is closed to
 # this role, and takes ten times as long for a thousand names.
