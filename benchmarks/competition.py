@@ -128,8 +128,7 @@ def compete(
     for number in range(rounds):
         first = number % len(turns)
         for competitor, result in turns[first:] + turns[:first]:
-            is_slow = number >= 2 and result.seconds[0] > patience
-            if result.died is None and not is_slow:
+            if result.died is None and (number < 2 or result.seconds[0] <= patience):
                 _run(competitor, result)
     _tell(subject, circumstances, results)
     return Contest(subject, circumstances, results)

@@ -38,6 +38,8 @@ LIMITS = {
 UNCHANGED = {SAVE, BULK_CREATE, LOADDATA}
 """What must not take measurably longer."""
 WHY = {
+    MIGRATE: "two glances of two messages each, the first in a session that knows no catalogue yet",
+    FLUSH: "the glance's two messages",
     ADMIN_FLUSH: "Django creates the permissions for the page anew after each, with six queries,"
     " and the hook's own two come on top",
 }

@@ -19,18 +19,17 @@ from benchmarks.competition import ROOT
 @contextmanager
 def distance(unix_socket: str, round_trip: float) -> Iterator[int]:
     """Yield a port on 127.0.0.1 that leads to the socket, ``round_trip`` seconds away."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.latency", unix_socket, str(round_trip)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-    )
-    assert process.stdout is not None
-    try:
-        yield int(process.stdout.readline())
-    finally:
-        process.terminate()
-        process.wait()
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
 async def _forward(

@@ -57,6 +57,10 @@ BOUND_BY_READS = (
     "the bare reads alone, which every way has to do, take a quarter to a third of that time here"
 )
 """Said of what no way of asking could reach on a server where one statement costs so little."""
+KNOWN_BEFOREHAND = (
+    "the floor knows beforehand which sequence numbers what, and forgets what it reads: to ask the"
+    " catalogue takes a sixth of our time, to judge and report another"
+)
 BOUND_BY_FIRST_READS = f"{BOUND_BY_READS}; sequences never called are asked one by one besides"
 
 
@@ -74,7 +78,7 @@ def _targets() -> Iterator[Target]:
             )
     yield Target(
         "1,000 tables, all healthy: the bare reads",
-        "sequences", healthy, FLOOR, OURS, least=1,
+        "sequences", healthy, FLOOR, OURS, least=1, why=KNOWN_BEFOREHAND,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import DatabaseError, transaction
 from psycopg import sql
 
-from .message import Failed, Patience, in_batches, in_transaction, send_each, undone
+from .message import LOCKS, Failed, Patience, in_batches, in_transaction, send_each, undone
 from .verdict import next_value
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ repairs; 100,000 never.
 """
 DRAWN_WITHOUT_UPDATE = 1_000_000
 """The same where this role may draw (USAGE) but not set (UPDATE)."""
+
+
+LOCKS_A_MOVE = 2
+"""That on the sequence, and the advisory one."""
 
 
 class Move(NamedTuple):
@@ -78,7 +82,7 @@ def advance(
             possible.append(move)
         else:
             yield move, refusal
-    for batch in in_batches(possible):
+    for batch in in_batches(possible, LOCKS // LOCKS_A_MOVE):
         for items, result in send_each(connection, batch, _statements, patience):
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")

@@ -33,6 +33,7 @@ class Column(NamedTuple):
     ``plain``: the table's own file holds all of its rows (no partitions, no children).
     ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalog counts no page of the table,
     which means no rows or no ANALYZE yet. ``visible``: the table's name finds it without a schema.
+    ``locks``: so many does a query take that reads the column (tables and their indexes).
     """
 
     table_oid: int
@@ -49,6 +50,7 @@ class Column(NamedTuple):
     nullable: bool = True
     may_be_empty: bool = True
     visible: bool = True
+    locks: int = 2
 
     @property
     def quoted(self) -> str:
@@ -109,9 +111,11 @@ class Sequence(NamedTuple):
     @property
     def limit(self) -> int:
         """The last number, in the direction of counting, that it and all its columns can take."""
-        if self.increment > 0:
-            return int(min([self.maximum, *[c.largest for c in self.columns]]))
-        return int(max([self.minimum, *[c.smallest for c in self.columns]]))
+        up = self.increment > 0
+        limit: int | float = self.maximum if up else self.minimum
+        for column in self.columns:
+            limit = min(limit, column.largest) if up else max(limit, column.smallest)
+        return int(limit)
 
 
 def read_catalog(
@@ -275,7 +279,10 @@ numbered AS MATERIALIZED (
                      AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
            c.relkind = 'r' AND NOT c.relhassubclass AS plain,
            NOT a.attnotnull AS nullable, c.relpages = 0 AS may_be_empty,
-           pg_catalog.pg_table_is_visible(c.oid) AS visible
+           pg_catalog.pg_table_is_visible(c.oid) AS visible,
+           CASE WHEN c.relhassubclass THEN (SELECT count(*) FROM kin WHERE kin.root = c.oid)
+                ELSE 1 END
+           * (1 + (SELECT count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid)) AS locks
     FROM link
     JOIN pg_catalog.pg_class c ON c.oid = link.tab AND c.relpersistence <> 't'
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -298,12 +305,12 @@ SELECT s.seqrelid, s.nspname, s.relname, s.quoted, pg_catalog.format_type(s.seqt
        s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE'),
        s.may_all OR pg_catalog.has_sequence_privilege(s.seqrelid, 'UPDATE'),
        t.tab, t.nspname, t.relname, t.attname, t.quoted, pg_catalog.quote_ident(t.attname),
-       t.type, t.typmod, t.indexed, t.plain, t.nullable, t.may_be_empty, t.visible,
+       t.type, t.typmod, t.indexed, t.plain, t.nullable, t.may_be_empty, t.visible, t.locks,
        t.exact, t.is_view, t.is_foreign, t.may_read, t.is_filtered, NULL::oid
 FROM sequence s LEFT JOIN numbered t ON t.seq = s.seqrelid
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL, drawing.oid
 FROM drawing
 WHERE NOT simple AND kind = 'pg_catalog.pg_attrdef'::regclass
@@ -313,13 +320,13 @@ ORDER BY 2, 3, 1, 16, 17, 18
 
 
 def _assemble(rows: Many[tuple[Any, ...]]) -> Sequence:
-    columns = tuple(_column(row[14:32]) for row in rows if row[14] is not None)
+    columns = tuple(_column(row[14:33]) for row in rows if row[14] is not None)
     return Sequence._make((*rows[0][:14], columns))
 
 
 def _column(row: tuple[Any, ...]) -> Column:
-    column = Column._make((*row[:8], None, *row[8:13]))
-    unseen = _why_unseen(column, *row[13:])
+    column = Column._make((*row[:8], None, *row[8:14]))
+    unseen = _why_unseen(column, *row[14:])
     return column if unseen is None else column._replace(unseen=unseen)
 
 

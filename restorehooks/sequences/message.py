@@ -27,7 +27,10 @@ Statement = sql.Composable | str
 T = TypeVar("T")
 
 BATCH = 200
-"""Sequences to a message: enough to make round trips rare, few enough for the lock table."""
+"""Things to a message that take a lock or two each."""
+LOCKS = 1_000
+"""Locks to a message: enough to make round trips rare, few beside the 6,400 and more that a server
+has room for with its own defaults, for all of its sessions."""
 TOGETHER = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
@@ -78,6 +81,20 @@ def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
     """Yield the items, ``size`` at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def in_loads(items: Iterable[T], locks: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield the items, as many at a time as take no more than ``LOCKS``; a larger one by itself."""
+    load: list[T] = []
+    taken = 0
+    for item in items:
+        taken += locks(item)
+        if load and taken > LOCKS:
+            yield load
+            load, taken = [], locks(item)
+        load.append(item)
+    if load:
+        yield load
 
 
 def together(questions: Sequence[str]) -> Iterator[str]:

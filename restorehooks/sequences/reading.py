@@ -18,6 +18,7 @@ from .message import (
     Statement,
     array,
     in_batches,
+    in_loads,
     in_transaction,
     lookup,
     send_for_one,
@@ -57,7 +58,7 @@ def read(
     *,
     scan_limit: int | None = None,
 ) -> Iterator[tuple[Sequence, Reading]]:
-    """Yield each sequence with its reading, a few hundred to the message.
+    """Yield each sequence with its reading, as many to the message as the lock table bears.
 
     ``scan_limit``: bytes of a table beyond which a column that no index leads is left unread;
     None reads every column whatever it takes.
@@ -65,22 +66,22 @@ def read(
     sizes: dict[int, int] = {}
     if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
         sizes = _ask_sizes(connection, sequences, patience, scan_limit)
-    for batch in in_batches(sequences):
-        drafts = [_Draft(sequence) for sequence in batch]
+    drafts = map(_Draft, sequences)
+    about_rows = ((draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts)
+    for load in in_loads(about_rows, lambda each: 1 + sum(q.locks for q in each[1])):
         # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
         questions: list[_Question] = []
         left: list[_Draft] = []
-        for draft in drafts:
-            about_rows = [*_about_rows(draft, sizes, scan_limit)]
+        for draft, asked in load:
             # One that numbers no rows was hardly ever called: asked by itself it is asked once.
-            questions += about_rows or _about_position(draft)
-            left += [draft] if about_rows else []
-        if len(batch) > SMALL and not in_transaction(connection):
+            questions += asked or _about_position(draft)
+            left += [draft] if asked else []
+        if len(load) > SMALL and not in_transaction(connection):
             _answer(connection, questions, patience, left)
             questions = []
         questions += [q for draft in left for q in _about_position(draft)]
         _answer(connection, questions, patience)
-        yield from ((draft.sequence, draft.reading()) for draft in drafts)
+        yield from ((draft.sequence, draft.reading()) for draft, _ in load)
 
 
 def _answer(
@@ -95,7 +96,7 @@ def _answer(
     or not, so within the caller's transaction there must be no drafts. Those it tells nothing of,
     never having been called, are left to be asked one by one.
     """
-    parts = list(in_batches(questions)) or [[]]
+    parts = list(in_loads(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
         statements: list[Statement] = [*together([question.statement for question in part])]
@@ -204,7 +205,7 @@ class _Draft:
 class _Question(NamedTuple):
     """A SELECT of one value or none, what it is about, and whose draft takes the value in.
 
-    ``is_lookup``: it reads one row, however many there are.
+    ``is_lookup``: it reads one row, however many there are. ``locks``: so many does it take.
     """
 
     draft: _Draft
@@ -212,6 +213,7 @@ class _Question(NamedTuple):
     statement: str
     take: Callable[[Any], None]
     is_lookup: bool
+    locks: int
 
     def take_alone(self, result: list[Rows] | Failed) -> None:
         """Take in what the server said to this question alone."""
@@ -232,7 +234,9 @@ def _about_rows(
         elif not (column.plain and sizes.get(column.table_oid) == 0):
             statement = _extreme(draft.sequence, column)
             is_lookup = _can_be_looked_up(column)
-            yield _Question(draft, column.quoted, statement, draft.take_extreme, is_lookup)
+            yield _Question(
+                draft, column.quoted, statement, draft.take_extreme, is_lookup, column.locks
+            )
 
 
 def _about_position(draft: _Draft) -> Iterator[_Question]:
@@ -242,7 +246,7 @@ def _about_position(draft: _Draft) -> Iterator[_Question]:
         draft.unseen = (f"no SELECT privilege on sequence {sequence.quoted}", *draft.unseen)
     elif draft.last_value is None:
         statement = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
-        yield _Question(draft, sequence.quoted, statement, draft.take_position, True)
+        yield _Question(draft, sequence.quoted, statement, draft.take_position, True, 1)
 
 
 def _can_be_looked_up(column: Column) -> bool:

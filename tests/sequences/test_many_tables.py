@@ -102,6 +102,22 @@ def test_tables_of_many_indexes(small: Database) -> None:
     assert len(sent) < 50, "fell back to a message for each"
 
 
+def test_tables_of_more_indexes_than_the_lock_table_has_room_for(small: Database) -> None:
+    columns = "id serial PRIMARY KEY, " + ", ".join(f"c{number} int UNIQUE" for number in range(30))
+    create(small, 200, columns, "(id) VALUES (5)")
+    small.execute("CREATE TABLE tree (id serial) PARTITION BY HASH (id)")
+    for part in range(100):
+        small.execute(
+            f"CREATE TABLE tree_{part} PARTITION OF tree"
+            f" FOR VALUES WITH (MODULUS 100, REMAINDER {part})"
+        )
+    small.execute("CREATE INDEX ON tree (id); INSERT INTO tree SELECT generate_series(1, 300)")
+    with counted() as sent:
+        report = reset(DEFAULT)
+    assert report.summary()["advanced"] == 201
+    assert len(sent) < 50, "fell back to a message for each"
+
+
 def test_one_sequence_for_hundreds_of_tables(small: Database) -> None:
     small.execute("CREATE SEQUENCE shared")
     create(small, 800, "id bigint PRIMARY KEY DEFAULT nextval(''shared'')", "DEFAULT VALUES")
