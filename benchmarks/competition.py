@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -136,6 +137,7 @@ def compete(
 
 def _run(competitor: Competitor, result: Result) -> None:
     competitor.prepare()
+    gc.collect()  # what earlier rounds have left is not this one's to clear away
     began = perf_counter()
     try:
         seconds = competitor.run()
@@ -234,6 +236,7 @@ def serve(tasks: Mapping[str, Callable[[], object]]) -> None:
     """Be such a process: time one of ``tasks`` for each line that comes in."""
     for line in sys.stdin:
         task = tasks[line.strip()]
+        gc.collect()
         began = perf_counter()
         task()
         print(perf_counter() - began, flush=True)

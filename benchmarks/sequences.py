@@ -41,8 +41,8 @@ FULL = [
     (100, SOCKET, 9, [*STATES]),
     (1_000, SOCKET, 9, [*STATES]),
     (10_000, SOCKET, 3, [*STATES]),
-    (100, DISTANT, 5, [*STATES]),
-    (1_000, DISTANT, 3, [*STATES]),
+    (100, DISTANT, 3, [*STATES]),
+    (1_000, DISTANT, 3, ["all healthy", "all behind"]),
     (10_000, DISTANT, 1, ["all healthy"]),
 ]
 """Number of tables, how far away, rounds, states."""

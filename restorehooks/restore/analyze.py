@@ -34,8 +34,8 @@ def analyze(address: Address, database: str, jobs: int) -> None:
         tables = deque(sql.Identifier(*name) for name in first.execute(TABLES))
     running: list[Connection] = []
     with ThreadPoolExecutor(jobs, "restorehooks-analyze") as pool:
-        work = [pool.submit(_work, address, database, tables, running) for _ in range(jobs)]
         try:
+            work = [pool.submit(_work, address, database, tables, running) for _ in range(jobs)]
             done, _ = wait(work, return_when=FIRST_EXCEPTION)
             for each in done:
                 each.result()

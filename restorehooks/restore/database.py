@@ -366,7 +366,7 @@ def _door_kept(doorkeeper: Connection, databases: list[str]) -> Iterator[None]:
                 inside = [pid for pid, _, endable in found if endable]
                 if inside:
                     doorkeeper.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [inside])
-                else:
+                elif not found:
                     doorkeeper.execute(NOTIFY)
 
     thread = threading.Thread(target=keep, name="restorehooks-door", daemon=True)

@@ -21,7 +21,7 @@ from .message import (
     Rows,
     Statement,
     array,
-    in_batches,
+    in_loads,
     in_transaction,
     lookup,
     send_once,
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class _Link(NamedTuple):
-    """A sequence and the column that owns it; names are as PostgreSQL quotes them."""
+    """A sequence and the column that owns it; names are as PostgreSQL quotes them.
+
+    ``locks``: so many does it take to read both.
+    """
 
     sequence: int
     increment: int
@@ -45,6 +48,7 @@ class _Link(NamedTuple):
     column: str
     is_plain: bool
     is_empty: bool
+    locks: int
 
     def is_past(self, extreme: int | None, last_value: int | None) -> bool:
         """Whether the next number lies past the rows, and there is one."""
@@ -69,7 +73,7 @@ def all_fine(connection: BaseDatabaseWrapper, tables: Many[str]) -> bool:
         return False
     links = [_Link._make(row) for row in found[0]]
     return all(link.is_plain for link in links) and all(
-        _are_past(connection, some) for some in in_batches(links)
+        _are_past(connection, some) for some in in_loads(links, lambda link: link.locks)
     )
 
 
@@ -111,7 +115,8 @@ SELECT q.seqrelid, q.seqincrement,
                        WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
                              AND x.indkey[0] = a.attnum),
        CASE WHEN c.relkind = 'r' AND c.relpages = 0
-            THEN pg_catalog.pg_relation_size(c.oid) = 0 ELSE false END
+            THEN pg_catalog.pg_relation_size(c.oid) = 0 ELSE false END,
+       (SELECT 2 + count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_depend d ON d.refobjid = c.oid AND d.refobjsubid > 0
     AND d.refclassid = 'pg_catalog.pg_class'::regclass

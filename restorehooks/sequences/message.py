@@ -27,7 +27,7 @@ Statement = sql.Composable | str
 T = TypeVar("T")
 
 BATCH = 200
-"""Things to a message that take a lock or two each."""
+"""Things to a message that take a lock or none each."""
 LOCKS = 1_000
 """Locks to a message: enough to make round trips rare, few beside the 6,400 and more that a server
 has room for with its own defaults, for all of its sessions."""

@@ -9,7 +9,7 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.sequences.glance import all_fine
-from restorehooks.sequences.message import BATCH
+from restorehooks.sequences.message import LOCKS
 from restorehooks.sequences.repair import inspect, reset
 from tests.conftest import Database
 from tests.sequences.asking import DEFAULT, bytes_of_sequences, django_as
@@ -120,7 +120,7 @@ def test_of_every_case_whatever_it_calls_fine_is(database: Database, case: str) 
 
 
 def test_more_tables_than_go_into_one_message(database: Database) -> None:
-    tables = [f"t{number}" for number in range(BATCH + 10)]
+    tables = [f"t{number}" for number in range(LOCKS // 3 + 10)]
     for table in tables:
         database.execute(
             f"CREATE TABLE {table} (id serial PRIMARY KEY); INSERT INTO {table} DEFAULT VALUES"
