@@ -1,4 +1,4 @@
-"""The results as a picture: an SVG with one bar for each peer, on a logarithmic scale."""
+"""The results as a picture: an SVG with one bar for each peer, on a logarithmic scale if need be."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ SHOWN = [
     ("sequences", {"tables": 1_000, "over": sequences.DISTANT, "sequences": "all healthy"}),
     *(("restores", circumstances) for circumstances in restores.SHOWN),
 ]
+ON_ONE_SCALE = 5
+"""Ratio up to which bars begin at 0; beside a longer one the others would have no length."""
 BASES = {"sequences": sequences.OURS, "restores": restores.OURS}
 
 
@@ -64,7 +66,8 @@ def _bars(axis: object, contest: Contest) -> None:
     about = [v if isinstance(v, str) else f"{v:,} {k}" for k, v in contest.circumstances.items()]
     drawn = axis.barh(names, lengths, xerr=spread, color=colours, ecolor="#52606d")  # type: ignore[attr-defined]
     axis.bar_label(drawn, labels, padding=2)  # type: ignore[attr-defined]
-    axis.set(xscale="log", title=", ".join(about), xlabel="times as long as restorehooks")  # type: ignore[attr-defined]
+    scale = "log" if max(lengths) > ON_ONE_SCALE else "linear"
+    axis.set(xscale=scale, title=", ".join(about), xlabel="times as long as restorehooks")  # type: ignore[attr-defined]
     axis.invert_yaxis()  # type: ignore[attr-defined]
     axis.margins(x=0.15)  # type: ignore[attr-defined]
     axis.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]

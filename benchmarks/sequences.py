@@ -53,7 +53,7 @@ def _circumstances(state: str, over: str = SOCKET, tables: int = 1_000) -> dict[
     return {"tables": tables, "over": over, "sequences": state}
 
 
-BOUND_BY_READS = "the bare reads alone, which every way has to do, take more than a quarter of Django's time here"
+BOUND_BY_READS = "the bare reads, needed in any case, take over a quarter of Django's time"
 """Said of what no way of asking could reach on a server where one statement costs so little."""
 KNOWN_BEFOREHAND = (
     "the floor knows beforehand which sequence numbers what, and forgets what it reads: to ask the"
