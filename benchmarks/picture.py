@@ -1,4 +1,4 @@
-"""The results as a picture: an SVG with one bar for each peer, on a logarithmic scale if need be."""
+"""The results as a picture: an SVG with a bar for each peer, on a logarithmic scale if need be."""
 
 from __future__ import annotations
 
