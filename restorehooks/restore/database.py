@@ -31,9 +31,8 @@ from restorehooks.restore.turn import (
     first_line,
     lock_key,
 )
+from restorehooks.sequences.scope import NAME_LIMIT
 
-NAME_LIMIT = 63
-"""Bytes in the name of a database (NAMEDATALEN - 1)."""
 SECONDS_TO_SWAP = 30.0
 SECONDS_TO_READ_BACK = 60.0
 SECONDS_A_ROUND = 0.002
