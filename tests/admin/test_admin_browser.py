@@ -20,12 +20,12 @@ from tests.sequence_state import standing
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install '.[test]'")
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -81,10 +81,16 @@ class Browser(Chrome):
         self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def follow(self, act: Callable[[], object]) -> None:
-        """Do what leads to another page, and wait for that."""
+        """Do what leads to another page, and wait for that.
+
+        The old page's elements are not asked whether they are stale: while a page gives way to the
+        next one, chromedriver answers that with errors of its own
+        (https://bugs.chromium.org/p/chromedriver/issues/detail?id=4443).
+        """
         before = self.find("html")
         act()
-        WebDriverWait(self, 20).until(staleness_of(before))
+        wait = WebDriverWait(self, 20, 0.05, ignored_exceptions=[WebDriverException])
+        wait.until(lambda _: self.find("html") != before)
 
     def click(self, css: str) -> None:
         """Click on what leads to another page."""
