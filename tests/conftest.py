@@ -40,6 +40,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import cache_from_source
 from itertools import count
 from pathlib import Path
 from pprint import pformat
@@ -67,6 +69,8 @@ for _name in [*os.environ]:
     # The developer's own databases are none of the tests' business.
     if _name == "DATABASE_URL" or (_name.startswith("PG") and _name != "PG_BINDIR"):
         del os.environ[_name]
+# Every process that a test starts would otherwise compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell lets what it runs in the background ignore Ctrl-C, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
@@ -83,6 +87,14 @@ FAST = {
 }
 """The server's options in tests: no care for a power failure, everything else as usual."""
 _numbers = count(1)
+
+
+def _roomy_and_fast() -> str | None:
+    """Return where a test's server may have its folder: in memory, where there is enough."""
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 << 30:
+        return str(memory)
+    return None
 
 
 @dataclass
@@ -216,18 +228,19 @@ def server() -> Iterator[RunningServer]:
         if url := os.environ.get("RESTOREHOOKS_TEST_URL"):
             running = _running_elsewhere(url)
         else:
-            folder = tempfile.TemporaryDirectory(prefix="restorehooks-tests-")
-            process = _private_server(stack.enter_context(folder), FAST)
-            running = _running(stack.enter_context(process))
+            running = _private_server(stack, FAST)
         yield running
 
 
-def _private_server(folder: str, options: Mapping[str, str], bindir: Path | None = None) -> Server:
+def _private_server(
+    stack: ExitStack, options: Mapping[str, str], bindir: Path | None = None
+) -> RunningServer:
+    folder = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="restorehooks-tests-", dir=_roomy_and_fast())
+    )
     Path(folder).chmod(0o711)  # root's server runs as another user, who has to get through
-    return Server(Path(folder) / "pg", bindir or server_folder(), options)
-
-
-def _running(process: Server) -> RunningServer:
+    server = Server(Path(folder) / "pg", bindir or server_folder(), options)
+    process = stack.enter_context(server)
     params = {"host": str(process.socket_dir), "port": process.port, "user": "postgres"}
     return RunningServer(params, process.version, process)
 
@@ -247,9 +260,7 @@ def make_server() -> Iterator[Callable[..., RunningServer]]:
         def make(
             options: Mapping[str, str] | None = None, bindir: Path | None = None
         ) -> RunningServer:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="restorehooks-tests-"))
-            process = _private_server(folder, {**FAST, **(options or {})}, bindir)
-            return _running(stack.enter_context(process))
+            return _private_server(stack, {**FAST, **(options or {})}, bindir)
 
         yield make
 
@@ -333,6 +344,8 @@ class Project:
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text).lstrip("\n"))
+        # Python tells a new source by its size and its second, which may be the old ones.
+        Path(cache_from_source(file)).unlink(missing_ok=True)
         return file
 
     def settings(self, extra: str = "", **overrides: Any) -> None:

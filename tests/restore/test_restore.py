@@ -85,8 +85,8 @@ class Cutting:
                     to.sendall(data)
                 if not data or commit:
                     source.shutdown(socket.SHUT_RDWR)
-                    if not commit or self.before:
-                        to.shutdown(socket.SHUT_RDWR)
+                    # Its end comes after the COMMIT, which the server thus carries out.
+                    to.shutdown(socket.SHUT_WR if commit else socket.SHUT_RDWR)
                     return
             except OSError:
                 return
