@@ -28,7 +28,9 @@ MARKERS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end of benchmarks -->)", 
 def main() -> None:
     """Run the subjects that are asked for, all of them without one."""
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__)
-    parser.add_argument("subject", nargs="*", help=f"{', '.join(SUBJECTS)}; all of them without one")
+    parser.add_argument(
+        "subject", nargs="*", help=f"{', '.join(SUBJECTS)}; all of them without one"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer: under 5 minutes")
     asked = parser.parse_args()
     for name in set(asked.subject) - set(SUBJECTS):
