@@ -85,8 +85,8 @@ class Cutting:
                     to.sendall(data)
                 if not data or commit:
                     source.shutdown(socket.SHUT_RDWR)
-                    # Its end comes after the COMMIT, which the server thus carries out.
-                    to.shutdown(socket.SHUT_WR if commit else socket.SHUT_RDWR)
+                    # Its end comes after a COMMIT, which the server thus carries out.
+                    to.shutdown(socket.SHUT_WR)
                     return
             except OSError:
                 return
