@@ -1,0 +1,38 @@
+"""How errors, names and sizes are put into words: what every message here is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of what an error says; its type's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    if lines:
+        return lines[0]
+    return error if isinstance(error, str) else type(error).__name__
+
+
+def sentence(text: object) -> str:
+    """Return a text that ends as a sentence does."""
+    said = str(text).strip()
+    return said if said.endswith((".", "!", "?")) else f"{said}."
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names as a sentence lists them: ``"a", "b"``."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def printable(text: str) -> str:
+    """Return a stranger's text without what would command a terminal or break a line."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def size_in_words(size: float) -> str:
+    """Return a number of bytes as people read it: ``1.4 TB``, ``300 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TB"
