@@ -28,7 +28,9 @@ from . import conf
 from .announce import announce
 from .models import Sequence
 from .sequences import repair
-from .sequences.report import SHOWN, Entry, Report
+from .sequences.forms import SHOWN
+from .sequences.report import Entry, Report
+from .sequences.scope import Scope
 from .sequences.verdict import Status
 
 if TYPE_CHECKING:
@@ -283,7 +285,7 @@ class SequenceAdmin(_ModelAdmin):
         alias = self.get_alias(request)
         try:
             if connections[alias].vendor == "postgresql":
-                return SequenceQuerySet.of(repair.inspect(alias, **_limits()))
+                return SequenceQuerySet.of(repair.inspect(alias, limits=conf.limits(hook=True)))
             problem = gettext("Database “%(alias)s” is on %(engine)s, not on PostgreSQL.") % {
                 "alias": alias,
                 "engine": connections[alias].vendor,
@@ -368,7 +370,7 @@ class SequenceAdmin(_ModelAdmin):
 
     def _repair(self, request: HttpRequest, alias: str, names: list[str]) -> None:
         try:
-            report = repair.reset(alias, sequences=names, **_limits())
+            report = repair.reset(alias, Scope(sequences=names), conf.limits(hook=True))
         except (Error, ImproperlyConfigured) as error:
             self.message_user(request, _cannot_be_asked(alias, error), messages.ERROR)
             return
@@ -442,10 +444,6 @@ class SequenceAdmin(_ModelAdmin):
             f"{conf.max_used_percent():g}",
             f"{obj.entry.used_percent:g}",
         )
-
-
-def _limits() -> dict[str, Any]:
-    return {"lock_timeout": conf.lock_timeout(), "scan_limit": conf.scan_limit()}
 
 
 def _badness(entry: Entry) -> tuple[int, float, str]:

@@ -487,7 +487,7 @@ def _programs(run: _Run, plan: Plan, name: str) -> None:
 
 
 def _repair_sequences(run: _Run) -> None:
-    found = reset(run.request.using, lock_timeout=conf.lock_timeout())
+    found = reset(run.request.using, limits=conf.limits())
     announce(found, "restore", printed=True)
     before = run.report.sequences
     run.report.sequences = found if before is None else found.following(before)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from django.db import connections
 
+from restorehooks.sequences import repair
 from restorehooks.sequences.report import Entry, Report
+from restorehooks.sequences.scope import LOCK_TIMEOUT, Limits, Scope
 from tests.conftest import Database
 
 DEFAULT = "default"
+
+
+def inspect(using: str, models: Collection[Any] | None = None, **options: Any) -> Report:
+    """Return the plan for one database; ``options`` are those of Scope, Limits and a repair."""
+    return repair.inspect(using, *_split(models, options), **options)
+
+
+def reset(using: str, models: Collection[Any] | None = None, **options: Any) -> Report:
+    """Repair one database; ``options`` are those of Scope, Limits and a repair."""
+    return repair.reset(using, *_split(models, options), **options)
+
+
+def _split(models: Collection[Any] | None, options: dict[str, Any]) -> tuple[Scope, Limits]:
+    """Take out of the options what stands for a scope and for limits."""
+    scope = Scope(models, options.pop("schemas", None), options.pop("sequences", None))
+    lock_timeout = options.pop("lock_timeout", LOCK_TIMEOUT)
+    return scope, Limits(lock_timeout, options.pop("scan_limit", None))
 
 
 def entry(report: Report, sequence: str) -> Entry:

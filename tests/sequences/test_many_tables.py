@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, django_as, draw, statuses
+from tests.sequences.asking import DEFAULT, django_as, draw, inspect, reset, statuses
 
 TABLES = 10_000
 HUNDREDS = TABLES // 100

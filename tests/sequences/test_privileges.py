@@ -14,7 +14,6 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.embedded import Server
-from restorehooks.sequences.repair import inspect, reset
 from tests.conftest import FAST, Database, RunningServer
 from tests.sequences.asking import (
     DEFAULT,
@@ -22,6 +21,8 @@ from tests.sequences.asking import (
     django_as,
     draw,
     entry,
+    inspect,
+    reset,
     standing,
     statuses,
 )

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections, transaction
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, draw, entry, standing, statuses
+from tests.sequences.asking import DEFAULT, draw, entry, inspect, reset, standing, statuses
 
 
 @contextmanager

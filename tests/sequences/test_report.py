@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, entry, standing
+from tests.sequences.asking import DEFAULT, entry, inspect, reset, standing
 
 
 @pytest.fixture
