@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -30,7 +30,7 @@ from .models import Sequence
 from .sequences import repair
 from .sequences.forms import SHOWN
 from .sequences.report import Entry, Report
-from .sequences.scope import Scope
+from .sequences.scope import Scope, tenant_schemas
 from .sequences.verdict import Status
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ class DatabaseFilter(admin.SimpleListFilter):
 class SequenceAdmin(_ModelAdmin):
     """Where sequences stand, the worst first, and an action that moves them past their rows.
 
-    Override :meth:`get_aliases` to say who may look at which database.
+    Override :meth:`get_aliases` and :meth:`get_schemas` to say who may look at which database, and
+    at which schemas of it.
     """
 
     list_display = ("sequence", "status", "next_id", "last_id", "used")
@@ -230,6 +231,13 @@ class SequenceAdmin(_ModelAdmin):
     def get_aliases(self, request: HttpRequest) -> list[str]:
         """Return the databases that this user may look at; any alias of DATABASES will do."""
         return list(connections)
+
+    def get_schemas(self, request: HttpRequest) -> Collection[str] | None:
+        """Return the schemas of the page's database that this user may look at; None means all.
+
+        Where a package for tenants has set the connection's ``search_path``, these are its schemas.
+        """
+        return tenant_schemas(connections[self.get_alias(request)])
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Say no, also to a superuser."""
@@ -285,7 +293,9 @@ class SequenceAdmin(_ModelAdmin):
         alias = self.get_alias(request)
         try:
             if connections[alias].vendor == "postgresql":
-                return SequenceQuerySet.of(repair.inspect(alias, limits=conf.limits(hook=True)))
+                scope = Scope(schemas=self.get_schemas(request))
+                report = repair.inspect(alias, scope, conf.limits(hook=True))
+                return SequenceQuerySet.of(report)
             problem = gettext("Database “%(alias)s” is on %(engine)s, not on PostgreSQL.") % {
                 "alias": alias,
                 "engine": connections[alias].vendor,

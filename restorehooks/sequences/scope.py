@@ -158,3 +158,21 @@ def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> No
                 f'Database "{connection.alias}" has no schema "{schema}"; it has:'
                 f" {', '.join(there)}."
             )
+
+
+def tenant_schemas(connection: BaseDatabaseWrapper) -> list[str] | None:
+    """Return the schemas that the session has been given, None where it has its usual ones.
+
+    Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
+    database or the connection's options set is what the session had from the beginning.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION_PATH)
+        rows: list[tuple[list[str]]] = cursor.fetchall()
+    return rows[0][0] if rows else None
+
+
+SESSION_PATH = """
+SELECT pg_catalog.current_schemas(false) FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) 'search_path' AND setting OPERATOR(pg_catalog.<>) reset_val
+"""
