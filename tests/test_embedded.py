@@ -18,8 +18,9 @@ import pytest
 
 from restorehooks import embedded
 from restorehooks.embedded import Server, ServerError, program_folders, server_folder
+from tests.support import ROOT
+from tests.support.servers import reachable_folder
 
-ROOT = Path(__file__).parent.parent
 FAST = {"fsync": "off"}
 OWNER = f"""
 import sys
@@ -35,10 +36,8 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the user whom root's servers run as can reach, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="restorehooks-tests-") as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
+    with reachable_folder() as made:
+        yield made
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from psycopg import sql
 
 from restorehooks.restore.address import Address
 from restorehooks.restore.analyze import analyze
-from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, django_as
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, django_as
+from tests.support.servers import RunningServer
 
 TABLES = """
     CREATE SCHEMA app;

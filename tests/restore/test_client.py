@@ -9,8 +9,9 @@ import pytest
 from restorehooks.restore import client
 from restorehooks.restore.address import Address
 from restorehooks.restore.client import ClientError, Outcome, Problem, judge, outcome_of
-from tests.conftest import Database, Project
-from tests.restore.conftest import MakeDatabase, dumped
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import dumped
+from tests.support.projects import Project
 
 TIMEOUT = (
     'could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"\n'

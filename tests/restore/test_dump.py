@@ -32,8 +32,9 @@ from restorehooks.restore.dump import (
     spooled,
     unpacked,
 )
-from tests.conftest import Database, RunningServer
-from tests.restore.conftest import dumped, program
+from tests.support.databases import Database
+from tests.support.dumps import dumped, program
+from tests.support.servers import RunningServer
 
 
 def _zstd(content: bytes) -> bytes:

@@ -14,8 +14,9 @@ from django.db import connections
 
 from restorehooks.restore import hooks
 from restorehooks.restore.address import Address
-from tests.conftest import Database, Project
-from tests.restore.conftest import MakeDatabase, alone, contents, neighbours
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import alone, contents, neighbours
+from tests.support.projects import Project
 
 YES = "--no-input"
 

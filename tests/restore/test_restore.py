@@ -21,16 +21,11 @@ from restorehooks.restore.plan import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.turn import TargetError
 from restorehooks.restore.undo import undo
-from tests.conftest import ROOT, Database, Project, RunningServer, environment
-from tests.restore.conftest import (
-    SHOP,
-    MakeDatabase,
-    alone,
-    contents,
-    dumped,
-    neighbours,
-    program,
-)
+from tests.support import ROOT
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import EVERYTHING, SHOP, alone, contents, dumped, neighbours, program
+from tests.support.projects import Project
+from tests.support.servers import RunningServer, environment
 
 YES = "--no-input"
 
@@ -164,8 +159,6 @@ def test_in_place_never_takes_what_is_somebody_elses(
 def test_in_place_drops_every_kind_of_thing(
     project: Project, database: Database, backup: Path
 ) -> None:
-    from tests.restore.test_dumpdb import EVERYTHING
-
     database.execute(EVERYTHING)
     alone(database)
     project.manage("restoredb", str(backup), YES, "--in-place")

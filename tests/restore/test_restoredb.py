@@ -13,15 +13,9 @@ from pathlib import Path
 import pytest
 
 from restorehooks.restore import database as side
-from tests.conftest import Database, Project
-from tests.restore.conftest import (
-    SHOP,
-    MakeDatabase,
-    alone,
-    contents,
-    dumped,
-    neighbours,
-)
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import SHOP, alone, contents, dumped, neighbours
+from tests.support.projects import Project
 
 YES = "--no-input"
 

@@ -16,8 +16,8 @@ import pytest
 
 from restorehooks.restore.dump import DumpError, identify, open_plain
 from restorehooks.restore.script import LeftOut, Policy, ScriptError, ScriptResult, run_script
-from tests.conftest import Database
-from tests.restore.dumps import as_sql, fill, plain, restored
+from tests.support.databases import Database
+from tests.support.dumps import as_sql, fill, plain, restored
 
 MakeDatabase = Callable[..., Database]
 

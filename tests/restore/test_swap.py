@@ -16,8 +16,9 @@ from restorehooks.restore import database as side
 from restorehooks.restore.address import Address
 from restorehooks.restore.live import Live, look
 from restorehooks.restore.turn import TargetError, Turn
-from tests.conftest import Database, RunningServer
-from tests.restore.conftest import MakeDatabase, alone
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import alone
+from tests.support.servers import RunningServer
 
 
 def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: Any) -> str:

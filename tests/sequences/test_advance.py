@@ -21,8 +21,8 @@ from restorehooks.sequences.advance import (
 from restorehooks.sequences.catalog import Sequence, read_catalog
 from restorehooks.sequences.message import Failed, Patience
 from restorehooks.sequences.repair import reset
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, draw, standing
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, draw, standing
 
 
 def catalogued() -> Sequence:

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from restorehooks.sequences.catalog import is_exactly_nextval
 from restorehooks.sequences.repair import inspect, reset
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, django_as, draw, entry, standing, statuses
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, django_as, draw, entry, standing, statuses
 
 NAMES = [
     "plain",

@@ -13,8 +13,8 @@ from django.db import connections, transaction
 
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, django_as, draw, entry, locks_of, standing, statuses
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, django_as, draw, entry, locks_of, standing, statuses
 
 TIMEOUT = 0.4
 """Seconds, for the tests' own patience; what else a run takes is far less."""

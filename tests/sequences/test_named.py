@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from restorehooks.sequences.repair import inspect, reset
-from tests.conftest import Database
-from tests.sequences.asking import standing, statuses
+from tests.support.databases import Database
+from tests.support.sequences import standing, statuses
 
 
 def test_only_the_named_sequences_are_moved(

@@ -10,8 +10,9 @@ import pytest
 from django.db import connections, transaction
 
 from restorehooks.sequences.repair import inspect, reset
-from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, draw, entry, standing, statuses
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, draw, entry, standing, statuses
+from tests.support.servers import RunningServer
 
 
 @contextmanager

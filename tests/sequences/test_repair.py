@@ -10,8 +10,8 @@ from django.db import connections, models, transaction
 from psycopg import sql
 
 from restorehooks.sequences.repair import inspect, reset
-from tests.conftest import Database
-from tests.sequences.asking import (
+from tests.support.databases import Database
+from tests.support.sequences import (
     DEFAULT,
     bytes_of_sequences,
     django_as,

@@ -8,8 +8,8 @@ import pytest
 
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, entry, standing
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, entry, standing
 
 
 @pytest.fixture

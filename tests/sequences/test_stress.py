@@ -18,8 +18,8 @@ from django.core.management.color import no_style
 from django.db import connections, models, transaction
 
 from restorehooks.sequences.repair import reset
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, statuses
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, statuses
 
 WRITERS = 3
 INSERT = "INSERT INTO stress (x) SELECT g FROM generate_series(1, {}) g RETURNING id"
