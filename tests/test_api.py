@@ -14,8 +14,9 @@ from django.db import IntegrityError, transaction
 from django.db.transaction import TransactionManagementError
 
 from restorehooks import Status, inspect_sequences, reset_sequences, reset_sequences_after
-from tests.conftest import Database, Project
-from tests.sequence_state import set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import set_back, upcoming
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from benchmarks import report, sequences
 from benchmarks.competition import Competitor, Contest, Died, Fact, Result, compete
 from benchmarks.latency import distance
 from benchmarks.targets import Target
-from tests.conftest import RunningServer
+from tests.support.servers import RunningServer
 
 
 def contest(**seconds: list[float]) -> Contest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import Project
+from tests.support.projects import Project
 
 THEIRS = """
     from {base} import Command as Base

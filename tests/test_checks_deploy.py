@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database, Project
-from tests.sequence_state import set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import set_back, upcoming
 
 MODELS = """
     class Order(models.Model):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Database, Project
-from tests.sequence_state import said, set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import said, set_back, upcoming
 
 DJANGO = ["django.contrib.auth", "django.contrib.contenttypes"]
 ROUTER = """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Database, Project
+from tests.support.databases import Database
+from tests.support.projects import Project
 
 APPS = ["restorehooks", "django.contrib.auth", "django.contrib.contenttypes", "shop"]
 MODELS = """

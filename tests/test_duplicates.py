@@ -13,8 +13,10 @@ from psycopg import sql
 
 from restorehooks.duplicates.explain import explained
 from restorehooks.duplicates.key import Key, gives_value, parse_key
-from tests.conftest import Database, Project, RunningServer
-from tests.sequence_state import set_back
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import set_back
+from tests.support.servers import RunningServer
 
 MODELS = """
     import uuid

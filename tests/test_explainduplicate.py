@@ -14,8 +14,9 @@ from psycopg import sql
 
 from restorehooks.duplicates.diagnosis import Case, Diagnosis, diagnose
 from restorehooks.duplicates.target import NotFoundError, named_in
-from tests.conftest import Database, Project
-from tests.sequence_state import set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import set_back, upcoming
 
 MODELS = """
     import uuid

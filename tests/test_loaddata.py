@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database, Project
-from tests.sequence_state import said, set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import said, set_back, upcoming
 
 MODELS = """
     class ByName(models.Manager):

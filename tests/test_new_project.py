@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Database, Project
+from tests.support.databases import Database
+from tests.support.projects import Project
 
 MODELS = """
     class Article(models.Model):

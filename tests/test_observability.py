@@ -14,7 +14,8 @@ from django.test import override_settings
 
 from restorehooks import reset_sequences, reset_sequences_after
 from restorehooks.signals import sequences_repaired
-from tests.conftest import Database, Project
+from tests.support.databases import Database
+from tests.support.projects import Project
 
 SHOP = "class Order(models.Model): pass"
 APP = """

@@ -9,8 +9,9 @@ import pytest
 from django.db.migrations.writer import OperationWriter
 
 from restorehooks.operations import ResetSequences
-from tests.conftest import Database, Project
-from tests.sequence_state import set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import set_back, upcoming
 
 MODELS = """
     class Country(models.Model):

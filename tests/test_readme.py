@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg import sql
 
-from tests.conftest import ROOT, Database, Project
+from tests.support import ROOT
+from tests.support.databases import Database
+from tests.support.projects import Project
 
 README = (ROOT / "README.md").read_text()
 ORDERS = [

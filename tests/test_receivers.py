@@ -6,8 +6,9 @@ from time import monotonic
 
 import pytest
 
-from tests.conftest import Database, Project
-from tests.sequence_state import said, set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import said, set_back, upcoming
 
 DJANGO = ["django.contrib.auth", "django.contrib.contenttypes"]
 KEPT_BY_DJANGO = ["django_migrations", "django_content_type", "auth_permission"]

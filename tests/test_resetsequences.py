@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database, Project
-from tests.sequence_state import set_back, standing, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import next_of, set_back, upcoming
 
 APPS = ["django.contrib.contenttypes", "restorehooks", "shop", "stock"]
 MODELS = """
@@ -79,7 +80,7 @@ def test_everything_is_repaired_and_what_is_shown(shop: Project, database: Datab
     assert last == 'Database "default": 8 sequences: 5 ok, 3 advanced.'
     assert done.stderr == ""
     assert upcoming(database, "shop_order") == upcoming(database, "no_model") == 8
-    assert standing(database, f'"{ODD_SCHEMA.replace(chr(34), chr(34) * 2)}"."T ä_I d_seq"') == 41
+    assert next_of(database, f'"{ODD_SCHEMA.replace(chr(34), chr(34) * 2)}"."T ä_I d_seq"') == 41
 
     assert shop.manage("resetsequences").stdout == 'Database "default": 8 sequences: 8 ok.\n'
     quiet = shop.manage("resetsequences", "-v0")

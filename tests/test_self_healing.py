@@ -17,8 +17,9 @@ from django.test import override_settings
 from restorehooks import retry_after_repair
 from restorehooks.duplicates import heal
 from restorehooks.signals import sequences_repaired
-from tests.conftest import Database, Project
-from tests.sequence_state import set_back, upcoming
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import set_back, upcoming
 
 ON = {"RESTOREHOOKS": {"REPAIR_ON_DUPLICATE": True}}
 INSERT = "INSERT INTO thing (name) VALUES ('new') RETURNING id"

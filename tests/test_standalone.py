@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import Database, RunningServer, environment
-from tests.sequence_state import standing
-from tests.sequences.test_cases import CASES, expected
+from tests.support.databases import Database
+from tests.support.sequences import CASES, expected, next_of
+from tests.support.servers import RunningServer, environment
 
 SECRET = "s3cr3t"
 FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -86,7 +86,7 @@ def test_env_file(tmp_path: Path, database: Database) -> None:
     bare = environment(database.server, DJANGO_SETTINGS_MODULE="of.some.other.project")
     done = restorehooks(tmp_path, "resetsequences", env=bare)
     assert (done.returncode, done.stderr) == (0, "")
-    assert standing(database, "t_id_seq") == 5
+    assert next_of(database, "t_id_seq") == 5
     (tmp_path / ".env").write_bytes(b"DATABASE_URL=postgresql://j\xf6rg@localhost/shop\n")
     done = restorehooks(tmp_path, "resetsequences", env=bare)
     assert (done.returncode, done.stderr) == (2, "The file .env here is not UTF-8 text.\n")
@@ -226,7 +226,7 @@ def test_forms_of_the_url_and_passwords(
         done = restorehooks(tmp_path, "resetsequences", "-v2", env=env)
         assert (done.returncode, done.stderr) == (0, ""), url
         assert "public.t_id_seq" in done.stdout
-        assert standing(database, "t_id_seq") == 5
+        assert next_of(database, "t_id_seq") == 5
 
     def refused(url: str) -> str:
         env = environment(server, DATABASE_URL=url)

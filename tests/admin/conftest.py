@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.admin.site import Site, running_site
-from tests.conftest import RunningServer
+from tests.support.servers import RunningServer
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,9 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 from psycopg import sql
 
-from tests.conftest import Database, Project, RunningServer
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.servers import RunningServer
 
 PAGE = "/admin/restorehooks/sequence/"
 APPS = [

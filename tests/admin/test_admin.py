@@ -10,8 +10,9 @@ import pytest
 from psycopg import sql
 
 from tests.admin.site import APPS, PAGE, SETTINGS, Answer, Site, Visitor
-from tests.conftest import Database, Project
-from tests.sequence_state import standing
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import next_of
 
 CONFIRMED = {"action": "repair_sequences", "confirmed": "yes"}
 NASTY = [
@@ -110,11 +111,9 @@ def test_a_tenant_sees_and_moves_its_own_schemas_only(site: Site) -> None:
     assert {"t_acme", "t_globex"} <= seen(f"{PAGE.replace('/admin/', '/third/')}?tenant=t_acme")
 
     keys = [f"default:{schema}.bill_id_seq" for schema in ("t_acme", "t_globex")]
-    visitor.post(
-        f"{PAGE}database/default/?tenant=t_acme", {**CONFIRMED, "_selected_action": keys}
-    )
-    assert standing(site.database, "t_acme.bill_id_seq") == 8
-    assert standing(site.database, "t_globex.bill_id_seq") == 1
+    visitor.post(f"{PAGE}database/default/?tenant=t_acme", {**CONFIRMED, "_selected_action": keys})
+    assert next_of(site.database, "t_acme.bill_id_seq") == 8
+    assert next_of(site.database, "t_globex.bill_id_seq") == 1
 
 
 def test_filters_count_and_a_search_looks_at_sequence_column_and_model(site: Site) -> None:
@@ -202,7 +201,7 @@ def test_looking_and_repairing_have_permissions_of_their_own(
     assert ('href="/admin/restorehooks/sequence/"' in visitor.get("/admin/").text) is sees
 
     repair(visitor, "t_made.late_id_seq")
-    assert standing(site.database, "t_made.late_id_seq") == (6 if repairs else 1)
+    assert next_of(site.database, "t_made.late_id_seq") == (6 if repairs else 1)
     assert len(logged(site)) == repairs
 
 
@@ -213,7 +212,7 @@ def test_nobody_gets_in_without_a_password_or_a_token(site: Site) -> None:
     repair(nobody, "t_made.late_id_seq")
     key = {"_selected_action": "default:t_made.late_id_seq"}
     assert site.visitor().post(PAGE, {**CONFIRMED, **key}, csrf=False).code == 403
-    assert standing(site.database, "t_made.late_id_seq") == 1
+    assert next_of(site.database, "t_made.late_id_seq") == 1
 
 
 @pytest.mark.parametrize("address", ["add/", "default:x/delete/", "default:x/history/"])
@@ -236,7 +235,7 @@ def test_a_repair_asks_first_and_moves_what_was_selected(site: Site) -> None:
         ["t_made.one_id_seq", "1", "5", "6"],
         ["t_made.two_id_seq", "1", "5", "6"],
     ]
-    assert standing(site.database, "t_made.one_id_seq") == 1
+    assert next_of(site.database, "t_made.one_id_seq") == 1
     assert logged(site) == []
 
     done = visitor.post(f"{PAGE}?status=behind", {**chosen, "confirmed": "yes"})
@@ -245,7 +244,7 @@ def test_a_repair_asks_first_and_moves_what_was_selected(site: Site) -> None:
         "Moved 2 sequences past their rows: t_made.one_id_seq to 6, t_made.two_id_seq to 6."
     ]
     assert [cells[-5].split()[0] for cells in done.rows] == ["t_made.three_id_seq"]
-    assert [standing(site.database, f"t_made.{n}_id_seq") for n in ("one", "two", "three")] == [
+    assert [next_of(site.database, f"t_made.{n}_id_seq") for n in ("one", "two", "three")] == [
         6,
         6,
         1,
@@ -268,7 +267,7 @@ def test_all_that_are_behind_are_repaired_at_once(site: Site) -> None:
     assert done.said[0].startswith("Moved 130 sequences past their rows: t_made.t0_id_seq to 6, ")
     assert done.said[0].endswith(" and 125 more.")
     assert "that are behind" not in done.text
-    assert {standing(site.database, f"t_made.{name}_id_seq") for name in names} == {6}
+    assert {next_of(site.database, f"t_made.{name}_id_seq") for name in names} == {6}
     assert len(logged(site)) == 130
 
 
@@ -283,7 +282,7 @@ def test_what_needs_no_repair_has_no_checkbox_and_is_left_alone(site: Site) -> N
         assert repair(visitor, name).said == [
             "Nothing was changed: none of these sequences is behind its rows."
         ]
-    assert standing(site.database, "t_made.full_id_seq") == 1
+    assert next_of(site.database, "t_made.full_id_seq") == 1
     assert logged(site) == []
 
 
@@ -337,7 +336,7 @@ def test_a_database_that_is_read_only_says_so(site: Site) -> None:
     finally:
         site.database.execute(sql.SQL(query).format(name, sql.SQL("off")))
     assert done.said == ["Nothing was changed: transactions are read-only here."]
-    assert standing(site.other, "t_made.late_id_seq") == 1
+    assert next_of(site.other, "t_made.late_id_seq") == 1
     assert logged(site) == []
 
 
@@ -357,8 +356,8 @@ def test_each_database_has_a_page_of_its_own(site: Site) -> None:
 
     done = repair(visitor, "t_made.there_id_seq", alias="other")
     assert done.address == f"{PAGE}database/other/"
-    assert standing(site.other, "t_made.there_id_seq") == 6
-    assert standing(site.database, "t_made.here_id_seq") == 1
+    assert next_of(site.other, "t_made.there_id_seq") == 6
+    assert next_of(site.database, "t_made.here_id_seq") == 1
     assert logged(site)[0][:2] == ("other:t_made.there_id_seq", "t_made.there_id_seq (other)")
 
 
@@ -368,7 +367,7 @@ def test_a_key_of_another_database_is_not_repaired(site: Site) -> None:
     fields = {**CONFIRMED, "_selected_action": "default:t_made.late_id_seq"}
     done = site.visitor().post(f"{PAGE}database/other/", fields)
     assert done.said == ["Nothing was changed: none of these sequences is behind its rows."]
-    assert standing(site.other, "t_made.late_id_seq") == 1
+    assert next_of(site.other, "t_made.late_id_seq") == 1
 
 
 def test_a_database_that_is_down_or_of_another_engine_is_one_line(site: Site) -> None:
@@ -417,7 +416,7 @@ def test_another_admin_site_may_show_less(site: Site) -> None:
     assert refused.said == ["There is no database “default”; there are: other."]
     fields = {**CONFIRMED, "_selected_action": "default:t_made.here_id_seq"}
     visitor.post("/second/restorehooks/sequence/database/default/", fields)
-    assert standing(site.database, "t_made.here_id_seq") == 1
+    assert next_of(site.database, "t_made.here_id_seq") == 1
 
 
 # The model without a table.

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.admin.site import PAGE, Site
-from tests.sequence_state import standing
+from tests.support.sequences import next_of
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install '.[test]'")
 
@@ -177,7 +177,7 @@ def test_somebody_repairs_one_without_javascript(browser: Browser, site: Site) -
         )
         browser.click(".actions button")
         assert browser.find("h1").text == "Repair 1 sequence?"
-        assert standing(site.database, "crm.contact_id_seq") == 1
+        assert next_of(site.database, "crm.contact_id_seq") == 1
         browser.click(".confirmation input[type=submit]")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -185,8 +185,8 @@ def test_somebody_repairs_one_without_javascript(browser: Browser, site: Site) -
         "Moved 1 sequence past its rows: crm.contact_id_seq to 5121."
     )
     assert browser.current_url.endswith(f"{PAGE}?status=behind")
-    assert standing(site.database, "crm.contact_id_seq") == 5121
-    assert standing(site.database, "shop_order_id_seq") == 1
+    assert next_of(site.database, "crm.contact_id_seq") == 5121
+    assert next_of(site.database, "shop_order_id_seq") == 1
 
 
 def test_somebody_repairs_all_with_the_keyboard_alone(browser: Browser, site: Site) -> None:
@@ -198,7 +198,7 @@ def test_somebody_repairs_all_with_the_keyboard_alone(browser: Browser, site: Si
     browser.enter(".object-tools button")
     browser.enter(".confirmation input[type=submit]")
     assert browser.find(".messagelist").text.startswith("Moved 2 sequences past their rows")
-    assert standing(site.database, "shop_order_id_seq") == 48232
+    assert next_of(site.database, "shop_order_id_seq") == 48232
 
 
 def test_every_checkbox_at_once_with_javascript(browser: Browser, site: Site) -> None:

@@ -10,10 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from restorehooks.restore.address import Address
-from restorehooks.restore.analyze import analyze
-from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, django_as
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.analyze import analyze
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, django_as
+from tests.support.servers import RunningServer
 
 TABLES = """
     CREATE SCHEMA app;

@@ -12,54 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Database, Project
-from tests.restore.conftest import SHOP, alone, contents, dumped
+from tests.support.databases import Database
+from tests.support.dumps import EVERYTHING, SHOP, alone, contents, dumped
+from tests.support.projects import Project
 
 YES = "--no-input"
-
-EVERYTHING = """
-CREATE SCHEMA "Ünïcode; schema";
-CREATE TYPE mood AS ENUM ('so ''so''', 'böse');
-CREATE DOMAIN positive AS int CHECK (VALUE > 0);
-CREATE TYPE pair AS (a int, b text);
-CREATE SEQUENCE odd INCREMENT 5 START 3 CACHE 7;
-CREATE TABLE "Ünïcode; schema"."Tä""ble" (
-    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    feels mood DEFAULT 'böse',
-    many positive[],
-    two pair,
-    doubled int GENERATED ALWAYS AS (length(note) * 2) STORED,
-    note text COLLATE "C" DEFAULT E'back\\\\slash\\n\\'quote\\''
-);
-INSERT INTO "Ünïcode; schema"."Tä""ble" (many, two, note)
-    VALUES ('{1,2}', '(1,x)', 'ü'), (NULL, NULL, E'\\\\.\\n--;'), ('{}', NULL, '');
-CREATE TABLE parted (id int, at date) PARTITION BY RANGE (at);
-CREATE TABLE parted_old PARTITION OF parted FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
-CREATE TABLE parted_new PARTITION OF parted DEFAULT;
-INSERT INTO parted SELECT n, '2019-12-01'::date + n FROM generate_series(1, 60) n;
-CREATE TABLE parent (id serial PRIMARY KEY, unique (id) DEFERRABLE INITIALLY DEFERRED);
-CREATE TABLE child (extra text) INHERITS (parent);
-INSERT INTO child (extra) VALUES ('x');
-CREATE TABLE secret (id int, owner_name text DEFAULT current_user);
-ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
-CREATE POLICY mine ON secret USING (owner_name = current_user);
-CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM parted;
-CREATE VIEW seen WITH (security_barrier) AS SELECT id FROM parted;
-CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql
-    AS $fn$ BEGIN NEW.at := coalesce(NEW.at, '2021-01-01'); RETURN NEW; END $fn$;
-CREATE TRIGGER stamped BEFORE INSERT ON parted_new FOR EACH ROW EXECUTE FUNCTION stamp();
-CREATE PROCEDURE nothing() LANGUAGE sql AS 'SELECT 1';
-CREATE AGGREGATE total (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
-CREATE RULE no_delete AS ON DELETE TO secret DO INSTEAD NOTHING;
-CREATE INDEX lower_note ON "Ünïcode; schema"."Tä""ble" (lower(note)) WHERE id > 1;
-CREATE STATISTICS both_of ON id, at FROM parted;
-CREATE PUBLICATION announced FOR TABLE parent;
-COMMENT ON TABLE parted IS 'it''s parted';
-COMMENT ON COLUMN parted.at IS 'when; what';
-SELECT lo_from_bytea(0, 'some bytes');
-SELECT lo_from_bytea(0, decode(repeat('00ff', 3000), 'hex'));
-SELECT setval('odd', 103);
-"""
 
 
 def text_of(database: Database) -> str:
@@ -172,17 +129,18 @@ def test_interrupted_it_leaves_nothing(
 def test_a_client_older_than_the_server_is_refused_with_the_package(
     project: Project, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from restorehooks.restore import client
+    from restorehooks import programs
+    from restorehooks.restore.errors import ProgramError
 
     assert database.server.bindir
     older = database.server.bindir.parents[2] / str(database.server.version // 10000 - 1)
     found = [*older.glob("*/bin")]
     if not found:
         pytest.skip("no older client programs at hand")
-    monkeypatch.setattr(client, "program_folders", lambda: iter(found))
+    monkeypatch.setattr(programs, "program_folders", lambda: iter(found))
     major = database.server.version // 10000
-    with pytest.raises(client.ClientError, match=rf"pg_dump {major} or newer.*{major}`"):
-        client.find("pg_dump", at_least=major, prefer=major)
+    with pytest.raises(ProgramError, match=rf"pg_dump {major} or newer.*{major}`"):
+        programs.find("pg_dump", at_least=major, prefer=major)
 
 
 def test_dumped_is_what_pg_dump_would_have_written(

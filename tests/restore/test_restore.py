@@ -15,22 +15,18 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.restore import client
-from restorehooks.restore.address import Address
-from restorehooks.restore.plan import Request
+from restorehooks import programs
+from restorehooks.restore.archive import commands
+from restorehooks.restore.errors import TargetError
+from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.turn import TargetError
+from restorehooks.restore.server.address import Address
 from restorehooks.restore.undo import undo
-from tests.conftest import ROOT, Database, Project, RunningServer, environment
-from tests.restore.conftest import (
-    SHOP,
-    MakeDatabase,
-    alone,
-    contents,
-    dumped,
-    neighbours,
-    program,
-)
+from tests.support import ROOT
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import EVERYTHING, SHOP, alone, contents, dumped, neighbours, program
+from tests.support.projects import Project
+from tests.support.servers import RunningServer, environment
 
 YES = "--no-input"
 
@@ -164,8 +160,6 @@ def test_in_place_never_takes_what_is_somebody_elses(
 def test_in_place_drops_every_kind_of_thing(
     project: Project, database: Database, backup: Path
 ) -> None:
-    from tests.restore.test_dumpdb import EVERYTHING
-
     database.execute(EVERYTHING)
     alone(database)
     project.manage("restoredb", str(backup), YES, "--in-place")
@@ -323,8 +317,8 @@ def test_a_hostile_plain_dump_runs_nothing_and_is_never_swapped_in(
 # --- Versions, scripts, the library ------------------------------------------------------------
 
 
-def newer_programs() -> list[client.Program]:
-    return sorted(client.programs("pg_dump"), key=lambda program: program.major)
+def newer_programs() -> list[programs.Program]:
+    return sorted(programs.programs("pg_dump"), key=lambda program: program.major)
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])
@@ -334,7 +328,7 @@ def test_a_dump_made_by_the_newest_pg_dump_at_hand(
     there = make_database()
     there.execute(SHOP)
     file = tmp_path / "newest.dump"
-    client.dump(
+    commands.write(
         newer_programs()[-1],
         file,
         conninfo=Address.of("default").conninfo(there.name),

@@ -16,15 +16,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.conftest import Database, Project, RunningServer
-from tests.restore.conftest import (
-    SHOP,
-    MakeDatabase,
-    alone,
-    contents,
-    dumped,
-    neighbours,
-)
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import SHOP, alone, contents, dumped, neighbours
+from tests.support.projects import Project
+from tests.support.servers import RunningServer
 
 YES = "--no-input"
 UNTOUCHED = "The live database is as it was."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Database
+from tests.support.databases import Database
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from restorehooks.sequences.catalog import read_catalog
 from restorehooks.sequences.message import Failed, LockBudget
 from restorehooks.sequences.model import Sequence
 from restorehooks.sequences.statements import CLOSE_GAPS, Move
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, draw, reset, standing
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, draw, reset, standing
 
 
 def catalogued() -> Sequence:

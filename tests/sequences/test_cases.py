@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.statements import decide_and_move
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, bytes_of_sequences, draw, entry, inspect, reset
-
-CASES = Path(__file__).parent.parent / "cases" / "sequences.sql"
-TABLE = re.compile(r'CREATE TABLE ((?:[\w.]|"(?:[^"]|"")*")+)')
-CHILD = re.compile("PARTITION OF|INHERITS")
-
-
-def expected() -> dict[str, str]:
-    """Return the answer that the file gives after ``-- ->``, by the last table made before it."""
-    answers = {}
-    table = ""
-    for line in CASES.read_text().splitlines():
-        if (named := TABLE.match(line)) and not CHILD.search(line):
-            table = named[1]
-        if told := re.search(r"--(?: ->)? (-?\d+|exhausted|any)[^-]*$", line):
-            answers[table] = told[1]
-    return answers
+from tests.support.databases import Database
+from tests.support.sequences import (
+    CASES,
+    DEFAULT,
+    bytes_of_sequences,
+    draw,
+    entry,
+    expected,
+    inspect,
+    reset,
+)
 
 
 def sequence_of(report: Report, table: str) -> str:

@@ -9,8 +9,8 @@ from django.db import connections
 from psycopg import sql
 
 from restorehooks.sequences.defaults import is_exactly_nextval
-from tests.conftest import Database
-from tests.sequences.asking import (
+from tests.support.databases import Database
+from tests.support.sequences import (
     DEFAULT,
     django_as,
     draw,

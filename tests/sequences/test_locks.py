@@ -12,8 +12,8 @@ import pytest
 from django.db import connections, transaction
 
 from restorehooks.sequences.report import Report
-from tests.conftest import Database
-from tests.sequences.asking import (
+from tests.support.databases import Database
+from tests.support.sequences import (
     DEFAULT,
     django_as,
     draw,

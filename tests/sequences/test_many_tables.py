@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, django_as, draw, inspect, reset, statuses
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, django_as, draw, inspect, reset, statuses
+from tests.support.servers import RunningServer
 
 TABLES = 10_000
 HUNDREDS = TABLES // 100

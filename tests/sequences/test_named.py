@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.conftest import Database
-from tests.sequences.asking import inspect, reset, standing, statuses
+from tests.support.databases import Database
+from tests.support.sequences import inspect, reset, standing, statuses
 
 
 def test_only_the_named_sequences_are_moved(

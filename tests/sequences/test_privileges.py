@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.embedded import Server
-from tests.conftest import FAST, Database, RunningServer
-from tests.sequences.asking import (
+from tests.support.databases import Database
+from tests.support.sequences import (
     DEFAULT,
     bytes_of_sequences,
     django_as,
@@ -26,6 +25,7 @@ from tests.sequences.asking import (
     standing,
     statuses,
 )
+from tests.support.servers import FAST, RunningServer, reachable_folder
 
 
 @pytest.fixture
@@ -254,7 +254,6 @@ def test_a_role_that_only_reads(database: Database, role: str) -> None:
 @contextmanager
 def standby_of(primary: Server, folder: Path) -> Iterator[Server]:
     """Run a hot standby of the primary, in a folder, while the block runs."""
-    folder.chmod(0o711)  # root's server runs as another user, who has to get through
     cluster = folder / "pg" / "cluster"
     cluster.parent.mkdir()
     (cluster.parent / "users").touch()
@@ -283,8 +282,8 @@ def test_a_standby_server(
     database.execute("INSERT INTO good VALUES (5); INSERT INTO odd VALUES (5)")
     database.execute("CREATE UNLOGGED TABLE lost (id serial); DROP TABLE lost")
     with (
-        tempfile.TemporaryDirectory(prefix="restorehooks-tests-") as folder,
-        standby_of(primary.process, Path(folder)) as standby,
+        reachable_folder() as folder,
+        standby_of(primary.process, folder) as standby,
     ):
         host = str(standby.socket_dir)
         copy = RunningServer({**primary.params, "host": host}, primary.version)

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections, transaction
 
-from tests.conftest import Database, RunningServer
-from tests.sequences.asking import DEFAULT, draw, entry, inspect, reset, standing, statuses
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, draw, entry, inspect, reset, standing, statuses
+from tests.support.servers import RunningServer
 
 
 @contextmanager

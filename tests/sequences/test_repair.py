@@ -9,8 +9,8 @@ import pytest
 from django.db import connections, models, transaction
 from psycopg import sql
 
-from tests.conftest import Database
-from tests.sequences.asking import (
+from tests.support.databases import Database
+from tests.support.sequences import (
     DEFAULT,
     bytes_of_sequences,
     django_as,

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from restorehooks.sequences.report import Report
-from tests.conftest import Database
-from tests.sequences.asking import DEFAULT, entry, inspect, reset, standing
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, entry, inspect, reset, standing
 
 
 @pytest.fixture

@@ -1,20 +1,26 @@
-"""What the tests of the engine ask of a report and of the server."""
+"""What tests ask of a report and of the server's sequences, and how they put one behind."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from django.db import connections
+from psycopg import sql
 
 from restorehooks.sequences import repair
 from restorehooks.sequences.report import Entry, Report
 from restorehooks.sequences.scope import LOCK_TIMEOUT, Limits, Scope
-from tests.conftest import Database
+from tests.support import ROOT
+from tests.support.databases import Database, pointed
 
 DEFAULT = "default"
+CASES = ROOT / "tests" / "cases" / "sequences.sql"
+TABLE = re.compile(r'CREATE TABLE ((?:[\w.]|"(?:[^"]|"")*")+)')
+CHILD = re.compile("PARTITION OF|INHERITS")
 
 
 def inspect(using: str, models: Collection[Any] | None = None, **options: Any) -> Report:
@@ -73,22 +79,8 @@ def bytes_of_sequences(database: Database) -> dict[str, tuple[Any, ...]]:
 @contextmanager
 def django_as(database: Database, **settings: Any) -> Iterator[str]:
     """Let Django's default alias reach the database with other settings, and yield the alias."""
-    before = connections.settings[DEFAULT]
-    _settle({**before, **settings})
-    try:
-        yield DEFAULT
-    finally:
-        _settle(before)
-
-
-def _settle(settings: dict[str, Any]) -> None:
-    connection = connections[DEFAULT]
-    connection.close()
-    if hasattr(connection, "close_pool"):
-        connection.close_pool()
-    del connections[DEFAULT]
-    connections.settings[DEFAULT] = settings
-    connections.configure_settings(connections.settings)
+    with pointed(DEFAULT, {**connections.settings[DEFAULT], **settings}) as alias:
+        yield alias
 
 
 def locks_of(connection: psycopg.Connection[Any], pid: int) -> set[tuple[Any, ...]]:
@@ -99,3 +91,41 @@ def locks_of(connection: psycopg.Connection[Any], pid: int) -> set[tuple[Any, ..
         [pid],
     )
     return set(rows.fetchall())
+
+
+def set_back(database: Database, *tables: str, column: str = "id", to: int = 1) -> None:
+    """Put the sequences of these tables back to ``to``, not called."""
+    for table in tables:
+        database.execute(
+            "SELECT setval(pg_get_serial_sequence(%s, %s), %s, false)", table, column, to
+        )
+
+
+def upcoming(database: Database, table: str, column: str = "id") -> int:
+    """Return what the table's sequence would hand out, without drawing it."""
+    ((name,),) = database.execute("SELECT pg_get_serial_sequence(%s, %s)", table, column)
+    return next_of(database, name)
+
+
+def next_of(database: Database, quoted_sequence: str) -> int:
+    """Return what a sequence of increment 1 would hand out, without drawing it."""
+    query = "SELECT last_value + is_called::int FROM {}"
+    ((number,),) = database.execute(sql.SQL(query).format(sql.SQL(quoted_sequence)))
+    return int(number)
+
+
+def said(output: str) -> list[str]:
+    """Return the lines that the hooks wrote; ``flush -v2`` itself ends none of its own lines."""
+    return re.findall("restorehooks: .*", output)
+
+
+def expected() -> dict[str, str]:
+    """Return the answer that the file gives after ``-- ->``, by the last table made before it."""
+    answers = {}
+    table = ""
+    for line in CASES.read_text().splitlines():
+        if (named := TABLE.match(line)) and not CHILD.search(line):
+            table = named[1]
+        if told := re.search(r"--(?: ->)? (-?\d+|exhausted|any)[^-]*$", line):
+            answers[table] = told[1]
+    return answers
