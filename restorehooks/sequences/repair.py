@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import connections, router
 from psycopg import sql
 
-from .advance import advance, forget_cached_numbers, rewind
+from .advance import Outcome, Postponed, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .message import Failed, LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 EVERYTHING = Scope()
+UNTIL_COMMIT = "this transaction has rewritten the sequence, and a rollback takes the move back too"
 DEFAULTS = Limits()
 
 
@@ -40,11 +41,13 @@ class _Finding(NamedTuple):
     verdict: Verdict
     models: tuple[str, ...]
 
-    def entry(self, outcome: int | Failed | None, read_only: str | None = None) -> Entry:
+    def entry(self, outcome: Outcome | None, read_only: str | None = None) -> Entry:
         """Return the entry after a repair; ``outcome`` is the next number, None without a move."""
         status, after, reason = self.verdict.status, self.verdict.next, self.verdict.reason
         if isinstance(outcome, Failed):
             status, reason = Status.FAILED, outcome.message
+        elif isinstance(outcome, Postponed):
+            reason = "; ".join(filter(None, [reason, outcome.reason]))
         elif outcome is not None:
             after = outcome
             if self.verdict.rewinds:
@@ -55,6 +58,8 @@ class _Finding(NamedTuple):
                 reason = f"moved past the rows that could be seen; {reason}"
         elif self.verdict.target is not None and read_only:
             reason = "; ".join(filter(None, [reason, read_only]))
+        if self.sequence.is_rewritten and isinstance(outcome, int):
+            reason = "; ".join(filter(None, [reason, UNTIL_COMMIT]))
         return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
 
     def planned(self) -> Entry:
@@ -252,7 +257,7 @@ SELECT oid FROM kin
 """)
 
 
-def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:
+def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, Outcome | None]]:
     moves = []
     for finding in findings:
         sequence, verdict = finding.sequence, finding.verdict
