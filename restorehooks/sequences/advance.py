@@ -232,6 +232,7 @@ def _lock(
     with connection.cursor() as cursor:
         if own:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         cursor.execute(f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}")
         cursor.execute(

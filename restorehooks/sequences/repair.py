@@ -13,7 +13,7 @@ from .advance import Outcome, Postponed, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .message import Failed, LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
-from .reading import read, under
+from .reading import read, readable, under
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -93,7 +93,11 @@ class _Run(NamedTuple):
         sequences, conditions = read_catalog(
             self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
         )
-        sequences = [sequence for sequence in sequences if self._is_meant(sequence)]
+        sequences = [
+            readable(conditions, self.connection, sequence)
+            for sequence in sequences
+            if self._is_meant(sequence)
+        ]
         readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
         return conditions, [
             self._found(sequence, under(conditions, self.connection, reading))
