@@ -75,8 +75,8 @@ def scan_limit() -> int:
 
 
 def limits(*, hook: bool = False) -> Limits:
-    """Return how much time a run may take: what a person asked for, or a hook, which reads less."""
-    return Limits(lock_timeout(), scan_limit() if hook else None)
+    """Return how much a run may do: what a person asked for, or a hook, which does less."""
+    return Limits(lock_timeout(), scan_limit() if hook else None, follows_lone_rows=not hook)
 
 
 def explain_duplicates() -> bool:

@@ -152,7 +152,9 @@ class Reading(NamedTuple):
     with the sequence's own small type, it is the row past that: the columns were widened without
     the sequence. ``unseen`` says why the sequence or some rows could not be seen, ``doubts`` why
     more may be there than was seen; ``margin`` is the number of increments by which the sequence
-    may stand further back than it seems. ``error`` is the server's message when reading failed.
+    may stand further back than it seems. ``lone_after``: the row at the extreme stands alone, far
+    past this number, which the other rows or the sequence end at. ``error`` is the server's
+    message when reading failed.
     """
 
     last_value: int | None = None
@@ -162,3 +164,4 @@ class Reading(NamedTuple):
     error: str | None = None
     doubts: tuple[str, ...] = ()
     margin: int = 0
+    lone_after: int | None = None

@@ -13,7 +13,7 @@ from .advance import Outcome, Postponed, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .message import Failed, LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
-from .reading import read, readable, under
+from .reading import read, readable, under, with_lone_row
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -25,7 +25,7 @@ from .scope import (
     tables_of,
 )
 from .statements import Move
-from .verdict import Status, Verdict, verdict_on
+from .verdict import Status, Verdict, is_far, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -110,8 +110,20 @@ class _Run(NamedTuple):
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
     def _found(self, sequence: Sequence, reading: Reading) -> _Finding:
-        verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=self.rewind)
+        verdict = self._verdict_on(sequence, reading)
+        if _jumps_far(sequence, verdict):
+            reading = with_lone_row(self.connection, sequence, reading, self.budget)
+            verdict = self._verdict_on(sequence, reading)
         return _Finding(sequence, reading, verdict, self.labels_of(sequence))
+
+    def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:
+        return verdict_on(
+            sequence,
+            reading,
+            headroom=self.headroom,
+            rewind=self.rewind,
+            follows_lone_rows=self.limits.follows_lone_rows,
+        )
 
     def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
         """Return the labels of the models whose tables the sequence numbers."""
@@ -203,6 +215,15 @@ def _carry_out(run: _Run) -> Report:
         forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
     return Report(run.connection.alias, entries, True, read_only, run.without_table)
+
+
+def _jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
+    if verdict.next is None or verdict.extreme is None:
+        return False
+    is_moved = verdict.target is not None and not verdict.rewinds
+    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
+        sequence, verdict.next, verdict.extreme
+    )
 
 
 @contextmanager

@@ -41,15 +41,17 @@ class Scope:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much time a run may take.
+    """How much a run may do.
 
     ``lock_timeout`` is the number of seconds that it waits, in all, for locks. ``scan_limit`` is
     the number of bytes of a table beyond which a column that no index leads is left unread; None
-    reads every column.
+    reads every column. ``follows_lone_rows``: a sequence is moved past a single row that stands
+    far beyond all others, too; nothing brings it back from there.
     """
 
     lock_timeout: float = LOCK_TIMEOUT
     scan_limit: int | None = None
+    follows_lone_rows: bool = True
 
 
 def concrete_models(models: Iterable[type[Model]]) -> list[type[Model]]:

@@ -43,12 +43,18 @@ class Verdict(NamedTuple):
 
 
 def verdict_on(
-    sequence: Sequence, reading: Reading, *, headroom: int = 0, rewind: bool = False
+    sequence: Sequence,
+    reading: Reading,
+    *,
+    headroom: int = 0,
+    rewind: bool = False,
+    follows_lone_rows: bool = True,
 ) -> Verdict:
     """Return the verdict on a sequence.
 
     ``headroom`` is the number of increments to stay clear of the rows; ``rewind`` allows a target
-    behind the present position, where every row could be seen.
+    behind the present position, where every row could be seen. Without ``follows_lone_rows`` a
+    sequence that a single far row has passed has no target.
     """
     if reading.error is not None:
         return Verdict(Status.FAILED, reason=reading.error)
@@ -65,7 +71,7 @@ def verdict_on(
     fits = _fits(sequence, wanted)
     if not fits and not sequence.cycle:
         remedy = _remedy(sequence, reading.extreme, wanted, headroom)
-        reason = "; ".join([*reading.unseen, remedy])
+        reason = "; ".join([*_lone_row(reading), *reading.unseen, remedy])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
@@ -75,9 +81,22 @@ def verdict_on(
         reason = "it cycles, and there is no room past its rows"
         return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
     if target is not None:
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, sequence.hint)
+        reason = "; ".join([*_lone_row(reading), *filter(None, [sequence.hint])])
+        if reading.lone_after is not None and not follows_lone_rows:
+            reason = f"{reason}; to follow it, run resetsequences"
+            return Verdict(Status.BEHIND, upcoming, reading.extreme, reason=reason)
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, reason or None)
     why = sequence.hint or (None if sequence.columns else "numbers no column")
     return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
+
+
+def _lone_row(reading: Reading) -> list[str]:
+    if reading.lone_after is None:
+        return []
+    return [
+        f"the row numbered {reading.extreme} stands alone, nothing else goes past"
+        f" {reading.lone_after}: it may need another number"
+    ]
 
 
 def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:
@@ -89,6 +108,15 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
     if _is_before(sequence, upcoming, reading.extreme) or upcoming == reading.extreme:
         return doubts  # behind, wherever it stands
     return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
+
+
+FAR = 0.1
+"""The share of what is left of a range that a single row may take."""
+
+
+def is_far(sequence: Sequence, base: int, number: int) -> bool:
+    """Whether a number is so far past another that going there takes much of what is left."""
+    return abs(number - base) > FAR * abs(sequence.limit - base)
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:

@@ -37,7 +37,9 @@ def _split(models: Collection[Any] | None, options: dict[str, Any]) -> tuple[Sco
     """Take out of the options what stands for a scope and for limits."""
     scope = Scope(models, options.pop("schemas", None), options.pop("sequences", None))
     lock_timeout = options.pop("lock_timeout", LOCK_TIMEOUT)
-    return scope, Limits(lock_timeout, options.pop("scan_limit", None))
+    scan_limit = options.pop("scan_limit", None)
+    follows = options.pop("follows_lone_rows", True)
+    return scope, Limits(lock_timeout, scan_limit, follows_lone_rows=follows)
 
 
 def entry(report: Report, sequence: str) -> Entry:
