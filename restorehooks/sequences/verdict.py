@@ -110,13 +110,13 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
     return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
 
 
-FAR = 0.1
-"""The share of what is left of a range that a single row may take."""
+FAR, NEAR = 0.1, 10_000
+"""The share of what is left of a range that a single row may take; and what never matters."""
 
 
 def is_far(sequence: Sequence, base: int, number: int) -> bool:
     """Whether a number is so far past another that going there takes much of what is left."""
-    return abs(number - base) > FAR * abs(sequence.limit - base)
+    return abs(number - base) > max(FAR * abs(sequence.limit - base), NEAR)
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:
