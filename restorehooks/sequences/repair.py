@@ -25,7 +25,7 @@ from .scope import (
     tables_of,
 )
 from .statements import Move
-from .verdict import Status, Verdict, is_far, verdict_on
+from .verdict import Status, Verdict, guess, is_far, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -91,7 +91,11 @@ class _Run(NamedTuple):
     def find(self) -> tuple[Conditions, list[_Finding]]:
         """Read every sequence in scope."""
         sequences, conditions = read_catalog(
-            self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
+            self.connection,
+            self.budget,
+            self.limits,
+            tables=self.tables,
+            schemas=self.scope.schemas,
         )
         sequences = [
             readable(conditions, self.connection, sequence)
@@ -114,6 +118,8 @@ class _Run(NamedTuple):
         if _jumps_far(sequence, verdict):
             reading = with_lone_row(self.connection, sequence, reading, self.budget)
             verdict = self._verdict_on(sequence, reading)
+        if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
+            verdict = guess(sequence, verdict)
         return _Finding(sequence, reading, verdict, self.labels_of(sequence))
 
     def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:

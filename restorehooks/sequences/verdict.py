@@ -56,6 +56,8 @@ def verdict_on(
     behind the present position, where every row could be seen. Without ``follows_lone_rows`` a
     sequence that a single far row has passed has no target.
     """
+    if sequence.ignored is not None:
+        return Verdict(Status.OK, reason=f"left alone: {sequence.ignored}")
     if reading.error is not None:
         return Verdict(Status.FAILED, reason=reading.error)
     if reading.last_value is None:
@@ -86,7 +88,7 @@ def verdict_on(
             reason = f"{reason}; to follow it, run resetsequences"
             return Verdict(Status.BEHIND, upcoming, reading.extreme, reason=reason)
         return Verdict(Status.BEHIND, upcoming, reading.extreme, target, reason or None)
-    why = sequence.hint or (None if sequence.columns else "numbers no column")
+    why = sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
     return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
 
 
@@ -110,8 +112,22 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
     return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
 
 
+UNKNOWN_COLUMN = "numbers no column that the database knows of"
 FAR, NEAR = 0.1, 10_000
 """The share of what is left of a range that a single row may take; and what never matters."""
+
+
+def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
+    """Return the verdict on a sequence that only its name leads to a column: nothing is moved."""
+    (column, *_) = sequence.columns
+    by_name = f"{UNKNOWN_COLUMN}; by its name it numbers {column.quoted}"
+    if verdict.status is Status.OK:
+        return verdict._replace(reason=by_name)
+    said = f"{by_name}, where it is {verdict.status.value}"
+    if verdict.target is not None:
+        said += f" (its rows end at {verdict.extreme}); if so, repair it with --by-name"
+    reason = "; ".join(filter(None, [said, verdict.reason]))
+    return verdict._replace(status=Status.UNVERIFIED, target=None, reason=reason)
 
 
 def is_far(sequence: Sequence, base: int, number: int) -> bool:

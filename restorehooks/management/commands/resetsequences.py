@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentTypeError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -57,6 +57,8 @@ class Request:
         try:
             models = models_for(options["labels"]) if options["labels"] else None
             limits = conf.limits()
+            if options["by_name"]:
+                limits = replace(limits, names="repaired")
         except (LookupError, ImproperlyConfigured) as error:
             raise _wrong_usage(error.args[0]) from None
         return cls(
@@ -128,6 +130,12 @@ class Command(OneSentenceCommand):
             default=0,
             metavar="N",
             help="Stay N increments clear of the rows.",
+        )
+        parser.add_argument(
+            "--by-name",
+            action="store_true",
+            help="Also move sequences that only their names (TABLE_COLUMN_seq, TABLE_seq) lead to a"
+            " key without a default.",
         )
         parser.add_argument("--format", choices=["table", "json"], default="table")
 
