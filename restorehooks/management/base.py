@@ -10,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from restorehooks.wording import first_line, sentence
+
 WRONG_USAGE = 2
 
 
@@ -64,7 +66,7 @@ def _vendor(alias: str) -> str:
     try:
         return connections[alias].vendor
     except (ImproperlyConfigured, ImportError) as error:  # its driver is not installed
-        first_line = str(error).strip().splitlines()[0].rstrip(".")
         raise CommandError(
-            f'Database "{alias}" cannot be used: {first_line}.', returncode=WRONG_USAGE
+            f'Database "{alias}" cannot be used: {sentence(first_line(error))}',
+            returncode=WRONG_USAGE,
         ) from None

@@ -18,8 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from restorehooks.restore.client import Progress
-from restorehooks.restore.restore import Reporter
+from restorehooks.restore.progress import Progress, Reporter
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -1,4 +1,4 @@
-"""The other half: a dump written beside its name, read back whole, then renamed."""
+"""A backup: a dump written under a temporary name, read back whole, then renamed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from restorehooks.restore import client
-from restorehooks.restore.address import Address
-from restorehooks.restore.client import Progress
-from restorehooks.restore.dump import Dump, identify, prove_plain
-from restorehooks.restore.interrupts import ended_politely, undisturbed
-from restorehooks.restore.plan import RestoreError, UsageError
-from restorehooks.restore.restore import Reporter
+from restorehooks.programs import find
 
-Format = Literal["custom", "directory", "tar", "plain"]
+from .archive import commands
+from .dump.facts import Dump, Format
+from .dump.identify import identify
+from .dump.proof import prove_plain
+from .errors import RestoreError, UsageError
+from .interrupts import interruptible, uninterrupted
+from .progress import Progress, Reporter
+from .server.address import Address
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Written:
     seconds: float
 
 
-def dump(
+def back_up(
     to: Path,
     *,
     using: str = "default",
@@ -47,8 +47,7 @@ def dump(
     Nothing is at ``to`` until the dump has been read back to its end. What is there already is
     left alone unless ``force``.
 
-    Raises UsageError for what cannot be asked for, RestoreError, ClientError, DumpError or
-    AddressError when no dump was written.
+    Raises RestoreError (UsageError for what cannot be asked for) when no dump was written.
     """
     told = reporter or Reporter()
     began = time.monotonic()
@@ -56,13 +55,13 @@ def dump(
     _require_free(to, force=force)
     with address.connect(address.name) as connection:
         server = connection.info.server_version // 10000
-    program = client.find("pg_dump", at_least=server, prefer=server)
+    program = find("pg_dump", at_least=server, prefer=server)
     flags = [f"--format={form}", *_options(form, jobs, compress, program.major)]
     if address.role:
         flags.append(f"--role={address.role}")
-    with ended_politely(), _unfinished(to, form) as unfinished:
+    with interruptible(), _unfinished(to, form) as unfinished:
         told.step(f"dumping {address} with pg_dump {program.version}")
-        client.dump(
+        commands.write(
             program,
             unfinished,
             conninfo=address.conninfo(address.name),
@@ -72,7 +71,7 @@ def dump(
         )
         told.step("reading it back")
         found = _read_back(unfinished)
-        with undisturbed() as signals:
+        with uninterrupted() as signals:
             _put(unfinished, to, force=force)
             signals.over = True
     return Written(to, found, time.monotonic() - began)
@@ -144,9 +143,7 @@ def _read_back(path: Path) -> Dump:
     if found.format == "plain":
         prove_plain(found)
         return found
-    version = (found.archive_version or (1, 14, 0))[:2]
-    program = client.find("pg_restore", at_least=client.READS.get((version[0], version[1]), 12))
-    client.prove(program, path)
+    commands.prove(commands.pg_restore_for(found), path)
     return found
 
 
@@ -160,7 +157,9 @@ def _put(unfinished: Path, to: Path, *, force: bool) -> None:
         try:
             os.link(unfinished, to)
         except FileExistsError:
-            raise UsageError(f"{to} has come into being meanwhile, and was left alone.") from None
+            raise UsageError(
+                f"{to} was created by somebody else in the meantime, and was left alone."
+            ) from None
         except OSError:
             unfinished.rename(to)
     folder = os.open(to.parent, os.O_RDONLY)

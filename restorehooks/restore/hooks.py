@@ -1,216 +1,72 @@
-"""What runs on the restored data before anyone sees it.
+"""What runs on the restored data before anyone sees it, in its order.
 
-While hooks run the alias points at the restored database, and at the live one again afterwards,
-come what may. The server is asked where a connection leads before each hook, so that a hook that
-scrubs a copy can never scrub production.
+Sequences, migrate, the project's receivers, the files of a hooks directory, the sequences again.
 """
 
 from __future__ import annotations
 
-import os
-import runpy
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
-import psycopg
-from django.db import connections
+from django.core.management import call_command
 
-from restorehooks.restore.address import Address
-from restorehooks.restore.client import die_with_parent, end
+from restorehooks import conf
+from restorehooks.announce import announce
+from restorehooks.sequences.repair import reset
+from restorehooks.signals import post_restore
 
-KINDS = (".sql", ".sh", ".py")
-
-#: What a hook keeps of the environment; secrets and the live database's address are not in it.
-KEPT = {
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "LANG", "LANGUAGE", "TMPDIR",
-    "TEMP", "TMP", "SYSTEMROOT", "COMSPEC", "PATHEXT", "VIRTUAL_ENV", "PYTHONPATH",
-    "DJANGO_SETTINGS_MODULE",
-}  # fmt: skip
+from . import hook_files
+from .alias import require_database
+from .run import Run
+from .server.analyze import analyze
 
 
-class HookError(Exception):
-    """A hook failed; one sentence that names it."""
+def run_inside(run: Run, database: str) -> None:
+    """Run what works through the alias: the repair, migrate, the receivers of ``post_restore``.
 
-
-# --- The alias ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def pointed_at(using: str, database: str) -> Iterator[None]:
-    """Let the alias, and every other one for the same database, mean ``database`` meanwhile.
-
-    Connections and pools are closed at both turns: a pool keeps what its NAME was when it was
-    made. Raises HookError when the server says that the alias still leads elsewhere.
+    The alias has to lead to ``database``. Raises HookError where it does not, and whatever a
+    migration or a receiver raises.
     """
-    before = {alias: connections[alias].settings_dict["NAME"] for alias in _same_place(using)}
-    try:
-        for alias in before:
-            hang_up(alias)
-            connections[alias].settings_dict["NAME"] = database
+    using = run.request.using
+    run.step("sequences")
+    repair_sequences(run)
+    if run.request.migrate:
+        run.step("migrate")
         require_database(using, database)
-        yield
-    finally:
-        for alias, name in before.items():
-            connections[alias].settings_dict["NAME"] = name
-        for alias in before:
-            hang_up(alias)
+        call_command("migrate", database=using, interactive=False, verbosity=0)
+        run.report.hooks.append("migrate")
+    if post_restore.has_listeners():
+        run.step("post_restore")
+        require_database(using, database)
+        answers = post_restore.send(sender=type(run.report), **run.signal_arguments(database))
+        run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
 
 
-def hang_up(using: str) -> None:
-    """Close this thread's connection of the alias, and the pool if it has one."""
-    connection: Any = connections[using]
-    connection.close()
-    if connection.settings_dict["OPTIONS"].get("pool"):
-        connection.close_pool()
+def run_files(run: Run, database: str) -> None:
+    """Run the files of the hooks directory, and repair the sequences again after any hook."""
+    for path in run.plan.hooks:
+        run.step("hooks", f"hook {path.name}")
+        hook_files.run(path, run.plan.address, database)
+        run.report.hooks.append(path.name)
+    if run.report.hooks:
+        # Hooks insert rows.
+        run.step("sequences", "sequences once more")
+        repair_sequences(run)
 
 
-def _same_place(using: str) -> list[str]:
-    def place(alias: str) -> tuple[Any, ...]:
-        found = connections[alias].settings_dict
-        return (
-            found["ENGINE"],
-            found["NAME"],
-            found["HOST"],
-            str(found["PORT"]),
-            found["OPTIONS"].get("host"),
-            found["OPTIONS"].get("service"),
-        )
-
-    wanted = place(using)
-    return [alias for alias in connections if place(alias) == wanted]
+def gather_statistics(run: Run, database: str) -> None:
+    """Run ANALYZE, unless it was not wanted."""
+    if run.request.analyze:
+        run.step("analyze")
+        analyze(run.plan.address, database, run.plan.jobs)
 
 
-def require_database(using: str, database: str) -> None:
-    """Ask the server where the alias leads; raise HookError unless that is ``database``."""
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT current_database()")
-        found = cursor.fetchone()[0]
-    if found != database:
-        raise HookError(
-            f'The alias "{using}" leads to the database "{found}" and not to the restored one, '
-            f'"{database}": nothing was run there.'
-        )
+def repair_sequences(run: Run) -> None:
+    """Repair the sequences through the alias, and add what was done to the report."""
+    found = reset(run.request.using, lock_timeout=conf.lock_timeout())
+    announce(found, "restore", printed=True)
+    before = run.report.sequences
+    run.report.sequences = found if before is None else found.following(before)
 
 
-# --- The hooks directory -----------------------------------------------------------------------
-
-
-def find(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the hooks of a directory in name order, and the files that are none.
-
-    Raises HookError when there is no such directory.
-    """
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
-    shown = [path for path in files if not path.name.startswith(".")]
-    return (
-        [path for path in shown if path.suffix in KINDS],
-        [path for path in shown if path.suffix not in KINDS],
-    )
-
-
-def run(path: Path, address: Address, database: str) -> None:
-    """Run one hook on ``database``, which the alias has to point at; raise HookError if it fails.
-
-    What it prints goes to stderr.
-    """
-    require_database(address.using, database)
-    try:
-        RUNNERS[path.suffix](path, address, database)
-    except HookError:
-        raise
-    except Exception as error:
-        said = str(error).strip().splitlines()
-        reason = said[0] if said else type(error).__name__
-        raise HookError(f"The hook {path.name} failed: {reason}") from error
-
-
-def _run_sql(path: Path, address: Address, database: str) -> None:
-    text = path.read_text()
-    with address.connect(database) as connection:
-        try:
-            connection.execute(text.encode())
-        except psycopg.Error as error:
-            line = _line(text, error)
-            raise HookError(f"The hook {path.name}{line} failed: {error.diag.message_primary}")  # noqa: B904 - the line says it all
-
-
-def _line(text: str, error: psycopg.Error) -> str:
-    position = error.diag.statement_position
-    return f", line {text[: int(position)].count(chr(10)) + 1}," if position else ""
-
-
-def _run_sh(path: Path, address: Address, database: str) -> None:
-    argv = [str(path)] if os.access(path, os.X_OK) else ["/bin/sh", str(path)]
-    process = subprocess.Popen(  # noqa: S603 - an argv list
-        argv,
-        env=environment(address, database),
-        stdin=subprocess.DEVNULL,
-        stdout=sys.__stderr__,
-        start_new_session=True,
-        preexec_fn=die_with_parent(),
-    )
-    try:
-        code = process.wait()
-    finally:
-        end(process)
-    if code:
-        raise HookError(f"The hook {path.name} exited {code}")
-
-
-def _run_py(path: Path, address: Address, database: str) -> None:
-    # In this process, where the alias is known to lead to the restored database.
-    with redirect_stdout(sys.stderr), _environ(environment(address, database)):
-        try:
-            runpy.run_path(str(path), {"using": address.using}, "__main__")
-        except SystemExit as error:
-            if error.code not in (None, 0):
-                raise HookError(f"The hook {path.name} exited {error.code}") from None
-
-
-RUNNERS: Mapping[str, Callable[[Path, Address, str], None]] = {
-    ".sql": _run_sql,
-    ".sh": _run_sh,
-    ".py": _run_py,
-}
-
-
-def environment(address: Address, database: str) -> dict[str, str]:
-    """Return a hook's environment: PGHOST and the like lead to ``database``.
-
-    DATABASE_URL leads there too, where there is one: settings that read it then do the same.
-    """
-    kept = {
-        name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")
-    }
-    if "DATABASE_URL" in os.environ:
-        kept["DATABASE_URL"] = _url(address, database)
-    return kept | address.variables(database)
-
-
-def _url(address: Address, database: str) -> str:
-    values = dict(address.parameters)
-    values.pop("user", None)
-    password = address.secrets.get("password")
-    login = quote(address.user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    query = urlencode(values, quote_via=quote)
-    return f"postgresql://{login}@/{quote(database, safe='')}?{query}"
-
-
-@contextmanager
-def _environ(wanted: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def _name_of(receiver: Any) -> str:
+    return f"{receiver.__module__}.{getattr(receiver, '__qualname__', receiver)}"

@@ -1,113 +1,86 @@
-"""What a restore into the live database itself needs: room made, in one transaction."""
+"""A restore into the live database itself, all in one transaction."""
 
 from __future__ import annotations
 
-from psycopg import sql
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
 
-from restorehooks.restore.turn import Connection, TargetError
+import psycopg
+from django.db import OperationalError, connections, transaction
 
-OWN_SCHEMAS = """
-SELECT n.nspname FROM pg_catalog.pg_namespace n
-WHERE n.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'
-  AND pg_catalog.pg_get_userbyid(n.nspowner) = current_user
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
-                  AND d.classid = 'pg_namespace'::regclass AND d.objid = n.oid)
-"""
+from . import hooks
+from .alias import close_connections, require_database
+from .dump.contents import ArchiveEntry
+from .errors import LiveChangedError
+from .interrupts import raise_if_interrupted, uninterrupted
+from .load import load_in_transaction
+from .run import Run
+from .server.address import unlimited
+from .server.lock_table import require_locks
+from .server.own_objects import drop_own
 
-OWN_REST = """
-SELECT type, identity FROM (
-    SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
-        WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
-           OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c
-                                        WHERE c.oid = t.typrelid AND c.relkind = 'c')
-    UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_catalog.pg_operator
-    UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_catalog.pg_opfamily
-    UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_catalog.pg_collation
-    UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_catalog.pg_conversion
-    UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
-    UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
-    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
-    UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_catalog.pg_publication
-    UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_catalog.pg_event_trigger
-    UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner
-        FROM pg_catalog.pg_foreign_server
-    UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
-        FROM pg_catalog.pg_largeobject_metadata
-) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
-WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                  WHERE d.classid = catalog AND d.objid = object.oid
-                    -- a partitioned table depends on its own columns like that
-                    AND (d.deptype = 'e' OR d.deptype = 'i' AND d.refobjid <> d.objid))
-"""
-
-OF_OTHERS = """
-SELECT format('%s %s of "%s"', type, identity, pg_catalog.pg_get_userbyid(owner)) FROM (
-    SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
-        WHERE typtype IN ('d', 'e', 'r')
-) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
-WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
-"""
+XACT = "SELECT pg_current_xact_id()::text"
+STATUS = "SELECT pg_xact_status(%s::text::xid8)"
+_LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}
+"""Locks that creating one takes: a table brings a TOAST table and its index along."""
 
 
-def drop_own(connection: Connection) -> None:
-    """Drop all that the current role owns in this database, inside the caller's transaction.
+def restore_in_place(run: Run) -> None:
+    """Load into the live database and run the hooks there.
 
-    Extensions stay with what they made. Raises TargetError where something that belongs to
-    somebody else would have to go too.
+    What is inside the transaction fails without a trace; what comes after it (the files of the
+    hooks directory, ANALYZE) raises LiveChangedError.
     """
-    others = {row[0] for row in connection.execute(OF_OTHERS)}
-    # Dropping one thing takes others along: look again until nothing is left.
-    while found := connection.execute(OWN_SCHEMAS).fetchmany(100):
-        for (name,) in found:
-            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-    while found := connection.execute(OWN_REST).fetchall():
-        for kind, identity in found:
-            _drop_object(connection, kind, identity)
-    if gone := others - {row[0] for row in connection.execute(OF_OTHERS)}:
-        raise TargetError(
-            f"{min(gone)} depends on what would be dropped and would go with it; drop it first, "
-            "or restore without --in-place."
-        )
+    name = run.plan.address.name
+    require_database(run.request.using, name)
+    try:
+        _in_one_transaction(run, name)
+    finally:
+        close_connections(run.request.using)
+    try:
+        hooks.run_files(run, name)
+        hooks.gather_statistics(run, name)
+    except (Exception, KeyboardInterrupt) as error:
+        why = str(error) or "interrupted"
+        raise LiveChangedError(f"The data are in {run.plan.address}, but then: {why}") from error
 
 
-def _drop_object(connection: Connection, kind: str, identity: str) -> None:
-    if kind == "large object":
-        connection.execute("SELECT lo_unlink(%s)", [int(identity)])
-        return
-    # Both words are the server's own, the identity quoted by it (pg_identify_object).
-    what = {"statistics object": "STATISTICS"}.get(kind, kind.upper())
-    statement = f"DROP {what} IF EXISTS {identity} CASCADE"
-    connection.execute(statement.encode())
+def _in_one_transaction(run: Run, name: str) -> None:
+    using, number = run.request.using, ""
+    with ExitStack() as deferred:
+        try:
+            with transaction.atomic(using=using, durable=True):
+                connection: psycopg.Connection[Any] = connections[using].connection
+                unlimited(connection, "LOCAL")
+                _fill(run, name, connection)
+                hooks.run_inside(run, name)
+                if run.report.hooks:
+                    hooks.repair_sequences(run)
+                run.step("commit")
+                raise_if_interrupted()
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                number = connection.execute(XACT).fetchone()[0]  # type: ignore[index]
+                deferred.enter_context(uninterrupted())
+        except OperationalError:
+            # Lost at COMMIT: whether before it or after it, the server knows.
+            if not number:
+                raise
+            if run.lock.connection.execute(STATUS, [number]).fetchone() != ("committed",):
+                raise
+        run.report.restored = True
 
 
-CAPACITY = """
-SELECT current_setting('max_locks_per_transaction')::bigint
-       * (current_setting('max_connections')::bigint
-          + current_setting('max_prepared_transactions')::bigint),
-       (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384),
-       current_setting('max_locks_per_transaction')::bigint
-"""
+def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
+    plan = run.plan
+    if plan.mode == "in place":
+        require_locks(connection, _locks(plan.entries))
+        if not run.request.partial and not plan.live.empty:
+            run.step("drop", f'dropping what "{plan.user}" owns')
+            drop_own(connection)
+    run.step("load", f'loading into "{name}"')
+    load_in_transaction(run, connection)
 
 
-def require_locks(connection: Connection, created: int) -> None:
-    """Raise TargetError if one transaction could not drop what is there and create ``created``.
-
-    Each table, index and sequence takes a place in the server's lock table (25.3 of the manual:
-    max_locks_per_transaction * (max_connections + max_prepared_transactions) places).
-    """
-    row = connection.execute(CAPACITY).fetchone()
-    assert row  # noqa: S101 - it has no FROM
-    capacity, there, setting = row
-    if (needed := there + created) > capacity:
-        raise TargetError(
-            f"One transaction would need {needed} locks and the server has room for {capacity}: "
-            f"set max_locks_per_transaction to {-(-needed * setting // capacity)} or more and "
-            "restart the server, or restore without --in-place."
-        )
+def _locks(entries: Sequence[ArchiveEntry]) -> int:
+    return sum(_LOCKS.get(entry.kind, 0) for entry in entries)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: one meaning, and put off where half-way would be worse."""
+"""Ctrl-C, SIGTERM and SIGHUP: one meaning, and deferred where half-way would be worse."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Handler:
-    """What a signal does: it interrupts, or is only noted (``came``) while it is put off.
+    """What a signal does: it interrupts, or is only noted (``came``) while signals are deferred.
 
-    ``over`` is set where there is nothing left to interrupt: signals stay put off then.
+    ``over`` is set where there is nothing left to interrupt: signals stay deferred then.
     """
 
     def __init__(self) -> None:
-        self.put_off = False
+        self.deferred = False
         self.over = False
         self.interrupted = False
         self.came = threading.Event()
 
     def __call__(self, number: int, frame: Any) -> None:
-        """Be a handler, as signal.signal takes it."""
+        """Handle a signal, as signal.signal calls it."""
         self.came.set()
-        if not (self.put_off or self.over):
+        if not (self.deferred or self.over):
             self.interrupted = True
             raise KeyboardInterrupt
 
@@ -35,11 +35,11 @@ _handler: Handler | None = None
 
 
 @contextmanager
-def ended_politely(*, for_good: bool = False) -> Iterator[None]:
+def interruptible(*, for_good: bool = False) -> Iterator[None]:
     """Let each of the signals raise KeyboardInterrupt; inside another such block, do nothing more.
 
-    ``for_good`` is for a process that is about to end: a signal after the block is passed over,
-    since what is printed has been decided.
+    ``for_good`` is for a process that is about to end: a signal after the block is ignored, since
+    what is printed has been decided.
     """
     global _handler
     if _handler is not None or threading.current_thread() is not threading.main_thread():
@@ -56,8 +56,8 @@ def ended_politely(*, for_good: bool = False) -> Iterator[None]:
         _handler = None
 
 
-def require_none() -> None:
-    """Raise KeyboardInterrupt once more if one was raised where Python can only pass it over.
+def raise_if_interrupted() -> None:
+    """Raise KeyboardInterrupt again if one was raised where Python can only ignore it.
 
     In a finalizer or a callback from C an exception ends nothing; what must not happen after an
     interrupt asks here first.
@@ -67,13 +67,13 @@ def require_none() -> None:
 
 
 @contextmanager
-def undisturbed() -> Iterator[Handler]:
-    """Put signals off while the block runs."""
+def uninterrupted() -> Iterator[Handler]:
+    """Defer signals while the block runs."""
     handler = _handler or Handler()
-    before = handler.put_off
-    handler.put_off = True
+    before = handler.deferred
+    handler.deferred = True
     handler.came.clear()
     try:
         yield handler
     finally:
-        handler.put_off = before
+        handler.deferred = before

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from restorehooks.restore import carried, database, hooks
-from restorehooks.restore.address import Address
-from restorehooks.restore.database import Kept
-from restorehooks.restore.interrupts import ended_politely, undisturbed
-from restorehooks.restore.live import look
-from restorehooks.restore.plan import DeclinedError, size_in_words
-from restorehooks.restore.turn import TargetError, Turn
+from restorehooks.wording import size_in_words
+
+from .alias import close_connections
+from .errors import DeclinedError, TargetError
+from .interrupts import interruptible, uninterrupted
+from .server.address import Address
+from .server.live import read_live
+from .server.lock import RestoreLock
+from .server.obstacles import read_rights
+from .server.sides import Kept, drop, kept
+from .server.swap import swap_back
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,14 @@ def undo(
     no; the live database then is as it was.
     """
     address = Address.of(using)
-    with ended_politely(), Turn(address, maintenance_db) as turn:
-        live = look(address, turn.connection)
-        found = database.kept(turn.connection, address.name, "previous")
+    with interruptible(), RestoreLock(address, maintenance_db) as lock:
+        live = read_live(address, lock.connection)
+        found = kept(lock.connection, address.name, "previous")
         if not found:
             raise TargetError(f"No previous database of {address} is kept: nothing to undo.")
         back = found[0]
-        _, lacks = carried.rights(turn.connection, live)
-        if lacks:
-            raise TargetError("; ".join(str(one) for one in lacks))
+        if lacking := read_rights(lock.connection, live).lacking:
+            raise TargetError("; ".join(str(one) for one in lacking))
         question = (
             f"{address} ({size_in_words(live.size)}) will be replaced by what it was before "
             f'{back.marker.at}: "{back.name}" ({size_in_words(back.size or 0)}). What is live now '
@@ -54,9 +57,9 @@ def undo(
             return Undone(address.name, back, None)
         if not confirm(question):
             raise DeclinedError("Not confirmed.")
-        hooks.hang_up(using)
-        with undisturbed() as signals:
-            swapped = database.undo(turn, live, back, by=f'an undo to "{back.name}"')
+        close_connections(using)
+        with uninterrupted() as signals:
+            swapped = swap_back(lock, live, back, by=f'an undo to "{back.name}"')
             signals.over = True
         return Undone(address.name, back, swapped.previous)
 
@@ -73,8 +76,8 @@ def drop_previous(
     Raises DeclinedError when ``confirm`` says no.
     """
     address = Address.of(using)
-    with ended_politely(), Turn(address, maintenance_db) as turn:
-        found = database.kept(turn.connection, address.name, "previous")
+    with interruptible(), RestoreLock(address, maintenance_db) as lock:
+        found = kept(lock.connection, address.name, "previous")
         if not found:
             raise TargetError(f"No previous database of {address} is kept: nothing to drop.")
         listed = ", ".join(f'"{one.name}" ({size_in_words(one.size or 0)})' for one in found)
@@ -83,5 +86,5 @@ def drop_previous(
         if not confirm(f"{listed} will be dropped, and no restore of {address} can be undone then"):
             raise DeclinedError("Not confirmed.")
         for one in found:
-            database.drop(turn.connection, one.name)
+            drop(lock.connection, one.name)
         return found

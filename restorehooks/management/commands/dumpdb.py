@@ -10,8 +10,8 @@ from django.core.management.base import CommandError, CommandParser
 from restorehooks.management.asking import ending
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
 from restorehooks.management.progress import reporter_for
-from restorehooks.restore.backup import dump
-from restorehooks.restore.plan import described
+from restorehooks.restore.backup import back_up
+from restorehooks.restore.dump.facts import described
 
 
 class Command(OneSentenceCommand):
@@ -38,9 +38,9 @@ class Command(OneSentenceCommand):
             raise CommandError("--jobs must be 1 or more.", returncode=WRONG_USAGE)
         postgresql_aliases([options["database"]], every=False)
         reporter = reporter_for(self.stderr, options["verbosity"])
-        with ending(self, "dump", untouched="No dump was written."):
+        with ending(self, "dump", traceback=options["traceback"], untouched="No dump was written."):
             try:
-                done = dump(
+                done = back_up(
                     options["file"],
                     using=options["database"],
                     form=options["format"],

@@ -11,9 +11,11 @@ from django.core.management.base import CommandError, CommandParser
 from restorehooks.management.asking import asking, ending
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
 from restorehooks.management.progress import reporter_for
-from restorehooks.restore.plan import Request, size_in_words
-from restorehooks.restore.restore import Report, restore
+from restorehooks.restore.report import RestoreReport
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
 from restorehooks.restore.undo import drop_previous, undo
+from restorehooks.wording import size_in_words
 
 
 class Command(OneSentenceCommand):
@@ -94,7 +96,7 @@ class Command(OneSentenceCommand):
         """Restore, undo or drop, print it, and exit."""
         self._check(options)
         postgresql_aliases([options["database"]], every=False)
-        with ending(self, "restore"):
+        with ending(self, "restore", traceback=options["traceback"]):
             if options["undo"]:
                 self._undo(options)
             elif options["source"] is None:
@@ -146,7 +148,7 @@ class Command(OneSentenceCommand):
             reporter.close()
         self._print(report, options)
 
-    def _print(self, report: Report, options: dict[str, Any]) -> None:
+    def _print(self, report: RestoreReport, options: dict[str, Any]) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
             return

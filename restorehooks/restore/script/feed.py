@@ -8,36 +8,25 @@ does no more than guard or connect psql, and refused elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 
-from restorehooks.restore.client import Problem, reason_to_tolerate
-from restorehooks.restore.dump import HEADER, TRAILER, printable
-from restorehooks.restore.lexer import (
-    Comment,
-    Lexer,
-    LexingError,
-    MetaCommand,
-    Statement,
-    Unfinished,
-)
-from restorehooks.restore.rules import Omitted, Policy, Refused, copies_in, judge
-from restorehooks.restore.wire import IN_FLIGHT, StatementFailed, Wire
+from restorehooks.restore.dump.facts import HEADER, TRAILER
+from restorehooks.restore.errors import ScriptError
+from restorehooks.restore.harmless import why_harmless
+from restorehooks.wording import first_line, printable
 
-__all__ = ["LeftOut", "Policy", "ScriptError", "ScriptResult", "run_script"]
-
-SESSION_SETTINGS = """
-SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'
-UNION ALL VALUES ('role', pg_catalog.current_setting('role')),
-                 ('session_authorization', session_user::text)
-"""
-SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
+from .lexer import Comment, Lexer, MetaCommand, Statement
+from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
+from .rules import LeaveOut, Policy, Refused, copies_in, decide
+from .scanner import LexingError, Unfinished
+from .session import settings_kept
+from .wire import IN_FLIGHT, StatementFailed, Wire
+from .words import Words
 
 #: Client encodings in which a backslash can be the second byte of a character. No database is in
 #: one of them (https://www.postgresql.org/docs/current/multibyte.html).
@@ -47,40 +36,23 @@ _UNSAFE_ENCODINGS = frozenset(
 #: What --inserts and large objects are made of by the million. Reading on depends on nothing that
 #: such a statement does, so its result can wait.
 _CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
-#: Guards of psql, and what pg_dump writes before \connect to a database with an unusual name:
-#: the dump sets its own encoding again right after.
-_PASSED_OVER = re.compile(rb"\\(?:(?:un)?restrict [A-Za-z0-9]+|encoding SQL_ASCII)[ \t]*")
-_CONNECT = re.compile(
-    rb"\\connect (?:-reuse-previous=on )?(?:[A-Za-z0-9_.]+|\"(?:[^\"]|\"\")*\")[ \t]*"
-)
-_CREATE_DATABASE = re.compile(rb"CREATE\s+DATABASE\s", re.IGNORECASE)
-_CHANGE_DATABASE = re.compile(rb"(?:ALTER|DROP)\s", re.IGNORECASE)
-_ASTRAY = "refused: it changes a database that this dump does not create"
 _WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
 _SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION)\b.*")
 _SHOWN = 100
 """Characters of a statement that a message shows."""
-_TOLERABLE = 10_000
-"""Bytes of the longest statement whose failure is compared with the allow-list."""
-
-
-class ScriptError(Exception):
-    """A plain dump was not restored; one sentence with the line of the dump and the reason.
-
-    ``sqlstate`` is the server's code, None where it was not the server that objected.
-    """
-
-    def __init__(self, line: int, reason: str, statement: str = "", sqlstate: str | None = None):
-        self.line = line
-        self.sqlstate = sqlstate
-        code = f" (SQLSTATE {sqlstate})" if sqlstate else ""
-        shown = f", in: {statement}" if statement else ""
-        super().__init__(printable(f"line {line} of the dump: {reason}{code}{shown}"))
+_LONGEST_HARMLESS = 10_000
+"""Bytes of the longest statement that is compared with those whose failure is harmless."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Statements that were not sent, all for one reason; the first of them, and how many."""
+    """Statements that were left out, all for one reason.
+
+    what: the kind of thing they are.
+    statement, line: the first of them, its beginning in one line, and where it stands in the dump.
+    reason: why they were left out.
+    count: how many they are.
+    """
 
     what: str
     statement: str
@@ -88,10 +60,13 @@ class LeftOut:
     reason: str
     count: int
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason} ({self.count}, the first: {self.statement})"
+
 
 @dataclass
 class ScriptResult:
-    """What was sent and what was not.
+    """What was sent and what was not: the numbers of statements and of rows.
 
     ``complete`` says that pg_dump's last line was seen and that nothing follows it. Without it the
     dump was cut off, and nothing of it may be committed or used.
@@ -127,25 +102,8 @@ def run_script(
     wire = Wire(connection)
     if idle and not policy.commit_every:
         wire.command(b"BEGIN")
-    with _session_kept(connection, wire):
+    with settings_kept(connection, wire):
         return _Script(stream, wire, policy, progress).run()
-
-
-@contextmanager
-def _session_kept(connection: psycopg.Connection[Any], wire: Wire) -> Iterator[None]:
-    """Put back the settings that a dump makes for itself, an empty search_path among them."""
-    encoding = wire.parameter(b"client_encoding")
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        before: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
-        yield
-        # First of all, since psycopg does not speak every encoding.
-        wire.command(b"SET client_encoding = '%s'" % encoding)
-        after: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
-        # The session's user comes before its role, which it resets.
-        for name in sorted(after.keys() | before.keys(), reverse=True):
-            if after.get(name) != before.get(name):
-                # NULL means RESET.
-                cursor.execute(SET_CONFIG, [name, before.get(name)], prepare=False)
 
 
 class _Script:
@@ -163,9 +121,9 @@ class _Script:
         self._policy = policy
         self._progress = progress
         self._statements = 0
-        self._omitted: dict[Omitted, LeftOut] = {}
+        self._left_out: dict[LeaveOut, LeftOut] = {}
         self._complete = False
-        self._database = _DatabaseStatements()
+        self._database = DatabaseStatements()
         self._batch = _Batch(wire, policy.commit_every)
         self._encoding = (b"", "ascii")
 
@@ -179,20 +137,20 @@ class _Script:
                 else:
                     self._statement(piece)
             if self._database.early:
-                raise self._error(self._database.early, _ASTRAY)
+                raise self._error(self._database.early, OF_ANOTHER_DATABASE)
             self._wire.settle()
             self._batch.end()
         except LexingError as error:
-            raise ScriptError(error.line, str(error)) from None
+            raise script_error(error.line, str(error)) from None
         except StatementFailed as error:
             raise self._error(error.statement, str(error), error.sqlstate) from None
         except psycopg.Error as error:
-            reason = f"the connection was lost: {str(error).partition(chr(10))[0]}"
-            raise ScriptError(self._lexer.line, reason) from error
+            reason = f"the connection was lost: {first_line(error)}"
+            raise script_error(self._lexer.line, reason) from error
         finally:
             # After a success it finds nothing to do.
             self._wire.abandon()
-        left_out = list(self._omitted.values())
+        left_out = list(self._left_out.values())
         return ScriptResult(self._statements, self._wire.rows, left_out, self._complete)
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
@@ -203,7 +161,7 @@ class _Script:
                     f"the dump is in {encoding.decode()}, in which a backslash may be half a "
                     "character; make it again with pg_dump --encoding=UTF8"
                 )
-                raise ScriptError(self._lexer.line, reason)
+                raise script_error(self._lexer.line, reason)
             self._encoding = encoding, self._wire.encoding
         return self._lexer.next(self._wire.parameter(b"standard_conforming_strings") == b"off")
 
@@ -213,43 +171,44 @@ class _Script:
             self._complete = text == TRAILER
 
     def _meta_command(self, command: MetaCommand) -> None:
-        if not command.inside and _PASSED_OVER.fullmatch(command.text):
+        if not command.inside and is_skipped(command.text):
             return
         if command.inside or not self._database.may_connect(command.text):
             if self._lexer.at_end():
                 raise Unfinished("a psql command", command.line)
             raise self._error(command, "refused: no psql runs, and pg_dump writes no such command")
         self._complete = False
-        self._leave_out(Omitted("connect", "everything goes into one database"), command)
+        self._leave_out(LeaveOut("connect", "everything goes into one database"), command)
 
     def _statement(self, statement: Statement) -> None:
         self._complete = False
+        words = Words(statement.text)
         try:
             if b"\0" in statement.text:
                 raise Refused("a zero byte would hide the rest of the statement")
-            verdict = judge(statement.text, self._policy, self._encoding[1])
+            verdict = decide(statement.text, words, self._policy, self._encoding[1])
         except Refused as refused:
             raise self._error(statement, f"refused: {refused}") from None
         if astray := self._database.astray(statement, verdict):
-            raise self._error(astray, _ASTRAY)
-        if isinstance(verdict, Omitted):
+            raise self._error(astray, OF_ANOTHER_DATABASE)
+        if isinstance(verdict, LeaveOut):
             if verdict.what == "transaction":
                 self._batch.omitted(statement)
             self._leave_out(verdict, statement)
         else:
-            self._send(Statement(verdict, statement.line))
+            self._send(Statement(verdict, statement.line), words)
 
-    def _send(self, statement: Statement) -> None:
+    def _send(self, statement: Statement, words: Words) -> None:
         self._batch.begin()
         waits = statement.text.startswith(_CAN_WAIT)
         if waits:
             self._wire.queue(statement)
-        elif copies_in(statement.text):
+        elif copies_in(words):
             if not self._lexer.at_line_end():
                 raise self._error(statement, "refused: its rows must begin in the next line")
             self._wire.copy(statement, self._lexer.copy_data())
-        elif reason := self._tolerable(statement):
-            self._tolerantly(statement, reason)
+        elif reason := self._why_harmless(statement):
+            self._run_under_savepoint(statement, reason)
         else:
             self._wire.run(statement)
         self._statements += 1
@@ -258,65 +217,34 @@ class _Script:
         if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
             self._progress(self._statements)
 
-    def _tolerable(self, statement: Statement) -> str | None:
-        if len(statement.text) > _TOLERABLE:
+    def _why_harmless(self, statement: Statement) -> str | None:
+        if len(statement.text) > _LONGEST_HARMLESS:
             return None
-        text = statement.text.decode(self._encoding[1], "replace")
-        return reason_to_tolerate(Problem("", f"{text};"))
+        return why_harmless(f"{statement.text.decode(self._encoding[1], 'replace')};")
 
-    def _tolerantly(self, statement: Statement, reason: str) -> None:
-        """Send a statement on the allow-list so that its failure harms nothing else."""
+    def _run_under_savepoint(self, statement: Statement, reason: str) -> None:
+        """Send a statement so that its failure, which is harmless, ends nothing else."""
         self._wire.command(b"SAVEPOINT restorehooks")
         try:
             self._wire.run(statement)
         except StatementFailed:
             self._wire.command(b"ROLLBACK TO SAVEPOINT restorehooks")
-            self._leave_out(Omitted("tolerated", reason), statement)
+            self._leave_out(LeaveOut("failed without harm", reason), statement)
             self._statements -= 1
         self._wire.command(b"RELEASE SAVEPOINT restorehooks")
 
-    def _leave_out(self, omitted: Omitted, piece: Statement | MetaCommand) -> None:
+    def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand) -> None:
         shown = _shown(piece.text, self._encoding[1])
         reason = printable(omitted.reason)
         first = LeftOut(omitted.what, shown, piece.line, reason, 0)
-        known = self._omitted.get(omitted, first)
-        self._omitted[omitted] = replace(known, count=known.count + 1)
+        known = self._left_out.get(omitted, first)
+        self._left_out[omitted] = replace(known, count=known.count + 1)
 
     def _error(
         self, piece: Statement | MetaCommand, reason: str, sqlstate: str | None = None
     ) -> ScriptError:
         line = piece.line or self._lexer.line
-        return ScriptError(line, reason, _shown(piece.text, self._encoding[1]), sqlstate)
-
-
-class _DatabaseStatements:
-    """What pg_dump --create writes about the database as a whole, which has to hang together.
-
-    With --clean first ALTER DATABASE and DROP DATABASE, then CREATE DATABASE, then one or more
-    times the same ``\\connect``. Elsewhere such commands are not pg_dump's.
-    """
-
-    def __init__(self) -> None:
-        self._created = False
-        self._connect: bytes | None = None
-        self.early: Statement | None = None
-
-    def astray(self, statement: Statement, verdict: bytes | Omitted) -> Statement | None:
-        """Take in the next statement; return it or the one before where it has no business."""
-        if not isinstance(verdict, Omitted) or verdict.what != "database":
-            return self.early
-        if _CREATE_DATABASE.match(statement.text):
-            self._created, self.early = True, None
-        elif _CHANGE_DATABASE.match(statement.text) and not self._created:
-            self.early = self.early or statement
-        return None
-
-    def may_connect(self, command: bytes) -> bool:
-        """Tell whether this connects to the database just created, and always to the same one."""
-        if not self._created or not _CONNECT.fullmatch(command):
-            return False
-        self._connect = self._connect or command
-        return self._connect == command
+        return script_error(line, reason, _shown(piece.text, self._encoding[1]), sqlstate)
 
 
 class _Batch:
@@ -355,3 +283,13 @@ def _shown(text: bytes, encoding: str) -> str:
     if line.upper().startswith(_WITH_SECRETS):
         line = _SECRET.sub("...", line)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def script_error(
+    line: int, reason: str, statement: str = "", sqlstate: str | None = None
+) -> ScriptError:
+    """Return the error for what stands in a line of the dump."""
+    code = f" (SQLSTATE {sqlstate})" if sqlstate else ""
+    shown = f", in: {statement}" if statement else ""
+    message = printable(f"line {line} of the dump: {reason}{code}{shown}")
+    return ScriptError(message, line, sqlstate)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 
-from restorehooks.restore.client import Entry
-from restorehooks.restore.live import Live
-from restorehooks.restore.rules import Omitted, Policy, judge
-from restorehooks.restore.turn import Connection, TargetError
+from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.errors import TargetError
+from restorehooks.restore.script.lexer import Lexer, Statement
+from restorehooks.restore.script.rules import LeaveOut, Policy, decide
+from restorehooks.restore.script.words import Words
+from restorehooks.wording import quoted
+
+from .address import Connection
+from .live import Live
 
 
 @dataclass(frozen=True)
 class Ownership:
     """What is decided: whether owners and privileges are restored, and as which role to load.
 
+    ``owner`` and ``privileges`` are for archives; a plain dump is decided on by statement.
     ``load_as`` None is the role that connects. ``notes`` say what is left out.
     """
 
@@ -34,22 +41,21 @@ WHERE wanted NOT IN (SELECT rolname FROM pg_catalog.pg_roles) ORDER BY 1
 """
 
 
-def plan(
+def plan_ownership(
     connection: Connection,
     *,
     user: str,
     superuser: bool,
     live: Live,
-    entries: Sequence[Entry],
-    grants: Callable[[], Iterable[str]],
+    entries: Sequence[ArchiveEntry],
     owner: bool | None,
     privileges: bool | None,
     may_act_as_owner: bool,
 ) -> Ownership:
     """Decide on it; None for ``owner`` or ``privileges`` is "where it can hold".
 
-    ``grants`` yields the archive's GRANT and REVOKE statements. Raises TargetError where owners
-    were asked for that do not exist.
+    ``entries`` are the archive's, none for a plain dump. Raises TargetError where owners were
+    asked for that do not exist.
     """
     owners = sorted({entry.owner for entry in entries if entry.owner})
     missing = [row[0] for row in connection.execute(MISSING_ROLES, [owners])]
@@ -66,8 +72,8 @@ def plan(
         load_as = live.owner if member else None
     notes = [*_strangers(user, live, owners, keep, load_as)]
     if privileges is None:
-        policy = here(connection, user=user, superuser=superuser)
-        if why := next(_unable(grants(), policy), None):
+        policy = policy_for(connection, user=user, superuser=superuser)
+        if why := next(_unable(_grants(entries), policy), None):
             notes.append(f"privileges are left out: {why}")
         privileges = why is None
     return Ownership(keep, privileges, load_as, tuple(notes))
@@ -87,19 +93,23 @@ def _strangers(
         yield f"ownership by {quoted(left_out)} is left out"
 
 
-def here(connection: psycopg.Connection[Any], *, user: str, superuser: bool) -> Policy:
+def policy_for(connection: psycopg.Connection[Any], *, user: str, superuser: bool) -> Policy:
     """Return what of owners and privileges the server has the roles for."""
     policy = Policy.for_connection(connection)
     return policy if superuser else replace(policy, owners=frozenset({user}))
 
 
-def _unable(statements: Iterable[str], policy: Policy) -> Iterator[str]:
+def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
+    """Yield the GRANT, REVOKE and ALTER DEFAULT PRIVILEGES statements of an archive."""
+    for entry in entries:
+        lexer = Lexer(io.BytesIO(entry.definition.encode(errors="surrogateescape")))
+        while piece := lexer.next(escapes=False):
+            if isinstance(piece, Statement):
+                yield piece
+
+
+def _unable(statements: Iterable[Statement], policy: Policy) -> Iterator[str]:
     for statement in statements:
-        verdict = judge(statement.encode(), policy, "utf-8")
-        if isinstance(verdict, Omitted) and verdict.what != "database":
+        verdict = decide(statement.text, Words(statement.text), policy, "utf-8")
+        if isinstance(verdict, LeaveOut) and verdict.what != "database":
             yield verdict.reason
-
-
-def quoted(names: Sequence[str]) -> str:
-    """Return names as a sentence has them."""
-    return ", ".join(f'"{name}"' for name in names)

@@ -9,8 +9,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import errors, sql
 
-from restorehooks.restore.address import PAST_AUTOVACUUM, Address
-from restorehooks.restore.turn import Connection
+from .address import PAST_AUTOVACUUM, Address, Connection
 
 # As ANALYZE without a name takes them, but for partitions, which their root brings along. The
 # largest come first, so that none is left over for one worker alone.

@@ -9,8 +9,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from restorehooks.restore.address import Address
-from restorehooks.restore.turn import Connection, TargetError, first_line
+from restorehooks.restore.errors import TargetError
+from restorehooks.wording import first_line
+
+from .address import Address, Connection
 
 DATABASE = """
 SELECT d.oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.datdba) AS owner,
@@ -80,12 +82,12 @@ class Live:
         return not self.objects
 
 
-def look(address: Address, beside: Connection | None) -> Live:
-    """Return what stands where the alias points; ``beside`` is a maintenance connection.
+def read_live(address: Address, maintenance: Connection | None) -> Live:
+    """Return what stands where the alias points, asked through the maintenance connection if any.
 
     Raises TargetError for a database that this role may not enter.
     """
-    connection = beside or address.connect(address.name)
+    connection = maintenance or address.connect(address.name)
     try:
         version = connection.info.server_version
         cursor = connection.cursor(row_factory=dict_row).execute(DATABASE, [address.name])
@@ -102,7 +104,7 @@ def look(address: Address, beside: Connection | None) -> Live:
             properties=found,
         )
     finally:
-        if connection is not beside:
+        if connection is not maintenance:
             connection.close()
 
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from restorehooks.restore.lexer import Statement
+from .lexer import Statement
 
 IN_FLIGHT = 1000
 """How many statements may wait for their results."""

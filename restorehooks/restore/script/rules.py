@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
+
+from .words import Words
 
 ROLES = """
 SELECT rolname, pg_catalog.pg_has_role(oid, {privilege}) FROM pg_catalog.pg_roles
@@ -41,17 +42,6 @@ _ANYBODY = frozenset(("public", "current_user", "current_role", "session_user"))
 _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_authorization"'])
 _ALONE = "the restore alone begins and ends transactions"
 
-_PIECE = re.compile(
-    rb"""
-      (?P<space> [ \t\n\r\f\v]+ | --[^\r\n]* )
-    | (?P<block> /\* )
-    | (?P<word> [A-Za-z_\x80-\xff] [A-Za-z0-9_$\x80-\xff]* )
-    | (?P<quoted> "[^"]*(?:""[^"]*)*" | '[^']*' )
-    | (?P<sign> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_COMMENT_MARK = re.compile(rb"/\*|\*/")
 _BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
 _NAME = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
 _NAMES = rb"%s(?:%s,%s%s)*" % (_NAME, _BLANK, _BLANK, _NAME)
@@ -69,8 +59,8 @@ _MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % _NAME, re.IGNORE
 _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % _NAME, re.IGNORECASE)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
-_WORD = 100
-"""Bytes of a word that are looked at: more than any keyword has."""
+_HEAD = 8
+"""Words at the beginning of a statement that tell what it is."""
 _TAIL = 2000
 """Bytes at the end of a statement in which its roles are looked for."""
 
@@ -80,8 +70,8 @@ class Refused(Exception):  # noqa: N818 - a verdict
 
 
 @dataclass(frozen=True)
-class Omitted:
-    """A statement that is left out: what kind of thing it is, and the reason."""
+class LeaveOut:
+    """The verdict to leave a statement out: what kind of thing it is, and the reason."""
 
     what: str
     reason: str
@@ -129,93 +119,92 @@ class Policy:
         )
 
 
-def judge(statement: bytes, policy: Policy, encoding: str) -> bytes | Omitted:
+def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> bytes | LeaveOut:
     """Return what to send for this statement (itself, nearly always), or why it is left out.
 
-    ``encoding`` is Python's name of the client encoding. Raises Refused.
+    ``words`` are the statement's own; ``encoding`` is Python's name of the client encoding. Raises
+    Refused.
     """
     if statement.startswith(b"INSERT INTO "):
         return statement
-    words = list(islice(_words(statement), 8))
-    first = words[0]
+    head = words.first(_HEAD)
+    first = head[0]
     if first in _TRANSACTION:
-        return _transaction(words)
+        return _transaction(head)
     if first not in _STRUCTURE | _DATA | _READING | _SETTING:
         raise Refused("pg_dump writes no such statement")
-    if first == "copy" and not copies_in(statement):
+    if first == "copy" and not copies_in(words):
         raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
     if first in _SETTING:
-        return _setting(statement, words, policy, encoding)
+        return _setting(statement, head, policy, encoding)
     if policy.data_only and _SETVAL.match(statement):
-        return Omitted("sequence position", "sequences are never set back")
+        return LeaveOut("sequence position", "sequences are never set back")
     if first in _STRUCTURE:
         return _structure(statement, words, policy, encoding)
     return statement
 
 
-def copies_in(statement: bytes) -> bool:
-    """Tell whether this is ``COPY table (columns) FROM stdin``, whose rows follow in the dump."""
-    words = _words(statement)
-    if next(words, "") != "copy":
+def copies_in(words: Words) -> bool:
+    """Return whether this is ``COPY table (columns) FROM stdin``, whose rows follow in the dump."""
+    each = iter(words)
+    if next(each, "") != "copy":
         return False
     shape = ""
-    for word in words:
+    for word in each:
         if word == "from":
-            return next(words, "") == "stdin" and bool(_TABLE.fullmatch(shape))
+            return next(each, "") == "stdin" and bool(_TABLE.fullmatch(shape))
         is_name = word.startswith('"') or word.isalpha() or (len(word) > 1 and word[0] != "'")
         shape += "n" if is_name else word
     return False
 
 
-def _structure(
-    statement: bytes, words: list[str], policy: Policy, encoding: str
-) -> bytes | Omitted:
-    if beyond := _beyond_the_schemas(statement, words):
+def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) -> bytes | LeaveOut:
+    head = words.first(_HEAD)
+    if beyond := _beyond_the_schemas(head, words):
         return beyond
     if policy.data_only:
         only_triggers = _TRIGGERS.match(statement)
-        return statement if only_triggers else Omitted("structure", "only data was asked for")
-    first = words[0]
-    if first in ("grant", "revoke") or words[:3] == ["alter", "default", "privileges"]:
+        return statement if only_triggers else LeaveOut("structure", "only data was asked for")
+    first = head[0]
+    if first in ("grant", "revoke") or head[:3] == ["alter", "default", "privileges"]:
         return _privileges(statement, policy, encoding) or statement
     if mapped := _MAPPED.match(statement):
         return _missing(mapped[1], policy, encoding, "user mapping") or statement
     return (first == "alter" and _ownership(statement, policy, encoding)) or statement
 
 
-def _beyond_the_schemas(statement: bytes, words: list[str]) -> Omitted | None:
+def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     """Leave out or refuse what concerns a database as a whole, a role, or the server."""
-    first = words[0]
-    kind, rest = "".join(words[1:2]), words[2:]
+    first = head[0]
+    kind, rest = "".join(head[1:2]), head[2:]
     if first in ("grant", "revoke", "comment", "security"):
-        following = _words(statement)
-        kind = next(following, "") if "on" in following else ""
+        kind = words.after("on")
     if first in ("grant", "revoke") and not kind:
         raise Refused("who belongs to which role is not a database's affair")
     if kind == "database":
-        return Omitted("database", "the database that is restored into has its own")
+        return LeaveOut("database", "the database that is restored into has its own")
     if kind == "subscription":
-        return Omitted("subscription", "a copy takes no part in somebody's replication")
+        return LeaveOut("subscription", "a copy takes no part in somebody's replication")
     if first == "alter" and kind in ("role", "user") and rest[1:3] == ["in", "database"]:
-        return Omitted("database", "the database that is restored into has its own")
+        return LeaveOut("database", "the database that is restored into has its own")
     if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):
         raise Refused(f"{first.upper()} {kind.upper()} reaches beyond the one database")
     return None
 
 
-def _transaction(words: list[str]) -> Omitted:
+def _transaction(head: list[str]) -> LeaveOut:
     # pg_dump puts BEGIN and COMMIT around the contents of large objects.
-    if words not in (["begin"], ["commit"]):
+    if head not in (["begin"], ["commit"]):
         raise Refused(_ALONE)
-    return Omitted("transaction", _ALONE)
+    return LeaveOut("transaction", _ALONE)
 
 
-def _setting(statement: bytes, words: list[str], policy: Policy, encoding: str) -> bytes | Omitted:
-    name = words[1:]
+def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -> bytes | LeaveOut:
+    name = head[1:]
     if name[:1] in (["session"], ["local"]) and name[1:2] != ["authorization"]:
         name = name[1:]
     if name[:2] == ["session", "authorization"] or name[:1] in _ACTING_ROLE:
-        return Omitted("role", "the role that restores does so throughout")
+        return LeaveOut("role", "the role that restores does so throughout")
     if name[:1] in (["transaction"], ["characteristics"]):
         raise Refused(_ALONE)
     found = _TABLESPACE.match(statement)
@@ -225,32 +214,32 @@ def _setting(statement: bytes, words: list[str], policy: Policy, encoding: str) 
     return statement
 
 
-def _privileges(statement: bytes, policy: Policy, encoding: str) -> Omitted | None:
+def _privileges(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
     if policy.no_privileges:
-        return Omitted("privileges", "leaving out privileges was asked for")
+        return LeaveOut("privileges", "leaving out privileges was asked for")
     if givers := _DEFAULTS_OF.match(statement):
         unable = _lacking(givers[1], policy.owners, encoding)
         if unable:
-            return Omitted("privileges", f'this role cannot act for the role "{unable}"')
+            return LeaveOut("privileges", f'this role cannot act for the role "{unable}"')
     grantees = _GRANTEES.search(statement[-_TAIL:])
     return _missing(grantees[1], policy, encoding, "privileges") if grantees else None
 
 
-def _ownership(statement: bytes, policy: Policy, encoding: str) -> Omitted | None:
+def _ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
     owner = _OWNER.search(statement[-_TAIL:])
     if not owner:
         return None
     if policy.no_owner:
-        return Omitted("owner", "leaving out ownership was asked for")
+        return LeaveOut("owner", "leaving out ownership was asked for")
     if unable := _lacking(owner[1], policy.owners, encoding):
         reason = f'this role cannot give ownership to the role "{unable}"'
-        return _missing(owner[1], policy, encoding, "owner") or Omitted("owner", reason)
+        return _missing(owner[1], policy, encoding, "owner") or LeaveOut("owner", reason)
     return None
 
 
-def _missing(names: bytes, policy: Policy, encoding: str, what: str) -> Omitted | None:
+def _missing(names: bytes, policy: Policy, encoding: str, what: str) -> LeaveOut | None:
     if role := _lacking(names, policy.roles, encoding):
-        return Omitted(what, f'the role "{role}" does not exist here')
+        return LeaveOut(what, f'the role "{role}" does not exist here')
     return None
 
 
@@ -267,24 +256,3 @@ def _plain(names: bytes, encoding: str) -> Iterator[str]:
     for name in re.findall(_NAME, names):
         text = name.decode(encoding, "replace")
         yield text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()
-
-
-def _words(statement: bytes) -> Iterator[str]:
-    """Yield the statement's words in lower case, and how everything else in it begins."""
-    position = 0
-    while match := _PIECE.match(statement, position):
-        position = match.end()
-        if match.lastgroup == "word":
-            yield match[0][:_WORD].decode("latin-1").lower()
-        elif match.lastgroup == "block":
-            position = _after_comment(statement, position)
-        elif match.lastgroup != "space":
-            yield match[0][:_WORD].decode("latin-1")
-
-
-def _after_comment(statement: bytes, position: int) -> int:
-    depth = 1
-    while depth and (mark := _COMMENT_MARK.search(statement, position)):
-        depth += 1 if mark[0] == b"/*" else -1
-        position = mark.end()
-    return position

@@ -1,32 +1,18 @@
-"""One run's turn at a live database: a connection beside it that holds an advisory lock."""
+"""One restore of a database at a time: an advisory lock, held from another database."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Any
 
 import psycopg
 
-from restorehooks.restore.address import Address
+from restorehooks.restore.errors import BusyError, TargetError
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-class TargetError(Exception):
-    """Something stands in the way of the target; one sentence, remedy included."""
+from .address import Address, Connection
 
 
-class BusyError(TargetError):
-    """Another restore of the same database is running."""
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def connect_beside(address: Address, maintenance: str | None = None) -> Connection:
+def connect_maintenance(address: Address, maintenance: str | None = None) -> Connection:
     """Connect to a database that is not the live one, since that one has to be renamed.
 
     Raises TargetError when none of them can be entered, psycopg.OperationalError when the server
@@ -56,39 +42,40 @@ def _entered(address: Address, name: str, refused: list[str]) -> Connection | No
         return None
 
 
-class Turn:
-    """One run's turn at a live database: a connection beside it that holds an advisory lock.
+class RestoreLock:
+    """The lock of one run on a live database, held by a connection to a maintenance database.
 
-    The lock ends with the session, so a killed run loses its turn at once.
+    It ends with the session, so a killed run loses it at once. Raises BusyError where another run
+    holds it.
     """
 
     def __init__(self, address: Address, maintenance: str | None = None) -> None:
         self.address = address
         self.maintenance = maintenance
-        self._connection = self._taken()
+        self._connection = self._acquired()
 
     @property
     def connection(self) -> Connection:
-        """The connection; a new one, with the turn taken again, where the old one was lost."""
+        """The connection; a new one, with the lock taken again, where the old one was lost."""
         if not self._connection.closed:
             with suppress(psycopg.OperationalError):
                 self._connection.execute("SELECT")
                 return self._connection
-        self._connection = self._taken()
+        self._connection = self._acquired()
         return self._connection
 
     def close(self) -> None:
-        """Give the turn back."""
+        """Release the lock."""
         self._connection.close()
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> RestoreLock:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _taken(self) -> Connection:
-        connection = connect_beside(self.address, self.maintenance)
+    def _acquired(self) -> Connection:
+        connection = connect_maintenance(self.address, self.maintenance)
         try:
             key = lock_key(self.address.name)
             connection.execute("SELECT pg_try_advisory_lock(%s)", [key])

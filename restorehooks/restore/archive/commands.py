@@ -1,0 +1,173 @@
+"""Running pg_restore and pg_dump: argv lists, the password in the environment alone.
+
+An exit code of 0 is never taken for a success.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from restorehooks.programs import Program, find
+from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.dump.facts import Dump, size_of
+from restorehooks.restore.errors import ProgramError
+from restorehooks.restore.processes import (
+    SECONDS_A_TICK,
+    lines_of,
+    quiet_environment,
+    running,
+)
+from restorehooks.restore.progress import Progress, Watch
+
+from .messages import Outcome, check_exit, read_messages
+
+_READS = {(1, 14): 12, (1, 15): 16, (1, 16): 17}
+"""The first major of pg_restore that reads an archive version (pg_backup_archiver.h)."""
+
+
+def pg_restore_for(dump: Dump, prefer: int | None = None) -> Program:
+    """Return a pg_restore that reads this archive, of the major preferred where there is one.
+
+    Raises ProgramError, naming the package to install, when none is present.
+    """
+    version = (dump.archive_version or (1, 14, 0))[:2]
+    return find("pg_restore", at_least=_READS.get((version[0], version[1]), 12), prefer=prefer)
+
+
+def chosen_ids(program: Program, archive: Path, flags: Iterable[str]) -> set[int]:
+    """Return the ids of the entries that pg_restore chooses by these flags (--schema, --table).
+
+    Raises ProgramError when pg_restore cannot read the archive.
+    """
+    done = subprocess.run(  # noqa: S603 - an argv list
+        [program.path, "--list", *flags, "--", archive],
+        env=quiet_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        errors = done.stderr.decode(errors="replace").splitlines()
+        check_exit(read_messages(errors), done.returncode)
+    numbers = (line.partition(b";")[0] for line in done.stdout.splitlines())
+    return {int(number) for number in numbers if number.isdigit()}
+
+
+@contextmanager
+def list_file(entries: Iterable[ArchiveEntry]) -> Iterator[Path]:
+    """Write these entries to a temporary file for ``--use-list``."""
+    with tempfile.TemporaryDirectory(prefix="restorehooks-") as folder:
+        path = Path(folder) / "entries"
+        path.write_text("".join(f"{entry.line}\n" for entry in entries))
+        yield path
+
+
+def load(
+    program: Program,
+    archive: Path,
+    *,
+    conninfo: str,
+    environment: Mapping[str, str],
+    flags: Iterable[str] = (),
+    jobs: int = 1,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Load an archive into the database that ``conninfo`` names, which must hold no secret.
+
+    Raises ProgramError for any error that is not harmless, and for a run that ended without
+    saying that it went through.
+    """
+    argv = [str(program.path), "--verbose", "--dbname", conninfo, *flags]
+    if jobs > 1:
+        argv += ["--jobs", str(jobs)]
+    with running([*argv, "--", str(archive)], environment) as process:
+        state = progress or Progress()
+
+        def tick() -> None:
+            state.bytes = max(state.bytes, _bytes_read(process.pid))
+            if watch:
+                watch(state)
+
+        def on_entry(number: int) -> None:
+            # What one line announces is not always an entry of its own.
+            state.entries = min(number, state.entries_total or number)
+            if watch:
+                watch(state)
+
+        assert process.stderr  # noqa: S101 - it was asked for
+        outcome = read_messages(lines_of(process.stderr, tick), on_entry)
+        check_exit(outcome, process.wait(), jobs if jobs > 1 else 0)
+    return outcome
+
+
+def prove(program: Program, archive: Path, watch: Watch | None = None) -> None:
+    """Read an archive to its end without any server; raise ProgramError if it is not whole."""
+    with statements(program, archive, to=os.devnull) as process:
+        state = Progress(bytes_total=size_of(archive))
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_A_TICK)
+            state.bytes = max(state.bytes, _bytes_read(process.pid))
+            if watch:
+                watch(state)
+
+
+@contextmanager
+def statements(
+    program: Program, archive: Path, flags: Iterable[str] = (), to: str = "-"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Turn an archive into SQL: yield the process, whose stdout is the SQL.
+
+    Raises ProgramError after the block when the archive was not read to its end.
+    """
+    argv = [str(program.path), "--file", to, *flags, "--", str(archive)]
+    out = subprocess.PIPE if to == "-" else subprocess.DEVNULL
+    with tempfile.TemporaryFile() as said, running(argv, {}, out, said) as process:
+        yield process
+        code = process.wait()
+        said.seek(0)
+        lines = (line.decode(errors="replace").rstrip("\n") for line in said)
+        check_exit(read_messages(lines), code)
+
+
+def write(
+    program: Program,
+    to: Path,
+    *,
+    conninfo: str,
+    environment: Mapping[str, str],
+    flags: Iterable[str] = (),
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """Run pg_dump on the database that ``conninfo`` names; raise ProgramError when it failed."""
+    argv = [str(program.path), "--dbname", conninfo, "--file", str(to), *flags]
+    with running(argv, environment) as process:
+        assert process.stderr  # noqa: S101 - it was asked for
+        last: list[str] = []
+        for line in lines_of(process.stderr, lambda: None):
+            if "error: " in line or not line.startswith("pg_dump: "):
+                last.append(line.removeprefix("pg_dump: ").removeprefix("error: "))
+            elif on_line:
+                on_line(line.removeprefix("pg_dump: "))
+        if code := process.wait():
+            said = " ".join(last[:4]) or f"it exited {code} and did not say why"
+            raise ProgramError(f"pg_dump: {said}")
+
+
+def _bytes_read(leader: int) -> int:
+    """Return how many bytes pg_restore and its workers have read from files, where /proc tells.
+
+    Sockets are not counted there, so this is the archive's own bytes (proc(5), rchar).
+    """
+    total = 0
+    with suppress(OSError, ValueError):
+        workers = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+        for pid in (str(leader), *workers):
+            total += int(Path(f"/proc/{pid}/io").read_text().split()[1])
+    return total

@@ -1,0 +1,114 @@
+"""Compressed files: told by their content, and read in little memory."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from restorehooks.restore.errors import DumpError
+
+from .facts import Compression, unreadable
+
+_MAGIC: dict[Compression, bytes] = {
+    "gzip": b"\x1f\x8b",
+    "bzip2": b"BZh",
+    "xz": b"\xfd7zXZ\x00",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "lz4": b"\x04\x22\x4d\x18",
+}
+# What begins a frame that zstd and lz4 skip, as pzstd writes one before the data.
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+
+
+def compression_of(source: Path) -> Compression | None:
+    """Return how a file is compressed, by its first bytes."""
+    with source.open("rb") as stream:
+        while _SKIPPABLE.match(head := stream.read(8)):
+            stream.seek(int.from_bytes(head[4:], "little"), os.SEEK_CUR)
+    return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def decompressed(
+    path: Path, compression: Compression | None, progress: Callable[[int], None] | None = None
+) -> BinaryIO:
+    """Open a file and read what is in it, decompressed.
+
+    ``progress`` is called with the number of bytes of the file that were read so far. Opening and
+    reading raise DumpError where the data are damaged or cut off.
+    """
+    try:
+        return cast(BinaryIO, _Content(path, compression, progress))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _library(what: Compression, *names: str) -> Any:
+    """Import the first of these modules that is there."""
+    for name in names:
+        with suppress(ImportError):
+            return import_module(name)
+    raise DumpError(
+        f"reading {what} needs a package that is not installed: pip install "
+        '"django-restorehooks[compression]", or decompress the dump before'
+    )
+
+
+_OPENERS: dict[Compression, Callable[[Any], Any]] = {
+    "gzip": lambda raw: gzip.GzipFile(fileobj=raw, mode="rb"),
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+    "zstd": lambda raw: _library("zstd", "compression.zstd", "backports.zstd").ZstdFile(raw),
+    "lz4": lambda raw: _library("lz4", "lz4.frame").LZ4FrameFile(raw),
+}
+
+
+class _Content(io.RawIOBase):
+    """What is in a file, decompressed; all that goes wrong with it is a DumpError."""
+
+    def __init__(
+        self,
+        path: Path,
+        compression: Compression | None,
+        progress: Callable[[int], None] | None,
+    ):
+        self._path = path
+        self._progress = progress
+        self._raw = path.open("rb", buffering=0)
+        self._stream: Any = self._raw
+        if compression:
+            try:
+                self._stream = _OPENERS[compression](self._raw)
+            except BaseException:
+                self._raw.close()
+                raise
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            count = self._stream.readinto(buffer)
+        except EOFError as error:
+            reason = "was cut off: its compressed data ends too early; copy or dump it again"
+            raise DumpError(f"{self._path} {reason}") from error
+        except Exception as error:  # each library has its own
+            reason = f"cannot be read to its end ({error}): it is damaged; copy or dump it again"
+            raise DumpError(f"{self._path} {reason}") from error
+        if self._progress:
+            self._progress(self._raw.tell())
+        return count or 0
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+            self._raw.close()
+        super().close()

@@ -1,0 +1,220 @@
+"""An archive's header and table of contents, read from the file itself.
+
+The layout is that of ``ReadHead`` and ``ReadToc`` in PostgreSQL's
+src/bin/pg_dump/pg_backup_archiver.c, with what each format adds to an entry (``ReadExtraToc`` in
+pg_backup_custom.c, pg_backup_tar.c and pg_backup_directory.c). ``pg_restore --list`` prints less,
+and prints it without quotes: a role called "my role" cannot be told from its line.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from restorehooks.restore.errors import DumpError
+from restorehooks.wording import printable
+
+from .facts import Dump, unreadable
+
+OLDEST_ARCHIVE = (1, 10)
+NEWEST_ARCHIVE = (1, 16)
+TABLE_OF_CONTENTS = "toc.dat"
+"""The file of a directory or tar archive that holds header and contents."""
+MAGIC = b"PGDMP"
+
+_CUSTOM, _TAR, _DIRECTORY = 1, 3, 5
+_WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL"))
+"""Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
+_LONGEST = 1 << 30
+"""Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
+_NEVER_RESTORED = frozenset(
+    ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES")
+)
+"""Kinds that pg_restore without --create does not restore as objects of their own."""
+
+
+@dataclass(frozen=True)
+class ArchiveEntry:
+    """One entry of an archive's table of contents.
+
+    id: pg_dump's number of it, which ``pg_restore --use-list`` takes.
+    kind: TABLE, TABLE DATA, ACL and so on, as pg_dump calls it.
+    schema, tag, owner: names as they are, unquoted; empty where there is none. The tag of many
+        kinds is more than a name: "person person_pkey" for a constraint.
+    tablespace: empty for the database's own.
+    definition: its SQL, for privileges alone.
+    depends_on: ids of entries that have to be restored first.
+    data_file: of a directory or tar archive, the file that holds its data; empty without data.
+    """
+
+    id: int
+    kind: str
+    schema: str
+    tag: str
+    owner: str
+    tablespace: str = ""
+    definition: str = ""
+    depends_on: tuple[int, ...] = ()
+    data_file: str = ""
+
+    @property
+    def line(self) -> str:
+        """The entry as a line for ``pg_restore --use-list``, which reads the id alone."""
+        return f"{self.id}; 0 0 {self.kind}"
+
+
+class ArchiveHeader:
+    """The beginning of an archive: ``known`` has the facts, by the names of Dump's fields.
+
+    Raises DumpError where it is cut off, damaged, or of a version that nobody here knows.
+    """
+
+    def __init__(self, source: Path, stream: BinaryIO):
+        self._source = source
+        self._stream = stream
+        self._take(len(MAGIC))
+        major, minor, revision, self._int_size, self._offset_size, self._format = self._take(6)
+        self.version = (major, minor, revision)
+        self._check_version()
+        if self.version >= (1, 15):
+            self._take(1)
+        else:
+            self._int()
+        second, minute, hour, day, month, year, _ = (self._int() for _ in range(7))
+        try:
+            created_at = datetime(year + 1900, month + 1, day, hour, minute, min(second, 59))
+        except ValueError:
+            raise self._damaged("header") from None
+        self.known: dict[str, Any] = {
+            "archive_version": self.version,
+            "created_at": created_at,
+            "database": self._name(),
+            "server_version": self._name(),
+            "dump_version": self._name(),
+            "entries": self._int(),
+        }
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether data follow in the same file, as in the custom format."""
+        return self._format == _CUSTOM
+
+    def entries(self) -> Iterator[ArchiveEntry]:
+        """Yield the entries, which follow the header. Raises DumpError."""
+        for _ in range(self.known["entries"]):
+            yield self._entry()
+
+    def _entry(self) -> ArchiveEntry:
+        number = self._int()
+        self._int()  # whether it has data
+        self._skip_string()  # the oid of its catalogue
+        self._skip_string()  # its own oid
+        tag = self._string()
+        kind = self._string()
+        if self.version >= (1, 11):
+            self._int()  # its section
+        definition = self._string() if kind in _WITH_DEFINITION else self._skip_string()
+        self._skip_string()  # the DROP statement
+        self._skip_string()  # the COPY statement
+        schema = self._string()
+        tablespace = self._string()
+        if self.version >= (1, 14):
+            self._skip_string()  # the table access method
+        if self.version >= (1, 16):
+            self._int()  # the kind of relation
+        owner = self._string()
+        self._skip_string()  # WITH OIDS
+        depends_on = tuple(self._dependencies())
+        data_file = self._data_place()
+        return ArchiveEntry(
+            number, kind, schema, tag, owner, tablespace, definition, depends_on, data_file
+        )
+
+    def _dependencies(self) -> Iterator[int]:
+        while digits := self._string():
+            if not digits.isdecimal():
+                raise self._damaged("table of contents")
+            yield int(digits)
+
+    def _data_place(self) -> str:
+        if not self.is_custom:
+            return self._string()
+        self._take(1 + self._offset_size)
+        return ""
+
+    def _check_version(self) -> None:
+        version = ".".join(map(str, self.version[:2]))
+        if self.version[:2] > NEWEST_ARCHIVE:
+            raise DumpError(
+                f"{self._source} is an archive of version {version}, made by a pg_dump newer than "
+                "18: a newer django-restorehooks is needed"
+            )
+        if self.version[:2] < OLDEST_ARCHIVE:
+            raise DumpError(
+                f"{self._source} is an archive of version {version}, made by a pg_dump before 8.0: "
+                "turn it into a plain dump with pg_restore -f"
+            )
+
+    def _take(self, count: int) -> bytes:
+        content = self._stream.read(count)
+        while len(content) < count and (more := self._stream.read(count - len(content))):
+            content += more
+        if len(content) < count:
+            raise self._damaged("header")
+        return content
+
+    def _int(self) -> int:
+        sign, *digits = self._take(1 + self._int_size)
+        number = int.from_bytes(bytes(digits), "little")
+        return -number if sign else number
+
+    def _string(self) -> str:
+        length = self._length()
+        return self._take(length).decode("utf-8", "surrogateescape") if length > 0 else ""
+
+    def _skip_string(self) -> str:
+        self._take(max(0, self._length()))
+        return ""
+
+    def _length(self) -> int:
+        length = self._int()
+        if length > _LONGEST:
+            raise self._damaged("table of contents")
+        return length
+
+    def _name(self) -> str | None:
+        length = self._length()
+        if length < 0:
+            return None
+        return printable(self._take(length).decode("utf-8", "replace"))
+
+    def _damaged(self, where: str) -> DumpError:
+        return DumpError(f"{self._source} is cut off or damaged in its {where}: dump again")
+
+
+def read_contents(dump: Dump) -> list[ArchiveEntry]:
+    """Return the entries of an archive that a restore concerns, in pg_dump's order.
+
+    ``dump.path`` is a custom file, a directory or a tar file that is compressed no more. Raises
+    DumpError where the table of contents cannot be read to its end.
+    """
+    try:
+        if dump.format == "tar":
+            with tarfile.open(dump.path, "r:") as members:
+                found = members.extractfile(TABLE_OF_CONTENTS)
+                return _restored(ArchiveHeader(dump.source, cast(BinaryIO, found)))
+        path = dump.path / TABLE_OF_CONTENTS if dump.format == "directory" else dump.path
+        with path.open("rb") as stream:
+            return _restored(ArchiveHeader(dump.source, stream))
+    except (KeyError, tarfile.TarError):
+        raise DumpError(f"{dump.source} is a tar archive without {TABLE_OF_CONTENTS}") from None
+    except OSError as error:
+        raise unreadable(dump.source, error) from error
+
+
+def _restored(header: ArchiveHeader) -> list[ArchiveEntry]:
+    return [entry for entry in header.entries() if entry.kind not in _NEVER_RESTORED]

@@ -1,0 +1,86 @@
+"""What is known of a dump without restoring it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from restorehooks.restore.errors import DumpError
+from restorehooks.wording import size_in_words
+
+Format = Literal["custom", "directory", "tar", "plain"]
+Compression = Literal["gzip", "bzip2", "xz", "zstd", "lz4"]
+
+HEADER = b"-- PostgreSQL database dump"
+"""The first line of a plain dump that is no psql command."""
+TRAILER = b"-- PostgreSQL database dump complete"
+"""The last line that pg_dump writes into a plain dump."""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What is known of a dump without restoring it.
+
+    source: what the user named.
+    path: what a reader opens: ``source``, or the unpacked copy.
+    compression: of the file as a whole, None for compression inside an archive.
+    archive_version: of the archive's format (1.14 is PostgreSQL 12 to 15), None for a plain dump.
+    server_version, dump_version: of the server that was dumped, and of the pg_dump that did it, as
+        they are written in the dump: ``17.2 (Debian 17.2-1.pgdg120+1)``.
+    created_at: by the clock of the machine that dumped, whose zone is not written.
+    size: bytes on disk of ``path``.
+    entries: in an archive's table of contents.
+    creates_database: a plain dump made with --create.
+    """
+
+    source: Path
+    path: Path
+    format: Format
+    compression: Compression | None
+    archive_version: tuple[int, int, int] | None
+    server_version: str | None
+    dump_version: str | None
+    database: str | None
+    created_at: datetime | None
+    size: int
+    entries: int | None
+    creates_database: bool = False
+
+    @property
+    def server_major(self) -> int | None:
+        """The major version of the server that was dumped (9 for 9.6)."""
+        found = re.match(r"\d+", self.server_version or "")
+        return int(found[0]) if found else None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether this is a directory dump inside a tar file, which ``unpacked`` takes apart."""
+        return self.format == "directory" and not self.path.is_dir()
+
+
+def described(dump: Dump, path: Path | None = None) -> str:
+    """Return in one line what the dump is; ``path`` is shown instead of its source."""
+    parts = [f"{dump.format} dump"]
+    if dump.compression:
+        parts.append(f"{dump.compression} compressed")
+    if dump.database:
+        parts.append(f'of "{dump.database}"')
+    if dump.server_version:
+        parts.append(f"from PostgreSQL {dump.server_version}")
+    if dump.created_at:
+        parts.append(f"made {dump.created_at:%Y-%m-%d %H:%M}")
+    return f"{path or dump.source} ({', '.join(parts)}, {size_in_words(dump.size)})"
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes on disk of a file, or of all files of a directory."""
+    files = path.iterdir() if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def unreadable(path: Path, error: OSError) -> DumpError:
+    """Return the error for a dump that the operating system does not let us read."""
+    return DumpError(f"{path} cannot be read: {error.strerror or error}")

@@ -1,0 +1,160 @@
+"""What a file or directory is: known by its content, never by its name."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from restorehooks.restore.errors import DumpError
+from restorehooks.wording import printable
+
+from .compression import compression_of, decompressed
+from .contents import MAGIC, TABLE_OF_CONTENTS, ArchiveHeader
+from .facts import HEADER, Compression, Dump, Format, size_of, unreadable
+
+_HEAD = 64 * 1024
+"""Bytes at the beginning of a file that are looked at."""
+_OTHER_FORMATS = (
+    (re.compile(rb"PK\x03\x04"), "is a zip file: unzip it first"),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "is a 7z file: unpack it first"),
+    (
+        re.compile(rb"\xff\xfe|\xfe\xff"),
+        "is UTF-16 text, which PowerShell's > makes of a dump: dump again with pg_dump --file",
+    ),
+    (re.compile(rb"SQLite format 3\x00"), "is an SQLite database, not a PostgreSQL dump"),
+    (re.compile(rb"(?:/\*!.*\n)?-- (?:MySQL|MariaDB) dump"), "is a dump of MySQL or MariaDB"),
+)
+_ALL_DATABASES = re.compile(rb"^-- PostgreSQL database cluster dump\r?$", re.MULTILINE)
+_PLAIN = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
+_FIRST_STATEMENT = re.compile(
+    rb"^(?:\\connect|(?:CREATE|DROP|ALTER|COMMENT|COPY|INSERT|GRANT|REVOKE) ([A-Z]+)) ",
+    re.MULTILINE,
+)
+_NO_DUMP = (
+    "is no PostgreSQL dump: it begins neither as an archive nor with the line "
+    f'"{HEADER.decode()}"; make one with pg_dump'
+)
+
+
+def identify(source: Path) -> Dump:
+    """Say what a file or directory is, by its content. Raises DumpError."""
+    try:
+        mode = source.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _directory(source)
+        if not stat.S_ISREG(mode):
+            raise DumpError(f"{source} is a pipe or a device: give it as standard input, with -")
+        size = source.stat().st_size
+        if not size:
+            raise DumpError(f"{source} is empty: the dump was not written, make it again")
+        compression = compression_of(source)
+        with decompressed(source, compression) as stream:
+            head = _read(stream, _HEAD)
+        return _file(source, compression, size, head)
+    except OSError as error:
+        raise unreadable(source, error) from error
+
+
+def _file(source: Path, compression: Compression | None, size: int, head: bytes) -> Dump:
+    def dump(kind: Format, **known: Any) -> Dump:
+        return Dump(source, source, kind, compression, size=size, **known)
+
+    if head.startswith(MAGIC):
+        header = ArchiveHeader(source, io.BytesIO(head))
+        if not header.is_custom:
+            raise DumpError(
+                f"{source} is the table of contents of a directory dump: "
+                f"give the directory {source.parent}"
+            )
+        return dump("custom", **header.known)
+    if head[257:262] == b"ustar":
+        with decompressed(source, compression) as stream, opened_tar(source, stream) as members:
+            kind, content = _inside_tar(source, members)
+        return dump(kind, **ArchiveHeader(source, io.BytesIO(content)).known)
+    return dump("plain", **_plain(source, head))
+
+
+def _directory(source: Path) -> Dump:
+    contents = source / TABLE_OF_CONTENTS
+    if not contents.is_file():
+        raise DumpError(
+            f"{source} is a directory without {TABLE_OF_CONTENTS}: it is no dump, or pg_dump was "
+            "interrupted"
+        )
+    with contents.open("rb") as stream:
+        head = _read(stream, _HEAD)
+    if not head.startswith(MAGIC):
+        raise DumpError(f"{contents} is damaged: it does not begin as a table of contents does")
+    known = ArchiveHeader(source, io.BytesIO(head)).known
+    return Dump(source, source, "directory", None, size=size_of(source), **known)
+
+
+@contextmanager
+def opened_tar(source: Path, stream: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """Read a tar file from a stream, member by member. Raises DumpError where it is damaged."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as members:
+            yield members
+    except tarfile.TarError as error:
+        raise DumpError(
+            f"{source} is cut off or damaged ({error}): dump or copy it again"
+        ) from error
+
+
+def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
+    """Return which of the two formats the tar file is, and how its table of contents begins."""
+    for number, member in enumerate(members):
+        is_contents = PurePosixPath(member.name).name == TABLE_OF_CONTENTS
+        if is_contents and (file := members.extractfile(member)):
+            content = file.read(_HEAD)
+            if content.startswith(MAGIC):
+                # pg_dump --format=tar writes it first and in no folder.
+                is_tar = (number, member.name) == (0, TABLE_OF_CONTENTS)
+                return "tar" if is_tar else "directory", content
+    raise DumpError(
+        f"{source} is a tar file without {TABLE_OF_CONTENTS}: it holds no dump made by pg_dump"
+    )
+
+
+def _plain(source: Path, head: bytes) -> dict[str, Any]:
+    """Read what the first lines of a plain dump tell. Raises DumpError where they are not there."""
+    if _ALL_DATABASES.search(head):
+        raise DumpError(
+            f"{source} was made by pg_dumpall and holds a whole server: "
+            "dump the one database with pg_dump"
+        )
+    if not _PLAIN.search(head):
+        reason = next((why for known, why in _OTHER_FORMATS if known.match(head)), None)
+        raise DumpError(f"{source} {reason or _NO_DUMP}")
+    text = head.decode("utf-8", "replace")
+    first = _FIRST_STATEMENT.search(head)
+    started = _fact(r"Started on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d).*", text)
+    return {
+        "archive_version": None,
+        "entries": None,
+        "server_version": _fact(r"Dumped from database version (.+)", text),
+        "dump_version": _fact(r"Dumped by pg_dump version (.+)", text),
+        "database": _fact(r"Name: (.+); Type: DATABASE;.*", text),
+        "created_at": datetime.fromisoformat(started) if started else None,
+        "creates_database": first is not None and first[1] in (None, b"DATABASE"),
+    }
+
+
+def _fact(pattern: str, text: str) -> str | None:
+    found = re.search(rf"^-- {pattern}\r?$", text, re.MULTILINE)
+    return printable(found[1].rstrip("\r")) if found else None
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    """Read as many bytes as there are, up to ``count``."""
+    content = b""
+    while len(content) < count and (more := stream.read(count - len(content))):
+        content += more
+    return content

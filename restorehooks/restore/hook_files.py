@@ -1,0 +1,145 @@
+"""The files of a hooks directory: ``*.sql``, ``*.sh`` and ``*.py``, run on the restored data."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+
+from restorehooks.wording import first_line
+
+from .alias import require_database
+from .errors import HookError
+from .processes import die_with_parent, end
+from .server.address import Address
+
+KINDS = (".sql", ".sh", ".py")
+
+_KEPT = {
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "LANG", "LANGUAGE", "TMPDIR",
+    "TEMP", "TMP", "SYSTEMROOT", "COMSPEC", "PATHEXT", "VIRTUAL_ENV", "PYTHONPATH",
+    "DJANGO_SETTINGS_MODULE",
+}  # fmt: skip
+"""What a hook keeps of the environment: neither secrets nor the live database's address."""
+
+
+def find(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the hooks of a directory in name order, and the files that are none.
+
+    Raises HookError when there is no such directory.
+    """
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
+    shown = [path for path in files if not path.name.startswith(".")]
+    return (
+        [path for path in shown if path.suffix in KINDS],
+        [path for path in shown if path.suffix not in KINDS],
+    )
+
+
+def run(path: Path, address: Address, database: str) -> None:
+    """Run one hook on ``database``, which the alias has to point at; raise HookError if it fails.
+
+    What it prints goes to stderr.
+    """
+    require_database(address.using, database)
+    try:
+        _RUNNERS[path.suffix](path, address, database)
+    except HookError:
+        raise
+    except Exception as error:
+        raise HookError(f"The hook {path.name} failed: {first_line(error)}") from error
+
+
+def _run_sql(path: Path, address: Address, database: str) -> None:
+    text = path.read_text()
+    with address.connect(database) as connection:
+        try:
+            connection.execute(text.encode())
+        except psycopg.Error as error:
+            line = _line(text, error)
+            reason = error.diag.message_primary or first_line(error)
+            raise HookError(f"The hook {path.name}{line} failed: {reason}") from None
+
+
+def _line(text: str, error: psycopg.Error) -> str:
+    position = error.diag.statement_position
+    return f", line {text[: int(position)].count(chr(10)) + 1}," if position else ""
+
+
+def _run_sh(path: Path, address: Address, database: str) -> None:
+    argv = [str(path)] if os.access(path, os.X_OK) else ["/bin/sh", str(path)]
+    process = subprocess.Popen(  # noqa: S603 - an argv list
+        argv,
+        env=environment(address, database),
+        stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__,
+        start_new_session=True,
+        preexec_fn=die_with_parent(),
+    )
+    try:
+        code = process.wait()
+    finally:
+        end(process)
+    if code:
+        raise HookError(f"The hook {path.name} exited {code}")
+
+
+def _run_py(path: Path, address: Address, database: str) -> None:
+    # In this process, where the alias is known to lead to the restored database.
+    with redirect_stdout(sys.stderr), _environ(environment(address, database)):
+        try:
+            runpy.run_path(str(path), {"using": address.using}, "__main__")
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise HookError(f"The hook {path.name} exited {error.code}") from None
+
+
+_RUNNERS: Mapping[str, Callable[[Path, Address, str], None]] = {
+    ".sql": _run_sql,
+    ".sh": _run_sh,
+    ".py": _run_py,
+}
+
+
+def environment(address: Address, database: str) -> dict[str, str]:
+    """Return a hook's environment: PGHOST and the like lead to ``database``.
+
+    DATABASE_URL leads there too, where there is one: settings that read it then do the same.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")
+    }
+    if "DATABASE_URL" in os.environ:
+        kept["DATABASE_URL"] = _url(address, database)
+    return kept | address.variables(database)
+
+
+def _url(address: Address, database: str) -> str:
+    values = dict(address.parameters)
+    values.pop("user", None)
+    password = address.secrets.get("password")
+    login = quote(address.user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    query = urlencode(values, quote_via=quote)
+    return f"postgresql://{login}@/{quote(database, safe='')}?{query}"
+
+
+@contextmanager
+def _environ(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,53 @@
+"""How many jobs load a dump, and analyze what was loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from .dump.facts import Dump
+from .request import Mode
+from .server.address import Connection
+
+SPARE = 4
+"""Connections left to others, pg_restore's leader and the maintenance connection among them."""
+
+
+def _in_parallel(mode: Mode, dump: Dump) -> bool:
+    return mode == "beside" and dump.format in ("custom", "directory")
+
+
+def jobs_for(asked: int | None, mode: Mode, dump: Dump, connection: Connection) -> int:
+    """Return how many jobs load, ``asked`` for or not: as many as cores and connections allow."""
+    if not _in_parallel(mode, dump):
+        return 1
+    # One more than there are cores, since each waits for the disk now and then.
+    return asked or max(1, min(_cores() + 1, _connections_left(connection)))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+LEFT = """
+SELECT least(
+    current_setting('max_connections')::int
+        - current_setting('superuser_reserved_connections')::int
+        - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL),
+    (SELECT nullif(rolconnlimit, -1) - (SELECT count(*) FROM pg_catalog.pg_stat_activity
+                                        WHERE usename = rolname)
+     FROM pg_catalog.pg_roles WHERE rolname = session_user))
+"""
+
+
+def _connections_left(connection: Connection) -> int:
+    row = connection.execute(LEFT).fetchone()
+    return int(row[0]) - SPARE if row else 1
+
+
+def notes_on_jobs(asked: int | None, mode: Mode, dump: Dump) -> Iterator[str]:
+    """Yield what is to be said where more jobs were asked for than there will be."""
+    if asked and asked > 1 and not _in_parallel(mode, dump):
+        yield f"a {dump.format} dump, {mode}, is loaded by one job"

@@ -1,0 +1,99 @@
+"""What a restore did: built once, shown as lines for people and as JSON for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from restorehooks.sequences.report import Report as SequencesReport
+
+from .dump.facts import Dump
+from .plan import Plan
+from .request import Mode
+
+
+@dataclass
+class RestoreReport:
+    """What a restore did.
+
+    using, target: the alias, and the name of its database.
+    mode: beside the live database, in place, or data only.
+    restored: the restored data are live. dry_run: nothing was to be changed.
+    dump, plan: what was to be restored and how; None where it did not come so far.
+    previous: the name under which the database that was replaced is kept.
+    dropped: it was dropped, as asked.
+    left_out: what of the dump was left out, and why, a line each.
+    notes: what the person who restores should know.
+    hooks: what ran on the restored data, in order.
+    sequences: how they stood and what was done.
+    seconds: spent, by step.
+    """
+
+    using: str
+    target: str = ""
+    mode: Mode = "beside"
+    restored: bool = False
+    dry_run: bool = False
+    dump: Dump | None = None
+    plan: Plan | None = None
+    previous: str | None = None
+    dropped: bool = False
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    hooks: list[str] = field(default_factory=list)
+    sequences: SequencesReport | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as what json.dumps takes."""
+        return {
+            "using": self.using,
+            "target": self.target,
+            "mode": self.mode,
+            "restored": self.restored,
+            "dry_run": self.dry_run,
+            "dump": {key: _plain(value) for key, value in asdict(self.dump).items()}
+            if self.dump
+            else None,
+            "plan": list(self.plan.lines()) if self.plan else [],
+            "previous": self.previous,
+            "left_out": self.left_out,
+            "notes": self.notes,
+            "hooks": self.hooks,
+            "sequences": self.sequences.as_dict() if self.sequences else None,
+            "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people, the outcome last."""
+        if self.dry_run and self.plan:
+            yield from self.plan.lines()
+        for what in self.left_out:
+            yield f"left out: {what}"
+        for name in self.hooks:
+            yield f"ran: {name}"
+        if self.sequences is not None:
+            yield from map(self.sequences.sentence_about, self.sequences.unresolved)
+            yield self.sequences.sentence()
+        yield self._outcome()
+
+    def _outcome(self) -> str:
+        if self.dry_run:
+            return "Nothing was changed."
+        seconds = f"{sum(self.seconds.values()):.1f} s"
+        if self.mode != "beside":
+            return f'Restored "{self.target}" {self.mode} in {seconds}. There is no undo.'
+        done = f'Restored "{self.target}" in {seconds}.'
+        if self.previous:
+            return (
+                f'{done} The previous one is kept as "{self.previous}": '
+                "restoredb --undo brings it back."
+            )
+        if self.dropped:
+            return f"{done} The previous one was dropped, as asked: there is no undo."
+        return f"{done} There was nothing to keep."
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None | list) else str(value)

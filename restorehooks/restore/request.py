@@ -1,0 +1,63 @@
+"""What is asked of a restore."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .server.swap import SECONDS_TO_SWAP
+
+Mode = Literal["beside", "in place", "data only"]
+"""How a dump is loaded: beside the live database, in it, or as rows added to its tables."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be restored, where, and how.
+
+    source: a file, a directory, or "-" for standard input.
+    using: the alias whose database is the target.
+    in_place: drop what the role owns in the target and load there, in one transaction.
+    data_only: add the dump's rows to the tables that are there, in one transaction.
+    schemas, tables: of an archive, these alone.
+    jobs: how many at once; None means one per core and one more, as connections allow.
+    owner, privileges: keep them or not; None keeps them where the roles that they name exist.
+    migrate: run ``migrate`` on the restored data.
+    analyze: gather planner statistics.
+    hooks_dir: a directory of ``*.sql``, ``*.sh`` and ``*.py`` to run on the restored data.
+    dry_run: prove the dump and return the plan, changing nothing.
+    accept_lost_settings: swap although something would not come over.
+    drop_previous: do not keep the database that is replaced.
+    maintenance_db: the database to work from; None tries postgres and template1.
+    swap_seconds: how long the sessions in the live database may take to end.
+    """
+
+    source: str
+    using: str = "default"
+    in_place: bool = False
+    data_only: bool = False
+    schemas: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    jobs: int | None = None
+    owner: bool | None = None
+    privileges: bool | None = None
+    migrate: bool = False
+    analyze: bool = True
+    hooks_dir: Path | None = None
+    dry_run: bool = False
+    accept_lost_settings: bool = False
+    drop_previous: bool = False
+    maintenance_db: str | None = None
+    swap_seconds: float = SECONDS_TO_SWAP
+
+    @property
+    def partial(self) -> bool:
+        """Some schemas or tables alone are asked for."""
+        return bool(self.schemas or self.tables)
+
+    @property
+    def selection(self) -> list[str]:
+        """pg_restore's options for the schemas and tables asked for."""
+        flags = [f"--schema={name}" for name in self.schemas]
+        return flags + [f"--table={name}" for name in self.tables]

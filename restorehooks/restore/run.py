@@ -1,0 +1,73 @@
+"""One restore on its way: what was asked, what is planned, who is told, what was done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .plan import Plan
+from .progress import Reporter
+from .report import RestoreReport
+from .request import Request
+from .server.lock import RestoreLock
+
+
+@dataclass
+class Run:
+    """One restore on its way.
+
+    request: what was asked.
+    confirm: asked before anything that is there is replaced, added to or dropped.
+    reporter: who is told how far it is.
+    report: what was found and done so far.
+    lock, plan: known once they are planned.
+    """
+
+    request: Request
+    confirm: Callable[[str], bool]
+    reporter: Reporter
+    report: RestoreReport = field(init=False)
+    lock: RestoreLock = field(init=False)
+    plan: Plan = field(init=False)
+    _step: tuple[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        self.report = RestoreReport(self.request.using, dry_run=self.request.dry_run)
+
+    def planned(self, plan: Plan, lock: RestoreLock) -> None:
+        """Take in what will happen, and tell what the person who restores should know."""
+        self.plan, self.lock = plan, lock
+        self.report.plan, self.report.mode = plan, plan.mode
+        self.report.target = plan.address.name
+        for note in plan.notes:
+            self.note(note)
+
+    def step(self, name: str, text: str = "") -> None:
+        """Begin a step: ``name`` in the report's seconds, ``text`` for people."""
+        self.end_step()
+        self._step = name, time.monotonic()
+        self.reporter.step(text or name)
+
+    def end_step(self) -> None:
+        """Add up the time that the step has taken."""
+        if self._step:
+            name, since = self._step
+            spent = time.monotonic() - since
+            self.report.seconds[name] = self.report.seconds.get(name, 0.0) + spent
+        self._step = None
+
+    def note(self, text: str) -> None:
+        """Tell what the person who restores should know, and keep it in the report."""
+        self.report.notes.append(text)
+        self.reporter.note(text)
+
+    def signal_arguments(self, target: str) -> dict[str, Any]:
+        """Return what ``pre_restore`` and ``post_restore`` are sent with."""
+        return {
+            "using": self.request.using,
+            "dump": self.report.dump,
+            "target": target,
+            "report": self.report,
+        }

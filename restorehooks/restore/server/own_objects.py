@@ -1,0 +1,89 @@
+"""What a role owns in a database, and how it is dropped in one transaction."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from restorehooks.restore.errors import TargetError
+
+from .address import Connection
+
+OWN_SCHEMAS = """
+SELECT n.nspname FROM pg_catalog.pg_namespace n
+WHERE n.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'
+  AND pg_catalog.pg_get_userbyid(n.nspowner) = current_user
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
+                  AND d.classid = 'pg_namespace'::regclass AND d.objid = n.oid)
+"""
+
+OWN_REST = """
+SELECT type, identity FROM (
+    SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
+    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
+        WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
+           OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c
+                                        WHERE c.oid = t.typrelid AND c.relkind = 'c')
+    UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_catalog.pg_operator
+    UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_catalog.pg_opfamily
+    UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_catalog.pg_collation
+    UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_catalog.pg_conversion
+    UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
+    UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
+    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
+    UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_catalog.pg_publication
+    UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_catalog.pg_event_trigger
+    UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner
+        FROM pg_catalog.pg_foreign_server
+    UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
+        FROM pg_catalog.pg_largeobject_metadata
+) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
+WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = catalog AND d.objid = object.oid
+                    -- a partitioned table depends on its own columns like that
+                    AND (d.deptype = 'e' OR d.deptype = 'i' AND d.refobjid <> d.objid))
+"""
+
+OF_OTHERS = """
+SELECT format('%s %s of "%s"', type, identity, pg_catalog.pg_get_userbyid(owner)) FROM (
+    SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
+    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
+        WHERE typtype IN ('d', 'e', 'r')
+) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
+WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
+"""
+
+
+def drop_own(connection: Connection) -> None:
+    """Drop all that the current role owns in this database, inside the caller's transaction.
+
+    Extensions stay with what they made. Raises TargetError where something that belongs to
+    somebody else would have to go too.
+    """
+    others = {row[0] for row in connection.execute(OF_OTHERS)}
+    # Dropping one thing takes others along: look again until nothing is left.
+    while found := connection.execute(OWN_SCHEMAS).fetchmany(100):
+        for (name,) in found:
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+    while found := connection.execute(OWN_REST).fetchall():
+        for kind, identity in found:
+            _drop_object(connection, kind, identity)
+    if gone := others - {row[0] for row in connection.execute(OF_OTHERS)}:
+        raise TargetError(
+            f"{min(gone)} depends on what would be dropped and would go with it; drop it first, "
+            "or restore without --in-place."
+        )
+
+
+def _drop_object(connection: Connection, kind: str, identity: str) -> None:
+    if kind == "large object":
+        connection.execute("SELECT lo_unlink(%s)", [int(identity)])
+        return
+    # Both words are the server's own, the identity quoted by it (pg_identify_object).
+    what = {"statistics object": "STATISTICS"}.get(kind, kind.upper())
+    statement = f"DROP {what} IF EXISTS {identity} CASCADE"
+    connection.execute(statement.encode())

@@ -1,0 +1,57 @@
+"""The sessions in a database that is to be renamed: which can be ended, and ending them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from .address import Connection
+
+SECONDS_A_ROUND = 0.002
+"""How long to wait before the sessions are looked for again."""
+LISTEN, NOTIFY = "LISTEN restorehooks_swap", "NOTIFY restorehooks_swap"
+
+SESSIONS = """
+SELECT a.pid, coalesce(a.usename, ''), me.rolsuper OR (
+           NOT coalesce(r.rolsuper, true)
+           AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE')
+                OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))
+FROM pg_catalog.pg_stat_activity a
+JOIN pg_catalog.pg_roles me ON me.rolname = current_user
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+WHERE a.datname = ANY(%s) AND a.pid <> pg_backend_pid()
+  AND a.usesysid IS NOT NULL  -- autovacuum makes way by itself
+"""
+"""The sessions in some databases: process, user, and whether this role may end it."""
+
+
+@contextmanager
+def sessions_ended(terminator: Connection, databases: list[str]) -> Iterator[None]:
+    """End the sessions in these databases again and again while the block runs.
+
+    A rename keeps new sessions out from its beginning, and looks for those that are in, but naps
+    for a tenth of a second before it looks again (CountOtherDBBackends in procarray.c). Any signal
+    wakes it; a NOTIFY that it listens to is one that every role may send.
+    """
+    over = threading.Event()
+
+    def end_all() -> None:
+        with suppress(psycopg.Error):
+            while not over.wait(SECONDS_A_ROUND):
+                found = terminator.execute(SESSIONS, [databases]).fetchall()
+                inside = [pid for pid, _, endable in found if endable]
+                if inside:
+                    terminator.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [inside])
+                elif not found:
+                    terminator.execute(NOTIFY)
+
+    thread = threading.Thread(target=end_all, name="restorehooks-sessions", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
