@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from restorehooks.restore.address import Address
-from restorehooks.restore.analyze import analyze
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.analyze import analyze
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as
 from tests.support.servers import RunningServer

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from restorehooks.restore import client
-from restorehooks.restore.address import Address
-from restorehooks.restore.client import ClientError, Outcome, Problem, judge, outcome_of
+from restorehooks import programs
+from restorehooks.restore.archive import commands
+from restorehooks.restore.archive.messages import Outcome, check_exit, read_messages
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.errors import ProgramError
+from restorehooks.restore.harmless import why_harmless
+from restorehooks.restore.server.address import Address
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import dumped
 from tests.support.projects import Project
@@ -21,12 +26,12 @@ COPY = 'COPY failed for table "t": ERROR:  relation "customer" does not exist'
 
 
 def read(text: str, exit_code: int) -> Outcome:
-    outcome = outcome_of(text.splitlines())
-    judge(outcome, exit_code)
+    outcome = read_messages(text.splitlines())
+    check_exit(outcome, exit_code)
     return outcome
 
 
-def test_what_is_tolerated_is_counted_and_has_a_reason() -> None:
+def test_what_is_harmless_is_counted_and_has_a_reason() -> None:
     text = (
         "pg_restore: connecting to database for restore\n"
         "pg_restore: while INITIALIZING:\n"
@@ -36,7 +41,7 @@ def test_what_is_tolerated_is_counted_and_has_a_reason() -> None:
     )
     outcome = read(text, 1)
     assert outcome.finished == 2
-    ((reason, count),) = outcome.tolerated().items()
+    ((reason, count),) = outcome.left_out().items()
     assert ("transaction_timeout" in reason, count) == (True, 1)
 
 
@@ -57,7 +62,7 @@ def test_a_translated_server_message_makes_no_difference() -> None:
 )
 def test_workers_that_write_at_once_are_understood(text: str) -> None:
     outcome = read(f"{text}pg_restore: warning: errors ignored on restore: 2\n", 1)
-    assert sum(outcome.tolerated().values()) == 2
+    assert sum(outcome.left_out().values()) == 2
 
 
 @pytest.mark.parametrize(
@@ -89,11 +94,11 @@ def test_workers_that_write_at_once_are_understood(text: str) -> None:
     ],
 )
 def test_anything_else_is_fatal(text: str, exit_code: int) -> None:
-    with pytest.raises(ClientError):
+    with pytest.raises(ProgramError):
         read(text, exit_code)
 
 
-def test_the_allow_list_in_full() -> None:
+def test_what_is_harmless_in_full() -> None:
     for statement in (
         "SET transaction_timeout = 0;",
         "COMMENT ON EXTENSION hstore IS 'it''s; fine';",
@@ -101,7 +106,7 @@ def test_the_allow_list_in_full() -> None:
         "CREATE SCHEMA public;",
         "COMMENT ON SCHEMA public IS 'standard public schema';",
     ):
-        assert client.reason_to_tolerate(Problem("whatever", statement)), statement
+        assert why_harmless(statement), statement
     for statement in (
         "SET statement_timeout = 0;",
         "CREATE SCHEMA public; DROP TABLE x;",
@@ -109,7 +114,7 @@ def test_the_allow_list_in_full() -> None:
         "COMMENT ON TABLE x IS 'y';",
         "",
     ):
-        assert client.reason_to_tolerate(Problem("whatever", statement)) is None, statement
+        assert why_harmless(statement) is None, statement
 
 
 def test_the_package_to_install_by_system(tmp_path: Path) -> None:
@@ -120,46 +125,46 @@ def test_the_package_to_install_by_system(tmp_path: Path) -> None:
         ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install postgresql17"),
     ):
         release.write_text(text)
-        assert client.package(17, release) == command
+        assert programs.package(17, release) == command
 
 
 def test_the_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PG_BINDIR", raising=False)
-    present = [*client.programs("pg_restore")]
+    present = [*programs.programs("pg_restore")]
     assert present
     assert all("pg_wrapper" not in str(program.path.resolve()) for program in present)
     oldest = min(program.major for program in present)
-    assert client.find("pg_restore", at_least=10, prefer=oldest).major == oldest
-    monkeypatch.setattr(client, "program_folders", lambda: iter(()))
-    with pytest.raises(ClientError, match=r"pg_restore 17 or newer .* none\. Install .*18"):
-        client.find("pg_restore", at_least=17, prefer=18)
+    assert programs.find("pg_restore", at_least=10, prefer=oldest).major == oldest
+    monkeypatch.setattr(programs, "program_folders", lambda: iter(()))
+    with pytest.raises(ProgramError, match=r"pg_restore 17 or newer .* none\. Install .*18"):
+        programs.find("pg_restore", at_least=17, prefer=18)
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_a_dump_of_17_or_later_into_an_older_server(
     database: Database, make_database: MakeDatabase, tmp_path: Path, jobs: int
 ) -> None:
-    newer = [one for one in client.programs("pg_dump") if one.major >= 17]
+    newer = [one for one in programs.programs("pg_dump") if one.major >= 17]
     if database.server.version >= 170000 or not newer:
         pytest.skip("takes a server before 17 and a client from 17 on")
     source = make_database()
     source.execute("".join(f"CREATE TABLE t{n} AS SELECT 1 AS id;" for n in range(20)))
     address = Address.of("default")
-    client.dump(
+    commands.write(
         newer[0],
         tmp_path / "x.dump",
         conninfo=address.conninfo(source.name),
         environment={},
         flags=["--format=custom"],
     )
-    outcome = client.load(
-        client.find("pg_restore", at_least=17),
+    outcome = commands.load(
+        programs.find("pg_restore", at_least=17),
         tmp_path / "x.dump",
         conninfo=address.conninfo(database.name),
         environment={},
         jobs=jobs,
     )
-    assert sum(outcome.tolerated().values()) >= 1
+    assert sum(outcome.left_out().values()) >= 1
     assert database.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(20,)]
 
 
@@ -183,10 +188,10 @@ def test_no_password_in_what_everybody_can_read(
 def test_the_list_and_a_whole_read(database: Database, tmp_path: Path) -> None:
     database.execute('CREATE TABLE "a b" (id serial); CREATE VIEW v AS SELECT 1')
     file = dumped(database, tmp_path / "x.dump")
-    program = client.find("pg_restore", at_least=14, prefer=database.server.version // 10000)
-    kinds = [entry.kind for entry in client.entries(program, file)]
+    program = programs.find("pg_restore", at_least=14, prefer=database.server.version // 10000)
+    kinds = [entry.kind for entry in read_contents(identify(file))]
     assert {"TABLE", "TABLE DATA", "SEQUENCE", "SEQUENCE SET", "DEFAULT", "VIEW"} <= {*kinds}
-    client.prove(program, file)
+    commands.prove(program, file)
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(ClientError):
-        client.prove(program, file)
+    with pytest.raises(ProgramError):
+        commands.prove(program, file)

@@ -22,16 +22,10 @@ from typing import Any
 
 import pytest
 
-from restorehooks.restore import dump as dump_module
-from restorehooks.restore.dump import (
-    DumpError,
-    check_trailer,
-    identify,
-    open_plain,
-    prove_plain,
-    spooled,
-    unpacked,
-)
+from restorehooks.restore.dump.copies import spooled, unpacked
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.dump.proof import check_trailer, open_plain, prove_plain
+from restorehooks.restore.errors import DumpError
 from tests.support.databases import Database
 from tests.support.dumps import dumped, program
 from tests.support.servers import RunningServer
@@ -219,7 +213,7 @@ def test_a_missing_package_is_named(
 
     path = tmp_path / "d"
     path.write_bytes(COMPRESSORS[compression](dumps["plain"].read_bytes()))
-    monkeypatch.setattr(dump_module, "import_module", missing)
+    monkeypatch.setattr("restorehooks.restore.dump.compression.import_module", missing)
     with pytest.raises(DumpError, match=rf'{compression} .*"django-restorehooks\[compression\]"'):
         identify(path)
 
@@ -499,7 +493,8 @@ def test_a_copy_that_does_not_fit_is_said_and_gone(tmp_path: Path) -> None:
     code = f"""
         import io, resource
         from pathlib import Path
-        from restorehooks.restore.dump import DumpError, spooled
+        from restorehooks.restore.dump.copies import spooled
+        from restorehooks.restore.errors import DumpError
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         try:
             with spooled(io.BytesIO(bytes(100_000)), Path({str(tmp_path)!r})):
@@ -533,7 +528,8 @@ def test_reading_takes_little_memory(dumps: dict[str, Path], tmp_path: Path) -> 
     code = f"""
         import resource
         from pathlib import Path
-        from restorehooks.restore.dump import identify, prove_plain
+        from restorehooks.restore.dump.identify import identify
+        from restorehooks.restore.dump.proof import prove_plain
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         prove_plain(identify(Path({str(path)!r})))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -129,17 +129,18 @@ def test_interrupted_it_leaves_nothing(
 def test_a_client_older_than_the_server_is_refused_with_the_package(
     project: Project, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from restorehooks.restore import client
+    from restorehooks import programs
+    from restorehooks.restore.errors import ProgramError
 
     assert database.server.bindir
     older = database.server.bindir.parents[2] / str(database.server.version // 10000 - 1)
     found = [*older.glob("*/bin")]
     if not found:
         pytest.skip("no older client programs at hand")
-    monkeypatch.setattr(client, "program_folders", lambda: iter(found))
+    monkeypatch.setattr(programs, "program_folders", lambda: iter(found))
     major = database.server.version // 10000
-    with pytest.raises(client.ClientError, match=rf"pg_dump {major} or newer.*{major}`"):
-        client.find("pg_dump", at_least=major, prefer=major)
+    with pytest.raises(ProgramError, match=rf"pg_dump {major} or newer.*{major}`"):
+        programs.find("pg_dump", at_least=major, prefer=major)
 
 
 def test_dumped_is_what_pg_dump_would_have_written(

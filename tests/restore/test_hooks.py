@@ -12,8 +12,10 @@ import psycopg
 import pytest
 from django.db import connections
 
-from restorehooks.restore import hooks
-from restorehooks.restore.address import Address
+from restorehooks.restore import hook_files
+from restorehooks.restore.alias import pointed_at
+from restorehooks.restore.errors import HookError
+from restorehooks.restore.server.address import Address
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, neighbours
 from tests.support.projects import Project
@@ -147,14 +149,14 @@ def test_the_alias_comes_back_come_what_may(
     assert current() == database.name
 
     def fail() -> None:
-        with hooks.pointed_at("default", copy.name):
+        with pointed_at("default", copy.name):
             assert current() == copy.name
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert current() == database.name
-    with pytest.raises(Exception, match="does not exist"), hooks.pointed_at("default", "nowhere"):
+    with pytest.raises(Exception, match="does not exist"), pointed_at("default", "nowhere"):
         raise AssertionError("never entered")
     assert current() == database.name
 
@@ -166,7 +168,7 @@ def test_every_alias_of_the_same_database_goes_along_and_no_other(
     connections.settings["twin"] = dict(connections.settings["default"])
     try:
         assert current("twin") == database.name
-        with hooks.pointed_at("default", copy.name):
+        with pointed_at("default", copy.name):
             assert [current("twin"), current("other")] == [copy.name, other_database.name]
         assert current("twin") == database.name
     finally:
@@ -181,8 +183,8 @@ def test_an_alias_that_leads_elsewhere_runs_nothing(
     database.execute("CREATE TABLE email (address text)")
     scrub = folder / "scrub.sql"
     scrub.write_text("DELETE FROM email")
-    with pytest.raises(hooks.HookError, match="leads to the database"):
-        hooks.run(scrub, Address.of("default"), copy.name)
+    with pytest.raises(HookError, match="leads to the database"):
+        hook_files.run(scrub, Address.of("default"), copy.name)
 
 
 def test_service_files_and_database_urls_lead_hooks_to_the_copy(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from restorehooks.restore.interrupts import ended_politely, require_none, undisturbed
+from restorehooks.restore.interrupts import interruptible, raise_if_interrupted, uninterrupted
 
 me = os.getpid
 
@@ -17,7 +17,7 @@ def test_sigterm_means_what_ctrl_c_means_and_only_inside() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def told_to_end() -> None:
-        with ended_politely():
+        with interruptible():
             os.kill(me(), signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
@@ -26,11 +26,11 @@ def test_sigterm_means_what_ctrl_c_means_and_only_inside() -> None:
 
 
 def test_it_is_put_off_noted_and_passed_over_once_all_is_done() -> None:
-    with ended_politely():
-        with undisturbed() as signals:
+    with interruptible():
+        with uninterrupted() as signals:
             os.kill(me(), signal.SIGINT)
             assert signals.came.is_set()
-        with undisturbed() as signals:
+        with uninterrupted() as signals:
             assert not signals.came.is_set()
             signals.over = True
         os.kill(me(), signal.SIGHUP)  # nothing is left to interrupt
@@ -46,9 +46,9 @@ def test_one_that_python_passes_over_still_prevents_what_must_not_happen(
         def __del__(self) -> None:
             os.kill(me(), signal.SIGTERM)
 
-    with ended_politely():
-        require_none()
+    with interruptible():
+        raise_if_interrupted()
         Finalized()
         assert passed_over
         with pytest.raises(KeyboardInterrupt):
-            require_none()
+            raise_if_interrupted()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorehooks.restore.lexer import Comment, Lexer, LexingError, MetaCommand, Statement
+from restorehooks.restore.script.lexer import Comment, Lexer, MetaCommand, Statement
+from restorehooks.restore.script.scanner import LexingError
 
 SCRIPT = rb"""-- a comment; with 'a quote
 -- ended by a return alone

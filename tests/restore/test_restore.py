@@ -15,11 +15,12 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.restore import client
-from restorehooks.restore.address import Address
-from restorehooks.restore.plan import Request
+from restorehooks import programs
+from restorehooks.restore.archive import commands
+from restorehooks.restore.errors import TargetError
+from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.turn import TargetError
+from restorehooks.restore.server.address import Address
 from restorehooks.restore.undo import undo
 from tests.support import ROOT
 from tests.support.databases import Database, MakeDatabase
@@ -316,8 +317,8 @@ def test_a_hostile_plain_dump_runs_nothing_and_is_never_swapped_in(
 # --- Versions, scripts, the library ------------------------------------------------------------
 
 
-def newer_programs() -> list[client.Program]:
-    return sorted(client.programs("pg_dump"), key=lambda program: program.major)
+def newer_programs() -> list[programs.Program]:
+    return sorted(programs.programs("pg_dump"), key=lambda program: program.major)
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])
@@ -327,7 +328,7 @@ def test_a_dump_made_by_the_newest_pg_dump_at_hand(
     there = make_database()
     there.execute(SHOP)
     file = tmp_path / "newest.dump"
-    client.dump(
+    commands.write(
         newer_programs()[-1],
         file,
         conninfo=Address.of("default").conninfo(there.name),

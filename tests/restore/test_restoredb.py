@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from restorehooks.restore import database as side
+from restorehooks.restore.server import sides
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import SHOP, alone, contents, dumped, neighbours
 from tests.support.projects import Project
@@ -63,7 +63,7 @@ def test_every_format_into_a_missing_database(
     dump = dumped(shop, tmp_path / "odd name; $(x)", form=form)
     alone(database)
     with database.server.connect() as beside:
-        side.drop(beside, database.name)
+        sides.drop(beside, database.name)
     done = project.manage("restoredb", str(dump))
     assert done.stdout.splitlines()[-1].endswith("There was nothing to keep.")
     assert is_the_shop(database)

@@ -11,23 +11,25 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from restorehooks.restore import carried
-from restorehooks.restore import database as side
-from restorehooks.restore.address import Address
-from restorehooks.restore.live import Live, look
-from restorehooks.restore.turn import TargetError, Turn
+from restorehooks.restore.errors import TargetError
+from restorehooks.restore.server import sides
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.live import Live, read_live
+from restorehooks.restore.server.lock import RestoreLock
+from restorehooks.restore.server.obstacles import obstacles, read_rights
+from restorehooks.restore.server.swap import swap, swap_back
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone
 from tests.support.servers import RunningServer
 
 
 def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: Any) -> str:
-    with Turn(address) as turn:
-        live = look(address, turn.connection)
-        made = side.create_side(turn, live, "a test")
+    with RestoreLock(address) as lock:
+        live = read_live(address, lock.connection)
+        made = sides.create_side(lock, live, "a test")
         with address.connect(made[0]) as inside:
             inside.execute(fill)
-        return side.swap(turn, live, made, by="a test", **how).previous or ""
+        return swap(lock, live, made, by="a test", **how).previous or ""
 
 
 def properties(server: RunningServer, name: str) -> Any:
@@ -87,19 +89,19 @@ def test_the_previous_database_says_when_and_comes_back_with_undo(database: Data
     address = Address.of("default")
     previous = swapped(address)
     assert previous.startswith(f"{database.name}_before_20")
-    with Turn(address) as turn:
-        live = look(address, turn.connection)
-        (back,) = side.kept(turn.connection, database.name, "previous")
+    with RestoreLock(address) as lock:
+        live = read_live(address, lock.connection)
+        (back,) = sides.kept(lock.connection, database.name, "previous")
         assert (back.name, back.marker.live) == (previous, database.name)
-        replaced = side.undo(turn, live, back, by="a test").previous
+        replaced = swap_back(lock, live, back, by="a test").previous
     assert database.execute("SELECT to_regclass('public.old') IS NOT NULL") == [(True,)]
     database.disconnect()
     assert properties(database.server, database.name) == before
     # And back once more: an undo can be undone.
-    with Turn(address) as turn:
-        (back,) = side.kept(turn.connection, database.name, "previous")
+    with RestoreLock(address) as lock:
+        (back,) = sides.kept(lock.connection, database.name, "previous")
         assert back.name == replaced
-        side.undo(turn, look(address, turn.connection), back, by="a test")
+        swap_back(lock, read_live(address, lock.connection), back, by="a test")
     assert database.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
     database.disconnect()
     assert properties(database.server, database.name) == before
@@ -123,11 +125,11 @@ def test_what_the_role_cannot_carry_over_is_named_and_has_to_be_accepted(
 
     connections.settings["default"]["USER"] = owner
     address = Address.of("default")
-    with Turn(address) as turn:
-        live = look(address, turn.connection)
-        superuser, lacks = carried.rights(turn.connection, live)
-        assert (superuser, lacks) == (False, [])
-        found = carried.obstacles(turn.connection, live)
+    with RestoreLock(address) as lock:
+        live = read_live(address, lock.connection)
+        rights = read_rights(lock.connection, live)
+        assert (rights.superuser, rights.lacking) == (False, ())
+        found = obstacles(lock.connection, live)
         assert [one.kind for one in found] == ["lost"] * 3
         # A parameter nobody has defined yet might be a superuser's own.
         for one, what in zip(found, ("my.setting", "log_statement", other), strict=True):
@@ -152,8 +154,8 @@ def test_slots_prepared_transactions_and_foreign_sessions_are_named(
 
     connections.settings["default"]["USER"] = owner
     address = Address.of("default")
-    with Turn(address) as turn:
-        found = carried.obstacles(turn.connection, look(address, turn.connection))
+    with RestoreLock(address) as lock:
+        found = obstacles(lock.connection, read_live(address, lock.connection))
     said = [(one.kind, str(one)) for one in found]
     assert [kind for kind, _ in said] == ["lost", "refused", "lost"]
     assert "a_slot" in said[0][1]
@@ -169,10 +171,10 @@ def test_a_role_without_the_rights_is_told_which(database: Database) -> None:
 
     connections.settings["default"]["USER"] = nobody
     address = Address.of("default")
-    with Turn(address) as turn:
-        superuser, lacks = carried.rights(turn.connection, look(address, turn.connection))
-    assert not superuser
-    assert [("CREATEDB" in str(one), "own" in str(one)) for one in lacks] == [
+    with RestoreLock(address) as lock:
+        rights = read_rights(lock.connection, read_live(address, lock.connection))
+    assert not rights.superuser
+    assert [("CREATEDB" in str(one), "own" in str(one)) for one in rights.lacking] == [
         (True, False),
         (False, True),
     ]
@@ -180,27 +182,27 @@ def test_a_role_without_the_rights_is_told_which(database: Database) -> None:
 
 def test_two_at_once_the_second_is_told(database: Database) -> None:
     address = Address.of("default")
-    with Turn(address):
+    with RestoreLock(address):
         with pytest.raises(TargetError, match="Another restore"):
-            Turn(address)
+            RestoreLock(address)
         # Also from another maintenance database: advisory locks are per database.
         with pytest.raises(TargetError, match="Another restore"):
-            Turn(address, "template1")
-    Turn(address).close()
+            RestoreLock(address, "template1")
+    RestoreLock(address).close()
 
 
 def test_a_killed_runs_leftover_is_recognised_with_and_without_its_marker(
     database: Database,
 ) -> None:
     address = Address.of("default")
-    with Turn(address) as turn:
-        live = look(address, turn.connection)
-        marked, _ = side.create_side(turn, live, "a test")
-        bare = side.beside(live.name, "restoring", side.names(turn.connection))
-        turn.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(bare)))
+    with RestoreLock(address) as lock:
+        live = read_live(address, lock.connection)
+        marked, _ = sides.create_side(lock, live, "a test")
+        bare = sides.side_name(live.name, "restoring", sides.names(lock.connection))
+        lock.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(bare)))
         other = f"{database.name}_restoring_soon"
-        turn.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(other)))
-        found = side.kept(turn.connection, live.name, "side")
+        lock.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(other)))
+        found = sides.kept(lock.connection, live.name, "side")
     assert {one.name for one in found} == {marked, bare}
 
 
@@ -213,9 +215,9 @@ def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> No
     previous = swapped(address)
     assert len(previous.encode()) <= 63
     assert long.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
-    with Turn(address) as turn:
-        (found,) = side.kept(turn.connection, long.name, "previous")
-        side.drop(turn.connection, found.name)
+    with RestoreLock(address) as lock:
+        (found,) = sides.kept(lock.connection, long.name, "previous")
+        sides.drop(lock.connection, found.name)
 
 
 def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Database) -> None:
@@ -254,13 +256,13 @@ def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Databas
 
 def test_a_database_that_was_replaced_meanwhile_is_left_alone(database: Database) -> None:
     address = Address.of("default")
-    with Turn(address) as turn:
-        live = look(address, turn.connection)
-        made = side.create_side(turn, live, "a test")
+    with RestoreLock(address) as lock:
+        live = read_live(address, lock.connection)
+        made = sides.create_side(lock, live, "a test")
         stale = Live(live.name, 1, live.owner, properties=live.properties)
         with pytest.raises(TargetError, match="replaced by somebody else"):
-            side.swap(turn, stale, made, by="a test")
-        assert {database.name, made[0]} <= set(side.names(turn.connection))
+            swap(lock, stale, made, by="a test")
+        assert {database.name, made[0]} <= set(sides.names(lock.connection))
 
 
 def test_a_missing_database_gets_its_name_in_one_rename(make_database: MakeDatabase) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from restorehooks.restore.dump import identify, open_plain
-from restorehooks.restore.script import Policy, ScriptResult, run_script
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.dump.proof import open_plain
+from restorehooks.restore.script.feed import ScriptResult, run_script
+from restorehooks.restore.script.rules import Policy
 from tests.support.databases import Database
 
 SHOP = """
