@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import pytest
@@ -36,6 +38,29 @@ def move(sequence: Sequence, last_value: int, target: int) -> int | Failed:
     return outcome
 
 
+@contextmanager
+def two_sessions_drawing(database: Database) -> Iterator[None]:
+    """Let two sessions fill the table drawn from the sequence s while the block runs."""
+    over = threading.Event()
+
+    def work() -> None:
+        with database.connect() as connection:
+            while not over.is_set():
+                connection.execute(
+                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
+                )
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def numbers_drawn_twice(
     database: Database, cache: int, gap: int, draws: tuple[int, int]
 ) -> tuple[int, int]:
@@ -58,24 +83,8 @@ def numbers_drawn_twice(
     body = sql.SQL("BEGIN FOR i IN 1..1000 LOOP EXECUTE {}; EXECUTE {}; END LOOP; END").format(
         sql.Literal(FORGET.as_string()), sql.Literal(close_gap.as_string())
     )
-    over = threading.Event()
-
-    def work() -> None:
-        with database.connect() as connection:
-            while not over.is_set():
-                connection.execute(
-                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
-                )
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
+    with two_sessions_drawing(database):
         database.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string())))
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
     ((drawn, twice),) = database.execute(
         "SELECT count(*), count(*) - count(DISTINCT number) FROM drawn"
     )
