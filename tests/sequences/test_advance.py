@@ -12,29 +12,28 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.sequences.advance import (
-    CLOSE_GAPS,
     DRAWN_WHEN_IDLE,
     DRAWN_WHEN_LIVE,
     FORGET,
-    Move,
     advance,
     draws_at_most,
 )
-from restorehooks.sequences.catalog import Sequence, read_catalog
-from restorehooks.sequences.message import Failed, Patience
-from restorehooks.sequences.repair import reset
+from restorehooks.sequences.catalog import read_catalog
+from restorehooks.sequences.message import Failed, LockBudget
+from restorehooks.sequences.model import Sequence
+from restorehooks.sequences.statements import CLOSE_GAPS, Move
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, draw, standing
+from tests.support.sequences import DEFAULT, draw, reset, standing
 
 
 def catalogued() -> Sequence:
-    (found,) = read_catalog(connections[DEFAULT], Patience(1))
+    (found,) = read_catalog(connections[DEFAULT], LockBudget(1))
     return found
 
 
 def move(sequence: Sequence, last_value: int, target: int) -> int | Failed:
     ((_, outcome),) = advance(
-        connections[DEFAULT], [Move(sequence, last_value, target)], Patience(1)
+        connections[DEFAULT], [Move(sequence, last_value, target)], LockBudget(1)
     )
     return outcome
 
@@ -160,11 +159,12 @@ def test_where_it_was_called_already_but_by_others(database: Database) -> None:
 def test_many_at_once_and_one_that_is_gone(database: Database) -> None:
     for number in range(30):
         database.execute(f"CREATE SEQUENCE s{number:02}")
-    found = read_catalog(connections[DEFAULT], Patience(1))
+    found = read_catalog(connections[DEFAULT], LockBudget(1))
     database.execute("DROP SEQUENCE s07")
     moves = [Move(sequence, 1, 1000 + number) for number, sequence in enumerate(found)]
     outcomes = {
-        m.sequence.name: outcome for m, outcome in advance(connections[DEFAULT], moves, Patience(1))
+        m.sequence.name: outcome
+        for m, outcome in advance(connections[DEFAULT], moves, LockBudget(1))
     }
     failed = outcomes.pop("s07")
     assert isinstance(failed, Failed)

@@ -10,9 +10,8 @@ import psycopg
 import pytest
 from django.db import connections, transaction
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, django_as, draw, statuses
+from tests.support.sequences import DEFAULT, django_as, draw, inspect, reset, statuses
 from tests.support.servers import RunningServer
 
 TABLES = 10_000

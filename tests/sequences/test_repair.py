@@ -9,7 +9,6 @@ import pytest
 from django.db import connections, models, transaction
 from psycopg import sql
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.support.databases import Database, MakeDatabase
 from tests.support.sequences import (
     DEFAULT,
@@ -17,6 +16,8 @@ from tests.support.sequences import (
     django_as,
     draw,
     entry,
+    inspect,
+    reset,
     standing,
     statuses,
 )
