@@ -34,12 +34,12 @@ LAYERS = {
     "a plain dump as statements": ["restore.script"],
     "what a dump is": ["restore.dump"],
     "duplicate keys": ["duplicates"],
-    "who is told of a repair": ["announce"],
+    "settings, and who is told of a repair": ["conf", "announce"],
     "sequences": ["sequences"],
     "the private server": ["embedded"],
     "PostgreSQL's programs": ["programs"],
     "processes and progress": ["restore.processes", "restore.interrupts", "restore.progress"],
-    "ground floor": ["conf", "signals", "wording", "restore.errors", "restore.harmless", "restore"],
+    "ground floor": ["signals", "wording", "restore.errors", "restore.harmless", "restore"],
 }
 """The layers, the highest first; each is a list of modules and packages without the first name.
 
@@ -152,7 +152,7 @@ def upward(imports: Iterable[Import]) -> list[Import]:
     return [each for each in imports if layer_of(each.importer) > layer_of(each.imported)]
 
 
-def circles(imports: Iterable[Import]) -> list[list[str]]:
+def circles(imports: Iterable[Import]) -> list[tuple[str, ...]]:
     """Return the modules that import each other, directly or through others."""
     below: dict[str, set[str]] = {}
     for each in imports:
@@ -162,7 +162,7 @@ def circles(imports: Iterable[Import]) -> list[list[str]]:
         tuple(sorted(other for other in reached[name] if name in reached.get(other, ())))
         for name in below
     }
-    return [list(circle) for circle in sorted(found) if circle]
+    return sorted(circle for circle in found if circle)
 
 
 def _reachable(name: str, below: dict[str, set[str]]) -> set[str]:

@@ -17,16 +17,19 @@ EXCEPTIONS = {
     "restorehooks.admin": TO_BE_SPLIT,
     "restorehooks.admin.SequenceAdmin": TO_BE_SPLIT,
     "restorehooks.duplicates.diagnosis._Asking": TO_BE_SPLIT,
-    "restorehooks.management.commands.resetsequences.Command": TO_BE_SPLIT,
     "restorehooks.management.commands.resetsequences.Command.add_arguments": TO_BE_SPLIT,
     "restorehooks.management.commands.restoredb.Command": TO_BE_SPLIT,
     "restorehooks.restore.backup.back_up": TO_BE_SPLIT,
     "restorehooks.restore.plan.make_plan": TO_BE_SPLIT,
     "restorehooks.restore.script.wire.Wire": TO_BE_SPLIT,
-    "restorehooks.sequences.catalog": TO_BE_SPLIT,
-    "restorehooks.sequences.report": TO_BE_SPLIT,
 }
 """The files, functions and classes that are larger, and why."""
+CIRCLES = {
+    ("restorehooks.sequences.forms", "restorehooks.sequences.report"): (
+        "a report can be shown in several forms, and these import its type"
+    ),
+}
+"""The modules that import each other, and why."""
 
 
 def too_large(parts: list[Part], most: int) -> dict[str, int]:
@@ -55,8 +58,8 @@ def test_imports_run_down_only() -> None:
     assert architecture.upward(architecture.all_imports()) == []
 
 
-def test_there_are_no_circles_of_imports() -> None:
-    assert architecture.circles(architecture.all_imports()) == []
+def test_there_are_no_circles_of_imports_but_for_those_named() -> None:
+    assert architecture.circles(architecture.all_imports()) == [*CIRCLES]
 
 
 def test_imports_are_found_in_all_their_forms(tmp_path: Path) -> None:
@@ -64,22 +67,24 @@ def test_imports_are_found_in_all_their_forms(tmp_path: Path) -> None:
     (package / "restore").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "restore" / "__init__.py").write_text("")
-    (package / "conf.py").write_text("def f():\n    from restorehooks.restore import plan\n")
+    (package / "signals.py").write_text("def f():\n    from restorehooks.restore import plan\n")
     (package / "wording.py").write_text(
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .restore.plan import Plan\n"
     )
-    (package / "restore" / "plan.py").write_text("import restorehooks.conf\nfrom .. import wording")
+    (package / "restore" / "plan.py").write_text(
+        "import restorehooks.signals\nfrom .. import wording"
+    )
     known = architecture.modules(package)
     found = [each for module in known.values() for each in architecture.imports_of(module, known)]
     plan = "restorehooks.restore.plan"
     up = [
-        Import("restorehooks.conf", plan, "deferred", 2),
+        Import("restorehooks.signals", plan, "deferred", 2),
         Import("restorehooks.wording", plan, "typing", 3),
     ]
     down = [
-        Import(plan, "restorehooks.conf", "import", 1),
+        Import(plan, "restorehooks.signals", "import", 1),
         Import(plan, "restorehooks.wording", "import", 2),
     ]
-    assert found == [up[0], *down, up[1]]
+    assert found == [*down, *up]
     assert architecture.upward(found) == up
-    assert architecture.circles(found) == [["restorehooks.conf", plan, "restorehooks.wording"]]
+    assert architecture.circles(found) == [(plan, "restorehooks.signals", "restorehooks.wording")]
