@@ -43,6 +43,10 @@ class BusyError(TargetError):
     """Another restore of the same database is running."""
 
 
+class LockLostError(TargetError):
+    """The session that holds the lock of a restore was lost while it ran."""
+
+
 class HookError(RestoreError):
     """A hook failed; the sentence names it."""
 

@@ -16,7 +16,14 @@ from restorehooks.wording import size_in_words
 from .archive import commands
 from .beside import restore_beside
 from .dump.proof import prove_plain
-from .errors import BusyError, DeclinedError, TargetError, UsageError
+from .errors import (
+    BusyError,
+    DeclinedError,
+    LiveChangedError,
+    OutcomeUnknownError,
+    TargetError,
+    UsageError,
+)
 from .in_place import restore_in_place
 from .interrupts import interruptible
 from .plan import make_plan
@@ -48,7 +55,19 @@ def restore(
     if request.using in connections.settings and connections[request.using].in_atomic_block:
         raise UsageError("A restore has transactions of its own: call it outside of any other.")
     with interruptible():
-        _restore(run)
+        try:
+            _restore(run)
+        except (OutcomeUnknownError, LiveChangedError):
+            raise
+        except BaseException as error:
+            if not run.report.restored:
+                raise
+            why = str(error) or (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            )
+            raise LiveChangedError(
+                f"The data are in {run.plan.address}, but then: {why}"
+            ) from error
     run.end_step()
     return run.report
 
@@ -63,7 +82,7 @@ def _restore(run: Run) -> None:
         run.step("prove")
         address = Address.of(request.using)
         lock = stack.enter_context(_locked(address, request))
-        run.planned(make_plan(request, address, lock, dump), lock)
+        run.planned(make_plan(request, lock.address, lock, dump), lock)
         if request.dry_run:
             _prove_whole(run)
             return

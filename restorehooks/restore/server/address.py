@@ -6,16 +6,17 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import quoted
@@ -30,6 +31,11 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle
                'idle_in_transaction_session_timeout', 'default_transaction_read_only')
 """
 
+WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
+
+#: Lets a connection to a server that is gone end after two minutes.
+KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
+
 #: Lets the server notice within seconds that we were killed, and end what it does for us.
 WATCHED = "client_connection_check_interval=2000"
 
@@ -37,6 +43,10 @@ WATCHED = "client_connection_check_interval=2000"
 #: to set. It comes soon to a new database, and each table that it is at would cost a second.
 PAST_AUTOVACUUM = "deadlock_timeout=10"
 
+DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
+"""The variable that names the server's own address, where the alias leads through a pooler."""
+
+_PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
 # A service is resolved already; the programs choose their encoding by the dump.
@@ -75,7 +85,8 @@ class Address:
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
         secret, known = _secret_keywords(), _variables()
-        found = _resolved({key: asked[key] for key in asked if key in known})
+        wanted = {key: asked[key] for key in asked if key in known}
+        found = _resolved(wanted | _direct(using, wanted.get("dbname")))
         return cls(
             using=using,
             name=found.get("dbname") or found["user"],
@@ -91,13 +102,18 @@ class Address:
         return f'"{self.name}" on {self.host}:{self.port}'
 
     def connect(self, database: str, **extra: str) -> Connection:
-        """Return a new autocommitting connection with no time limits, as the role to assume."""
-        parameters = {"application_name": "restorehooks", "keepalives_idle": "60"}
+        """Return a new autocommitting connection with no time limits, as the role to assume.
+
+        Raises AddressError where a pooler answers, or the connection leads to another database.
+        """
+        parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
         connection = psycopg.connect(
             make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
         )
         try:
+            # Before any setting is made, which a pooler would hand on to somebody else.
+            self._require_direct(connection, database)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             unlimited(connection)
@@ -105,6 +121,33 @@ class Address:
             connection.close()
             raise
         return connection
+
+    def _require_direct(self, connection: Connection, database: str) -> None:
+        row = connection.execute(WHERE_I_AM).fetchone()
+        assert row  # noqa: S101 - it has no FROM
+        pid, found = row
+        if pid != connection.info.backend_pid:
+            raise AddressError(
+                f"A pooler answers at {self.host}:{self.port}, and this needs sessions of its "
+                f"own: give the server's own address in {DIRECT_URL}."
+            )
+        if found != database:
+            raise AddressError(
+                f'The connection to "{database}" on {self.host}:{self.port} leads to "{found}": '
+                "restore into a PostgreSQL server."
+            )
+
+    def pinned(self, connection: Connection) -> Address:
+        """Return the address of the one server that a connection leads to.
+
+        An alias may name several servers, and a name may mean another one tomorrow.
+        """
+        info = connection.info
+        place = {"host": info.host, "port": str(info.port)}
+        if info.hostaddr and info.hostaddr != info.host:
+            place["hostaddr"] = info.hostaddr
+        kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
+        return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, without a secret in it."""
@@ -161,6 +204,22 @@ def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> No
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():
         connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
+
+
+def _direct(using: str, database: str | None) -> dict[str, Any]:
+    """Return libpq's keywords of the server's own address, none where it is not given."""
+    if not (url := os.environ.get(DIRECT_URL)):
+        return {}
+    try:
+        found = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
+    if found.get("dbname") != database:
+        raise AddressError(
+            f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
+            f'names "{database}": give the address of that one.'
+        )
+    return {"hostaddr": None, **found}
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
