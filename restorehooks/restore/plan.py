@@ -132,6 +132,8 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     )
     leftovers = kept(connection, address.name, "side") if mode == "beside" else []
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
+    if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
+        address.environment()  # refuses a secret that no other program can be given
     return Plan(
         mode=mode,
         address=address,

@@ -19,6 +19,7 @@ from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from restorehooks.restore.errors import AddressError
+from restorehooks.wording import quoted
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -46,7 +47,8 @@ DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
 """The variable that names the server's own address, where the alias leads through a pooler."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
-_SECRET = {"password", "sslpassword"}
+# libpq hides them for another reason: neither is a secret.
+_HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
 # A service is resolved already; the programs choose their encoding by the dump.
 _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_application_name"}
 
@@ -82,7 +84,7 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+        secret, known = _secret_keywords(), _variables()
         wanted = {key: asked[key] for key in asked if key in known}
         found = _resolved(wanted | _direct(using, wanted.get("dbname")))
         return cls(
@@ -91,8 +93,8 @@ class Address:
             user=found["user"],
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
-            parameters={key: found[key] for key in found if key not in _RESOLVED | _SECRET},
-            secrets={key: found[key] for key in found if key in _SECRET},
+            parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
+            secrets={key: found[key] for key in found if key in secret},
             role=connection.settings_dict["OPTIONS"].get("assume_role"),
         )
 
@@ -148,31 +150,52 @@ class Address:
         return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
 
     def conninfo(self, database: str) -> str:
-        """Return what ``pg_restore --dbname`` understands, without a secret in it.
-
-        Raises AddressError for an ``sslpassword``: no environment variable carries one.
-        """
-        if "sslpassword" in self.secrets:
-            raise AddressError(
-                f'The alias "{self.using}" sets sslpassword, which could only be passed on where '
-                "everybody can read it; use a key without a passphrase, readable by you alone."
-            )
+        """Return what ``pg_restore --dbname`` understands, without a secret in it."""
         return make_conninfo(**{**self.parameters, "dbname": database})
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that pg_restore and pg_dump need beside it."""
-        password = self.secrets.get("password")
-        return {"PGPASSWORD": password} if password else {}
+        """Return the environment variables that carry the secrets to pg_restore and pg_dump.
+
+        Raises AddressError for a secret that libpq reads from no variable: everybody on the
+        machine could read it in the arguments of a program.
+        """
+        names = _variables()
+        carried = {names[key]: value for key, value in self.secrets.items()}
+        if None in carried:
+            lost = sorted(key for key in self.secrets if names[key] is None)
+            raise AddressError(
+                f'The alias "{self.using}" sets {quoted(lost)}, which another program could only '
+                "be given where everybody can read it: log in with a password, a passfile, or a "
+                "key without a passphrase that you alone can read."
+            )
+        return {name: value for name, value in carried.items() if name}
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
         values = {**self.parameters, **self.secrets, "dbname": database}
-        names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
-        return {
-            variable.decode(): value
-            for key, value in values.items()
-            if (variable := names.get(key)) is not None
-        }
+        names = _variables()
+        return {name: value for key, value in values.items() if (name := names.get(key))}
+
+
+def _variables() -> dict[str, str | None]:
+    """Return the environment variable of each of libpq's keywords, None where it has none."""
+    return {
+        option.keyword.decode(): option.envvar.decode() if option.envvar else None
+        for option in pq.Conninfo.get_defaults()
+    }
+
+
+def _secret_keywords() -> set[str]:
+    """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
+
+    "*" marks a password. "D" marks what no form shows: SCRAM's keys, which are as good as one.
+    """
+    hidden = {
+        option.keyword.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.dispchar in (b"*", b"D")
+    }
+    return hidden - _HIDDEN_AND_NO_SECRET
 
 
 def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
