@@ -73,7 +73,7 @@ def _swap(run: Run, name: str, oid: int) -> None:
 def _drop_previous(run: Run, name: str) -> None:
     try:
         drop(run.lock.connection, name)
-        run.report.previous, run.report.dropped = None, True
+        run.report.previous, run.report.dropped = None, [name]
     except psycopg.Error as error:
         run.note(f'"{name}" could not be dropped ({first_line(error)})')
 

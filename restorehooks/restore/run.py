@@ -28,13 +28,10 @@ class Run:
     request: Request
     confirm: Callable[[str], bool]
     reporter: Reporter
-    report: RestoreReport = field(init=False)
+    report: RestoreReport
     lock: RestoreLock = field(init=False)
     plan: Plan = field(init=False)
     _step: tuple[str, float] | None = None
-
-    def __post_init__(self) -> None:
-        self.report = RestoreReport(self.request.using, dry_run=self.request.dry_run)
 
     def planned(self, plan: Plan, lock: RestoreLock) -> None:
         """Take in what will happen, and tell what the person who restores should know."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from restorehooks.wording import size_in_words
+from restorehooks.wording import quoted, size_in_words
 
 from .alias import close_connections
-from .errors import DeclinedError, TargetError
+from .errors import DeclinedError, TargetError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .server.address import Address
 from .server.live import read_live
@@ -27,22 +27,39 @@ class Undone:
     replaced: str | None
 
 
+def kept_databases(using: str = "default", *, maintenance_db: str | None = None) -> list[Kept]:
+    """Return the previous databases of the alias, the latest first."""
+    address = Address.of(using)
+    with interruptible(), RestoreLock(address, maintenance_db) as lock:
+        return kept(lock.connection, address.name, "previous")
+
+
+def _named(found: Sequence[Kept], names: Sequence[str]) -> list[Kept]:
+    """Return those of these names, all where there is no name; UsageError for a wrong one."""
+    there = {one.name: one for one in found}
+    for name in names:
+        if name not in there:
+            raise UsageError(f'"{name}" is not kept; there are: {quoted(there) or "none"}.')
+    return [there[name] for name in names] if names else list(found)
+
+
 def undo(
     using: str = "default",
     *,
+    name: str | None = None,
     confirm: Callable[[str], bool],
     dry_run: bool = False,
     maintenance_db: str | None = None,
 ) -> Undone:
-    """Swap the latest previous database back in; the one that was live is kept in its turn.
+    """Swap a previous database back in, the latest or the one named; keep the one that was live.
 
-    Raises TargetError when there is none or the swap fails, DeclinedError when ``confirm`` says
-    no; the live database then is as it was.
+    Raises UsageError for a name that is not kept, TargetError when there is none or the swap
+    fails, DeclinedError when ``confirm`` says no: the live database then is as it was.
     """
     address = Address.of(using)
     with interruptible(), RestoreLock(address, maintenance_db) as lock:
         live = read_live(address, lock.connection)
-        found = kept(lock.connection, address.name, "previous")
+        found = _named(kept(lock.connection, address.name, "previous"), [name] if name else [])
         if not found:
             raise TargetError(f"No previous database of {address} is kept: nothing to undo.")
         back = found[0]
@@ -67,17 +84,19 @@ def undo(
 def drop_previous(
     using: str = "default",
     *,
+    names: Sequence[str] = (),
     confirm: Callable[[str], bool],
     dry_run: bool = False,
     maintenance_db: str | None = None,
 ) -> list[Kept]:
-    """Drop every previous database of the alias and return them; TargetError when there is none.
+    """Drop every previous database of the alias, or those named, and return them.
 
-    Raises DeclinedError when ``confirm`` says no.
+    Raises UsageError for a name that is not kept, TargetError when there is none,
+    DeclinedError when ``confirm`` says no.
     """
     address = Address.of(using)
     with interruptible(), RestoreLock(address, maintenance_db) as lock:
-        found = kept(lock.connection, address.name, "previous")
+        found = _named(kept(lock.connection, address.name, "previous"), names)
         if not found:
             raise TargetError(f"No previous database of {address} is kept: nothing to drop.")
         listed = ", ".join(f'"{one.name}" ({size_in_words(one.size or 0)})' for one in found)

@@ -36,6 +36,11 @@ WATCHED = "client_connection_check_interval=2000"
 #: to set. It comes soon to a new database, and each table that it is at would cost a second.
 PAST_AUTOVACUUM = "deadlock_timeout=10"
 
+SECONDS_TO_CONNECT = "15"
+"""How long a server may take to accept a connection, where nobody gave a connect_timeout."""
+SECONDS_TO_ANSWER = "5"
+"""How long a server may take to answer whether it is there."""
+
 _SECRET = {"password", "sslpassword"}
 # A service is resolved already; the programs choose their encoding by the dump.
 _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_application_name"}
@@ -74,6 +79,8 @@ class Address:
             raise AddressError(str(error)) from None
         known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
         found = _resolved({key: asked[key] for key in asked if key in known})
+        # Without it a server that accepts a connection and says nothing is waited for for ever.
+        found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
             using=using,
             name=found.get("dbname") or found["user"],
@@ -89,12 +96,20 @@ class Address:
         return f'"{self.name}" on {self.host}:{self.port}'
 
     def connect(self, database: str, **extra: str) -> Connection:
-        """Return a new autocommitting connection with no time limits, as the role to assume."""
+        """Return a new autocommitting connection with no time limits, as the role to assume.
+
+        Raises psycopg.OperationalError, which names the database and the server.
+        """
         parameters = {"application_name": "restorehooks", "keepalives_idle": "60"}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
-        connection = psycopg.connect(
-            make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
-        )
+        try:
+            connection = psycopg.connect(
+                make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
+            )
+        except psycopg.OperationalError as error:
+            said = str(error).removeprefix("connection failed: ")
+            where = f'"{database}" on {self.host}:{self.port}'
+            raise type(error)(f"connecting to {where}: {said}") from None
         try:
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
@@ -103,6 +118,12 @@ class Address:
             connection.close()
             raise
         return connection
+
+    def answers(self) -> bool:
+        """Return whether the server is there and takes connections, whoever may connect."""
+        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
+        conninfo = make_conninfo(**parameters, dbname=self.name)
+        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, without a secret in it.
