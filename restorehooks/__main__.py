@@ -1,14 +1,14 @@
-"""``restorehooks`` and ``python -m restorehooks``: the commands, with no Django project."""
+"""The command ``restorehooks``, also ``python -m restorehooks``: it needs no Django project."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
-from django.core.management import find_commands, load_command_class
-
-from . import __version__, standalone
+from restorehooks import __version__
+from restorehooks.wording import first_line, sentence
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 USAGE = """\
@@ -16,29 +16,50 @@ usage: restorehooks COMMAND [OPTIONS]
 
 commands: {commands}
 
-The database is the one that DATABASE_URL names: postgresql://USER:PASSWORD@HOST:PORT/DATABASE,
-or embedded: for a private one.
+restorehooks COMMAND --help lists the options of a command.
+
+The environment variable DATABASE_URL, or a file .env in the current folder, names the database:
+postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or embedded: for a private server.
 """
+MISSING = "The Python package {} is missing. Install it with: pip install django-restorehooks\n"
+NO_LIBPQ = 'psycopg cannot be used: {} Install it with: pip install "psycopg[binary]"\n'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    there = ", ".join(sorted(_commands()))
+    if missing := _missing():
+        sys.stderr.write(missing)
+        return WRONG_USAGE
+    names = ", ".join(sorted(_commands()))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
-        sys.stdout.write(USAGE.format(commands=there))
+        sys.stdout.write(USAGE.format(commands=names))
         return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"restorehooks {__version__}\n")
         return 0
     if arguments[0] not in _commands():
-        sys.stderr.write(f'There is no command "{arguments[0]}"; there are: {there}.\n')
+        sys.stderr.write(f'There is no command "{arguments[0]}"; there are: {names}.\n')
         return WRONG_USAGE
     return _run(arguments)
 
 
+def _missing() -> str | None:
+    """Return what to install, where a package is missing that every command needs."""
+    try:
+        for package in ("django", "environ", "rich", "psycopg"):
+            import_module(package)
+    except ModuleNotFoundError as error:
+        return MISSING.format(error.name)
+    except ImportError as error:  # psycopg finds no libpq
+        return NO_LIBPQ.format(sentence(first_line(error)))
+    return None
+
+
 def _commands() -> dict[str, str]:
     """Return the names of the commands, each with the app that has it."""
+    from django.core.management import find_commands
+
     ours = find_commands(str(Path(__file__).parent / "management"))
     return {
         **{name: "restorehooks" for name in ours if name != "loaddata"},  # fixtures need models
@@ -47,6 +68,10 @@ def _commands() -> dict[str, str]:
 
 
 def _run(arguments: list[str]) -> int:
+    from django.core.management import load_command_class
+
+    from restorehooks import standalone
+
     asks_for_help = bool({"-h", "--help"} & set(arguments))
     try:
         with standalone.configured(needs_database=not asks_for_help):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -28,7 +28,9 @@ from . import conf
 from .announce import announce
 from .models import Sequence
 from .sequences import repair
-from .sequences.report import SHOWN, Entry, Report
+from .sequences.forms import SHOWN
+from .sequences.report import Entry, Report
+from .sequences.scope import Scope, tenant_schemas
 from .sequences.verdict import Status
 
 if TYPE_CHECKING:
@@ -210,7 +212,8 @@ class DatabaseFilter(admin.SimpleListFilter):
 class SequenceAdmin(_ModelAdmin):
     """Where sequences stand, the worst first, and an action that moves them past their rows.
 
-    Override :meth:`get_aliases` to say who may look at which database.
+    Override :meth:`get_aliases` and :meth:`get_schemas` to say who may look at which database, and
+    at which schemas of it.
     """
 
     list_display = ("sequence", "status", "next_id", "last_id", "used")
@@ -228,6 +231,13 @@ class SequenceAdmin(_ModelAdmin):
     def get_aliases(self, request: HttpRequest) -> list[str]:
         """Return the databases that this user may look at; any alias of DATABASES will do."""
         return list(connections)
+
+    def get_schemas(self, request: HttpRequest) -> Collection[str] | None:
+        """Return the schemas of the page's database that this user may look at; None means all.
+
+        Where a package for tenants has set the connection's ``search_path``, these are its schemas.
+        """
+        return tenant_schemas(connections[self.get_alias(request)])
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Say no, also to a superuser."""
@@ -283,7 +293,9 @@ class SequenceAdmin(_ModelAdmin):
         alias = self.get_alias(request)
         try:
             if connections[alias].vendor == "postgresql":
-                return SequenceQuerySet.of(repair.inspect(alias, **_limits()))
+                scope = Scope(schemas=self.get_schemas(request))
+                report = repair.inspect(alias, scope, conf.limits(hook=True))
+                return SequenceQuerySet.of(report)
             problem = gettext("Database “%(alias)s” is on %(engine)s, not on PostgreSQL.") % {
                 "alias": alias,
                 "engine": connections[alias].vendor,
@@ -368,7 +380,7 @@ class SequenceAdmin(_ModelAdmin):
 
     def _repair(self, request: HttpRequest, alias: str, names: list[str]) -> None:
         try:
-            report = repair.reset(alias, sequences=names, **_limits())
+            report = repair.reset(alias, Scope(sequences=names), conf.limits(hook=True))
         except (Error, ImproperlyConfigured) as error:
             self.message_user(request, _cannot_be_asked(alias, error), messages.ERROR)
             return
@@ -442,10 +454,6 @@ class SequenceAdmin(_ModelAdmin):
             f"{conf.max_used_percent():g}",
             f"{obj.entry.used_percent:g}",
         )
-
-
-def _limits() -> dict[str, Any]:
-    return {"lock_timeout": conf.lock_timeout(), "scan_limit": conf.scan_limit()}
 
 
 def _badness(entry: Entry) -> tuple[int, float, str]:

@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Model
 
 from . import conf
-from .sequences.scope import installed_models
+from .sequences.scope import Scope, installed_models
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -121,9 +121,7 @@ def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str
         try:
             yield (
                 alias,
-                inspect(
-                    alias, models, lock_timeout=conf.lock_timeout(), scan_limit=conf.scan_limit()
-                ),
+                inspect(alias, Scope(models), conf.limits(hook=True)),
             )
         except Exception as error:  # a check reports what it meets
             yield alias, (str(error).strip() or type(error).__name__).splitlines()[0]

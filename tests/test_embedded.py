@@ -329,12 +329,12 @@ def test_root_runs_it_as_another_user(folder: Path) -> None:
 @as_root
 def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: Path) -> None:
     tmp_path.chmod(0o700)
-    programs = server_folder()
-    package = programs.parent.parent
-    if programs.is_relative_to("/usr"):
+    bindir = server_folder()
+    package = bindir.parent.parent
+    if bindir.is_relative_to("/usr"):
         pytest.skip("the distribution's programs look for their files where it has put them")
-    closed = tmp_path / package.name / programs.parent.name
-    shutil.copytree(programs.parent, closed)
+    closed = tmp_path / package.name / bindir.parent.name
+    shutil.copytree(bindir.parent, closed)
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, tmp_path / libraries.name)
@@ -366,12 +366,12 @@ def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    programs = server_folder()
+    bindir = server_folder()
     for name in ("initdb", "postgres"):
-        (tmp_path / name).symlink_to(programs / name)
+        (tmp_path / name).symlink_to(bindir / name)
     monkeypatch.delenv("PG_BINDIR", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert server_folder() == programs
+    assert server_folder() == bindir
 
 
 def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -392,6 +392,15 @@ def test_the_users_own_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         assert server.data == folder / "restorehooks" / f"postgresql-{server.version // 10000}"
         assert one(server.url("postgres"), "SELECT 1") == 1
     assert has_ended(server.data, seconds=0.5)
+
+
+def test_without_a_home_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # nobody in the system's list of users
+    with pytest.raises(ServerError, match="set HOME or XDG_DATA_HOME"), embedded.embedded_server():
+        pass
 
 
 def restorehooks(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

@@ -62,7 +62,7 @@ def gather_statistics(run: Run, database: str) -> None:
 
 def repair_sequences(run: Run) -> None:
     """Repair the sequences through the alias, and add what was done to the report."""
-    found = reset(run.request.using, lock_timeout=conf.lock_timeout())
+    found = reset(run.request.using, limits=conf.limits())
     announce(found, "restore", printed=True)
     before = run.report.sequences
     run.report.sequences = found if before is None else found.following(before)

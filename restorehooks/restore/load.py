@@ -128,13 +128,8 @@ def _count_tables(run: Run, database: str) -> None:
 
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
-    progress = Progress(bytes_total=run.plan.dump.size)
-
-    def on_bytes(count: int) -> None:
-        progress.bytes = count
-        run.reporter.progress(progress)
-
-    with open_plain(run.plan.dump, on_bytes) as stream:
+    dump = run.plan.dump
+    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
         _send(run, stream, connection)
 
 

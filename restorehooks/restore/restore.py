@@ -119,7 +119,7 @@ def _prove_whole(run: Run) -> None:
     if plan.program:
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     else:
-        prove_plain(plan.dump)
+        prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
     run.note(_room(run))
     _require_way(run)
 

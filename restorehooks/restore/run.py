@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .plan import Plan
-from .progress import Reporter
+from .progress import Progress, Reporter
 from .report import RestoreReport
 from .request import Request
 from .server.lock import RestoreLock
@@ -59,6 +59,16 @@ class Run:
         """Tell what the person who restores should know, and keep it in the report."""
         self.report.notes.append(text)
         self.reporter.note(text)
+
+    def bytes_watch(self, total: int) -> Callable[[int], None]:
+        """Return a function that tells the reporter how many bytes of ``total`` are read."""
+        progress = Progress(bytes_total=total)
+
+        def watch(count: int) -> None:
+            progress.bytes = count
+            self.reporter.progress(progress)
+
+        return watch
 
     def signal_arguments(self, target: str) -> dict[str, Any]:
         """Return what ``pre_restore`` and ``post_restore`` are sent with."""

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import sql
 
+from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
     Failed,
-    Patience,
+    LockBudget,
     Rows,
     Statement,
     array,
-    in_loads,
+    by_locks,
+    combined,
     in_transaction,
     lookup,
     send_once,
-    together,
 )
-from .stored import DRAWS, DRAWS_PLAINLY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Many
+    from collections import abc
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -58,7 +58,7 @@ class _Link(NamedTuple):
         return upcoming <= self.limit and (extreme is None or upcoming > extreme)
 
 
-def all_fine(connection: BaseDatabaseWrapper, tables: Many[str]) -> bool:
+def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool:
     """Whether every sequence that numbers one of these tables is certainly past its rows.
 
     ``tables`` are names as in ``Model._meta.db_table``; those that do not exist do not matter.
@@ -73,7 +73,7 @@ def all_fine(connection: BaseDatabaseWrapper, tables: Many[str]) -> bool:
         return False
     links = [_Link._make(row) for row in found[0]]
     return all(link.is_plain for link in links) and all(
-        _are_past(connection, some) for some in in_loads(links, lambda link: link.locks)
+        _are_past(connection, some) for some in by_locks(links, lambda link: link.locks)
     )
 
 
@@ -81,9 +81,9 @@ def _is_simple(table: str) -> bool:
     return '"' not in table and "." not in table
 
 
-def _are_past(connection: BaseDatabaseWrapper, links: Many[_Link]) -> bool:
+def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
-    lookups = together([lookup(link.table, link.column) for link in filled])
+    lookups = combined([lookup(link.table, link.column) for link in filled])
     # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
     found = _asked(connection, [PLAN_LOOKUPS, *lookups, last])
@@ -94,9 +94,11 @@ def _are_past(connection: BaseDatabaseWrapper, links: Many[_Link]) -> bool:
     return all(link.is_past(extremes.get(link), last_values[link.sequence]) for link in links)
 
 
-def _asked(connection: BaseDatabaseWrapper, statements: Many[Statement]) -> list[Rows] | None:
+def _asked(
+    connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement]
+) -> list[Rows] | None:
     # Whoever holds a lock is waited for by the full look, if it comes to that.
-    found = send_once(connection, statements, Patience(0))
+    found = send_once(connection, statements, LockBudget(0))
     return None if isinstance(found, Failed) else found
 
 
@@ -132,7 +134,7 @@ ANYTHING_ODD = f"""
 SELECT EXISTS (
     SELECT FROM (SELECT oid, adrelid, adnum, adbin::text AS expression
                  FROM pg_catalog.pg_attrdef) e
-    WHERE {DRAWS} AND NOT ({DRAWS_PLAINLY} AND EXISTS (
+    WHERE {CALLS_NEXTVAL} AND NOT ({IS_PLAIN_NEXTVAL} AND EXISTS (
         SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_depend owned
             ON owned.objid = d.refobjid AND owned.classid = 'pg_catalog.pg_class'::regclass
                AND owned.refclassid = 'pg_catalog.pg_class'::regclass AND owned.deptype = 'a'
@@ -142,6 +144,6 @@ SELECT EXISTS (
 ) OR EXISTS (
     SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_catalog.pg_type
                  WHERE typdefaultbin IS NOT NULL) t
-    WHERE {DRAWS}
+    WHERE {CALLS_NEXTVAL}
 )
 """  # noqa: S608

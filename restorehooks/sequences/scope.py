@@ -1,10 +1,11 @@
-"""Whose sequences are meant: models, and the tables that stand for them in one database."""
+"""Which sequences a run is about: models and the tables that stand for them, schemas, names."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -13,6 +14,36 @@ from django.db import router
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
+
+
+LOCK_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which sequences of a database are meant; None leaves a field without effect.
+
+    ``models`` keeps the sequences that number their tables, ``schemas`` those that stand in one of
+    these schemas or number a table there, ``sequences`` those with these names (as in
+    ``Entry.sequence``).
+    """
+
+    models: Collection[type[Model]] | None = None
+    schemas: Collection[str] | None = None
+    sequences: Collection[str] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much time a run may take.
+
+    ``lock_timeout`` is the number of seconds that it waits, in all, for locks. ``scan_limit`` is
+    the number of bytes of a table beyond which a column that no index leads is left unread; None
+    reads every column.
+    """
+
+    lock_timeout: float = LOCK_TIMEOUT
+    scan_limit: int | None = None
 
 
 def concrete_models(models: Iterable[type[Model]]) -> list[type[Model]]:
@@ -62,12 +93,12 @@ def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[
     """Return the oids of the tables that exist.
 
     Names are looked up by the server, so the ``search_path`` counts. A table of a schema that is
-    closed to this role is among them, to be told rather than passed over.
+    closed to this role is among them, so that it is reported.
     """
     if not names:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(TABLES, [json.dumps([{"s": s, "t": t} for s, t in names])])
+        cursor.execute(FIND_TABLES, [json.dumps([{"s": s, "t": t} for s, t in names])])
         return {oid: (schema, table) for oid, schema, table in cursor.fetchall()}
 
 
@@ -78,7 +109,7 @@ NAME_LIMIT = 63
 QUOTED = re.compile(r'(?:"((?:[^"]|"")+)"\.)?"((?:[^"]|"")+)"')
 # As to_regclass does it, which raises an error, though, for a name in a schema that is closed to
 # this role, and takes ten times as long for a thousand names.
-TABLES = """
+FIND_TABLES = """
 SELECT DISTINCT ON (s, t) c.oid, s, t
 FROM pg_catalog.json_to_recordset(%s) AS names (s text, t text)
 JOIN pg_catalog.pg_class c ON c.relname = t::name
@@ -127,3 +158,21 @@ def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> No
                 f'Database "{connection.alias}" has no schema "{schema}"; it has:'
                 f" {', '.join(there)}."
             )
+
+
+def tenant_schemas(connection: BaseDatabaseWrapper) -> list[str] | None:
+    """Return the schemas that the session has been given, None where it has its usual ones.
+
+    Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
+    database or the connection's options set is what the session had from the beginning.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION_PATH)
+        rows: list[tuple[list[str]]] = cursor.fetchall()
+    return rows[0][0] if rows else None
+
+
+SESSION_PATH = """
+SELECT pg_catalog.current_schemas(false) FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) 'search_path' AND setting OPERATOR(pg_catalog.<>) reset_val
+"""

@@ -1,16 +1,12 @@
-"""What a reading means: pure functions, no database."""
+"""What a reading means: a reading in, a verdict out. Pure functions, no database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .catalog import INTEGERS
-
-if TYPE_CHECKING:
-    from .catalog import Sequence
-    from .reading import Reading
+from .model import INTEGERS, Reading, Sequence
 
 
 class Status(str, Enum):
@@ -46,7 +42,7 @@ class Verdict(NamedTuple):
         return self.target is not None and self.status is Status.OK
 
 
-def judge(
+def verdict_on(
     sequence: Sequence, reading: Reading, *, headroom: int = 0, rewind: bool = False
 ) -> Verdict:
     """Return the verdict on a sequence.
@@ -89,7 +85,7 @@ def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:
         return last_value
     upcoming = last_value + sequence.increment
     if sequence.cycle and not sequence.minimum <= upcoming <= sequence.maximum:
-        return sequence.minimum if sequence.increment > 0 else sequence.maximum
+        return sequence.minimum if sequence.counts_up else sequence.maximum
     return upcoming
 
 
@@ -105,7 +101,7 @@ def used_percent(sequence: Sequence, upcoming: int) -> float:
     The range runs from the start value, or from the bound before it where the sequence stands
     before its start, to the last number that sequence and columns can take.
     """
-    sign = 1 if sequence.increment > 0 else -1
+    sign = 1 if sequence.counts_up else -1
     first = sequence.start
     if (upcoming - first) * sign < 0:
         first = sequence.minimum if sign > 0 else sequence.maximum
@@ -116,7 +112,7 @@ def used_percent(sequence: Sequence, upcoming: int) -> float:
 
 def widening(sequence: Sequence) -> tuple[str, ...]:
     """Return the ALTER statements that give numbers past the last one, none where none can."""
-    up = sequence.increment > 0
+    up = sequence.counts_up
     number = sequence.limit + (1 if up else -1)
     if not -INTEGERS["bigint"] <= number < INTEGERS["bigint"]:
         return ()
@@ -142,7 +138,7 @@ def _rewound(sequence: Sequence, upcoming: int, extreme: int | None, headroom: i
 
 
 def _is_before(sequence: Sequence, one: float, other: float) -> bool:
-    return one < other if sequence.increment > 0 else one > other
+    return one < other if sequence.counts_up else one > other
 
 
 def _fits(sequence: Sequence, number: int) -> bool:
@@ -152,7 +148,7 @@ def _fits(sequence: Sequence, number: int) -> bool:
 def _remedy(sequence: Sequence, extreme: int | None, number: int, headroom: int) -> str:
     """Say what bounds the sequence and all that it takes to give it room again."""
     remedies = [f"ask for less headroom than {headroom}"] if headroom else []
-    up = sequence.increment > 0
+    up = sequence.counts_up
     if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
         remedies += _widen_sequence(sequence, up, number, extreme)
     remedies += _widen_columns(sequence, up, number)

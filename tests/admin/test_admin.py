@@ -95,6 +95,27 @@ def test_each_sequence_has_its_numbers_and_the_worst_come_first(site: Site) -> N
     assert '<meter min="0" max="100" low="80" high="80" optimum="0" value="50"' in page.text
 
 
+def test_a_tenant_sees_and_moves_its_own_schemas_only(site: Site) -> None:
+    for schema in ("t_acme", "t_globex"):
+        site.database.execute(
+            f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.bill (id serial PRIMARY KEY);"
+            f"INSERT INTO {schema}.bill VALUES (7)"
+        )
+    visitor = site.visitor()
+
+    def seen(address: str) -> set[str]:
+        return {cells[-5].split()[0].partition(".")[0] for cells in visitor.get(address).rows}
+
+    assert seen(f"{PAGE}?tenant=t_acme") == {"t_acme", "public"}
+    assert {"t_acme", "t_globex"} <= seen(PAGE)
+    assert {"t_acme", "t_globex"} <= seen(f"{PAGE.replace('/admin/', '/third/')}?tenant=t_acme")
+
+    keys = [f"default:{schema}.bill_id_seq" for schema in ("t_acme", "t_globex")]
+    visitor.post(f"{PAGE}database/default/?tenant=t_acme", {**CONFIRMED, "_selected_action": keys})
+    assert next_of(site.database, "t_acme.bill_id_seq") == 8
+    assert next_of(site.database, "t_globex.bill_id_seq") == 1
+
+
 def test_filters_count_and_a_search_looks_at_sequence_column_and_model(site: Site) -> None:
     make(site.database, "late", "later")
     visitor = site.visitor()

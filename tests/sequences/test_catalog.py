@@ -8,10 +8,18 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.sequences.catalog import is_exactly_nextval
-from restorehooks.sequences.repair import inspect, reset
+from restorehooks.sequences.defaults import is_exactly_nextval
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, django_as, draw, entry, standing, statuses
+from tests.support.sequences import (
+    DEFAULT,
+    django_as,
+    draw,
+    entry,
+    inspect,
+    reset,
+    standing,
+    statuses,
+)
 
 NAMES = [
     "plain",

@@ -11,10 +11,19 @@ import psycopg
 import pytest
 from django.db import connections, transaction
 
-from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, django_as, draw, entry, locks_of, standing, statuses
+from tests.support.sequences import (
+    DEFAULT,
+    django_as,
+    draw,
+    entry,
+    inspect,
+    locks_of,
+    reset,
+    standing,
+    statuses,
+)
 
 TIMEOUT = 0.4
 """Seconds, for the tests' own patience; what else a run takes is far less."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connections, transaction
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, django_as, draw, statuses
+from tests.support.sequences import DEFAULT, django_as, draw, inspect, reset, statuses
 from tests.support.servers import RunningServer
 
 TABLES = 10_000
@@ -29,11 +29,11 @@ def small(make_server: Callable[..., RunningServer]) -> Iterator[Database]:
 
 
 def create(database: Database, tables: int, columns: str, rows: str | None = None) -> None:
-    """Create tables t1, t2, ... in batches that the lock table has room for."""
+    """Create tables t1, t2, ... in batches that the lock table has room for, indexes included."""
     insert = f"EXECUTE format('INSERT INTO t%1$s {rows}', i);" if rows else ""
-    for first in range(1, tables + 1, 100):
+    for first in range(1, tables + 1, 25):
         database.execute(
-            f"DO $$BEGIN FOR i IN {first}..{min(first + 99, tables)} LOOP"
+            f"DO $$BEGIN FOR i IN {first}..{min(first + 24, tables)} LOOP"
             f" EXECUTE format('CREATE TABLE t%1$s ({columns})', i); {insert} END LOOP; END$$"
         )
 
@@ -106,6 +106,10 @@ def test_tables_of_many_indexes(small: Database) -> None:
 def test_tables_of_more_indexes_than_the_lock_table_has_room_for(small: Database) -> None:
     columns = "id serial PRIMARY KEY, " + ", ".join(f"c{number} int UNIQUE" for number in range(30))
     create(small, 200, columns, "(id) VALUES (5)")
+    with pytest.raises(psycopg.errors.OutOfMemory):
+        small.execute(
+            "DO $$BEGIN FOR i IN 1..200 LOOP EXECUTE format('SELECT FROM t%s', i); END LOOP; END$$"
+        )
     small.execute("CREATE TABLE tree (id serial) PARTITION BY HASH (id)")
     for part in range(100):
         small.execute(
