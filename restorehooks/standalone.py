@@ -45,7 +45,7 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
         url = os.environ.get("DATABASE_URL", "")
         if url.startswith(EMBEDDED):
             stack.enter_context(_embedded(url.removeprefix(EMBEDDED) or "restorehooks"))
-        databases = {"default": _database(env)} if url else {}
+        databases = {"default": database_settings()} if url else {}
         if needs_database and not databases:
             raise StandaloneError(MISSING)
         settings.configure(DATABASES=databases, INSTALLED_APPS=["restorehooks"], TIME_ZONE="UTC")
@@ -69,7 +69,9 @@ def _embedded(name: str) -> Iterator[None]:
         raise StandaloneError(str(error)) from None
 
 
-def _database(env: environ.Env) -> dict[str, Any]:
+def database_settings() -> dict[str, Any]:
+    """Return what ``DATABASE_URL`` names as an entry of DATABASES; raises ``StandaloneError``."""
+    env = environ.Env()
     scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
     if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
         raise StandaloneError(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from django.core.management.base import CommandParser
 
 from restorehooks.management.output import add_format
+from restorehooks.management.place import add_place
 from restorehooks.restore.errors import UsageError
 from restorehooks.restore.request import Request
 
@@ -266,7 +267,8 @@ def _add_previous(parser: CommandParser) -> None:
 
 
 def _add_target(parser: CommandParser) -> None:
-    add = parser.add_argument_group("which database").add_argument
+    group = parser.add_argument_group("which database")
+    add = group.add_argument
     add("--database", metavar="ALIAS", help='Alias of the database. The default is "default".')
     add(
         "--maintenance-db",
@@ -274,10 +276,11 @@ def _add_target(parser: CommandParser) -> None:
         help="The database to connect to while the live one is renamed. The default is postgres,"
         " then template1.",
     )
-    for name in ("--no-input", "--noinput"):
-        add(
-            name,
-            action="store_false",
-            dest="interactive",
-            help="Do not ask before the database is replaced or dropped.",
-        )
+    add(
+        "--no-input",
+        "--noinput",
+        action="store_false",
+        dest="interactive",
+        help="Do not ask before the database is replaced or dropped.",
+    )
+    add_place(group)

@@ -65,6 +65,7 @@ def _restore(run: Run) -> None:
         # 2. and 3. Prove what can be proved, choose the target.
         run.step("prove")
         address = Address.of(request.using)
+        run.announce(dump, address)
         lock = stack.enter_context(_locked(address, request))
         run.planned(make_plan(request, address, lock, dump), lock)
         if request.dry_run:

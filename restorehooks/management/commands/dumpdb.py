@@ -12,6 +12,7 @@ from django.core.management.base import CommandParser
 from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, ending
 from restorehooks.management.output import add_format, asks_for_json
+from restorehooks.management.place import add_place, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
 from restorehooks.restore.dump.facts import Format, described
@@ -77,9 +78,12 @@ class Command(OneSentenceCommand):
         """Declare the options."""
         add = parser.add_argument
         add("file", metavar="FILE", help="The file, or with --format directory the directory.")
-        group = parser.add_argument_group("how it is dumped")
-        add = group.add_argument
-        add("--database", metavar="ALIAS", help='Alias of the database. The default is "default".')
+        group = parser.add_argument_group("which database")
+        group.add_argument(
+            "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
+        )
+        add_place(group)
+        add = parser.add_argument_group("how it is dumped").add_argument
         add("--jobs", type=int, metavar="N", help="Dump N tables at once (directory only).")
         add(
             "--compress",
@@ -112,6 +116,8 @@ class Command(OneSentenceCommand):
         ):
             asked = Asked.parsed(options)
             postgresql_aliases([asked.using], every=False)
+            if self.is_alone:
+                settle(options["database"], options["place"])
             reporter = reporter_for(self.stderr, options["verbosity"])
             try:
                 written = back_up(

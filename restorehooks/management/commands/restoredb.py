@@ -11,6 +11,7 @@ from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, as_it_was, ending
 from restorehooks.management.outcome import Done
 from restorehooks.management.output import asks_for_json
+from restorehooks.management.place import settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.management.restoring import Asked, action_of, add_options
 from restorehooks.restore.report import RestoreReport
@@ -71,6 +72,8 @@ class Command(OneSentenceCommand):
         ):
             asked = Asked.parsed(options)
             postgresql_aliases([using], every=False)
+            if self.is_alone:
+                settle(options["database"], options["place"])
             self._do(asked, done)
         if as_json:
             self.stdout.write_json(done.as_json())

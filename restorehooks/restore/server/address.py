@@ -77,6 +77,13 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
+        return cls.of_parameters(using, asked, connection.settings_dict["OPTIONS"])
+
+    @classmethod
+    def of_parameters(
+        cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Address:
+        """Return where these parameters of a connection lead; ``options`` are the alias's own."""
         known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
         found = _resolved({key: asked[key] for key in asked if key in known})
         # Without it a server that accepts a connection and says nothing is waited for for ever.
@@ -89,7 +96,7 @@ class Address:
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | _SECRET},
             secrets={key: found[key] for key in found if key in _SECRET},
-            role=connection.settings_dict["OPTIONS"].get("assume_role"),
+            role=options.get("assume_role"),
         )
 
     def __str__(self) -> str:
