@@ -27,7 +27,8 @@ def opened(run: Run) -> Iterator[Dump]:
         else:
             source = Path(run.request.source)
         dump = run.report.dump = identify(source)
-        check_trailer(dump)
+        if not run.request.accept_unfinished:
+            check_trailer(dump)
         if dump.format != "plain":
             dump = stack.enter_context(unpacked(dump))
         if dump.format == "tar":

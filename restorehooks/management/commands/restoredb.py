@@ -78,6 +78,12 @@ class Command(OneSentenceCommand):
         add("--hooks-dir", type=Path, metavar="DIR", help="Run its *.sql, *.sh and *.py.")
         add("--dry-run", action="store_true", help="Prove the dump, print the plan, stop.")
         add("--accept-lost-settings", action="store_true", help="Swap what cannot come over.")
+        add(
+            "--accept-unfinished-dump",
+            action="store_true",
+            dest="accept_unfinished",
+            help="Take a plain dump without pg_dump's last line: a missing end is not noticed.",
+        )
         add("--maintenance-db", metavar="NAME", help="The database to work from (postgres).")
 
     def _add_afterwards(self, parser: CommandParser) -> None:
@@ -136,6 +142,7 @@ class Command(OneSentenceCommand):
             hooks_dir=options["hooks_dir"],
             dry_run=options["dry_run"],
             accept_lost_settings=options["accept_lost_settings"],
+            accept_unfinished=options["accept_unfinished"],
             drop_previous=options["drop_previous"],
             maintenance_db=options["maintenance_db"],
         )
