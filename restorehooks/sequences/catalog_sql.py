@@ -8,7 +8,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
-from .message import PATH
+from .session import PATH
 from .strangers import STRANGERS_CODE
 
 
@@ -46,7 +46,7 @@ WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
 """).format()  # noqa: S608
 """The defaults of columns that call ``nextval`` in no simple form, or own a sequence and do not."""
 
-# The names of the columns are those of catalog.Row.
+# The names of the columns are those of row.Row.
 SEQUENCES = sql.SQL(f"""
 WITH RECURSIVE {_DRAWING},
 default_of AS MATERIALIZED (

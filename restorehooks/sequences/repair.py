@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import connections, router
 from psycopg import sql
 
-from .advance import Outcome, Postponed, advance, forget_cached_numbers, rewind
+from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
-from .message import Failed, LockBudget, in_transaction, rolled_back, send
+from .circumstances import readable, under, with_lone_row
+from .finding import Finding
+from .message import LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
-from .reading import read, readable, under, with_lone_row
-from .report import Entry, Report
+from .reading import read
+from .report import Report
 from .scope import (
     Limits,
     Name,
@@ -31,44 +33,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 EVERYTHING = Scope()
-UNTIL_COMMIT = "this transaction has rewritten the sequence, and a rollback takes the move back too"
 DEFAULTS = Limits()
-
-
-class _Finding(NamedTuple):
-    sequence: Sequence
-    reading: Reading
-    verdict: Verdict
-    models: tuple[str, ...]
-
-    def entry(self, outcome: Outcome | None, read_only: str | None = None) -> Entry:
-        """Return the entry after a repair; ``outcome`` is the next number, None without a move."""
-        status, after, reason = self.verdict.status, self.verdict.next, self.verdict.reason
-        if isinstance(outcome, Failed):
-            status, reason = Status.FAILED, outcome.message
-        elif isinstance(outcome, Postponed):
-            reason = "; ".join(filter(None, [reason, outcome.reason]))
-        elif outcome is not None:
-            after = outcome
-            if self.verdict.rewinds:
-                status, reason = Status.REWOUND, None
-            elif status is Status.BEHIND:
-                status = Status.ADVANCED
-            else:
-                reason = f"moved past the rows that could be seen; {reason}"
-        elif self.verdict.target is not None and read_only:
-            reason = "; ".join(filter(None, [reason, read_only]))
-        if self.sequence.is_rewritten and isinstance(outcome, int):
-            reason = "; ".join(filter(None, [reason, UNTIL_COMMIT]))
-        return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
-
-    def planned(self) -> Entry:
-        """Return the entry of a plan."""
-        verdict, reason = self.verdict, self.verdict.reason
-        if verdict.rewinds:
-            reason = f"{reason}: would be rewound to {verdict.target}"
-        after = verdict.next if verdict.target is None else verdict.target
-        return Entry.of(self.sequence, verdict, verdict.status, after, reason, self.models)
 
 
 class _Run(NamedTuple):
@@ -88,7 +53,7 @@ class _Run(NamedTuple):
     rewind: bool = False
     without_table: tuple[str, ...] = ()
 
-    def find(self) -> tuple[Conditions, list[_Finding]]:
+    def find(self) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
         sequences, conditions = read_catalog(
             self.connection,
@@ -113,14 +78,14 @@ class _Run(NamedTuple):
             return False
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
-    def _found(self, sequence: Sequence, reading: Reading) -> _Finding:
+    def _found(self, sequence: Sequence, reading: Reading) -> Finding:
         verdict = self._verdict_on(sequence, reading)
         if _jumps_far(sequence, verdict):
             reading = with_lone_row(self.connection, sequence, reading, self.budget)
             verdict = self._verdict_on(sequence, reading)
         if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
             verdict = guess(sequence, verdict)
-        return _Finding(sequence, reading, verdict, self.labels_of(sequence))
+        return Finding(sequence, reading, verdict, self.labels_of(sequence))
 
     def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:
         return verdict_on(
@@ -288,7 +253,7 @@ SELECT oid FROM kin
 """)
 
 
-def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, Outcome | None]]:
+def _apply(run: _Run, findings: Iterable[Finding]) -> Iterator[tuple[int, Outcome | None]]:
     moves = []
     for finding in findings:
         sequence, verdict = finding.sequence, finding.verdict

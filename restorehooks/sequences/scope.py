@@ -14,7 +14,8 @@ from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
-from .message import PATH, REMEMBER_TENANT, TENANT, send
+from .message import send
+from .session import PATH, REMEMBER_TENANT, TENANT
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -56,13 +56,8 @@ def verdict_on(
     behind the present position, where every row could be seen. Without ``follows_lone_rows`` a
     sequence that a single far row has passed has no target.
     """
-    if sequence.ignored is not None:
-        return Verdict(Status.OK, reason=f"left alone: {sequence.ignored}")
-    if reading.error is not None:
-        return Verdict(Status.FAILED, reason=reading.error)
-    if reading.last_value is None:
-        unseen = "; ".join(reading.unseen)
-        return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
+    if sequence.ignored is not None or reading.error is not None or reading.last_value is None:
+        return _without_position(sequence, reading)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
     target = _target(sequence, upcoming, reading.extreme, headroom)
     if rewind and target is None and sequence.columns and not reading.unseen:
@@ -72,24 +67,35 @@ def verdict_on(
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
     if not fits and not sequence.cycle:
-        remedy = _remedy(sequence, reading.extreme, wanted, headroom)
-        reason = "; ".join([*_lone_row(reading), *reading.unseen, remedy])
+        said = [*_lone_row(reading), *reading.unseen]
+        reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
+    stays = reading.lone_after is not None and not follows_lone_rows
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
-        target = target if fits else None
+        target = target if fits and not stays else None
         return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
+    if fits and target is not None:
+        follow = ["to follow it, run resetsequences"] if stays else []
+        why = "; ".join([*_lone_row(reading), *follow, *filter(None, [sequence.hint])])
+        target = None if stays else target
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None)
+    return Verdict(Status.OK, upcoming, reading.extreme, reason=_remark(sequence, fits=fits))
+
+
+def _without_position(sequence: Sequence, reading: Reading) -> Verdict:
+    if sequence.ignored is not None:
+        return Verdict(Status.OK, reason=f"left alone: {sequence.ignored}")
+    if reading.error is not None:
+        return Verdict(Status.FAILED, reason=reading.error)
+    unseen = "; ".join(reading.unseen)
+    return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
+
+
+def _remark(sequence: Sequence, *, fits: bool) -> str | None:
     if not fits:
-        reason = "it cycles, and there is no room past its rows"
-        return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
-    if target is not None:
-        reason = "; ".join([*_lone_row(reading), *filter(None, [sequence.hint])])
-        if reading.lone_after is not None and not follows_lone_rows:
-            reason = f"{reason}; to follow it, run resetsequences"
-            return Verdict(Status.BEHIND, upcoming, reading.extreme, reason=reason)
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, reason or None)
-    why = sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
-    return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
+        return "it cycles, and there is no room past its rows"
+    return sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
 
 
 def _lone_row(reading: Reading) -> list[str]:

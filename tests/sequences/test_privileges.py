@@ -119,8 +119,7 @@ def test_too_far_to_draw_for_whoever_is_not_the_owner(
     ((owner,),) = database.execute("SELECT quote_ident(current_user)")
     assert repaired(database, role, within)["odd_id_seq"] == (
         "behind",
-        "only its owner can move it 2,000,000,000 numbers on at once:"
-        f" let {owner} repair it",
+        f"only its owner can move it 2,000,000,000 numbers on at once: let {owner} repair it",
     )
     assert standing(database, "odd_id_seq") == (1, False)
 
