@@ -1,4 +1,4 @@
-"""The matrix of supported versions: ``nox`` runs it all and writes the table in README.md.
+"""The matrix of supported versions: ``nox`` runs it all and writes the table in docs/compatibility.md.
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
 combination, ``nox -s table`` writes the table again. What follows ``--`` goes to pytest.
@@ -72,12 +72,12 @@ def oldest(session):
 
 @nox.session(python=False)
 def table(session):
-    """Write what the last run of every combination came to into README.md."""
+    """Write what the last run of every combination came to into docs/compatibility.md."""
     rows = [row(RESULTS / f"{'-'.join(pair)}.xml", pair) for pair in PAIRS]
     head = ["Python", "Django", "PostgreSQL", "psycopg", "passed", "failed", "skipped"]
     lines = [head, ["---"] * len(head), *rows]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    page = Path("README.md")
+    page = Path("docs/compatibility.md")
     before, _, rest = page.read_text().partition("<!-- matrix -->\n")
     _, _, after = rest.partition("<!-- end of matrix -->\n")
     page.write_text(f"{before}<!-- matrix -->\n{text}<!-- end of matrix -->\n{after}")

@@ -2,7 +2,7 @@
 # Runs restorehooks and what a user would pick instead side by side, and compares; needs nothing
 # but Python >= 3.10.
 #
-#   scripts/bench.sh                     everything, and the README's table and picture from it
+#   scripts/bench.sh                     everything, and the docs' table and picture from it
 #   scripts/bench.sh --quick             smaller and fewer, under 5 minutes; the table is printed
 #   scripts/bench.sh [--quick] SUBJECT   sequences, hooks or restores alone
 #
