@@ -1,4 +1,4 @@
-"""The matrix of supported versions: ``nox`` runs it all and writes the table in docs/compatibility.md.
+"""The matrix of supported versions: ``nox`` runs it and writes the table of docs/compatibility.md.
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
 combination, ``nox -s table`` writes the table again. What follows ``--`` goes to pytest.
