@@ -47,13 +47,13 @@ create_venv() {
             return
         fi
     done
-    printf '%s\n' "${PYTHON:-No Python >= 3.10 here} cannot make a virtual environment;" \
+    printf '%s\n' 'No Python was found that can make a virtual environment:' \
         'install python3 and python3-venv, or set PYTHON.' >&2
     exit 1
 }
 
-# The newest version first, but 3.15, which not every package has wheels for yet. A name alone
-# proves nothing: pyenv has a python3.13 in PATH that only says that it is not activated.
+# The newest version first, except 3.15: not every package has wheels for it yet. Each is tried,
+# since pyenv puts a python3.13 into PATH that only prints that it is not activated.
 pythons() {
     for version in 14 13 12 11 10 15; do
         printf '%s\n' "python3.$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/3.$version".*/bin/python
