@@ -68,6 +68,14 @@ def reset_sequences(
         return Report(alias)
     report = repair.reset(alias, scope, conf.limits(), headroom=headroom, rewind=rewind)
     announce(report, "reset_sequences")
+    if scope.models is not None and not report.entries:
+        missing = [*report.without_table, *report.without_sequence]
+        logger.warning(
+            "No sequence was checked in database %s: there is none for %s",
+            report.database,
+            ", ".join(missing) or "these models",
+            extra={"database": report.database},
+        )
     return report
 
 

@@ -88,6 +88,18 @@ def test_after_a_block(migrated: Database, caplog: pytest.LogCaptureFixture) -> 
     assert message.startswith("Sequence public.auth_group_id_seq is exhausted: ")
 
 
+def test_after_a_block_whose_models_no_sequence_numbers(
+    migrated: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrated.execute("ALTER TABLE auth_group ALTER id DROP IDENTITY IF EXISTS")
+    migrated.execute("ALTER TABLE auth_group_permissions ALTER id DROP IDENTITY IF EXISTS")
+    with reset_sequences_after(Group):
+        pass
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "No sequence was checked in database default" in record.getMessage()
+    assert "auth.Group.id" in record.getMessage()
+
+
 def test_after_a_function(migrated: Database) -> None:
     @reset_sequences_after(Group)
     def load(first: int, *, last: int) -> int:

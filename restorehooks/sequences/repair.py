@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
@@ -27,6 +28,7 @@ from .scope import (
     tables_of,
 )
 from .statements import Move
+from .unnumbered import automatic_fields, unnumbered
 from .verdict import Status, Verdict, guess, is_far, verdict_on
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ class _Run(NamedTuple):
     """What one run looks at, and how.
 
     ``labels`` are those of the models by the names of their tables; ``tables`` are the oids that
-    limit the scope, None where no model does.
+    limit the scope, None where no model does. ``automatic`` are the fields that were asked for and
+    that a sequence should number, by label.
     """
 
     connection: BaseDatabaseWrapper
@@ -52,6 +55,7 @@ class _Run(NamedTuple):
     headroom: int = 0
     rewind: bool = False
     without_table: tuple[str, ...] = ()
+    automatic: Mapping[str, str] = MappingProxyType({})
 
     def find(self) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
@@ -101,7 +105,9 @@ class _Run(NamedTuple):
         found: set[str] = set()
         for column in sequence.columns:
             found.update(self.labels.get((column.schema, column.table), ()))
-            if column.visible:
+            if column.visible or (
+                self.scope.models and column.schema in (self.scope.schemas or ())
+            ):
                 found.update(self.labels.get((None, column.table), ()))
         return tuple(sorted(found))
 
@@ -174,7 +180,12 @@ def reset_table(
 def _plan(run: _Run) -> Report:
     _, findings = run.find()
     entries = tuple(finding.planned() for finding in findings)
-    return Report(run.connection.alias, entries, without_table=run.without_table)
+    return Report(
+        run.connection.alias,
+        entries,
+        without_table=run.without_table,
+        without_sequence=unnumbered(run.automatic, findings),
+    )
 
 
 def _carry_out(run: _Run) -> Report:
@@ -185,7 +196,14 @@ def _carry_out(run: _Run) -> Report:
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
-    return Report(run.connection.alias, entries, True, read_only, run.without_table)
+    return Report(
+        run.connection.alias,
+        entries,
+        applied=True,
+        read_only=read_only,
+        without_table=run.without_table,
+        without_sequence=unnumbered(run.automatic, findings),
+    )
 
 
 def _jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
@@ -213,7 +231,7 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
     connection = connections[using]
     wanted = None if scope.models is None else concrete_models(scope.models)
     labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
-    tables = None if wanted is None else tables_of(connection, labels)
+    tables = None if wanted is None else tables_of(connection, labels, scope.schemas)
     existing = {label for name in (tables or {}).values() for label in labels[name]}
     missing = [
         model._meta.label
@@ -230,6 +248,7 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         headroom,
         rewind,
         tuple(missing),
+        automatic_fields(wanted or [], existing),
     )
 
 

@@ -101,7 +101,7 @@ class Report:
 
     ``applied`` tells a repair from a plan. ``read_only`` says why nothing could be changed, None
     where that was not the case. ``without_table`` are labels of models that were asked for and
-    have no table here.
+    have no table here, ``without_sequence`` those of automatic fields that no sequence numbers.
     """
 
     database: str
@@ -109,6 +109,7 @@ class Report:
     applied: bool = False
     read_only: str | None = None
     without_table: tuple[str, ...] = ()
+    without_sequence: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)

@@ -19,7 +19,14 @@ from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgr
 from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import Limits, Scope, check_schemas, models_for
+from restorehooks.sequences.scope import (
+    Limits,
+    Scope,
+    check_schemas,
+    models_for,
+    schemas_of,
+    tenant_schemas,
+)
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
 
@@ -183,6 +190,11 @@ class Command(OneSentenceCommand):
         if request.verbosity > 0:
             for label in report.without_table:
                 self.stderr.write(f'{label} has no table in database "{report.database}".')
+            for label in report.without_sequence:
+                self.stderr.write(
+                    f'No sequence numbers {label} in database "{report.database}": an insert has to'
+                    " bring its own number."
+                )
         if request.mode == "sql":
             # For psql a name has to stay as it is; a terminal gets it printable.
             write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
@@ -209,6 +221,10 @@ def _run(alias: str, request: Request) -> Report | CommandError:
     function = reset if request.mode == "reset" else inspect
     try:
         check_schemas(connections[alias], scope.schemas or [])
+        # Where a package for tenants has set the schema, its router answers for that one alone.
+        has_tenants = bool(scope.models) and tenant_schemas(connections[alias]) is not None
+        if has_tenants and scope.schemas is None:
+            scope = replace(scope, schemas=schemas_of(connections[alias]))
         report = function(
             alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
         )
@@ -216,7 +232,8 @@ def _run(alias: str, request: Request) -> Report | CommandError:
         return _wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:
         return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
-    if scope.models and not any(router.allow_migrate_model(alias, m) for m in scope.models):
+    is_kept_out = not any(router.allow_migrate_model(alias, m) for m in scope.models or [])
+    if scope.models and is_kept_out and not has_tenants:
         labels = ", ".join(model._meta.label for model in scope.models)
         return _wrong_usage(
             f'The router keeps {labels} out of database "{alias}"; name another with --database.'
