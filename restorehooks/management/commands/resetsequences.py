@@ -192,8 +192,9 @@ def _run(alias: str, request: Request) -> Report | CommandError:
         return _wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:
         return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
-    if scope.models and not any(router.allow_migrate_model(alias, m) for m in scope.models):
-        labels = ", ".join(model._meta.label for model in scope.models)
+    in_reach = scope.schemas is not None or not scope.models
+    if not in_reach and not any(router.allow_migrate_model(alias, m) for m in scope.models or []):
+        labels = ", ".join(model._meta.label for model in scope.models or [])
         return _wrong_usage(
             f'The router keeps {labels} out of database "{alias}"; name another with --database.'
         )

@@ -1,0 +1,168 @@
+"""What the catalogue says of a constraint: on which table and columns it is, and whose code it has.
+
+Everything is asked with ``search_path`` set to ``pg_catalog``. So nobody's function or operator of
+the same name is called, and the expressions that the server writes have the schema of each one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from restorehooks import conf
+from restorehooks.sequences.message import PATH, Rows, send
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def ask(connection: BaseDatabaseWrapper, query: sql.Composable) -> Rows:
+    """Return the rows of a query; raises ``django.db.Error``, and leaves a transaction usable."""
+    (rows,) = send(connection, [query], conf.lock_timeout())
+    return rows
+
+
+def locate(connection: BaseDatabaseWrapper, table: str, constraint: str) -> tuple[str, str] | None:
+    """Return schema and name of a table that is known by its own or its constraint's name alone.
+
+    A table that the caller's path finds comes first, then the only one with that constraint.
+    """
+    found = ask(connection, LOCATE.format(*map(sql.Literal, (table, constraint))))
+    by_table = [(schema, name) for schema, name, position, _ in found if position is not None]
+    by_constraint = [(schema, name) for schema, name, _, is_named in found if is_named]
+    if by_table:
+        return by_table[0]
+    return by_constraint[0] if len(by_constraint) == 1 else None
+
+
+LOCATE = sql.SQL(f"""
+SELECT n.nspname, t.relname, CASE WHEN t.relname = {{0}} THEN path.position END,
+       x.indexrelid IS NOT NULL
+FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+LEFT JOIN {PATH} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
+LEFT JOIN (pg_index x JOIN pg_class i ON i.oid = x.indexrelid AND i.relname = {{1}})
+    ON x.indrelid = t.oid
+WHERE t.relkind IN ('r', 'p') AND (t.relname = {{0}} AND path.position IS NOT NULL
+                                   OR x.indexrelid IS NOT NULL)
+ORDER BY 3, 1, 2
+""")  # noqa: S608  constants
+
+INDEXES = sql.SQL("""
+SELECT n.nspname, c.relname, x.indisunique OR x.indisexclusion
+FROM pg_index x
+JOIN pg_class c ON c.oid = x.indexrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY 1, 2
+""")
+"""Every index, and whether it keeps rows apart."""
+
+TABLE = sql.SQL(f"""
+SELECT c.oid, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN {PATH} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
+WHERE c.relname = {{table}} AND c.relkind IN ('r', 'p', 'f')
+  AND CASE WHEN {{schema}}::name IS NULL THEN path.position IS NOT NULL
+           ELSE n.nspname = {{schema}}::name END
+ORDER BY path.position LIMIT 1
+""")  # noqa: S608  constants
+
+# nullsnotdistinct is there since PostgreSQL 15. Equality is the operator of the index's own class,
+# which only a superuser can make; a type or function of another role is never called.
+INDEX = sql.SQL("""
+WITH RECURSIVE x AS (
+    SELECT x.*, cn.nspname AS index_schema, c.relam FROM pg_index x
+    JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+    WHERE cn.nspname = {schema} AND c.relname = {name}
+),
+part AS (
+    SELECT k, pg_get_indexdef(x.indexrelid, k, false) AS expression, a.attname AS column,
+           b.oid AS type, b.typowner, o.amopopr
+    FROM x CROSS JOIN generate_series(1, x.indnkeyatts::integer) AS k
+    LEFT JOIN pg_attribute a
+        ON a.attrelid = x.indrelid AND a.attnum = x.indkey[k - 1] AND a.attnum > 0
+    JOIN pg_attribute ia ON ia.attrelid = x.indexrelid AND ia.attnum = k
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE base (oid, typbasetype, typowner, typtype) AS (
+            SELECT oid, typbasetype, typowner, typtype FROM pg_type WHERE oid = ia.atttypid
+            UNION ALL SELECT t.oid, t.typbasetype, t.typowner, t.typtype
+            FROM base JOIN pg_type t ON base.typtype = 'd' AND t.oid = base.typbasetype)
+        SELECT oid, typowner FROM base WHERE typtype <> 'd') b
+    JOIN pg_opclass oc ON oc.oid = x.indclass[k - 1]
+    LEFT JOIN pg_amop o
+        ON o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype
+           AND o.amoprighttype = oc.opcintype AND o.amopstrategy = 3 AND x.relam = 403
+)
+SELECT t.oid, n.nspname, t.relname, format('%I.%I', n.nspname, t.relname),
+       x.indisunique OR x.indisexclusion, x.indisvalid, x.indisexclusion,
+       coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::boolean, false),
+       pg_get_expr(x.indpred, x.indrelid),
+       ARRAY(SELECT expression FROM part ORDER BY k),
+       ARRAY(SELECT part.column::text FROM part ORDER BY k),
+       ARRAY(SELECT format_type(type, NULL) FROM part ORDER BY k),
+       ARRAY(SELECT CASE WHEN op.oid IS NULL THEN ''
+                         ELSE format('OPERATOR(%I.%s)', opn.nspname, op.oprname) END
+             FROM part LEFT JOIN pg_operator op ON op.oid = part.amopopr
+             LEFT JOIN pg_namespace opn ON opn.oid = op.oprnamespace ORDER BY k),
+       ARRAY(SELECT quote_ident(a.attname) FROM pg_index p
+             JOIN pg_attribute a ON a.attrelid = p.indrelid AND a.attnum = ANY(p.indkey::smallint[])
+             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum),
+       (SELECT bool_and(r.rolsuper OR r.rolname = current_user)
+        FROM part JOIN pg_roles r ON r.oid = part.typowner)
+FROM x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+""")
+
+LINEAGE = sql.SQL("""
+WITH RECURSIVE kin (oid) AS (
+    SELECT {}::oid
+    UNION SELECT i.inhparent FROM kin JOIN pg_inherits i ON i.inhrelid = kin.oid
+)
+SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname)
+FROM kin JOIN pg_class c ON c.oid = kin.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+""")
+"""A table, and what it is a partition or child of."""
+
+# The planner evaluates what it can of them (eval_const_expressions) for whoever asks; SET ROLE to
+# the owner is no remedy, since a function can undo it.
+STRANGERS = sql.SQL("""
+WITH RECURSIVE kin (oid) AS (
+    SELECT {table}::oid
+    UNION SELECT i.inhparent FROM kin JOIN pg_inherits i ON i.inhrelid = kin.oid
+), member (oid) AS (
+    SELECT oid FROM kin
+    UNION SELECT i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
+), piece (classid, objid) AS (
+    SELECT 'pg_class'::regclass, oid FROM member
+    UNION ALL SELECT 'pg_class'::regclass, indexrelid FROM pg_index
+        WHERE indrelid IN (SELECT oid FROM member)
+    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext
+        WHERE stxrelid IN (SELECT oid FROM member)
+    UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
+        WHERE conrelid IN (SELECT oid FROM member)
+    UNION ALL SELECT 'pg_policy'::regclass, oid FROM pg_policy
+        WHERE polrelid IN (SELECT oid FROM member)
+    UNION ALL SELECT 'pg_attrdef'::regclass, e.oid FROM pg_attrdef e JOIN pg_attribute a
+        ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attgenerated <> ''
+        WHERE e.adrelid IN (SELECT oid FROM member)
+)
+SELECT format('%I.%I', n.nspname, p.proname), r.rolname
+FROM piece JOIN pg_depend d ON d.classid = piece.classid AND d.objid = piece.objid
+    AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid)
+JOIN pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_roles r ON r.oid = p.proowner
+WHERE NOT r.rolsuper AND r.rolname <> current_user
+ORDER BY 1 LIMIT 1
+""")
+"""A function that reading a table, its partitions or parents would call, and whose it is."""
+
+
+def stranger(connection: BaseDatabaseWrapper, table_oid: int) -> str | None:
+    """Return the function, in words, that reading a table must not call; None where all are fine.
+
+    A superuser's functions and this role's own are trusted. An extension's are a superuser's.
+    """
+    found: list[tuple[Any, ...]] = ask(connection, STRANGERS.format(table=sql.Literal(table_oid)))
+    return f'{found[0][0]}() of role "{found[0][1]}"' if found else None
