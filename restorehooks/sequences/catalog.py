@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 
 class Conditions(NamedTuple):
-    """What holds for all that a run reads: ``isolation`` is that of the transaction at hand."""
+    """What holds for all that a run reads.
+
+    ``isolation`` is that of the transaction at hand; ``written`` are the oids of the tables that it
+    has written to, None where that does not matter.
+    """
 
     is_standby: bool
     is_read_only: bool
     isolation: str
+    written: list[int] | None = None
 
     @property
     def why_read_only(self) -> str | None:

@@ -113,9 +113,9 @@ sequence AS MATERIALIZED (
     CROSS JOIN me
     CROSS JOIN LATERAL (
         SELECT me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all) mine
-    CROSS JOIN LATERAL (  -- xmin with the epoch that it must be of
-        SELECT now - mod(mod(now - c.xmin::text::numeric, 4294967296) + 4294967296, 4294967296)
-               AS full
+    CROSS JOIN LATERAL (  -- xmin with the epoch that is nearest
+        SELECT now + mod(mod(c.xmin::text::numeric - now + 2147483648, 4294967296) + 4294967296,
+                         4294967296) - 2147483648 AS full
         FROM (SELECT pg_current_xact_id_if_assigned()::text::numeric AS now) n) xact
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
@@ -244,6 +244,9 @@ ORDER BY schema, name, oid, table_schema, table_name, column_name
 
 CONDITIONS = (
     "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-    " current_setting('transaction_isolation')"
+    " current_setting('transaction_isolation'),"
+    " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
+    " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
+    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END"
 )
-"""Whether the server is a standby, whether nothing may be written, and what a snapshot shows."""
+"""What holds for all that a run reads, in the order of catalog.Conditions."""

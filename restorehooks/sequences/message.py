@@ -176,7 +176,9 @@ def send(
     if in_own_path:
         settings |= OWN_PATH
     if not within:  # what the database or the role has set; a caller's transaction is the caller's
-        settings["statement_timeout"] = "0"
+        settings |= NO_TIMEOUTS
+        if connection.pg_version >= 170000:  # type: ignore[attr-defined]
+            settings["transaction_timeout"] = "0"
     prepare = (
         f"SELECT {', '.join([REMEMBER_PATH, *remembering, *map(_set_local, settings.items())])}"
     )
@@ -198,6 +200,7 @@ ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
 }
+NO_TIMEOUTS = {"statement_timeout": "0"}
 OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
 REMEMBER_PATH = (
     "pg_catalog.set_config('restorehooks.path',"

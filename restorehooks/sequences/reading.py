@@ -168,6 +168,26 @@ def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Read
     return reading._replace(doubts=doubts, margin=margin)
 
 
+def readable(
+    conditions: Conditions, connection: BaseDatabaseWrapper, sequence: Sequence
+) -> Sequence:
+    """Return a sequence without the columns that the transaction at hand had better not read.
+
+    What a SERIALIZABLE transaction reads may make it, or another, fail at COMMIT. What it has
+    written to is its own concern already.
+    """
+    if conditions.written is None or not in_transaction(connection):
+        return sequence
+    why = "not read, since a SERIALIZABLE transaction that has not written to it is at hand"
+    columns = [
+        column
+        if column.unseen is not None or column.table_oid in conditions.written
+        else column._replace(unseen=f"{column.quoted} is {why}")
+        for column in sequence.columns
+    ]
+    return sequence._replace(columns=tuple(columns))
+
+
 OLD_SNAPSHOTS = ("repeatable read", "serializable")
 AHEAD_ON_A_STANDBY = 33
 """Increments that a standby may show a sequence ahead of the primary: the 32 that nextval logs in

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import connections, router
 from psycopg import sql
 
-from .advance import advance, forget_cached_numbers, rewind
+from .advance import Outcome, Postponed, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .message import Failed, LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
-from .reading import read, under
+from .reading import read, readable, under
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 EVERYTHING = Scope()
+UNTIL_COMMIT = "this transaction has rewritten the sequence, and a rollback takes the move back too"
 DEFAULTS = Limits()
 
 
@@ -41,11 +42,13 @@ class _Finding(NamedTuple):
     verdict: Verdict
     models: tuple[str, ...]
 
-    def entry(self, outcome: int | Failed | None, read_only: str | None = None) -> Entry:
+    def entry(self, outcome: Outcome | None, read_only: str | None = None) -> Entry:
         """Return the entry after a repair; ``outcome`` is the next number, None without a move."""
         status, after, reason = self.verdict.status, self.verdict.next, self.verdict.reason
         if isinstance(outcome, Failed):
             status, reason = Status.FAILED, outcome.message
+        elif isinstance(outcome, Postponed):
+            reason = "; ".join(filter(None, [reason, outcome.reason]))
         elif outcome is not None:
             after = outcome
             if self.verdict.rewinds:
@@ -56,6 +59,8 @@ class _Finding(NamedTuple):
                 reason = f"moved past the rows that could be seen; {reason}"
         elif self.verdict.target is not None and read_only:
             reason = "; ".join(filter(None, [reason, read_only]))
+        if self.sequence.is_rewritten and isinstance(outcome, int):
+            reason = "; ".join(filter(None, [reason, UNTIL_COMMIT]))
         return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
 
     def planned(self) -> Entry:
@@ -89,7 +94,11 @@ class _Run(NamedTuple):
         sequences, conditions = read_catalog(
             self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
         )
-        sequences = [sequence for sequence in sequences if self._is_meant(sequence)]
+        sequences = [
+            readable(conditions, self.connection, sequence)
+            for sequence in sequences
+            if self._is_meant(sequence)
+        ]
         readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
         return conditions, [
             self._found(sequence, under(conditions, self.connection, reading))
@@ -269,7 +278,7 @@ SELECT oid FROM kin
 """)
 
 
-def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:
+def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, Outcome | None]]:
     moves = []
     for finding in findings:
         sequence, verdict = finding.sequence, finding.verdict

@@ -1,14 +1,15 @@
 """The one rule by which a sequence moves, as each of three SQL statements that apply it.
 
-A sequence moves to the first number past its rows that keeps its phase, and only forward.
-:func:`close_gaps` moves many at once on a live server. :func:`move_for_dba` prints a decision that
-was made here, and guards it. :func:`decide_and_move` is run elsewhere and later (``sqlmigrate``),
-so that it finds sequence and rows only then.
+A sequence moves to the first number past its rows that keeps its phase, and only forward; what
+sets it holds it, so that nobody draws in between. :func:`draw`, :func:`hold` and
+:func:`set_forward` move sequences on a live server. :func:`move_for_dba` prints a decision that was
+made here. :func:`decide_and_move` is run elsewhere and later (``sqlmigrate``), so that it finds
+sequence and rows only then.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from psycopg import sql
 
@@ -46,53 +47,85 @@ class Move(NamedTuple):
         return self.last_value if starts_over else None
 
 
-def close_gaps(moves: abc.Sequence[Move], draws: abc.Sequence[tuple[int, int]]) -> sql.Composed:
-    """Return the query that moves each sequence by ``nextval`` or by a guarded ``setval``.
+def draw(moves: abc.Iterable[Move], at_most: int) -> sql.Composed:
+    """Return the query that draws from each sequence until it has passed its rows.
 
-    ``draws`` are the largest gaps that are drawn where the sequence is idle, and where it is live.
+    It needs no lock, and cannot go back. Where others draw at the same moment it goes up to the
+    gap too far. ``at_most`` numbers are drawn from each; then it has to be sent again.
     """
-    return CLOSE_GAPS.format(
-        sql.Literal([move.sequence.oid for move in moves]),
-        sql.Literal([move.final for move in moves]),
-        sql.Literal([move.sequence.increment for move in moves]),
-        sql.Literal([move.last_value for move in moves]),
-        sql.Literal([idle for idle, _ in draws]),
-        sql.Literal([live for _, live in draws]),
+    moves = list(moves)
+    return DRAW.format(
+        most=sql.Literal(at_most),
+        oids=sql.Literal([move.sequence.oid for move in moves]),
+        finals=sql.Literal([move.final for move in moves]),
+        increments=sql.Literal([move.sequence.increment for move in moves]),
     )
 
 
-CLOSE_GAPS = sql.SQL(
-    "SELECT CASE"
-    " WHEN gap IS NULL OR gap <= 0 THEN NULL"
-    " WHEN gap <= CASE WHEN at = seen THEN idle ELSE live END THEN"
-    " (SELECT max(drawn) FROM (SELECT pg_catalog.nextval(oid::regclass) AS drawn"
-    " FROM generate_series(1, least(gap, 1000000)::integer) OFFSET 0) AS d)"
-    " ELSE pg_catalog.setval(oid::regclass, final, true) END"
-    " FROM unnest({}::oid[], {}::bigint[], {}::bigint[], {}::bigint[], {}::integer[],"
-    " {}::integer[]) AS t (oid, final, increment, seen, idle, live)"
-    " CROSS JOIN LATERAL"
-    " (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
+DRAW = sql.SQL(
+    "SELECT (SELECT max(drawn) FROM (SELECT nextval(oid::regclass) AS drawn"
+    " FROM generate_series(1, least(gap, {most})::integer) OFFSET 0) AS d)"
+    " FROM unnest({oids}::oid[], {finals}::bigint[], {increments}::bigint[])"
+    " AS t (oid, final, increment)"
+    " CROSS JOIN LATERAL (SELECT pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
     " CROSS JOIN LATERAL (SELECT ceil((final::numeric - at) / increment) AS gap) AS g"
+    " WHERE gap > 0"
 )
 
 
-def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
-    """Return the statement for a DBA, which does nothing where it has become needless."""
-    move = sql.SQL("pg_catalog.setval({}, {}, false) FROM {} WHERE {} {} {}").format(
+def hold(sequence: Sequence) -> sql.Composed:
+    """Return the statement after which nobody else draws until the transaction ends.
+
+    It gives the sequence to the role that has it already, which changes and rewrites nothing, and
+    takes the lock that ``LOCK TABLE`` refuses to take on a sequence.
+    """
+    return sql.SQL("ALTER SEQUENCE {} OWNER TO {}").format(_name(sequence), sql.SQL(sequence.owner))
+
+
+def set_forward(move: Move) -> sql.Composed:
+    """Return the query that sets a sequence that is held, if it has not passed its rows by now."""
+    return _setval(move.sequence, move.final, True, move.target)
+
+
+def _setval(
+    sequence: Sequence,
+    value: int,
+    is_called: bool,
+    target: int,
+    *,
+    back: bool = False,
+    verb: Literal["SELECT", "PERFORM"] = "SELECT",
+) -> sql.Composed:
+    """Return the query that sets a sequence where its next number is on the other side of target.
+
+    Whoever sends it sees to it that nobody draws between the condition and ``setval``.
+    """
+    return sql.SQL("{} pg_catalog.setval({}, {}, {}) FROM {} WHERE {} {} {}").format(
+        sql.SQL(verb),
         sql.Literal(sequence.quoted),
-        sql.Literal(verdict.target),
+        sql.Literal(value),
+        sql.Literal(is_called),
         _name(sequence),
-        sql.Literal(verdict.target),
-        sql.SQL("<" if sequence.counts_up == verdict.rewinds else ">"),
+        sql.Literal(target),
+        sql.SQL("<" if sequence.counts_up == back else ">"),
         _upcoming(sequence),
     )
+
+
+def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
+    """Return the statements for a DBA, which do nothing where they have become needless."""
+    target = verdict.target
+    if target is None:
+        return ""
     if not verdict.rewinds:
-        return sql.SQL("SELECT {};").format(move).as_string()
-    body = sql.SQL("BEGIN {} PERFORM {}; END").format(
-        sql.SQL(" ").join(
-            sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name)
-            for name in {c.table_oid: table_name(c) for c in sequence.columns}.values()
-        ),
+        move = _setval(sequence, target, False, target)
+        if not sequence.may_alter:
+            return sql.SQL("{};").format(move).as_string()
+        return sql.SQL("BEGIN; {}; {}; COMMIT;").format(hold(sequence), move).as_string()
+    move = _setval(sequence, target, False, target, back=True, verb="PERFORM")
+    names = {c.table_oid: table_name(c) for c in sequence.columns}.values()
+    body = sql.SQL("BEGIN {} {}; END").format(
+        sql.SQL(" ").join(sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name) for name in names),
         move + _before_all_rows(sequence, verdict),
     )
     return sql.SQL("DO {};").format(sql.Literal(body.as_string())).as_string()

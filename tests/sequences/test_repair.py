@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connections, models, transaction
 from psycopg import sql
 
-from tests.support.databases import Database, MakeDatabase
+from restorehooks.sequences.message import send
+from tests.support.databases import Database
 from tests.support.sequences import (
     DEFAULT,
     bytes_of_sequences,
@@ -21,7 +22,6 @@ from tests.support.sequences import (
     standing,
     statuses,
 )
-from tests.support.servers import FAST, RunningServer, private_server
 
 EXHAUSTED = {
     "smallserial": "CREATE TABLE t (id smallserial PRIMARY KEY); INSERT INTO t VALUES (32767)",
@@ -130,24 +130,12 @@ def test_headroom_for_which_there_is_no_room(database: Database) -> None:
     assert entry(reset(DEFAULT, headroom=700), "t_id_seq").next_after == 32701
 
 
-@pytest.fixture(scope="module")
-def quiet_server() -> Iterator[RunningServer]:
-    """A server that gives transaction ids to its clients alone, not to autovacuum."""
-    with private_server({**FAST, "autovacuum": "off"}) as server:
-        yield server
-
-
-@pytest.fixture
-def quiet(quiet_server: RunningServer, make_database: MakeDatabase) -> Database:
-    return make_database(alias=DEFAULT, on=quiet_server)
-
-
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("tables", [3, 40])
 def test_nothing_is_written_where_nothing_is_behind(
-    quiet: Database, within: bool, tables: int
+    database: Database, within: bool, tables: int
 ) -> None:
-    quiet.execute(
+    database.execute(
         "CREATE TABLE t (id serial PRIMARY KEY);"
         "INSERT INTO t SELECT nextval('t_id_seq') FROM generate_series(1, 10);"
         "CREATE TABLE ahead (id serial PRIMARY KEY); SELECT setval('ahead_id_seq', 50);"
@@ -155,8 +143,8 @@ def test_nothing_is_written_where_nothing_is_behind(
         "CREATE TABLE c (id bigint DEFAULT nextval('cached')); INSERT INTO c DEFAULT VALUES"
     )
     for number in range(tables):
-        quiet.execute(f"CREATE TABLE e{number} (id serial)")
-    before = bytes_of_sequences(quiet)
+        database.execute(f"CREATE TABLE e{number} (id serial)")
+    before = bytes_of_sequences(database)
     connection = connections[DEFAULT]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -174,21 +162,21 @@ def test_nothing_is_written_where_nothing_is_behind(
         assert cursor.fetchall() == [(unassigned,)], "a transaction id was used up"
     assert {e.status.value for e in report} == {"ok"}
     assert len(report) == tables + 3
-    assert bytes_of_sequences(quiet) == before
+    assert bytes_of_sequences(database) == before
 
 
 def test_looking_writes_nothing_either_where_something_is_behind(
-    quiet: Database,
+    database: Database, behind: Callable[..., None]
 ) -> None:
-    quiet.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (5)")
-    before = bytes_of_sequences(quiet)
-    ((unassigned,),) = quiet.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    behind("one", "two")
+    before = bytes_of_sequences(database)
+    ((unassigned,),) = database.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
     inspect(DEFAULT)
     with transaction.atomic():
         inspect(DEFAULT, rewind=True, headroom=5)
-    after = quiet.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    after = database.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
     assert after == [(unassigned,)]
-    assert bytes_of_sequences(quiet) == before
+    assert bytes_of_sequences(database) == before
 
 
 def test_only_what_is_behind_is_touched(database: Database, behind: Callable[..., None]) -> None:
@@ -205,6 +193,7 @@ def test_only_what_is_behind_is_touched(database: Database, behind: Callable[...
         {"server_side_binding": True},
         {"prepare_threshold": 0},
         {"prepare_threshold": 2},
+        {"server_side_binding": True, "prepare_threshold": 0},
         {"pool": True},
         {"isolation_level": 2},
         {"isolation_level": 3},
@@ -230,6 +219,11 @@ def test_whatever_the_connection_is_set_to(
                 report = reset(alias)
             else:
                 with transaction.atomic(using=alias):
+                    with connections[alias].cursor() as cursor:  # what an import does
+                        cursor.execute(
+                            'LOCK TABLE public.t, public.u, public."back\\slash"'
+                            " IN ROW EXCLUSIVE MODE"
+                        )
                     report = reset(alias)
             assert len(report) == 3
             assert all(e.next_after == 6 + step * 20 for e in report), [*report]
@@ -239,6 +233,24 @@ def test_whatever_the_connection_is_set_to(
         database.execute("SELECT setval('t_id_seq', 100000)")
         rewound = entry(reset(alias, rewind=True), "t_id_seq")
         assert (rewound.status.value, rewound.next_after) == ("rewound", 126)
+
+
+def test_settings_of_the_database_that_would_be_in_the_way(database: Database) -> None:
+    connection = connections[DEFAULT]
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '7s'; SET row_security = on")
+        (shown,) = send(connection, ["SELECT current_setting('statement_timeout')"], 1)
+        assert shown == [("0",)]
+        with transaction.atomic():
+            (shown,) = send(connection, ["SELECT current_setting('statement_timeout')"], 1)
+            assert shown == [("7s",)], "a transaction of the caller's is the caller's"
+        cursor.execute("SHOW search_path")
+        assert cursor.fetchall() == [('"$user", public',)]
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchall() == [("7s",)]
+        connection.connection.prepare_threshold = 3
+        reset(DEFAULT)
+        assert connection.connection.prepare_threshold == 3
 
 
 def test_a_default_is_understood_however_the_server_quotes_names(database: Database) -> None:
@@ -299,6 +311,25 @@ def test_a_table_and_a_sequence_as_young_as_the_transaction(database: Database) 
         cursor.execute("INSERT INTO t VALUES (30)")
         assert entry(reset(DEFAULT), "t_id_seq").next_after == 31
     assert draw(database, "t_id_seq") == 31
+
+
+def test_a_move_that_a_rollback_would_take_back_says_so(database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (9)")
+    for rewrite in (
+        "TRUNCATE t RESTART IDENTITY",
+        "ALTER SEQUENCE t_id_seq INCREMENT 2",
+        "ALTER TABLE t ALTER id TYPE bigint; ALTER SEQUENCE t_id_seq AS bigint",
+    ):
+        with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+            with transaction.atomic():
+                cursor.execute(rewrite)
+            cursor.execute("INSERT INTO t VALUES (30)")
+            found = entry(reset(DEFAULT), "t_id_seq")
+            assert found.status.value == "advanced"
+            assert "a rollback takes the move back" in str(found.reason)
+            transaction.set_rollback(True)
+        assert standing(database, "t_id_seq") == (1, False)
+    assert entry(reset(DEFAULT), "t_id_seq").reason is None
 
 
 def test_a_truncation_that_is_rolled_back_brings_the_old_place_back(database: Database) -> None:
