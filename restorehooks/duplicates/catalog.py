@@ -6,12 +6,13 @@ the same name is called, and the expressions that the server writes have the sch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from restorehooks import conf
 from restorehooks.sequences.message import PATH, Rows, send
+from restorehooks.sequences.strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -123,46 +124,24 @@ FROM kin JOIN pg_class c ON c.oid = kin.oid JOIN pg_namespace n ON n.oid = c.rel
 """)
 """A table, and what it is a partition or child of."""
 
-# The planner evaluates what it can of them (eval_const_expressions) for whoever asks; SET ROLE to
-# the owner is no remedy, since a function can undo it.
-STRANGERS = sql.SQL("""
-WITH RECURSIVE kin (oid) AS (
-    SELECT {table}::oid
-    UNION SELECT i.inhparent FROM kin JOIN pg_inherits i ON i.inhrelid = kin.oid
-), member (oid) AS (
-    SELECT oid FROM kin
+STRANGERS = sql.SQL(f"""
+WITH RECURSIVE member (oid) AS (
+    SELECT {{table}}::oid
     UNION SELECT i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
-), piece (classid, objid) AS (
-    SELECT 'pg_class'::regclass, oid FROM member
-    UNION ALL SELECT 'pg_class'::regclass, indexrelid FROM pg_index
-        WHERE indrelid IN (SELECT oid FROM member)
-    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext
-        WHERE stxrelid IN (SELECT oid FROM member)
-    UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
-        WHERE conrelid IN (SELECT oid FROM member)
-    UNION ALL SELECT 'pg_policy'::regclass, oid FROM pg_policy
-        WHERE polrelid IN (SELECT oid FROM member)
-    UNION ALL SELECT 'pg_attrdef'::regclass, e.oid FROM pg_attrdef e JOIN pg_attribute a
-        ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attgenerated <> ''
-        WHERE e.adrelid IN (SELECT oid FROM member)
 )
-SELECT format('%I.%I', n.nspname, p.proname), r.rolname
-FROM piece JOIN pg_depend d ON d.classid = piece.classid AND d.objid = piece.objid
-    AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid)
-JOIN pg_namespace n ON n.oid = p.pronamespace
-JOIN pg_roles r ON r.oid = p.proowner
-WHERE NOT r.rolsuper AND r.rolname <> current_user
+SELECT code.function FROM ({STRANGERS_CODE}) code WHERE code.tab IN (SELECT oid FROM member)
+UNION ALL  -- the CHECK of a domain that an expression casts to
+SELECT format('%I.%I', n.nspname, t.typname) FROM pg_index x
+JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
+    AND d.refclassid = 'pg_type'::regclass
+JOIN pg_type t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.typnamespace
+JOIN pg_roles r ON r.oid = t.typowner
+WHERE x.indrelid IN (SELECT oid FROM member) AND NOT r.rolsuper AND r.rolname <> current_user
 ORDER BY 1 LIMIT 1
-""")
-"""A function that reading a table, its partitions or parents would call, and whose it is."""
+""")  # noqa: S608  constants
 
 
 def stranger(connection: BaseDatabaseWrapper, table_oid: int) -> str | None:
-    """Return the function, in words, that reading a table must not call; None where all are fine.
-
-    A superuser's functions and this role's own are trusted. An extension's are a superuser's.
-    """
-    found: list[tuple[Any, ...]] = ask(connection, STRANGERS.format(table=sql.Literal(table_oid)))
-    return f'{found[0][0]}() of role "{found[0][1]}"' if found else None
+    """Return another role's function or type that reading a table would call, None for none."""
+    found = ask(connection, STRANGERS.format(table=sql.Literal(table_oid)))
+    return str(found[0][0]) if found else None

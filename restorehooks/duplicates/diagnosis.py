@@ -124,8 +124,8 @@ def _diagnosis(
     alias = connection.alias
     if target.stranger is not None:
         said = (
-            f"{target.quoted_table} is not read, since that would call {target.stranger} with the"
-            " rights of this role; its owner can explain it."
+            f"{target.quoted_table} is not read, since that would call another role's code,"
+            f" {target.stranger}, with the rights of this one; the table's owner can explain it."
         )
         return Diagnosis(alias, target, Situation.UNSEEN, said)
     if target.state is not None:
