@@ -64,7 +64,7 @@ def test_a_second_number_that_no_model_knows_is_told_and_healed(invoices: Databa
         ' "invoice_number_key" of table public.invoice). This shows which: python manage.py'
         " explainduplicate invoice_number_key"
     )
-    assert moved == ("public.invoice_number_seq has been moved on to 8; the next attempt will do.")
+    assert moved == ("public.invoice_number_seq has been moved on to 8; the next attempt works.")
     with connections["default"].cursor() as cursor:
         cursor.execute("INSERT INTO invoice (name) VALUES ('x')")
 

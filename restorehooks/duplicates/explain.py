@@ -68,7 +68,7 @@ def _explain(error: IntegrityError, connection: BaseDatabaseWrapper, statement: 
         if conf.repair_on_duplicate() and violation.cause is not Cause.DATA:
             for entry in heal(connection, violation).changed:
                 moved = f"{entry.sequence} has been moved on to {entry.next_after}"
-                add_note(error, f"{moved}; the next attempt will do.")
+                add_note(error, f"{moved}; the next attempt works.")
     except Exception:  # whatever goes wrong here, the caller gets the violation itself
         logger.warning("A unique violation could not be explained", exc_info=True)
 

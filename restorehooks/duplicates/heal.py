@@ -46,8 +46,8 @@ _lock = Lock()
 def heal(connection: BaseDatabaseWrapper, violation: Violation) -> Report:
     """Repair the sequences of the violated table through a short connection of its own.
 
-    What the repair looks at is the database, so a wrong guess changes nothing. The report is empty
-    where it was tried a moment ago, or could not be done, which is logged.
+    The repair reads the database, so a wrong guess changes nothing. The report is empty where one
+    was tried less than ``INTERVAL`` ago, or could not be done, which is logged.
     """
     database = str(connection.settings_dict["NAME"])
     place = (violation.schema, violation.table or violation.constraint)

@@ -57,7 +57,7 @@ class Write:
 def gives_value(statement: Any, table: str, column: str) -> bool | None:
     """Whether a statement itself gives a value for a column, which no sequence has then drawn.
 
-    None where that cannot be told: another table's statement (a trigger's), one that draws values
+    None where that is not known: another table's statement (a trigger's), one that draws values
     in its own words or by a function, or one that is no plain INSERT or UPDATE.
     """
     write = _parsed(statement)

@@ -18,7 +18,7 @@ from .words import quoted_name, without_shard
 
 
 class Cause(str, Enum):
-    """What a violation comes from, as far as can be told without asking the database."""
+    """What a violation comes from, as far as is known without asking the database."""
 
     SEQUENCE = "sequence"
     DATA = "data"
@@ -53,7 +53,7 @@ class Violation:
     ``columns`` are the constraint's, with expressions as the server writes them, and empty where
     they are not known. ``model`` is the installed model of the table, if any. ``column`` is the one
     of them that a sequence numbers by the model, and ``statement_sets`` whether the statement gave
-    a value for it (None: cannot be told). ``overlaps``: the constraint is one of exclusion.
+    a value for it (None: not known). ``overlaps``: the constraint is one of exclusion.
     """
 
     using: str
