@@ -106,6 +106,19 @@ def test_a_bound_of_the_sequence_alone_is_no_matter_of_fields(
     assert warnings(shop) == []
 
 
+def test_every_schema_is_checked_whoever_has_made_its_tables(
+    shop: Project, database: Database
+) -> None:
+    database.execute(
+        "CREATE SCHEMA acme; CREATE TABLE acme.legacy (id serial);"
+        "INSERT INTO acme.legacy VALUES (7); CREATE TABLE fine (id serial)"
+    )
+    (said,) = warnings(shop)
+    assert "sequence acme.legacy_id_seq would hand out 1 next" in said
+    shop.manage("migrate")
+    assert warnings(shop) == []
+
+
 def test_a_sequence_nearly_used_up(shop: Project, database: Database) -> None:
     database.execute("SELECT setval('shop_visit_id_seq', 1800000000)")
     (said,) = warnings(shop)

@@ -25,6 +25,7 @@ from .message import (
     send_once,
 )
 from .model import FLOATS, INTEGERS, Column, Reading, Sequence
+from .verdict import is_far
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -166,6 +167,28 @@ def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Read
         doubts = (f"the snapshot of this {conditions.isolation} transaction may hide newer rows",)
     margin = AHEAD_ON_A_STANDBY if conditions.is_standby else 0
     return reading._replace(doubts=doubts, margin=margin)
+
+
+def with_lone_row(
+    connection: BaseDatabaseWrapper, sequence: Sequence, reading: Reading, budget: LockBudget
+) -> Reading:
+    """Return the reading with whether the row at its extreme stands alone far past all else."""
+    if reading.extreme is None or reading.last_value is None:
+        return reading
+    up = sequence.counts_up
+    base = reading.last_value
+    for column in sequence.columns:
+        if column.unseen is None:
+            before = f"{column.quoted_name} {'<' if up else '>'} {reading.extreme}"
+            result = send_for_one(connection, [_farthest(sequence, column, before)], budget)
+            if isinstance(result, Failed):
+                return reading
+            number = result[0][0][0] if result[0] else None
+            if number is not None:
+                base = max(base, math.floor(number)) if up else min(base, math.ceil(number))
+    if not is_far(sequence, base, reading.extreme):
+        return reading
+    return reading._replace(lone_after=base)
 
 
 def readable(

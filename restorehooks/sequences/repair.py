@@ -13,7 +13,7 @@ from .advance import Outcome, Postponed, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .message import Failed, LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
-from .reading import read, readable, under
+from .reading import read, readable, under, with_lone_row
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -26,7 +26,7 @@ from .scope import (
     tables_of,
 )
 from .statements import Move
-from .verdict import Status, Verdict, verdict_on
+from .verdict import Status, Verdict, guess, is_far, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -92,7 +92,11 @@ class _Run(NamedTuple):
     def find(self) -> tuple[Conditions, list[_Finding]]:
         """Read every sequence in scope."""
         sequences, conditions = read_catalog(
-            self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
+            self.connection,
+            self.budget,
+            self.limits,
+            tables=self.tables,
+            schemas=self.scope.schemas,
         )
         sequences = [
             readable(conditions, self.connection, sequence)
@@ -111,8 +115,22 @@ class _Run(NamedTuple):
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
     def _found(self, sequence: Sequence, reading: Reading) -> _Finding:
-        verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=self.rewind)
+        verdict = self._verdict_on(sequence, reading)
+        if _jumps_far(sequence, verdict):
+            reading = with_lone_row(self.connection, sequence, reading, self.budget)
+            verdict = self._verdict_on(sequence, reading)
+        if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
+            verdict = guess(sequence, verdict)
         return _Finding(sequence, reading, verdict, self.labels_of(sequence))
+
+    def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:
+        return verdict_on(
+            sequence,
+            reading,
+            headroom=self.headroom,
+            rewind=self.rewind,
+            follows_lone_rows=self.limits.follows_lone_rows,
+        )
 
     def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
         """Return the labels of the models whose tables the sequence numbers."""
@@ -213,6 +231,15 @@ def _carry_out(run: _Run) -> Report:
         forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
     return Report(run.connection.alias, entries, True, read_only, run.without_table)
+
+
+def _jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
+    if verdict.next is None or verdict.extreme is None:
+        return False
+    is_moved = verdict.target is not None and not verdict.rewinds
+    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
+        sequence, verdict.next, verdict.extreme
+    )
 
 
 @contextmanager

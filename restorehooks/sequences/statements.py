@@ -167,37 +167,52 @@ DECIDE_AND_MOVE = sql.SQL("""\
 DO $restorehooks$
 DECLARE
     tab regclass := {table};
-    col smallint := (SELECT attnum FROM pg_catalog.pg_attribute
-                     WHERE attrelid = tab AND attname = {column} AND NOT attisdropped);
+    path text := pg_catalog.current_setting('search_path');
+    upcoming CONSTANT text :=
+        'SELECT last_value::numeric + CASE WHEN is_called THEN %s ELSE 0 END FROM %s';
+    col smallint;
     seq record;
     top numeric;
-    upcoming numeric;
+    stands numeric;
+    target numeric;
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT attnum INTO col FROM pg_attribute WHERE attrelid = tab AND attname = {column};
     FOR seq IN
-        SELECT q.*, q.seqrelid::regclass AS name FROM pg_catalog.pg_sequence q
-        WHERE q.seqrelid IN (
-            SELECT objid FROM pg_catalog.pg_depend
-            WHERE refobjid = tab AND refobjsubid = col AND deptype IN ('a', 'i')
-            UNION
-            SELECT d.refobjid FROM pg_catalog.pg_attrdef e
-            JOIN pg_catalog.pg_depend d ON d.objid = e.oid
-            WHERE e.adrelid = tab AND e.adnum = col)
+        SELECT q.*, q.seqrelid::regclass AS name, r.rolname
+        FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid
+        JOIN pg_roles r ON r.oid = c.relowner
+        LEFT JOIN pg_attrdef e ON e.adrelid = tab AND e.adnum = col
+        WHERE CASE WHEN e.oid IS NULL THEN EXISTS (
+                  SELECT FROM pg_depend WHERE objid = q.seqrelid AND refobjid = tab
+                      AND refobjsubid = col AND deptype IN ('a', 'i'))
+              ELSE pg_get_expr(e.adbin, tab) ~ '^\\(*nextval\\(''.*''::regclass\\)\\)*(::[a-z ]+)*$'
+                  AND EXISTS (SELECT FROM pg_depend
+                              WHERE objid = e.oid AND refobjid = q.seqrelid) END
     LOOP
-        EXECUTE pg_catalog.format(
-            'SELECT last_value::numeric + CASE WHEN is_called THEN %s ELSE 0 END FROM %s',
-            seq.seqincrement, seq.name) INTO upcoming;
-        EXECUTE pg_catalog.format(
+        EXECUTE format(upcoming, seq.seqincrement, seq.name) INTO stands;
+        EXECUTE format(
             'SELECT %s(%I) FROM %s WHERE %I BETWEEN %s AND %s',
             CASE WHEN seq.seqincrement > 0 THEN 'max' ELSE 'min' END,
             {column}, tab, {column}, seq.seqmin, seq.seqmax) INTO top;
-        IF (top - upcoming) * pg_catalog.sign(seq.seqincrement) >= 0 THEN
-            upcoming := upcoming
-                + (pg_catalog.floor((top - upcoming) / seq.seqincrement) + 1) * seq.seqincrement;
-            IF upcoming BETWEEN seq.seqmin AND seq.seqmax THEN
-                PERFORM pg_catalog.setval(seq.name, upcoming::bigint, false);
+        target := stands + (floor((top - stands) / seq.seqincrement) + 1) * seq.seqincrement;
+        CONTINUE WHEN target IS NULL OR (target - stands) / seq.seqincrement <= 0
+            OR target NOT BETWEEN seq.seqmin AND seq.seqmax;
+        BEGIN  -- held while it is set, so that nobody draws in between
+            EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', seq.name, seq.rolname);
+            EXECUTE format(upcoming, seq.seqincrement, seq.name) INTO stands;
+            IF (target - stands) / seq.seqincrement > 0 THEN
+                PERFORM setval(seq.name, target::bigint, false);
             END IF;
-        END IF;
+            RAISE SQLSTATE 'RH000';  -- lets it go; what setval did stays
+        EXCEPTION
+            WHEN SQLSTATE 'RH000' THEN NULL;
+            WHEN insufficient_privilege OR lock_not_available THEN
+                PERFORM nextval(seq.name) FROM generate_series(
+                    1, least((target - stands) / seq.seqincrement, 1000000)::int);
+        END;
     END LOOP;
+    PERFORM set_config('search_path', path, true);
 END
 $restorehooks$""")
 

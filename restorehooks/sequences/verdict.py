@@ -43,13 +43,21 @@ class Verdict(NamedTuple):
 
 
 def verdict_on(
-    sequence: Sequence, reading: Reading, *, headroom: int = 0, rewind: bool = False
+    sequence: Sequence,
+    reading: Reading,
+    *,
+    headroom: int = 0,
+    rewind: bool = False,
+    follows_lone_rows: bool = True,
 ) -> Verdict:
     """Return the verdict on a sequence.
 
     ``headroom`` is the number of increments to stay clear of the rows; ``rewind`` allows a target
-    behind the present position, where every row could be seen.
+    behind the present position, where every row could be seen. Without ``follows_lone_rows`` a
+    sequence that a single far row has passed has no target.
     """
+    if sequence.ignored is not None:
+        return Verdict(Status.OK, reason=f"left alone: {sequence.ignored}")
     if reading.error is not None:
         return Verdict(Status.FAILED, reason=reading.error)
     if reading.last_value is None:
@@ -65,7 +73,7 @@ def verdict_on(
     fits = _fits(sequence, wanted)
     if not fits and not sequence.cycle:
         remedy = _remedy(sequence, reading.extreme, wanted, headroom)
-        reason = "; ".join([*reading.unseen, remedy])
+        reason = "; ".join([*_lone_row(reading), *reading.unseen, remedy])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
@@ -75,9 +83,22 @@ def verdict_on(
         reason = "it cycles, and there is no room past its rows"
         return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
     if target is not None:
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, sequence.hint)
-    why = sequence.hint or (None if sequence.columns else "numbers no column")
+        reason = "; ".join([*_lone_row(reading), *filter(None, [sequence.hint])])
+        if reading.lone_after is not None and not follows_lone_rows:
+            reason = f"{reason}; to follow it, run resetsequences"
+            return Verdict(Status.BEHIND, upcoming, reading.extreme, reason=reason)
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, reason or None)
+    why = sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
     return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
+
+
+def _lone_row(reading: Reading) -> list[str]:
+    if reading.lone_after is None:
+        return []
+    return [
+        f"the row numbered {reading.extreme} stands alone, nothing else goes past"
+        f" {reading.lone_after}: it may need another number"
+    ]
 
 
 def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:
@@ -89,6 +110,29 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
     if _is_before(sequence, upcoming, reading.extreme) or upcoming == reading.extreme:
         return doubts  # behind, wherever it stands
     return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
+
+
+UNKNOWN_COLUMN = "numbers no column that the database knows of"
+FAR, NEAR = 0.1, 10_000
+"""The share of what is left of a range that a single row may take; and what never matters."""
+
+
+def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
+    """Return the verdict on a sequence that only its name leads to a column: nothing is moved."""
+    (column, *_) = sequence.columns
+    by_name = f"{UNKNOWN_COLUMN}; by its name it numbers {column.quoted}"
+    if verdict.status is Status.OK:
+        return verdict._replace(reason=by_name)
+    said = f"{by_name}, where it is {verdict.status.value}"
+    if verdict.target is not None:
+        said += f" (its rows end at {verdict.extreme}); if so, repair it with --by-name"
+    reason = "; ".join(filter(None, [said, verdict.reason]))
+    return verdict._replace(status=Status.UNVERIFIED, target=None, reason=reason)
+
+
+def is_far(sequence: Sequence, base: int, number: int) -> bool:
+    """Whether a number is so far past another that going there takes much of what is left."""
+    return abs(number - base) > max(FAR * abs(sequence.limit - base), NEAR)
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import pytest
@@ -35,19 +37,9 @@ def move(sequence: Sequence, last_value: int, target: int) -> Outcome:
     return outcome
 
 
-def numbers_drawn_twice(database: Database, cache: int, *statements: str) -> tuple[int, int]:
-    """Return how many numbers two busy sessions drew beside thousands of repairs of a gap.
-
-    The statements are the real ones, in a loop within the server: the gap is there anew each time.
-    """
-    database.execute(
-        "DROP TABLE IF EXISTS drawn; CREATE UNLOGGED TABLE drawn (number bigint);"
-        f"DROP SEQUENCE IF EXISTS s; CREATE SEQUENCE s CACHE {cache}; SELECT nextval('s')"
-    )
-    steps = [sql.SQL("EXECUTE {};").format(sql.Literal(each)) for each in statements]
-    body = sql.SQL("BEGIN FOR i IN 1..600 LOOP {} COMMIT; END LOOP; END").format(
-        sql.SQL(" ").join(steps)
-    )
+@contextmanager
+def two_sessions_drawing(database: Database) -> Iterator[None]:
+    """Let two sessions fill the table drawn from the sequence s while the block runs."""
     over = threading.Event()
 
     def work() -> None:
@@ -61,11 +53,28 @@ def numbers_drawn_twice(database: Database, cache: int, *statements: str) -> tup
     for thread in threads:
         thread.start()
     try:
-        database.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string())))
+        yield
     finally:
         over.set()
         for thread in threads:
             thread.join()
+
+
+def numbers_drawn_twice(database: Database, cache: int, *statements: str) -> tuple[int, int]:
+    """Return how many numbers two busy sessions drew beside thousands of repairs of a gap.
+
+    The statements are the real ones, in a loop within the server: the gap is there anew each time.
+    """
+    database.execute(
+        "DROP TABLE IF EXISTS drawn; CREATE UNLOGGED TABLE drawn (number bigint);"
+        f"DROP SEQUENCE IF EXISTS s; CREATE SEQUENCE s CACHE {cache}; SELECT nextval('s')"
+    )
+    steps = [sql.SQL("EXECUTE {};").format(sql.Literal(each)) for each in statements]
+    body = sql.SQL("BEGIN FOR i IN 1..600 LOOP {} COMMIT; END LOOP; END").format(
+        sql.SQL(" ").join(steps)
+    )
+    with two_sessions_drawing(database):
+        database.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string())))
     ((drawn, twice),) = database.execute(
         "SELECT count(*), count(*) - count(DISTINCT number) FROM drawn"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from django.db import connections, models, transaction
 from psycopg import sql
 
 from restorehooks.sequences.message import send
-from tests.support.databases import Database
+from tests.support.databases import Database, MakeDatabase
 from tests.support.sequences import (
     DEFAULT,
     bytes_of_sequences,
@@ -22,6 +22,7 @@ from tests.support.sequences import (
     standing,
     statuses,
 )
+from tests.support.servers import FAST, RunningServer, private_server
 
 EXHAUSTED = {
     "smallserial": "CREATE TABLE t (id smallserial PRIMARY KEY); INSERT INTO t VALUES (32767)",
@@ -130,12 +131,24 @@ def test_headroom_for_which_there_is_no_room(database: Database) -> None:
     assert entry(reset(DEFAULT, headroom=700), "t_id_seq").next_after == 32701
 
 
+@pytest.fixture(scope="module")
+def quiet_server() -> Iterator[RunningServer]:
+    """A server that gives transaction ids to its clients alone, not to autovacuum."""
+    with private_server({**FAST, "autovacuum": "off"}) as server:
+        yield server
+
+
+@pytest.fixture
+def quiet(quiet_server: RunningServer, make_database: MakeDatabase) -> Database:
+    return make_database(alias=DEFAULT, on=quiet_server)
+
+
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("tables", [3, 40])
 def test_nothing_is_written_where_nothing_is_behind(
-    database: Database, within: bool, tables: int
+    quiet: Database, within: bool, tables: int
 ) -> None:
-    database.execute(
+    quiet.execute(
         "CREATE TABLE t (id serial PRIMARY KEY);"
         "INSERT INTO t SELECT nextval('t_id_seq') FROM generate_series(1, 10);"
         "CREATE TABLE ahead (id serial PRIMARY KEY); SELECT setval('ahead_id_seq', 50);"
@@ -143,8 +156,8 @@ def test_nothing_is_written_where_nothing_is_behind(
         "CREATE TABLE c (id bigint DEFAULT nextval('cached')); INSERT INTO c DEFAULT VALUES"
     )
     for number in range(tables):
-        database.execute(f"CREATE TABLE e{number} (id serial)")
-    before = bytes_of_sequences(database)
+        quiet.execute(f"CREATE TABLE e{number} (id serial)")
+    before = bytes_of_sequences(quiet)
     connection = connections[DEFAULT]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -162,21 +175,21 @@ def test_nothing_is_written_where_nothing_is_behind(
         assert cursor.fetchall() == [(unassigned,)], "a transaction id was used up"
     assert {e.status.value for e in report} == {"ok"}
     assert len(report) == tables + 3
-    assert bytes_of_sequences(database) == before
+    assert bytes_of_sequences(quiet) == before
 
 
 def test_looking_writes_nothing_either_where_something_is_behind(
-    database: Database, behind: Callable[..., None]
+    quiet: Database,
 ) -> None:
-    behind("one", "two")
-    before = bytes_of_sequences(database)
-    ((unassigned,),) = database.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    quiet.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (5)")
+    before = bytes_of_sequences(quiet)
+    ((unassigned,),) = quiet.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
     inspect(DEFAULT)
     with transaction.atomic():
         inspect(DEFAULT, rewind=True, headroom=5)
-    after = database.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    after = quiet.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
     assert after == [(unassigned,)]
-    assert bytes_of_sequences(database) == before
+    assert bytes_of_sequences(quiet) == before
 
 
 def test_only_what_is_behind_is_touched(database: Database, behind: Callable[..., None]) -> None:
