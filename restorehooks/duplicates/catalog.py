@@ -6,6 +6,7 @@ the same name is called, and the expressions that the server writes have the sch
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -73,13 +74,17 @@ ORDER BY path.position LIMIT 1
 # which only a superuser can make; a type or function of another role is never called.
 INDEX = sql.SQL("""
 WITH RECURSIVE x AS (
-    SELECT x.*, cn.nspname AS index_schema, c.relam FROM pg_index x
-    JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
-    WHERE cn.nspname = {schema} AND c.relname = {name}
+    SELECT x.*, cn.nspname AS schema, c.relname AS name, c.relam
+    FROM unnest({schemas}::name[], {names}::name[]) AS wanted (schema, name)
+    JOIN pg_namespace cn ON cn.nspname = wanted.schema
+    JOIN pg_class c ON c.relnamespace = cn.oid AND c.relname = wanted.name
+    JOIN pg_index x ON x.indexrelid = c.oid
 ),
 part AS (
-    SELECT k, pg_get_indexdef(x.indexrelid, k, false) AS expression, a.attname AS column,
-           b.oid AS type, b.typowner, o.amopopr
+    SELECT x.indexrelid, k, pg_get_indexdef(x.indexrelid, k, false) AS expression,
+           a.attname AS column, b.oid AS type, r.rolsuper OR r.rolname = current_user AS trusted,
+           CASE WHEN op.oid IS NULL THEN ''
+                ELSE format('OPERATOR(%I.%s)', opn.nspname, op.oprname) END AS equals
     FROM x CROSS JOIN generate_series(1, x.indnkeyatts::integer) AS k
     LEFT JOIN pg_attribute a
         ON a.attrelid = x.indrelid AND a.attnum = x.indkey[k - 1] AND a.attnum > 0
@@ -90,58 +95,72 @@ part AS (
             UNION ALL SELECT t.oid, t.typbasetype, t.typowner, t.typtype
             FROM base JOIN pg_type t ON base.typtype = 'd' AND t.oid = base.typbasetype)
         SELECT oid, typowner FROM base WHERE typtype <> 'd') b
+    JOIN pg_roles r ON r.oid = b.typowner
     JOIN pg_opclass oc ON oc.oid = x.indclass[k - 1]
     LEFT JOIN pg_amop o
         ON o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype
            AND o.amoprighttype = oc.opcintype AND o.amopstrategy = 3 AND x.relam = 403
+    LEFT JOIN pg_operator op ON op.oid = o.amopopr
+    LEFT JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+),
+parts AS (
+    SELECT indexrelid, array_agg(expression ORDER BY k) AS expressions,
+           array_agg(part.column::text ORDER BY k) AS columns,
+           array_agg(format_type(type, NULL) ORDER BY k) AS types,
+           array_agg(equals ORDER BY k) AS equals, bool_and(trusted) AS trusted
+    FROM part GROUP BY indexrelid
 )
-SELECT t.oid, n.nspname, t.relname, format('%I.%I', n.nspname, t.relname),
-       x.indisunique OR x.indisexclusion, x.indisvalid, x.indisexclusion,
+SELECT x.name, t.oid, n.nspname, t.relname, format('%I.%I', n.nspname, t.relname),
+       x.indisunique OR x.indisexclusion, x.indisvalid, x.indisexclusion OR NOT parts.trusted,
        coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::boolean, false),
-       pg_get_expr(x.indpred, x.indrelid),
-       ARRAY(SELECT expression FROM part ORDER BY k),
-       ARRAY(SELECT part.column::text FROM part ORDER BY k),
-       ARRAY(SELECT format_type(type, NULL) FROM part ORDER BY k),
-       ARRAY(SELECT CASE WHEN op.oid IS NULL THEN ''
-                         ELSE format('OPERATOR(%I.%s)', opn.nspname, op.oprname) END
-             FROM part LEFT JOIN pg_operator op ON op.oid = part.amopopr
-             LEFT JOIN pg_namespace opn ON opn.oid = op.oprnamespace ORDER BY k),
+       pg_get_expr(x.indpred, x.indrelid), expressions, columns, types, equals,
        ARRAY(SELECT quote_ident(a.attname) FROM pg_index p
              JOIN pg_attribute a ON a.attrelid = p.indrelid AND a.attnum = ANY(p.indkey::smallint[])
-             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum),
-       (SELECT bool_and(r.rolsuper OR r.rolname = current_user)
-        FROM part JOIN pg_roles r ON r.oid = part.typowner)
-FROM x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum)
+FROM x JOIN parts ON parts.indexrelid = x.indexrelid
+JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+ORDER BY x.schema, x.name
 """)
 
 LINEAGE = sql.SQL("""
-WITH RECURSIVE kin (oid) AS (
-    SELECT {}::oid
-    UNION SELECT i.inhparent FROM kin JOIN pg_inherits i ON i.inhrelid = kin.oid
+WITH RECURSIVE kin (root, oid) AS (
+    SELECT oid, oid FROM unnest({tables}::oid[]) AS t (oid)
+    UNION SELECT kin.root, i.inhparent FROM kin JOIN pg_inherits i ON i.inhrelid = kin.oid
 )
-SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname)
+SELECT kin.root, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname)
 FROM kin JOIN pg_class c ON c.oid = kin.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 """)
-"""A table, and what it is a partition or child of."""
+"""Tables, each with what it is a partition or child of."""
 
 STRANGERS = sql.SQL(f"""
-WITH RECURSIVE member (oid) AS (
-    SELECT {{table}}::oid
-    UNION SELECT i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
+WITH RECURSIVE member (root, oid) AS (
+    SELECT oid, oid FROM unnest({{tables}}::oid[]) AS t (oid)
+    UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
+), code AS (
+    {STRANGERS_CODE}
+    UNION ALL  -- the CHECK of a domain that an expression casts to
+    SELECT x.indrelid, format('%I.%I', n.nspname, t.typname) FROM pg_index x
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
+        AND d.refclassid = 'pg_type'::regclass
+    JOIN pg_type t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.typnamespace
+    JOIN pg_roles r ON r.oid = t.typowner
+    WHERE NOT r.rolsuper AND r.rolname <> current_user
 )
-SELECT code.function FROM ({STRANGERS_CODE}) code WHERE code.tab IN (SELECT oid FROM member)
-UNION ALL  -- the CHECK of a domain that an expression casts to
-SELECT format('%I.%I', n.nspname, t.typname) FROM pg_index x
-JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
-    AND d.refclassid = 'pg_type'::regclass
-JOIN pg_type t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.typnamespace
-JOIN pg_roles r ON r.oid = t.typowner
-WHERE x.indrelid IN (SELECT oid FROM member) AND NOT r.rolsuper AND r.rolname <> current_user
-ORDER BY 1 LIMIT 1
+SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
+GROUP BY member.root
 """)  # noqa: S608  constants
 
 
-def stranger(connection: BaseDatabaseWrapper, table_oid: int) -> str | None:
-    """Return another role's function or type that reading a table would call, None for none."""
-    found = ask(connection, STRANGERS.format(table=sql.Literal(table_oid)))
-    return str(found[0][0]) if found else None
+def lineages(
+    connection: BaseDatabaseWrapper, tables: Collection[int]
+) -> dict[int, tuple[tuple[str, str, str], ...]]:
+    """Return each table, and what it is a partition or child of: schema, name and both quoted."""
+    found: dict[int, tuple[tuple[str, str, str], ...]] = {}
+    for root, *names in ask(connection, LINEAGE.format(tables=sql.Literal([*tables]))):
+        found[root] = (*found.get(root, ()), (names[0], names[1], names[2]))
+    return found
+
+
+def strangers(connection: BaseDatabaseWrapper, tables: Collection[int]) -> dict[int, str]:
+    """Return another role's function or type that reading a table would call, by the table."""
+    return dict(ask(connection, STRANGERS.format(tables=sql.Literal([*tables]))))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from restorehooks.sequences.scope import tables_named
 
-from .catalog import INDEX, INDEXES, LINEAGE, TABLE, ask, stranger
+from .catalog import INDEX, INDEXES, TABLE, ask, lineages, strangers
 from .declared import declared, model_of
 from .words import named_in, not_found, without_shard
 
@@ -81,7 +82,7 @@ def find_targets(connection: BaseDatabaseWrapper, text: str) -> list[Target]:
     for words in dict.fromkeys([text, without_shard(text)]):
         if found := named_in(words, unique) or named_in(words, others):
             places = dict.fromkeys(place for name in found for place in indexes[name])
-            return [_read(connection, *place) for place in places]
+            return _read(connection, places)
     known = declared(connection)
     for name in named_in(text, known):
         target = _missing(connection, name, *known[name])
@@ -104,20 +105,29 @@ def _indexes(connection: BaseDatabaseWrapper) -> tuple[Places, Places]:
     return unique, others
 
 
-def _read(connection: BaseDatabaseWrapper, schema: str, name: str) -> Target:
-    query = INDEX.format(schema=sql.Literal(schema), name=sql.Literal(name))
-    (row,) = ask(connection, query)
-    oid, table_schema, table, quoted, is_unique, is_valid, excludes, nulls, predicate = row[:9]
-    expressions, columns, types, equals, primary = map(tuple, row[9:14])
-    if excludes or not row[14]:  # equality is not all that it compares, or is of a stranger's type
+def _read(connection: BaseDatabaseWrapper, places: Collection[tuple[str, str]]) -> list[Target]:
+    schemas, names = ([*part] for part in zip(*places, strict=True))
+    found = ask(connection, INDEX.format(schemas=sql.Literal(schemas), names=sql.Literal(names)))
+    order = {place: number for number, place in enumerate(places)}
+    rows = sorted(found, key=lambda row: order[row[2], row[0]])  # an index stands by its table
+    tables = {row[1] for row in rows}
+    lineage, code = lineages(connection, tables), strangers(connection, tables)
+    return [_target(row, lineage[row[1]], code.get(row[1])) for row in rows]
+
+
+def _target(
+    row: tuple[Any, ...], lineage: tuple[tuple[str, str, str], ...], stranger: str | None
+) -> Target:
+    name, _, schema, table, quoted, is_unique, is_valid, is_odd, nulls, predicate = row[:10]
+    expressions, columns, types, equals, primary = map(tuple, row[10:])
+    if is_odd:  # equality is not all that it compares, or is that of a stranger's type
         equals = ()
     state = None if is_valid else INVALID
     if not is_unique:
         state = NOT_UNIQUE
-    lineage = tuple(ask(connection, LINEAGE.format(sql.Literal(oid))))
     return Target(
-        name, table_schema, table, quoted, expressions, types, equals, columns, lineage, primary,
-        predicate, nulls, state, stranger(connection, oid),
+        name, schema, table, quoted, expressions, types, equals, columns, lineage, primary,
+        predicate, nulls, state, stranger,
     )  # fmt: skip
 
 
@@ -135,5 +145,5 @@ def _missing(
     oid, table_schema, table, quoted_table = found[0]
     return Target(
         name, table_schema, table, quoted_table, quoted, columns=columns, state=NOT_THERE,
-        stranger=stranger(connection, oid),
+        stranger=strangers(connection, [oid]).get(oid),
     )  # fmt: skip
