@@ -127,9 +127,9 @@ def environment(address: Address, database: str) -> dict[str, str]:
 
 
 def _url(address: Address, database: str) -> str:
-    values = dict(address.parameters)
+    values = {**address.parameters, **address.secrets}
     values.pop("user", None)
-    password = address.secrets.get("password")
+    password = values.pop("password", None)
     login = quote(address.user, safe="") + (f":{quote(password, safe='')}" if password else "")
     query = urlencode(values, quote_via=quote)
     return f"postgresql://{login}@/{quote(database, safe='')}?{query}"
