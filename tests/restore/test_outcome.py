@@ -92,7 +92,7 @@ def test_the_server_is_asked_again_for_as_long_as_it_takes_to_come_back(
     with proxy(old, ours=commit, theirs=answer) as opened:
         project.settings(DATABASES={"default": opened.settings(old)})
         process = started(project, str(new), *how)
-        assert lost.wait(60)
+        assert lost.wait(60), process.communicate()[0]
         time.sleep(1)  # longer than one try takes
         server.start()
         said = process.communicate()[0]

@@ -71,8 +71,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while (data := source.recv(65536)) and (changed := change(data, state)) is not None:
                 to.sendall(changed)
-            source.shutdown(socket.SHUT_RDWR)
-            to.shutdown(socket.SHUT_WR)
+        for end in (source, to):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
