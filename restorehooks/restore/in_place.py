@@ -14,7 +14,7 @@ from .alias import close_connections, require_database
 from .dump.contents import ArchiveEntry
 from .errors import LiveChangedError
 from .interrupts import raise_if_interrupted, uninterrupted
-from .load import load_in_transaction
+from .load import load_in_transaction, prove_first
 from .run import Run
 from .server.address import unlimited
 from .server.lock_table import require_locks
@@ -34,6 +34,7 @@ def restore_in_place(run: Run) -> None:
     """
     name = run.plan.address.name
     require_database(run.request.using, name)
+    prove_first(run)
     try:
         _in_one_transaction(run, name)
     finally:

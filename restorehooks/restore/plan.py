@@ -10,9 +10,10 @@ from restorehooks.programs import Program
 from restorehooks.wording import quoted, size_in_words
 
 from . import hook_files
-from .archive.commands import chosen_ids, pg_restore_for
+from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
+from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
 from .request import Mode, Request
@@ -115,7 +116,8 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     live = read_live(address, connection)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
-    program, entries = _archive(request, dump, live)
+    program, selection = _archive(request, dump, live)
+    entries = selection.entries
     needed = [] if request.data_only else _extensions_needed(connection, entries)
     outside = lock.maintenance != address.name
     mode = _mode(request, address, live, rights, needed, outside=outside)
@@ -147,6 +149,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
+            *selection.notes,
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
@@ -161,20 +164,17 @@ def _refuse_templates(address: Address, live: Live) -> None:
         )
 
 
-def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, list[ArchiveEntry]]:
+def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, Selection]:
     """Return the pg_restore for an archive and the entries that are asked for."""
     if dump.format == "plain":
         if request.partial:
             raise UsageError("--schema and --table need an archive: a plain dump is one script.")
-        return None, []
+        return None, Selection([])
     program = pg_restore_for(dump, prefer=live.server_version // 10000)
     entries = read_contents(dump)
-    if request.partial:
-        chosen = chosen_ids(program, dump.path, request.selection)
-        entries = [entry for entry in entries if entry.id in chosen]
-        if not entries:
-            raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
-    return program, entries
+    if not request.partial:
+        return program, Selection(entries)
+    return program, select(entries, request.schemas, request.tables, with_needed=live.empty)
 
 
 EXTENSIONS = """

@@ -19,6 +19,7 @@ from .dump.proof import prove_plain
 from .errors import BusyError, DeclinedError, TargetError, UsageError
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
 from .report import RestoreReport
@@ -114,6 +115,7 @@ def _prove_whole(run: Run) -> None:
     """Read the whole dump and look for room, for a run that changes nothing."""
     plan = run.plan
     if plan.program:
+        prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     else:
         prove_plain(plan.dump, run.bytes_watch(plan.dump.size))

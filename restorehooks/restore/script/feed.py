@@ -195,7 +195,8 @@ class _Script:
             if verdict.what == "transaction":
                 self._batch.omitted(statement)
             self._leave_out(verdict, statement)
-        else:
+            verdict = verdict.instead
+        if verdict:
             self._send(Statement(verdict, statement.line), words)
 
     def _send(self, statement: Statement, words: Words) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -57,6 +57,9 @@ _GRANTEES = re.compile(
 _DEFAULTS_OF = re.compile(rb"ALTER\s+DEFAULT\s+PRIVILEGES\s+FOR\s+ROLE\s+(%s)" % _NAMES, re.I)
 _MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % _NAME, re.IGNORECASE)
 _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % _NAME, re.IGNORECASE)
+_AUTHORIZATION = re.compile(
+    rb"SET\s+SESSION\s+AUTHORIZATION\s+('(?:[^']|'')+'|%s)\s*\Z" % _NAME, re.IGNORECASE
+)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _HEAD = 8
@@ -71,10 +74,14 @@ class Refused(Exception):  # noqa: N818 - a verdict
 
 @dataclass(frozen=True)
 class LeaveOut:
-    """The verdict to leave a statement out: what kind of thing it is, and the reason."""
+    """The verdict to leave a statement out: what kind of thing it is, and the reason.
+
+    ``instead`` is sent in its place, where there is something.
+    """
 
     what: str
     reason: str
+    instead: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,9 @@ class Policy:
     owners: roles that may be given ownership; statements for others are left out.
     roles: roles that exist; privileges of others are left out.
     tablespaces: where tables may be put; for others the default one is used.
+    owner_instead: who becomes the owner of what belongs to a role that does not exist here; None
+        for the role that restores.
+    acting: the role that restores; None leaves out what would change it.
     no_owner, no_privileges: leave out all of these, as the options of pg_restore do.
     data_only: send rows, and leave out the structure and the positions of sequences (a setval
         outlives a rollback, and may set back a sequence that is ahead).
@@ -97,6 +107,8 @@ class Policy:
     owners: frozenset[str] | None = None
     roles: frozenset[str] | None = None
     tablespaces: frozenset[str] | None = None
+    owner_instead: str | None = None
+    acting: str | None = None
     no_owner: bool = False
     no_privileges: bool = False
     data_only: bool = False
@@ -111,10 +123,12 @@ class Policy:
             cursor.execute(sql.SQL(ROLES).format(privilege=privilege))
             roles: dict[str, bool] = dict(cursor.fetchall())
             tablespaces = cursor.execute(TABLESPACES).fetchall()
+            acting = cursor.execute("SELECT current_user::text").fetchone()
         return cls(
             owners=frozenset(name for name, may_act in roles.items() if may_act),
             roles=frozenset(roles),
             tablespaces=frozenset(name for (name,) in tablespaces),
+            acting=acting[0] if acting else None,
             **wishes,
         )
 
@@ -203,15 +217,54 @@ def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -
     name = head[1:]
     if name[:1] in (["session"], ["local"]) and name[1:2] != ["authorization"]:
         name = name[1:]
-    if name[:2] == ["session", "authorization"] or name[:1] in _ACTING_ROLE:
+    if name[:2] == ["session", "authorization"]:
+        return _acting(statement, policy, encoding)
+    if name[:1] in _ACTING_ROLE:
         return LeaveOut("role", "the role that restores does so throughout")
     if name[:1] in (["transaction"], ["characteristics"]):
         raise Refused(_ALONE)
     found = _TABLESPACE.match(statement)
     if found and policy.tablespaces is not None:
-        unknown = set(_plain(found[1], encoding)) - policy.tablespaces
-        return b"SET default_tablespace = ''" if unknown else statement
+        for unknown in set(_plain(found[1], encoding)) - policy.tablespaces:
+            reason = f'"{unknown}" is not here, or not for this role: the default one is used'
+            return LeaveOut("tablespace", reason, b"SET default_tablespace = ''")
     return statement
+
+
+def _acting(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | bytes:
+    """Turn SET SESSION AUTHORIZATION into SET ROLE, where the role may be acted for.
+
+    ``pg_dump --use-set-session-authorization`` gives everything its owner that way, and privileges
+    that somebody else than the owner has granted always come that way.
+    """
+    throughout = LeaveOut("role", "the role that restores does so throughout")
+    if policy.no_owner or policy.owners is None or policy.acting is None:
+        return throughout
+    back = b"SET ROLE " + _quoted(policy.acting, encoding)
+    found = _AUTHORIZATION.match(statement)
+    if not found or found[1].upper() == b"DEFAULT":
+        return back
+    role = _literal(found[1], encoding)
+    if role in policy.owners:
+        return b"SET ROLE " + _quoted(role, encoding)
+    if role in (policy.roles or ()):
+        return replace(throughout, instead=back)
+    why, who = f'the role "{role}" does not exist here', policy.owner_instead
+    if who:
+        give = b"SET ROLE " + _quoted(who, encoding)
+        return LeaveOut("owner", f'{why}, and "{who}" owns it', give)
+    return LeaveOut("owner", why, back)
+
+
+def _literal(name: bytes, encoding: str) -> str:
+    """Return what is written as a string, or as a name."""
+    if name.startswith(b"'"):
+        return name[1:-1].decode(encoding, "replace").replace("''", "'")
+    return next(_plain(name, encoding))
+
+
+def _quoted(name: str, encoding: str) -> bytes:
+    return ('"' + name.replace('"', '""') + '"').encode(encoding)
 
 
 def _privileges(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
@@ -232,8 +285,14 @@ def _ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | No
     if policy.no_owner:
         return LeaveOut("owner", "leaving out ownership was asked for")
     if unable := _lacking(owner[1], policy.owners, encoding):
-        reason = f'this role cannot give ownership to the role "{unable}"'
-        return _missing(owner[1], policy, encoding, "owner") or LeaveOut("owner", reason)
+        if policy.roles is None or unable in policy.roles:
+            reason = f'this role cannot give ownership to the role "{unable}"'
+            return LeaveOut("owner", reason)
+        reason = f'the role "{unable}" does not exist here'
+        if not (who := policy.owner_instead):
+            return LeaveOut("owner", reason)
+        given = statement[: len(statement) - len(owner[0])] + b" OWNER TO "
+        return LeaveOut("owner", f'{reason}, and "{who}" owns it', given + _quoted(who, encoding))
     return None
 
 
