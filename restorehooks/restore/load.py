@@ -20,8 +20,9 @@ from .dump.proof import open_plain
 from .errors import RestoreError
 from .progress import Progress, Watch
 from .run import Run
-from .script.feed import LeftOut, run_script
-from .script.rules import Policy
+from .script.feed import run_script
+from .script.policy import Policy
+from .script.results import LeftOut
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
 from .server.roles import policy_for
 
@@ -65,13 +66,8 @@ def prove_first(run: Run) -> None:
     """Prove what pg_restore does not, before anything is changed. Raises DumpError."""
     if run.plan.dump.format == "directory":
         run.step("prove", "reading the dump to its end")
-        total = Progress(bytes_total=run.plan.dump.size)
-
-        def on_bytes(count: int) -> None:
-            total.bytes = count
-            run.reporter.progress(total)
-
-        for doubt in prove_files(run.plan.dump, run.plan.entries, on_bytes).doubts():
+        watch = run.bytes_watch(run.plan.dump.size)
+        for doubt in prove_files(run.plan.dump, run.plan.entries, watch).doubts():
             run.note(doubt)
 
 
@@ -181,7 +177,7 @@ def _conninfo(run: Run, database: str) -> str:
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
     serial = SERIAL if run.plan.fills_the_cores else ()
-    wanted = ["synchronous_commit=off", *serial, WATCHED]
+    wanted = ["synchronous_commit=off", "default_transaction_read_only=off", *serial, WATCHED]
     for settings in ([*wanted, PAST_AUTOVACUUM], wanted, wanted[:-1]):
         options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
@@ -206,13 +202,8 @@ def _count_tables(run: Run, database: str) -> None:
 
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
-    progress = Progress(bytes_total=run.plan.dump.size)
-
-    def on_bytes(count: int) -> None:
-        progress.bytes = count
-        run.reporter.progress(progress)
-
-    with open_plain(run.plan.dump, on_bytes) as stream:
+    dump = run.plan.dump
+    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
         _name(run, [_send(run, stream, connection)])
 
 
@@ -221,8 +212,10 @@ def _send(
 ) -> list[LeftOut]:
     policy = _policy(run, connection)
     result = run_script(cast(BinaryIO, stream), connection, policy=policy)
-    if not result.complete:
-        raise RestoreError("The dump was cut off: pg_dump's last line is missing.")
+    if not result.complete and run.plan.unfinished:
+        run.note(f"accepted as asked: {result.reason}")
+    elif not result.complete:
+        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
     return result.left_out
 
 
@@ -236,5 +229,6 @@ def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
+        drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

@@ -13,6 +13,7 @@ from . import hook_files
 from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
+from .dump.proof import ACCEPT_UNFINISHED
 from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
@@ -22,7 +23,7 @@ from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, Rights, obstacles, read_rights
 from .server.roles import Ownership, plan_ownership
-from .server.sides import Kept, kept
+from .server.sides import Kept, kept, unbelieved
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -46,6 +47,7 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
+    unfinished: a dump without pg_dump's last line is accepted.
     """
 
     mode: Mode
@@ -62,6 +64,7 @@ class Plan:
     leftovers: Sequence[Kept]
     hooks: Sequence[Path]
     notes: Sequence[str]
+    unfinished: bool = False
 
     @property
     def needs_confirmation(self) -> bool:
@@ -83,7 +86,10 @@ class Plan:
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
-        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {described(self.dump)}"
+        by = described(self.dump)
+        if self.unfinished:
+            by += ", of which nothing tells whether its end is there"
+        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
 
     def lines(self) -> Iterator[str]:
         """Yield the plan for people, a line each."""
@@ -132,7 +138,10 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         privileges=request.privileges,
         may_act_as_owner=mode == "beside" and not needed,
     )
+    leftovers = kept(connection, address.name, "side") if mode == "beside" else []
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
+    if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
+        address.environment()  # refuses a secret that no other program can be given
     return Plan(
         mode=mode,
         address=address,
@@ -145,7 +154,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         entries=entries,
         owners=owners,
         obstacles=obstacles(connection, live) if mode == "beside" else [],
-        leftovers=kept(connection, address.name, "side") if mode == "beside" else [],
+        leftovers=leftovers,
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
@@ -153,7 +162,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
+            *_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
+        unfinished=_unfinished(request, dump, mode),
     )
 
 
@@ -175,6 +186,20 @@ def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, 
     if not request.partial:
         return program, Selection(entries)
     return program, select(entries, request.schemas, request.tables, with_needed=live.empty)
+
+
+def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
+    """Return whether the end of the dump may be missing. Raises UsageError where it must not."""
+    if not request.accept_unfinished:
+        return False
+    if dump.format != "plain":
+        raise UsageError(f"{ACCEPT_UNFINISHED} is for plain dumps: an archive proves its own end.")
+    if mode != "beside":
+        raise UsageError(
+            f"{ACCEPT_UNFINISHED} needs a database beside the live one, which --undo can bring "
+            f"back; this restore would be {mode}."
+        )
+    return True
 
 
 EXTENSIONS = """
@@ -255,5 +280,18 @@ def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str
             f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
             "know yet makes the restore fail, with the live database as it was"
         )
+    if dump.crlf:
+        yield (
+            "the dump's lines end with a carriage return and a line feed: strings and functions "
+            "of several lines keep both"
+        )
     if dump.creates_database:
         yield "the dump's own CREATE DATABASE and settings of it are left out"
+
+
+def _unbelieved(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        yield (
+            f'"{name}" is named like what a killed restore leaves behind, but has no marker that '
+            "can be believed: it is left alone"
+        )

@@ -32,12 +32,16 @@ WHERE d.datname = %s
 OWN_OBJECTS = """
 SELECT kind, count(*) FROM (
     SELECT 'relation' AS kind, 'pg_class'::regclass AS catalog, c.oid
-    FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL SELECT 'function', 'pg_proc'::regclass, oid FROM pg_catalog.pg_proc
     UNION ALL SELECT 'type', 'pg_type'::regclass, oid FROM pg_catalog.pg_type
-        WHERE typtype IN ('d', 'e', 'r')
+        -- A composite type is a relation too, and an extension's member as a type alone.
+        WHERE typtype IN ('d', 'e', 'r') OR typrelid IN (SELECT oid FROM pg_catalog.pg_class
+                                                         WHERE relkind = 'c')
     UNION ALL SELECT 'schema', 'pg_namespace'::regclass, oid FROM pg_catalog.pg_namespace
+        -- The schema that CREATE EXTENSION makes is no member of the extension.
         WHERE nspname !~ '^pg_(toast|temp)'
+          AND oid NOT IN (SELECT extnamespace FROM pg_catalog.pg_extension)
     UNION ALL SELECT 'large object', 'pg_largeobject'::regclass, oid
         FROM pg_catalog.pg_largeobject_metadata
     UNION ALL SELECT 'operator', 'pg_operator'::regclass, oid FROM pg_catalog.pg_operator
@@ -93,7 +97,7 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
         cursor = connection.cursor(row_factory=dict_row).execute(DATABASE, [address.name])
         if (found := cursor.fetchone()) is None:
             return Live(address.name, server_version=version)
-        size, objects = _contents(address)
+        size, objects = _contents(address, address.name)
         return Live(
             name=address.name,
             oid=found["oid"],
@@ -108,11 +112,17 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
             connection.close()
 
 
-def _contents(address: Address) -> tuple[int, dict[str, int]]:
+def is_empty(address: Address, name: str) -> bool:
+    """Tell whether nothing would be lost with this database."""
+    _, objects = _contents(address, name)
+    return not objects
+
+
+def _contents(address: Address, name: str) -> tuple[int, dict[str, int]]:
     try:
-        with address.connect(address.name) as inside:
+        with address.connect(name) as inside:
             row = inside.execute("SELECT pg_database_size(current_database())").fetchone()
             counted: list[Any] = inside.execute(OWN_OBJECTS).fetchall()
             return (row[0] if row else 0), dict(counted)
     except psycopg.OperationalError as error:
-        raise TargetError(f"{address} cannot be entered: {first_line(error)}") from None
+        raise TargetError(f'"{name}" cannot be entered: {first_line(error)}') from None
