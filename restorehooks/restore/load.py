@@ -22,8 +22,12 @@ from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
 from .script.policy import Policy
-from .script.results import LeftOut
+from .script.results import LeftOut, ScriptResult
+from .script.rules import POSITION
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.making_room import replaced
+from .server.positions import Position, carry_forward, positions_in, positions_of
+from .server.replacing import Replacement
 from .server.roles import policy_for
 
 STATEMENTS_A_COMMIT = 100
@@ -52,14 +56,39 @@ def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
     if plan.program is None:
         _load_plain(run, connection)
         return
-    flags = ["--data-only"] if plan.mode == "data only" else []
-    if run.request.partial and plan.mode == "in place":
-        flags += ["--clean", "--if-exists"]
-    entries = plan.entries
-    if plan.mode == "data only":
-        # setval would survive a rollback; the sequences are repaired afterwards anyway.
-        entries = [entry for entry in entries if entry.kind != "SEQUENCE SET"]
-    _name(run, [_send_entries(run, entries, connection, flags)])
+    if plan.replacement:
+        _replace(run, connection, plan.replacement)
+    else:
+        flags = ["--data-only"] if plan.mode == "data only" else []
+        result = _send_entries(run, plan.entries, connection, flags)
+        _name(run, [result.left_out])
+        _carry_forward(run, connection, positions_in(result.positions))
+
+
+def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replacement) -> None:
+    """Restore some tables or schemas into a database that has others."""
+    plan = run.plan
+    entries = replacement.entries_of(plan.entries)
+    restored = {entry.id for entry in entries}
+    wanted = positions_in(
+        one.definition
+        for one in plan.entries
+        if one.kind == "SEQUENCE SET" and one.id not in restored
+    )
+    # What the live database has handed out may be in other tables, or on paper.
+    wanted += positions_of(connection, [one.oid for one in replacement.dropped])
+    # A schema has more than tables, which make way for those of the dump.
+    flags = [] if run.request.tables else ["--clean", "--if-exists"]
+    with replaced(connection, plan.entries, replacement):
+        _name(run, [_send_entries(run, entries, connection, flags).left_out])
+    _carry_forward(run, connection, wanted)
+
+
+def _carry_forward(
+    run: Run, connection: psycopg.Connection[Any], positions: Sequence[Position]
+) -> None:
+    """Move sequences that are in use to where the dump has them, and never back."""
+    run.report.left_out += carry_forward(connection, positions)
 
 
 def prove_first(run: Run) -> None:
@@ -105,7 +134,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
         run.reporter.progress(progress)
         with _connected(run, database) as connection:
-            found = _send_entries(run, entries, connection)
+            found = _send_entries(run, entries, connection).left_out
         progress.entries += len(entries)
         return found
 
@@ -149,7 +178,7 @@ def _send_entries(
     entries: Sequence[ArchiveEntry],
     connection: psycopg.Connection[Any],
     flags: Sequence[str] = (),
-) -> list[LeftOut]:
+) -> ScriptResult:
     """Turn entries of an archive into SQL, and send that as a plain dump is sent."""
     plan = run.plan
     assert plan.program  # noqa: S101 - an archive's plan has one
@@ -165,6 +194,8 @@ def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     """Put into the report what was left out, everything that has one reason in one line."""
     merged: dict[tuple[str, str], LeftOut] = {}
     for one in chain.from_iterable(left_out):
+        if one.what == POSITION:
+            continue  # ``carry_forward`` sees to it
         key = one.what, one.reason
         known = merged.get(key)
         merged[key] = replace(known, count=known.count + one.count) if known else one
@@ -204,19 +235,21 @@ def _count_tables(run: Run, database: str) -> None:
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
     dump = run.plan.dump
     with open_plain(dump, run.bytes_watch(dump.size)) as stream:
-        _name(run, [_send(run, stream, connection)])
+        result = _send(run, stream, connection)
+    _name(run, [result.left_out])
+    _carry_forward(run, connection, positions_in(result.positions))
 
 
 def _send(
     run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
-) -> list[LeftOut]:
+) -> ScriptResult:
     policy = _policy(run, connection)
     result = run_script(cast(BinaryIO, stream), connection, policy=policy)
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
         raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
-    return result.left_out
+    return result
 
 
 def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:

@@ -83,11 +83,16 @@ def select(
         chosen |= {entry.id for entry in contents.relations_named(name, schemas)}
     if tables:
         chosen = contents.with_partitions(chosen)
-    chosen = contents.with_theirs(chosen)
+    chosen = contents.with_theirs(contents.with_schemas(chosen))
     notes: list[str] = []
     if with_needed:
         chosen, notes = contents.with_needed(chosen)
     return Selection([entry for entry in entries if entry.id in chosen], notes)
+
+
+def with_theirs(entries: Sequence[ArchiveEntry], ids: set[int]) -> set[int]:
+    """Return these entries and what belongs to them: indexes, comments, privileges, rows, ..."""
+    return _Contents(entries).with_theirs(ids)
 
 
 class _Contents:
@@ -141,6 +146,13 @@ class _Contents:
                     found.update(tables)
         return found if found == chosen else self.with_partitions(found)
 
+    def with_schemas(self, chosen: set[int]) -> set[int]:
+        """Add the schemas that the chosen relations are in."""
+        names = {self._by_id[number].schema for number in chosen}
+        return chosen | {
+            one.id for one in self._entries if one.kind == "SCHEMA" and one.tag in names
+        }
+
     def _is_table(self, number: int) -> bool:
         return number in self._by_id and self._by_id[number].kind in RELATIONS
 
@@ -181,6 +193,9 @@ class _Contents:
                     f'the foreign key "{entry.tag}" is left out: {quoted(to)} '
                     "is not among what is restored"
                 )
+        for entry in self._entries:  # comments on those foreign keys
+            if entry.kind in _ABOUT and set(entry.depends_on) & (chosen - kept):
+                kept.discard(entry.id)
         waiting = list(kept)
         while waiting:
             entry = self._by_id[waiting.pop()]

@@ -32,6 +32,8 @@ _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_auth
 _SAME_ROLE = "the role that restores does so throughout"
 _NO_OWNER = "leaving out ownership was asked for"
 _NO_MODE: tuple[list[str], ...] = ([], ["work"], ["transaction"])
+POSITION = "sequence position"
+"""What is left out where it might set back a sequence."""
 _ALONE = "the restore alone begins and ends transactions"
 
 _BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
@@ -110,7 +112,7 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Ver
     if first in _SETTING:
         return _setting(statement, head, policy, encoding)
     if policy.data_only and _SETVAL.match(statement):
-        return LeaveOut("sequence position", "sequences are never set back")
+        return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
         return _structure(statement, words, policy, encoding)
     return statement
