@@ -139,8 +139,10 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         return found
 
     with _connected(run, database) as connection:
-        tablespaces = _policy(run, connection).tablespaces or frozenset()
-    steps = phases(plan.entries, tablespaces)
+        policy = _policy(run, connection)
+    steps = phases(plan.entries, policy.tablespaces or frozenset())
+    has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
+    run.has_statistics = has_statistics and bool(policy.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
         with commands.list_file(steps.load) as chosen:

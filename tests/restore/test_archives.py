@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from restorehooks import programs
 from restorehooks.restore import backup as backups
+from restorehooks.restore.archive import commands
 from restorehooks.restore.dump import compression
 from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.data_files import prove_files
@@ -20,6 +22,7 @@ from restorehooks.restore.errors import DumpError, RestoreError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.server.address import Address
 from tests.restore.test_dump import COMPRESSORS
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped
@@ -417,3 +420,37 @@ def test_a_subscription_is_left_out_and_named(
     source.execute(f"DROP SUBSCRIPTION s_{source.name}")
     assert [line for line in restored(file).left_out if line.startswith("subscription: ")]
     assert database.execute("SELECT count(*) FROM pg_subscription") == [(0,)]
+
+
+# --- Planner statistics -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_statistics_are_kept_where_the_server_takes_them(
+    database: Database, make_database: MakeDatabase, tmp_path: Path, form: str
+) -> None:
+    """They are put there, and not gathered anew, which an invented number of rows shows."""
+    if not (newer := [one for one in programs.programs("pg_dump") if one.major >= 18]):
+        pytest.skip("takes a pg_dump of 18 or later")
+    source = make_database()
+    source.execute("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n; ANALYZE t;"
+                   "CREATE TABLE u AS SELECT 1 AS n")  # fmt: skip
+    takes_them = database.server.version >= 180000
+    if takes_them:
+        source.execute("SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', 't',"
+                       "'relpages', 5, 'reltuples', 4321::real)")  # fmt: skip
+    file = tmp_path / "x"
+    address = Address.of("default")
+    flags = [f"--format={form}", "--statistics"]
+    conninfo = address.conninfo(source.name)
+    commands.write(newer[0], file, conninfo=conninfo, environment={}, flags=flags)
+    alone(database)
+    report = restored(file)
+    left_out = [line for line in report.left_out if line.startswith("statistics: ")]
+    assert bool(left_out) != takes_them
+    rows = dict(
+        database.execute("SELECT relname, reltuples FROM pg_class WHERE relname ~ '^[tu]$'")
+    )
+    kept = takes_them and form == "custom"
+    assert rows == {"t": 4321 if kept else 1000, "u": 1}
+    assert database.execute("SELECT count(*) FROM pg_stats WHERE tablename = 't'") == [(1,)]

@@ -60,6 +60,7 @@ _WITH_OIDS = re.compile(rb"(\))\s*WITH\s+OIDS\s*\Z", re.IGNORECASE)
 _OIDS_OPTION = re.compile(rb"\boids\s*=\s*'?true'?(?=\s*[,)][^;']*\Z)", re.IGNORECASE)
 _COPY_OIDS = re.compile(rb"\s{1,9}WITH\s{1,9}OIDS(?=\s{1,9}FROM\s{1,9}stdin\s*\Z)", re.IGNORECASE)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
+_STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
@@ -111,11 +112,22 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Ver
         raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
     if first in _SETTING:
         return _setting(statement, head, policy, encoding)
+    if found := _STATISTICS.match(statement):
+        return _statistics(found[1].decode(), policy) or statement
     if policy.data_only and _SETVAL.match(statement):
         return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
         return _structure(statement, words, policy, encoding)
     return statement
+
+
+def _statistics(function: str, policy: Policy) -> LeaveOut | None:
+    """Leave out statistics that the server cannot take, or that rows added to others belie."""
+    if policy.data_only:
+        return LeaveOut("statistics", "rows are added to others: ANALYZE gathers them")
+    if policy.statistics is not None and function not in policy.statistics:
+        return LeaveOut("statistics", f"the server has no {function}(): ANALYZE gathers them")
+    return None
 
 
 def left_out_around(words: Words) -> LeaveOut | None:
