@@ -26,6 +26,7 @@ from .errors import (
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
 from .report import RestoreReport
@@ -153,6 +154,7 @@ def _prove_whole(run: Run) -> None:
     """Read the whole dump and look for room, for a run that changes nothing."""
     plan = run.plan
     if plan.program:
+        prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
         prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
