@@ -30,8 +30,10 @@ def load_beside(run: Run, database: str) -> None:
     if run.plan.program is None:
         with run.plan.address.connect(database) as connection:
             if role := run.plan.owners.load_as:
-                connection.execute("SELECT set_config('role', %s, false)", [role])
+                connection.execute("SELECT pg_catalog.set_config('role', %s, false)", [role])
             connection.execute("SET synchronous_commit = off")
+            # A dump that sets none means the one that it was written under.
+            connection.execute("RESET search_path")
             _load_plain(run, connection)
     else:
         _load_archive(run, database)
@@ -113,7 +115,7 @@ def _conninfo(run: Run, database: str) -> str:
 
 
 TABLES = """
-SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
 """
 
 

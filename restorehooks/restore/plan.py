@@ -183,8 +183,8 @@ def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, 
 
 EXTENSIONS = """
 SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
+FROM pg_catalog.unnest(%s::text[]) AS wanted
+LEFT JOIN (SELECT name, pg_catalog.bool_and(superuser AND NOT trusted) AS superuser
            FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
     ON available.name = wanted
 """

@@ -36,7 +36,7 @@ class Ownership:
 
 MEMBER = "SELECT pg_catalog.pg_has_role(%s, 'MEMBER')"
 MISSING_ROLES = """
-SELECT wanted FROM unnest(%s::text[]) AS wanted
+SELECT wanted FROM pg_catalog.unnest(%s::text[]) AS wanted
 WHERE wanted NOT IN (SELECT rolname FROM pg_catalog.pg_roles) ORDER BY 1
 """
 
