@@ -38,14 +38,13 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
     the block does. Raises ``StandaloneError`` where there is no URL or it cannot be read; the URL
     itself, which may hold a password, is never repeated.
     """
-    env = environ.Env()
     note = _read_env_file()
     _leave_out_of_path()
     with ExitStack() as stack:
         url = os.environ.get("DATABASE_URL", "")
         if url.startswith(EMBEDDED):
             stack.enter_context(_embedded(url.removeprefix(EMBEDDED) or "restorehooks"))
-        databases = {"default": _database(env)} if url else {}
+        databases = {"default": database_settings()} if url else {}
         if needs_database and not databases:
             raise StandaloneError(f"{note} {MISSING}" if note else MISSING)
         if note:
@@ -113,7 +112,9 @@ def _embedded(name: str) -> Iterator[None]:
         raise StandaloneError(str(error)) from None
 
 
-def _database(env: environ.Env) -> dict[str, Any]:
+def database_settings() -> dict[str, Any]:
+    """Return what ``DATABASE_URL`` names as an entry of DATABASES; raises ``StandaloneError``."""
+    env = environ.Env()
     scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
     if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
         raise StandaloneError(

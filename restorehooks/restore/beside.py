@@ -86,7 +86,7 @@ def _drop_what_is_not_kept(run: Run, swapped: Swapped) -> None:
     try:
         if run.request.drop_previous:
             drop(run.lock.retaken(), swapped.previous)
-            run.report.previous, run.report.dropped = None, True
+            run.report.previous, run.report.dropped = None, [swapped.previous]
         elif run.plan.live.empty and is_empty(run.plan.address, swapped.previous):
             drop(run.lock.retaken(), swapped.previous)
             run.report.previous = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from .dump.copies import spooled, unpacked
@@ -27,7 +28,10 @@ def opened(run: Run) -> Iterator[Dump]:
         else:
             source = Path(run.request.source)
         dump = run.report.dump = identify(source)
-        check_trailer(dump)
+        if run.request.source == "-":
+            dump = run.report.dump = replace(dump, source=Path("standard input"))
+        if not run.request.accept_unfinished:
+            check_trailer(dump)
         if dump.format != "plain":
             dump = stack.enter_context(unpacked(dump))
         if dump.format == "tar":

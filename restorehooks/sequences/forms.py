@@ -6,6 +6,8 @@ from collections import abc
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from restorehooks.wording import printable
+
 from .statements import move_for_dba
 from .verdict import Status
 
@@ -90,12 +92,12 @@ def table_text(entries: abc.Iterable[Entry], *, applied: bool, colour: bool) -> 
     table.add_column("reason")
     for entry in entries:
         table.add_row(
-            escape(entry.sequence),
-            escape(", ".join(entry.columns)),
+            escape(printable(entry.sequence)),
+            escape(printable(", ".join(entry.columns))),
             f"[{STYLES[entry.status]}]{entry.status.value}[/]",
             *map(_number, (entry.next_before, entry.next_after, entry.extreme)),
             "" if entry.used_percent is None else f"{entry.used_percent:g}%",
-            escape(entry.reason or ""),
+            escape(printable(entry.reason or "")),
         )
     text = StringIO()
     system = "standard" if colour else None

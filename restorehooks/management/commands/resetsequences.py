@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,7 @@ from django.db import Error, connections, router
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
+from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.scope import Limits, Scope, check_schemas, models_for
@@ -45,7 +47,7 @@ class Request:
         """Return the request; raises ``CommandError`` for what cannot be meant."""
         if options["all_databases"] and options["database"]:
             raise _wrong_usage("Give --database or --all-databases, not both.")
-        if options["sql"] and options["format"] == "json":
+        if options["sql"] and asks_for_json(options):
             raise _wrong_usage("Give --sql or --format json, not both.")
         aliases = postgresql_aliases(options["database"], every=options["all_databases"])
         if options["sql"] and len(aliases) > 1:
@@ -66,7 +68,7 @@ class Request:
             mode=next((mode for name, mode in modes.items() if options[name]), "reset"),
             headroom=options["headroom"],
             rewind=options["rewind"],
-            as_json=options["format"] == "json",
+            as_json=asks_for_json(options),
             verbosity=options["verbosity"],
             styled=True if options["force_color"] else False if options["no_color"] else None,
         )
@@ -129,25 +131,37 @@ class Command(OneSentenceCommand):
             metavar="N",
             help="Stay N increments clear of the rows.",
         )
-        parser.add_argument("--format", choices=["table", "json"], default="table")
+        add_format(
+            parser, ["table"], "Report as a table (the default), or as JSON on standard output."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, print the reports, and exit with 1 where something is left to do."""
-        request = Request.parsed(options)
-        results = [_run(alias, request) for alias in request.aliases]
-        reports = [result for result in results if isinstance(result, Report)]
-        failures = [result for result in results if isinstance(result, CommandError)]
+        try:
+            request = Request.parsed(options)
+        except CommandError as error:
+            if asks_for_json(options):
+                self.stdout.write_json(self.refused(str(error)))
+            raise
+        results = {alias: _run(alias, request) for alias in request.aliases}
+        reports = [result for result in results.values() if isinstance(result, Report)]
+        failures = [result for result in results.values() if not isinstance(result, Report)]
+        is_fine = all(_is_fine(each, request) for each in reports)
+        left = 0 if is_fine or request.mode == "dry-run" else 1
+        code = max([left, *(failure.returncode for failure in failures)])
+        if request.as_json:
+            self.stdout.write_json(_as_json(results, code))
         self._print_all(reports, request)
         if failures:
-            sentences = "\n".join(str(failure) for failure in failures)
-            raise CommandError(sentences, returncode=max(f.returncode for f in failures))
-        if request.mode != "dry-run" and not all(_is_fine(each, request) for each in reports):
-            sys.exit(1)
+            raise CommandError("\n".join(map(str, failures)), returncode=code)
+        if code:
+            sys.exit(code)
+
+    def refused(self, message: str) -> dict[str, Any]:
+        """Return the report in JSON of a command line that cannot be parsed."""
+        return _as_json({}, WRONG_USAGE, _error(CommandError(message, returncode=WRONG_USAGE)))
 
     def _print_all(self, reports: list[Report], request: Request) -> None:
-        if request.as_json:
-            databases = [report.as_dict() for report in reports]
-            self.stdout.write(json.dumps({"databases": databases}, indent=2))
         for report in reports:
             self._print(report, request)
             if report.applied:
@@ -162,7 +176,9 @@ class Command(OneSentenceCommand):
             for label in report.without_table:
                 self.stderr.write(f'{label} has no table in database "{report.database}".')
         if request.mode == "sql":
-            self.stdout.write(report.as_sql())
+            # For psql a name has to stay as it is; a terminal gets it printable.
+            write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
+            write(report.as_sql())
         elif not request.as_json:
             self._print_table(report, request)
 
@@ -176,7 +192,7 @@ class Command(OneSentenceCommand):
         entries = [e for e in report if request.verbosity >= 2 or id(e) in shown]
         if entries:
             colour = self.stdout.isatty() if request.styled is None else request.styled
-            self.stdout.write(report.as_table(entries, colour=colour))
+            self.stdout.write_safe(report.as_table(entries, colour=colour))
         self.stdout.write(report.sentence())
 
 
@@ -203,6 +219,37 @@ def _run(alias: str, request: Request) -> Report | CommandError:
             " run migrate first."
         )
     return report
+
+
+def _as_json(
+    results: Mapping[str, Report | CommandError], code: int, error: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the results by alias in the shape of ``schemas/report.json``."""
+    reports = [each.as_dict() for each in results.values() if isinstance(each, Report)]
+    failed = [
+        {"database": alias, **_error(each)}
+        for alias, each in results.items()
+        if isinstance(each, CommandError)
+    ]
+    if failed:
+        error = {key: failed[0][key] for key in ("kind", "message", "hint")}
+    outcome = "unresolved" if code else "done"
+    if error:
+        outcome = "refused" if error["kind"] == "usage" else "failed"
+    return {
+        "command": "resetsequences",
+        "outcome": outcome,
+        "exit_code": code,
+        "error": error,
+        "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "databases": reports,
+        "failed": failed,
+    }
+
+
+def _error(error: CommandError) -> dict[str, Any]:
+    kind = "usage" if error.returncode == WRONG_USAGE else "database"
+    return {"kind": kind, "message": str(error), "hint": None}
 
 
 def _wrong_usage(sentence: str) -> CommandError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.wording import size_in_words
+from restorehooks.wording import printable, size_in_words
 
 Format = Literal["custom", "directory", "tar", "plain"]
 Compression = Literal["gzip", "bzip2", "xz", "zstd", "lz4"]
@@ -34,6 +34,8 @@ class Dump:
     size: bytes on disk of ``path``.
     entries: in an archive's table of contents.
     creates_database: a plain dump made with --create.
+    has_first_line: False for a plain dump without pg_dump's comments.
+    crlf: a plain dump whose lines end as they do on Windows and on terminals.
     """
 
     source: Path
@@ -48,6 +50,8 @@ class Dump:
     size: int
     entries: int | None
     creates_database: bool = False
+    has_first_line: bool = True
+    crlf: bool = False
 
     @property
     def server_major(self) -> int | None:
@@ -62,7 +66,7 @@ class Dump:
 
 
 def described(dump: Dump, path: Path | None = None) -> str:
-    """Return in one line what the dump is; ``path`` is shown instead of its source."""
+    """Return in one printable line what the dump is; ``path`` is shown instead of its source."""
     parts = [f"{dump.format} dump"]
     if dump.compression:
         parts.append(f"{dump.compression} compressed")
@@ -72,7 +76,7 @@ def described(dump: Dump, path: Path | None = None) -> str:
         parts.append(f"from PostgreSQL {dump.server_version}")
     if dump.created_at:
         parts.append(f"made {dump.created_at:%Y-%m-%d %H:%M}")
-    return f"{path or dump.source} ({', '.join(parts)}, {size_in_words(dump.size)})"
+    return f"{printable(str(path or dump.source))} ({', '.join(parts)}, {size_in_words(dump.size)})"
 
 
 def size_of(path: Path) -> int:

@@ -51,6 +51,11 @@ WATCHED = "client_connection_check_interval=2000"
 #: to set. It comes soon to a new database, and each table that it is at would cost a second.
 PAST_AUTOVACUUM = "deadlock_timeout=10"
 
+SECONDS_TO_CONNECT = "15"
+"""How long a server may take to accept a connection, where nobody gave a connect_timeout."""
+SECONDS_TO_ANSWER = "5"
+"""How long a server may take to answer whether it is there."""
+
 DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
 """The variable that names the server's own address, where the alias leads through a pooler."""
 
@@ -93,9 +98,18 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
+        return cls.of_parameters(using, asked, connection.settings_dict["OPTIONS"])
+
+    @classmethod
+    def of_parameters(
+        cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Address:
+        """Return where these parameters of a connection lead; ``options`` are the alias's own."""
         secret, known = _secret_keywords(), _variables()
         wanted = {key: asked[key] for key in asked if key in known}
         found = _resolved(wanted | _direct(using, wanted.get("dbname")))
+        # Without it a server that accepts a connection and says nothing is waited for for ever.
+        found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
             using=using,
             name=found.get("dbname") or found["user"],
@@ -104,7 +118,7 @@ class Address:
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
             secrets={key: found[key] for key in found if key in secret},
-            role=connection.settings_dict["OPTIONS"].get("assume_role"),
+            role=options.get("assume_role"),
         )
 
     def __str__(self) -> str:
@@ -116,13 +130,19 @@ class Address:
         Names mean what they mean in pg_catalog there; RESET search_path gives the path that the
         database, the role or the settings ask for.
 
-        Raises AddressError where a pooler answers, or the connection leads to another database.
+        Raises AddressError where a pooler answers, or the connection leads to another database;
+        psycopg.OperationalError, which names the database and the server.
         """
         parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
-        connection = psycopg.connect(
-            make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
-        )
+        try:
+            connection = psycopg.connect(
+                make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
+            )
+        except psycopg.OperationalError as error:
+            said = str(error).removeprefix("connection failed: ")
+            where = f'"{database}" on {self.host}:{self.port}'
+            raise type(error)(f"connecting to {where}: {said}") from None
         try:
             # Before any setting is made, which a pooler would hand on to somebody else.
             self._require_direct(connection, database)
@@ -134,6 +154,12 @@ class Address:
             connection.close()
             raise
         return connection
+
+    def answers(self) -> bool:
+        """Return whether the server is there and takes connections, whoever may connect."""
+        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
+        conninfo = make_conninfo(**parameters, dbname=self.name)
+        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
     def _require_direct(self, connection: Connection, database: str) -> None:
         row = connection.execute(WHERE_I_AM).fetchone()
