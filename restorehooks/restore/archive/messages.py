@@ -57,7 +57,7 @@ class Outcome:
 # gone before somebody else's. The message itself, "Command was:" included, is one piece.
 _BEFORE = re.compile(r"\s*(?:(?:pg_restore|pg_dump|error|warning|detail|hint):\s*)*")
 _MESSAGE = re.compile(r"could not execute query: |COPY failed for table |error returned by PQ")
-_IGNORED = re.compile(r"errors ignored on restore: (\d+)")
+_IGNORED = re.compile(r"errors ignored on restore: ([0-9]{1,9})\b")
 _STARTED = re.compile(
     r"(?:creating|processing data for table|executing|connecting to database for restore)\b"
 )
@@ -144,10 +144,15 @@ def check_exit(outcome: Outcome, exit_code: int, workers: int = 0) -> None:
     each one meets while it connects is not in the count.
     """
     if exit_code < 0:
-        raise ProgramError(f"pg_restore was ended by {signal.Signals(-exit_code).name}")
+        raise ProgramError(f"pg_restore was ended by {_name_of(-exit_code)}")
     seen, counted = len(outcome.problems), outcome.ignored or 0
     connecting = sum(problem.statement.startswith("SET ") for problem in outcome.problems)
     if seen != counted + (workers if connecting > workers else 0):
         raise ProgramError(f"pg_restore counted {counted} errors, and {seen} were understood")
     if exit_code != (1 if counted else 0):
         raise ProgramError(f"pg_restore exited {exit_code} and did not say why")
+
+
+def _name_of(number: int) -> str:
+    known = {each.value: each.name for each in signal.Signals}
+    return known.get(number, f"the signal {number}")
