@@ -114,27 +114,28 @@ def tables_named(
     return labels
 
 
-def tables_of(
-    connection: BaseDatabaseWrapper,
-    names: Collection[Name],
-    schemas: Collection[str] | None = None,
-) -> dict[int, Name]:
+def in_schemas(labels: dict[Name, list[str]], schemas: Collection[str]) -> dict[Name, list[str]]:
+    """Return the same names, each in all of these schemas where the model does not name one.
+
+    A schema that is asked for is where the tables are looked up, whatever the ``search_path`` is.
+    """
+    return {
+        (each, table): found
+        for (schema, table), found in labels.items()
+        for each in ([schema] if schema is not None else schemas)
+    }
+
+
+def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[int, Name]:
     """Return the oids of the tables that exist.
 
-    A name without a schema is looked up by the server in the ``search_path``, or in each of
-    ``schemas`` where they are given. A table of a schema that is closed to this role is among them,
-    so that it is reported.
+    Names are looked up by the server, so the ``search_path`` counts. A table of a schema that is
+    closed to this role is among them, so that it is reported.
     """
     if not names:
         return {}
-    wanted = sql.Literal(json.dumps([{"s": s, "t": t} for s, t in names]))
-    path: sql.Composable = sql.SQL(PATH)
-    if schemas is not None:
-        path = sql.SQL("json_array_elements_text({})").format(sql.Literal(json.dumps([*schemas])))
-    statement = FIND_TABLES.format(
-        first=sql.SQL("s, t" if schemas is None else "s, t, c.oid"), names=wanted, path=path
-    )
-    (found,) = send(connection, [statement], LOCK_TIMEOUT)
+    wanted = json.dumps([{"s": s, "t": t} for s, t in names])
+    (found,) = send(connection, [FIND_TABLES.format(sql.Literal(wanted))], LOCK_TIMEOUT)
     return {oid: (schema, table) for oid, schema, table in found}
 
 
@@ -145,15 +146,15 @@ NAME_LIMIT = 63
 QUOTED = re.compile(r'(?:"((?:[^"]|"")+)"\.)?"((?:[^"]|"")+)"')
 # As to_regclass does it, which raises an error, though, for a name in a schema that is closed to
 # this role, and takes ten times as long for a thousand names.
-FIND_TABLES = sql.SQL("""
-SELECT DISTINCT ON ({first}) c.oid, s, t
-FROM json_to_recordset({names}) AS names (s text, t text)
+FIND_TABLES = sql.SQL(f"""
+SELECT DISTINCT ON (s, t) c.oid, s, t
+FROM json_to_recordset({{}}) AS names (s text, t text)
 JOIN pg_class c ON c.relname = t::name
 JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN {path} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
+LEFT JOIN {PATH} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
 WHERE CASE WHEN s IS NULL THEN path.position IS NOT NULL ELSE n.nspname = s::name END
-ORDER BY {first}, path.position
-""")
+ORDER BY s, t, path.position
+""")  # noqa: S608  constants
 
 
 def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model]]:
@@ -179,15 +180,10 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
     return found
 
 
-def schemas_of(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the schemas that the database has, but for the server's own."""
-    (rows,) = send(connection, [SCHEMAS], LOCK_TIMEOUT)
-    return [name for (name,) in rows]
-
-
 def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> None:
     """Raise ``LookupError`` in one sentence for a schema that the database does not have."""
-    there = schemas_of(connection)
+    (rows,) = send(connection, [SCHEMAS], LOCK_TIMEOUT)
+    there = [name for (name,) in rows]
     for schema in schemas:
         if schema not in there:
             raise LookupError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error, connections, router
+from django.db import Error, connections
 
 from restorehooks import conf
 from restorehooks.announce import announce
@@ -19,14 +19,8 @@ from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgr
 from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import (
-    Limits,
-    Scope,
-    check_schemas,
-    models_for,
-    schemas_of,
-    tenant_schemas,
-)
+from restorehooks.sequences.scope import Limits, Scope, check_schemas, models_for
+from restorehooks.sequences.tenants import is_allowed, within_tenant
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
 
@@ -217,14 +211,10 @@ class Command(OneSentenceCommand):
 
 
 def _run(alias: str, request: Request) -> Report | CommandError:
-    scope = request.scope
     function = reset if request.mode == "reset" else inspect
     try:
+        scope = within_tenant(connections[alias], request.scope)
         check_schemas(connections[alias], scope.schemas or [])
-        # Where a package for tenants has set the schema, its router answers for that one alone.
-        has_tenants = bool(scope.models) and tenant_schemas(connections[alias]) is not None
-        if has_tenants and scope.schemas is None:
-            scope = replace(scope, schemas=schemas_of(connections[alias]))
         report = function(
             alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
         )
@@ -232,9 +222,8 @@ def _run(alias: str, request: Request) -> Report | CommandError:
         return _wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:
         return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
-    is_kept_out = not any(router.allow_migrate_model(alias, m) for m in scope.models or [])
-    if scope.models and is_kept_out and not has_tenants:
-        labels = ", ".join(model._meta.label for model in scope.models)
+    if scope.schemas is None and not is_allowed(alias, scope):
+        labels = ", ".join(model._meta.label for model in scope.models or [])
         return _wrong_usage(
             f'The router keeps {labels} out of database "{alias}"; name another with --database.'
         )
