@@ -60,7 +60,7 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
         )
     lines += [
         sentence_about(report.database, entry)
-        for entry in report.unresolved
+        for entry in (report.unresolved if verbosity >= 2 else report.unsafe)
         if verbosity >= 1 or entry.status is not Status.UNVERIFIED
     ]
     return lines or ([summary_sentence(report)] if verbosity >= 2 else [])

@@ -176,8 +176,9 @@ class Report:
     def lines(self, verbosity: int) -> list[str]:
         """Return what a hook prints, a line each: nothing where nothing was wrong.
 
-        ``verbosity`` is Django's: 0 reports only what is exhausted or failed, 1 also what was moved
-        and what could not be verified, 2 the summary in any case.
+        ``verbosity`` is Django's: 0 reports only what is behind, exhausted or failed, 1 also what
+        was moved and which sequences of models could not be verified, 2 those of no model too, and
+        the summary in any case.
         """
         return hook_lines(self, verbosity)
 
