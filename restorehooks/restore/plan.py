@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorehooks.programs import Program
-from restorehooks.wording import quoted, size_in_words
+from restorehooks.wording import size_in_words
 
 from . import hook_files
-from .archive.commands import chosen_ids, pg_restore_for
+from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
+from .dump.rows import what_is_missing
+from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
+from .mode import mode_for
 from .request import Mode, Request
-from .server.address import Address, Connection
+from .server.address import Address
+from .server.extensions import extensions_needed
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, Rights, obstacles, read_rights
+from .server.replacing import Replacement, plan_replacement
 from .server.roles import Ownership, plan_ownership
 from .server.sides import Kept, kept, unbelieved
 
@@ -47,6 +52,8 @@ class Plan:
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
     unfinished: a dump without pg_dump's last line is accepted.
+    replacement: what becomes of tables that are there, where some alone are restored.
+    missing: what the dump lacks that a database has.
     """
 
     mode: Mode
@@ -64,6 +71,8 @@ class Plan:
     hooks: Sequence[Path]
     notes: Sequence[str]
     unfinished: bool = False
+    replacement: Replacement | None = None
+    missing: Sequence[str] = ()
 
     @property
     def needs_confirmation(self) -> bool:
@@ -85,10 +94,20 @@ class Plan:
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
+        if self.replacement:
+            fate = "Some of its tables will be replaced, without undo"
         by = described(self.dump)
         if self.unfinished:
             by += ", of which nothing tells whether its end is there"
-        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
+        return "\n".join(
+            [f"{self.address} holds {size} ({counted}).", f"{fate}, by: {by}", *self._beware()]
+        )
+
+    def _beware(self) -> Iterator[str]:
+        """Yield what becomes of single tables, and what the dump lacks."""
+        if self.replacement:
+            yield from self.replacement.lines()
+        yield from self.missing
 
     def lines(self) -> Iterator[str]:
         """Yield the plan for people, a line each."""
@@ -101,6 +120,8 @@ class Plan:
         yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
+        for line in self._beware():
+            yield f"beware    {line}"
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
         for obstacle in self.obstacles:
@@ -121,10 +142,11 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     live = read_live(address, connection)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
-    program, entries = _archive(request, dump, live)
-    needed = [] if request.data_only else _extensions_needed(connection, entries)
+    program, selection = _archive(request, dump, live)
+    entries = selection.entries
+    needed = [] if request.data_only else extensions_needed(connection, entries)
     outside = lock.maintenance != address.name
-    mode = _mode(request, address, live, rights, needed, outside=outside)
+    mode = mode_for(request, address, live, rights, needed, outside=outside)
     user = address.role or address.user
     owners = plan_ownership(
         connection,
@@ -156,13 +178,35 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
+            *selection.notes,
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
             *_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
         unfinished=_unfinished(request, dump, mode),
+        replacement=_replacement(request, address, live, mode, entries),
+        missing=_missing(request, dump, live, entries),
     )
+
+
+def _replacement(
+    request: Request, address: Address, live: Live, mode: Mode, entries: Sequence[ArchiveEntry]
+) -> Replacement | None:
+    """Say what becomes of the tables that are named, where the target has others."""
+    if mode != "in place" or not request.partial or live.empty:
+        return None
+    with address.connect(address.name) as inside:
+        return plan_replacement(inside, entries)
+
+
+def _missing(
+    request: Request, dump: Dump, live: Live, entries: Sequence[ArchiveEntry]
+) -> Sequence[str]:
+    """Say what the dump lacks, where it takes the place of a database that holds something."""
+    if live.empty or request.data_only:
+        return ()
+    return tuple(what_is_missing(dump, entries, whole=not request.partial))
 
 
 def _refuse_templates(address: Address, live: Live) -> None:
@@ -172,20 +216,17 @@ def _refuse_templates(address: Address, live: Live) -> None:
         )
 
 
-def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, list[ArchiveEntry]]:
+def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, Selection]:
     """Return the pg_restore for an archive and the entries that are asked for."""
     if dump.format == "plain":
         if request.partial:
             raise UsageError("--schema and --table need an archive: a plain dump is one script.")
-        return None, []
+        return None, Selection([])
     program = pg_restore_for(dump, prefer=live.server_version // 10000)
     entries = read_contents(dump)
-    if request.partial:
-        chosen = chosen_ids(program, dump.path, request.selection)
-        entries = [entry for entry in entries if entry.id in chosen]
-        if not entries:
-            raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
-    return program, entries
+    if not request.partial:
+        return program, Selection(entries)
+    return program, select(entries, request.schemas, request.tables, with_needed=live.empty)
 
 
 def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
@@ -200,72 +241,6 @@ def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
             f"back; this restore would be {mode}."
         )
     return True
-
-
-EXTENSIONS = """
-SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM pg_catalog.unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, pg_catalog.bool_and(superuser AND NOT trusted) AS superuser
-           FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
-    ON available.name = wanted
-"""
-
-
-def _extensions_needed(connection: Connection, entries: Sequence[ArchiveEntry]) -> list[str]:
-    """Return the extensions of an archive that only a superuser may create.
-
-    Raises TargetError for those that are not installed on the server.
-    """
-    wanted = [entry.tag for entry in entries if entry.kind == "EXTENSION"]
-    found = connection.execute(EXTENSIONS, [wanted]).fetchall() if wanted else []
-    if absent := [name for name, absent, _ in found if absent]:
-        raise TargetError(
-            f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
-            "server: install their packages there."
-        )
-    return [name for name, _, needs_superuser in found if needs_superuser]
-
-
-def _mode(
-    request: Request,
-    address: Address,
-    live: Live,
-    rights: Rights,
-    needed: Sequence[str],
-    *,
-    outside: bool,
-) -> Mode:
-    """Return how to load; ``needed`` are the extensions that only a superuser may create.
-
-    ``outside``: there is a database to work from beside the target.
-    """
-    if request.in_place or request.data_only:
-        if live.missing:
-            raise TargetError(f"{address} does not exist; without --in-place it is created.")
-        return "data only" if request.data_only else "in place"
-    if request.partial and not live.empty:
-        raise TargetError(
-            f"{address} holds data, and a part of a dump never takes the place of the whole: "
-            "restore it with --in-place, or into another database."
-        )
-    is_there_and_empty = live.empty and not live.missing
-    if outside and not rights.lacking:
-        if not needed or rights.superuser:
-            return "beside"
-        if not is_there_and_empty:
-            raise TargetError(
-                f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, or with "
-                "--in-place into a database that has them."
-            )
-    if is_there_and_empty:
-        return "in place"
-    if not outside:
-        raise TargetError(
-            f"Only {address} itself can be entered, so nothing can be loaded beside it; "
-            "name another database with --maintenance-db, or restore with --in-place."
-        )
-    raise TargetError("; ".join(str(one) for one in rights.lacking))
 
 
 def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:

@@ -33,7 +33,7 @@ PRE_DATA, DATA, POST_DATA = 2, 3, 4
 
 Archives before 1.11 do not say it, and every entry then has the section 0.
 """
-_WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL", "FK CONSTRAINT"))
+_WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL", "SEQUENCE SET"))
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
@@ -53,7 +53,7 @@ class ArchiveEntry:
     schema, tag, owner: names as they are, unquoted; empty where there is none. The tag of many
         kinds is more than a name: "person person_pkey" for a constraint.
     tablespace: empty for the database's own.
-    definition: its SQL, for privileges and foreign keys alone.
+    definition: its SQL, for privileges and positions of sequences alone.
     depends_on: ids of entries that have to be restored first.
     data_file: of a directory or tar archive, the file that holds its data; empty without data.
     section: PRE_DATA, DATA, POST_DATA, or 1 for none.
