@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from restorehooks import conf
-from restorehooks.sequences.message import PATH, Rows, send
+from restorehooks.sequences.message import Rows, send
+from restorehooks.sequences.session import PATH
 from restorehooks.sequences.strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:

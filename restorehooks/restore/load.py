@@ -119,7 +119,7 @@ def _connected(run: Run, database: str) -> Iterator[psycopg.Connection[Any]]:
         if role := run.plan.owners.load_as:
             connection.execute("SELECT pg_catalog.set_config('role', %s, false)", [role])
         connection.execute("SET synchronous_commit = off")
-        # A dump that sets no path means the one that it was written under.
+        # A dump that sets none means the one that it was written under.
         connection.execute("RESET search_path")
         yield connection
 
