@@ -92,6 +92,7 @@ print("admin", answer.status_code, "shop_order_id_seq" in answer.content.decode(
 run("restoredb", os.environ["DUMP"], dry_run=True)
 run("restoredb", os.environ["DUMP"], "--no-input")
 run("restoredb", "--undo", "--no-input")
+run("restoredb", os.environ["DUMP"], "--in-place", "--table=thing", "--no-input")
 run("restoredb", os.environ["DUMP"], "--in-place", "--no-input")
 """
 
