@@ -23,7 +23,8 @@ _ROWS = frozenset(("TABLE DATA", "MATERIALIZED VIEW DATA"))
 
 STANDING = """
 SELECT c.oid, c.relkind::text, n.nspname::text, c.relname::text, c.oid::regclass::text
-FROM pg_catalog.unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))
+     AS wanted (schema, name)
 JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') ORDER BY c.oid
