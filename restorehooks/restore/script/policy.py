@@ -18,8 +18,9 @@ WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
 """
 
 STATISTICS = """
-SELECT proname::text FROM pg_catalog.pg_proc
-WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_restore_.*_stats$'
+SELECT proname::pg_catalog.text FROM pg_catalog.pg_proc
+WHERE pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
+  AND proname OPERATOR(pg_catalog.~) '^pg_restore_.*_stats$'
 """
 
 
