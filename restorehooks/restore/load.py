@@ -17,7 +17,7 @@ from .archive.phases import phases
 from .dump.contents import ArchiveEntry
 from .dump.data_files import prove_files, proving
 from .dump.proof import open_plain
-from .errors import RestoreError
+from .errors import RestoreError, ScriptError
 from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
@@ -191,7 +191,12 @@ def _send_entries(
         flags = [*flags, f"--use-list={chosen}"]
         process = stack.enter_context(commands.statements(plan.program, plan.dump.path, flags))
         assert process.stdout  # noqa: S101 - it was asked for
-        return _send(run, process.stdout, connection)
+        try:
+            return _send(run, process.stdout, connection)
+        except ScriptError as error:
+            # Its line is one of pg_restore's output, which nobody has.
+            said = str(error).removeprefix(f"line {error.line} of the dump: ")
+            raise ScriptError(f"{plan.dump.source}: {said}", error.line, error.sqlstate) from error
 
 
 def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:

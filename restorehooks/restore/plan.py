@@ -120,7 +120,7 @@ class Plan:
         yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
-        for line in self._beware():
+        for line in self.replacement.lines() if self.replacement else ():
             yield f"beware    {line}"
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
@@ -162,6 +162,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
         address.environment()  # refuses a secret that no other program can be given
+    missing = _missing(request, dump, live, entries)
     return Plan(
         mode=mode,
         address=address,
@@ -177,6 +178,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         leftovers=leftovers,
         hooks=found,
         notes=[
+            *missing,
             *notes_on_jobs(request.jobs, mode, dump),
             *selection.notes,
             *owners.notes,
@@ -186,7 +188,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         ],
         unfinished=_unfinished(request, dump, mode),
         replacement=_replacement(request, address, live, mode, entries),
-        missing=_missing(request, dump, live, entries),
+        missing=missing,
     )
 
 
