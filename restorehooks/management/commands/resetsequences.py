@@ -140,7 +140,7 @@ class Command(OneSentenceCommand):
         try:
             request = Request.parsed(options)
         except CommandError as error:
-            if asks_for_json(options):
+            if asks_for_json(options) and not options["sql"]:
                 self.stdout.write_json(self.refused(str(error)))
             raise
         results = {alias: _run(alias, request) for alias in request.aliases}
