@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from django.apps import AppConfig, apps
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.signals import connection_created
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate
 
 from . import conf
 from .sequences.glance import all_fine
-from .sequences.scope import Limits, Scope, installed_models
+from .sequences.scope import Limits, Scope, installed_models, tenant_schemas
 from .wording import first_line
 
 if TYPE_CHECKING:
-    from django.db.models import Model
-
     from .announce import Trigger
 
 TALKATIVE = 2
@@ -73,29 +70,23 @@ def _repair(
         if not is_enabled():
             return
         limits = conf.limits(hook=True)
-        models: list[type[Model]] = [*installed_models(using), MigrationRecorder.Migration]
-        tables = [model._meta.db_table for model in models]
+        tables = [model._meta.db_table for model in installed_models(using)]
         if verbosity < TALKATIVE and all_fine(connections[using], tables):
             return
-        lines = _reset(trigger, using, models, limits, verbosity)
+        lines = _reset(trigger, using, limits, verbosity)
     except Exception as error:  # a hook never stands in the way of migrate
         lines = [not_checked(using, error)]
     for line in lines:
         (stdout or sys.stdout).write(f"restorehooks: {line}\n")
 
 
-def _reset(
-    trigger: Trigger,
-    using: str,
-    models: Collection[type[Model]],
-    limits: Limits,
-    verbosity: int,
-) -> list[str]:
+def _reset(trigger: Trigger, using: str, limits: Limits, verbosity: int) -> list[str]:
     # Only here the whole engine is imported: hardly any run comes this far.
     from .announce import announce
     from .sequences.repair import reset
 
-    report = reset(using, Scope(models), limits)
+    scope = Scope(schemas=tenant_schemas(connections[using]), only_usable=True)
+    report = reset(using, scope, limits)
     announce(report, trigger, printed=True)
     return report.lines(verbosity)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -96,6 +97,51 @@ def test_env_file(tmp_path: Path, database: Database) -> None:
     done = restorehooks(tmp_path, "resetsequences", env=elsewhere)
     assert done.returncode == 1
     assert 'database "no such database" does not exist' in done.stderr
+
+
+def test_of_an_env_file_only_what_is_ours_is_taken(tmp_path: Path, database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    ran = tmp_path / "ran"
+    (tmp_path / "bin").mkdir()
+    for name in ("pg_dump", "psql"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / ".env").write_text(
+        f"DATABASE_URL={database.url}\nPG_BINDIR={tmp_path}/bin\nPATH={tmp_path}/bin\n"
+        "PGOPTIONS=-c application_name=theirs\nPYTHONSTARTUP=/dev/null\n"
+    )
+    bare = environment(database.server)
+    bare.pop("PG_BINDIR")
+    done = restorehooks(tmp_path, "dumpdb", "x.dump", env=bare)
+    assert (done.returncode, ran.exists()) == (0, False), done.stderr
+    # Nor is a program taken from here because PATH says so.
+    bare["PATH"] = os.pathsep.join(["", ".", "bin", bare["PATH"]])
+    done = restorehooks(tmp_path, "dumpdb", "y.dump", env=bare)
+    assert (done.returncode, ran.exists()) == (0, False), done.stderr
+    restorehooks(tmp_path, "dbshell", env=bare)
+    assert not ran.exists()
+    done = restorehooks(tmp_path, "dumpdb", "z.dump", env={**bare, "PG_BINDIR": "bin"})
+    said = "PG_BINDIR is bin: programs are run from an absolute path only."
+    assert (done.returncode, said in done.stderr, ran.exists()) == (1, True, False)
+
+
+def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database: Database) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"DATABASE_URL={database.url}\n")
+    bare = environment(database.server)
+    file.chmod(0o666)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    said = "The file .env here is not read, since every user may write to it."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+    done = restorehooks(tmp_path, "resetsequences", env={**bare, "DATABASE_URL": database.url})
+    assert (done.returncode, done.stderr) == (0, f"{said}\n")
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    file.chmod(0o644)
+    os.chown(file, 12345, 12345)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    said = "The file .env here is not read, since it belongs to another user."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
 
 
 EACH_IN_A_FORK = """

@@ -1,12 +1,25 @@
-"""The user that a server runs as when root starts it, since PostgreSQL does not run as root."""
+"""The users that root's servers run as, since PostgreSQL does not run as root.
+
+A server that is made to look at a stranger's dump runs what is in it. So it gets a user id that
+nobody has: no files, no other processes, no cluster that it could reach.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from restorehooks.embedded.errors import ServerError
+
+UNUSED = range(60578, 61184)
+"""User ids between those of systemd-homed and of DynamicUser, which systemd's list leaves free."""
+NAMED = ("nobody", "postgres")
+"""Who else may run a server: where there is no id of its own. Earlier versions ran them so."""
 
 
 class Account(NamedTuple):
@@ -31,22 +44,93 @@ class Account(NamedTuple):
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
-def server_account() -> Account | None:
-    """Return the account that runs root's servers: ``postgres``, else ``nobody``.
+def may_own(uid: int) -> bool:
+    """Say whether a private server of root's can belong to this user id."""
+    return uid in UNUSED or uid in [account.uid for account in named_accounts()]
 
-    It is None for any other user, who runs servers as themselves. Raises :exc:`ServerError` where
-    neither exists.
+
+def server_account(folder: Path, owner: int | None) -> Account | None:
+    """Return the account that is to run root's server in ``folder``.
+
+    ``owner`` is the user id that its cluster belongs to, None for a new one. The result is None for
+    any other user than root, who runs servers as themselves. Raises :exc:`ServerError` where every
+    account that there is runs a cluster of the machine.
     """
     if os.geteuid() != 0:
         return None
+    if owner is not None and owner in UNUSED:
+        return _own(owner)
+    # The same folder gets the same id, while nobody has it.
+    first = zlib.crc32(os.fsencode(folder)) % len(UNUSED)
+    for uid in (*UNUSED[first:], *UNUSED[:first]) if sys.platform == "linux" else ():
+        if _is_mapped(uid) and not _is_taken(uid):
+            return _own(uid)
+    for account in named_accounts():
+        if not _runs_a_cluster(account.uid):
+            return account
+    raise ServerError(
+        "PostgreSQL does not run as root, and no user is left to run a private server as: there is "
+        f"no free user id, and of the users {' and '.join(NAMED)} each is missing or runs a "
+        "cluster of this machine, which a private server must not reach."
+    )
+
+
+def named_accounts() -> list[Account]:
+    """Return the accounts of ``NAMED`` that the system has; initdb needs one with a name."""
     import pwd
 
-    for name in ("postgres", "nobody"):
-        try:
+    found = []
+    for name in NAMED:
+        with suppress(KeyError):
             entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
-    raise ServerError(
-        "PostgreSQL does not run as root, and this system has no user postgres and no user nobody."
-    )
+            found.append(Account(name, entry.pw_uid, entry.pw_gid))
+    return found
+
+
+def _own(uid: int) -> Account:
+    return Account(f"with the id {uid}", uid, uid)
+
+
+def _is_mapped(uid: int) -> bool:
+    """Say whether the id exists in this container, whose ids the kernel may have limited."""
+    for name in ("uid_map", "gid_map"):
+        with suppress(OSError):
+            rows = [
+                [int(number) for number in line.split()]
+                for line in Path("/proc/self", name).read_text().splitlines()
+            ]
+            if not any(first <= uid < first + count for first, _, count in rows):
+                return False
+    return True
+
+
+def _is_taken(uid: int) -> bool:
+    import grp
+    import pwd
+
+    for look_up in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            look_up(uid)
+            return True
+    return any(owner == uid for _, owner in _processes())
+
+
+def _processes() -> Iterator[tuple[Path, int]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            yield process, process.stat().st_uid
+
+
+def _runs_a_cluster(uid: int) -> bool:
+    """Say whether this user runs a server of PostgreSQL that is no private one."""
+    for process, owner in _processes():
+        with suppress(OSError):
+            if owner == uid and (process / "comm").read_text().strip() in (
+                "postgres",
+                "postmaster",
+            ):
+                # PostgreSQL works in its data directory.
+                data = (process / "cwd").readlink()
+                if data.name != "cluster" or not (data.parent / "users").exists():
+                    return True
+    return False

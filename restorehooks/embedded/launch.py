@@ -57,11 +57,15 @@ def _spawn_keeper(folder: ServerFolder, arguments: list[str], running: int) -> i
 
 
 def _socket_folder(folder: ServerFolder, account: Account | None, port: int) -> Path:
-    """Return the server's folder, or a new one where that path is too long for a socket."""
-    length = len(os.fsencode(folder.path / f".s.PGSQL.{port}"))
+    """Return a folder of the server's, or a new one where that path is too long for a socket."""
+    own = folder.path / "socket" if account else folder.path
+    length = len(os.fsencode(own / f".s.PGSQL.{port}"))
     # libpq reads a comma as the beginning of another host.
-    if length <= SOCKET_PATH_LIMIT and "," not in str(folder.path):
-        return folder.path
+    if length <= SOCKET_PATH_LIMIT and "," not in str(own):
+        if account:
+            own.mkdir(mode=0o700, exist_ok=True)
+            os.chown(own, account.uid, account.gid)
+        return own
     short = Path(tempfile.gettempdir())
     too_long = len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40
     if too_long or (account and not account.may_enter(short)):

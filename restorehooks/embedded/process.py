@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restorehooks.embedded.account import Account, server_account
+from restorehooks.embedded.account import server_account
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.folder import SUPERUSER, ServerFolder, lock
 from restorehooks.embedded.launch import DEFAULT_PORT, launch
@@ -96,8 +96,7 @@ class SharedProcess:
             self._leave()
 
     def _start(self) -> None:
-        account = server_account()
-        self.folder.make(account)
+        self.folder.make()
         self._users = self.folder.open_lock("users")
         # This waits while the keeper, which then holds the lock alone, ends an unused server.
         lock(self._users, alone=False)
@@ -108,7 +107,7 @@ class SharedProcess:
                 if lock(running.fileno(), alone=True, wait=False):
                     if launched:
                         raise self._failure("did not start")
-                    self._launch(account, running.fileno())
+                    self._launch(running.fileno())
                     launched = True
             if time.monotonic() > deadline:
                 raise self._failure(f"does not answer after {START_LIMIT:.0f} seconds")
@@ -127,7 +126,10 @@ class SharedProcess:
                 return True
         return False
 
-    def _launch(self, account: Account | None, running: int) -> None:
+    def _launch(self, running: int) -> None:
+        account = server_account(self.folder.path, self.folder.owner())
+        if account:
+            self.folder.give_to(account)
         programs = Programs(self.programs.bindir, account)
         self.programs = programs.within_reach(self.folder.path)
         if not self.folder.cluster.exists():
@@ -139,7 +141,7 @@ class SharedProcess:
         with os.fdopen(self.folder.open_lock("running")) as running:
             if not lock(running.fileno(), alone=True, wait=False):
                 with suppress(FileNotFoundError, ProcessLookupError):  # already ending by itself
-                    os.kill(self.folder.postmaster_pid(), number)
+                    self.folder.send(number)
                 lock(running.fileno(), alone=True)
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to

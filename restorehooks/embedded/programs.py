@@ -11,7 +11,8 @@ from pathlib import Path
 
 from restorehooks.embedded.account import Account
 from restorehooks.embedded.errors import ServerError
-from restorehooks.programs import program_folders
+from restorehooks.programs import chosen_folder, left_out, program_folders
+from restorehooks.restore.errors import ProgramError
 
 REMEDY = (
     'install them with: pip install "django-restorehooks[embedded]", '
@@ -23,17 +24,24 @@ def server_folder() -> Path:
     """Return the first of ``program_folders`` that holds ``initdb`` and ``postgres``.
 
     Raises :exc:`ServerError` where there is none, and where ``PG_BINDIR`` names a folder
-    without them: what was asked for is not replaced by something else.
+    without them or one whose programs may be another user's work: what was asked for is not
+    replaced by something else.
     """
-    wanted = os.environ.get("PG_BINDIR")
-    for folder in [Path(wanted).absolute()] if wanted else program_folders():
+    try:
+        wanted = chosen_folder()
+    except ProgramError as error:
+        raise ServerError(str(error)) from None
+    for folder in [wanted] if wanted else program_folders():
         if _has_server(folder):
             # A link in /usr/local/bin leads to where the client programs of this version are too.
             linked = Path(str(shutil.which("postgres", path=str(folder)))).resolve().parent
             return linked if _has_server(linked) else folder
     if wanted:
         raise ServerError(f"PG_BINDIR is {wanted}, where initdb and postgres are not both present.")
-    raise ServerError(f"No PostgreSQL server programs found on this machine; {REMEDY}.")
+    raise ServerError(
+        f"No PostgreSQL server programs found on this machine; {REMEDY}."
+        f"{left_out('initdb', 'postgres')}"
+    )
 
 
 def _has_server(folder: Path) -> bool:
@@ -86,22 +94,25 @@ class Programs:
         package = self.bindir.parent.parent
         # Whoever may not enter the folder cannot ask the programs for their version.
         target = folder / f"programs-{Programs(self.bindir).version()}"
-        if not target.exists():
+        if not target.exists() or target.stat().st_uid != os.geteuid():
             for old in folder.glob("programs*"):
                 shutil.rmtree(old)
             unfinished = folder / "programs.unfinished"
-            self._copy(package, unfinished, self.account)
+            _copy(self.bindir, package, unfinished)
             unfinished.rename(target)
         return replace(self, bindir=target / self.bindir.relative_to(package.parent))
 
-    def _copy(self, package: Path, to: Path, account: Account) -> None:
-        shutil.copytree(self.bindir.parent, to / package.name / self.bindir.parent.name)
-        # A wheel keeps the libraries its programs need in a second folder beside the package.
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, to / libraries.name)
-        for copied in (to, *to.rglob("*")):
-            os.chown(copied, account.uid, account.gid, follow_symlinks=False)
+
+def _copy(bindir: Path, package: Path, to: Path) -> None:
+    shutil.copytree(bindir.parent, to / package.name / bindir.parent.name)
+    # A wheel keeps the libraries its programs need in a second folder beside the package.
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, to / libraries.name)
+    # They stay root's, who runs them too: the account reads them and changes none.
+    for copied in (to, *to.rglob("*")):
+        if not copied.is_symlink():
+            copied.chmod(0o755 if copied.is_dir() or os.access(copied, os.X_OK) else 0o644)
 
 
 def environment() -> dict[str, str]:

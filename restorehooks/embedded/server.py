@@ -27,8 +27,9 @@ class Server:
     reach it over TCP set ``listen_addresses`` and ``port``; it then asks for passwords
     (scram-sha-256), while the socket trusts whoever may enter its folder.
 
-    The superuser is ``postgres``. Started by root, the server runs as the user ``postgres`` or
-    ``nobody``, who owns ``data`` and has to be able to reach it.
+    The superuser is ``postgres``. Started by root, the server runs with a user id that nobody else
+    has, or as ``nobody`` or ``postgres`` where the system has no such id to give, and never as the
+    owner of another cluster that is running. It has to be able to reach ``data``.
 
     Several processes may start the same server: the first one starts it, the others share it. It
     ends when the last of them has stopped it or has ended, even by SIGKILL.

@@ -9,9 +9,10 @@ from typing import Any
 
 from restorehooks.management.ending import Failure
 from restorehooks.management.restoring import Action
-from restorehooks.restore.report import RestoreReport, kept_as_json
+from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.server.sides import Kept
-from restorehooks.restore.undo import Undone
+from restorehooks.restore.undo import Undone, line_about, sentence_about
+from restorehooks.restore.undo import as_json as kept_as_json
 from restorehooks.wording import size_in_words
 
 _OUTCOMES: dict[Action, str] = {
@@ -46,9 +47,8 @@ class Done:
             for one in self.dropped:
                 yield f'{verb} "{one.name}" ({size_in_words(one.size or 0)}).'
         elif self.action == "list kept":
-            yield from map(_kept_line, self.kept)
-            if not self.kept:
-                yield "No previous database is kept."
+            yield from map(line_about, self.kept)
+            yield sentence_about(self.kept)
         else:
             yield from self.report.lines()
 
@@ -59,6 +59,8 @@ class Done:
             report |= {"target": self.undone.target, "restored": not self.report.dry_run}
         if self.dropped:
             report["dropped"] = [one.name for one in self.dropped]
+        if self.kept:
+            report["kept"] = [kept_as_json(one) for one in self.kept]
         if failure and failure.outcome == "unknown":
             report["restored"] = None
         return {
@@ -70,7 +72,6 @@ class Done:
             "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
             **report,
             "undone": _undone_as_json(self.undone) if self.undone else None,
-            "kept": [kept_as_json(one) for one in self.kept],
         }
 
     def _outcome(self) -> str:
@@ -83,11 +84,6 @@ def _undone_line(undone: Undone, *, dry_run: bool) -> str:
         f'"{undone.back.name}" {"would be" if dry_run else "is"} "{undone.target}" again, as it '
         f"was before {undone.back.marker.at}.{kept}"
     )
-
-
-def _kept_line(kept: Kept) -> str:
-    size = size_in_words(kept.size) if kept.size is not None else "size not known"
-    return f'"{kept.name}" ({size}), replaced {kept.marker.at} by {kept.marker.by}'
 
 
 def _undone_as_json(undone: Undone) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 from argparse import _ArgumentGroup
@@ -16,8 +15,9 @@ from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks import standalone
-from restorehooks.restore.errors import AddressError, UsageError
+from restorehooks.restore.errors import AddressError, RestoreError, UsageError
 from restorehooks.restore.server.address import Address
+from restorehooks.trust import belongs_to_us, others_may_write
 
 Place = Literal["database url", "project"] | None
 """What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
@@ -76,11 +76,14 @@ def disagreement(alias: str | None = None) -> str | None:
     using = alias or "default"
     named = _named(os.environ.get("DATABASE_URL", ""))
     aliases = [*connections] if alias else [using]
-    addresses = [Address.of(one) for one in aliases if connections[one].vendor == "postgresql"]
+    addresses = [
+        Address.of(one, direct=False) for one in aliases if connections[one].vendor == "postgresql"
+    ]
     if named is None or any(_same(named, address) for address in addresses):
         return None
+    own = Address.of(using, direct=False)
     return (
-        f"DATABASE_URL names {named}, and the project's settings name {Address.of(using)}: "
+        f"DATABASE_URL names {named}, and the project's settings name {own}: "
         "give --database-url for the first, or --project for the second."
     )
 
@@ -109,9 +112,9 @@ def disagreement_here() -> str | None:
 
 
 def _is_trusted(manage: Path) -> bool:
-    with suppress(OSError, AttributeError):  # no such file; a system without user ids
+    with suppress(OSError):  # no such file
         found = manage.stat()
-        return found.st_uid in (0, os.getuid()) and not found.st_mode & stat.S_IWOTH
+        return belongs_to_us(found) and not others_may_write(found)
     return False
 
 
@@ -146,7 +149,7 @@ def _identity(address: Address) -> tuple[Any, ...] | None:
     try:
         with address.connect(address.name) as connection:
             return connection.execute(IDENTITY).fetchone()
-    except psycopg.Error:
+    except (psycopg.Error, RestoreError):
         return None
 
 

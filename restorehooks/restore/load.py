@@ -103,7 +103,7 @@ def _conninfo(run: Run, database: str) -> str:
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
     serial = SERIAL if run.plan.fills_the_cores else ()
-    wanted = ["synchronous_commit=off", *serial, WATCHED]
+    wanted = ["synchronous_commit=off", "default_transaction_read_only=off", *serial, WATCHED]
     for settings in ([*wanted, PAST_AUTOVACUUM], wanted, wanted[:-1]):
         options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it

@@ -21,7 +21,7 @@ from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, Rights, obstacles, read_rights
 from .server.roles import Ownership, plan_ownership
-from .server.sides import Kept, kept
+from .server.sides import Kept, kept, unbelieved
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -130,7 +130,10 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         privileges=request.privileges,
         may_act_as_owner=mode == "beside" and not needed,
     )
+    leftovers = kept(connection, address.name, "side") if mode == "beside" else []
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
+    if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
+        address.environment()  # refuses a secret that no other program can be given
     return Plan(
         mode=mode,
         address=address,
@@ -143,13 +146,14 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         entries=entries,
         owners=owners,
         obstacles=obstacles(connection, live) if mode == "beside" else [],
-        leftovers=kept(connection, address.name, "side") if mode == "beside" else [],
+        leftovers=leftovers,
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
+            *_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
     )
 
@@ -257,3 +261,11 @@ def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str
         )
     if dump.creates_database:
         yield "the dump's own CREATE DATABASE and settings of it are left out"
+
+
+def _unbelieved(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        yield (
+            f'"{name}" is named like what a killed restore leaves behind, but has no marker that '
+            "can be believed: it is left alone"
+        )

@@ -12,6 +12,7 @@ from .dump.facts import Dump
 from .plan import Plan
 from .request import Mode
 from .server.sides import Kept
+from .undo import as_json, sentence_about
 
 
 @dataclass
@@ -24,6 +25,7 @@ class RestoreReport:
     dump, plan: what was to be restored and how; None where it did not come so far.
     previous: the name under which the database that was replaced is kept.
     dropped: the names of the previous databases that were dropped, as asked.
+    kept: the previous databases that are kept now, the latest first.
     left_out: what of the dump was left out, and why, a line each.
     notes: what the person who restores should know.
     hooks: what ran on the restored data, in order.
@@ -40,6 +42,7 @@ class RestoreReport:
     plan: Plan | None = None
     previous: str | None = None
     dropped: list[str] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
@@ -58,6 +61,7 @@ class RestoreReport:
             "plan": list(self.plan.lines()) if self.plan else [],
             "previous": self.previous,
             "dropped": self.dropped,
+            "kept": [as_json(one) for one in self.kept],
             "left_out": self.left_out,
             "notes": self.notes,
             "hooks": self.hooks,
@@ -76,6 +80,8 @@ class RestoreReport:
         if self.sequences is not None:
             yield from map(self.sequences.sentence_about, self.sequences.unresolved)
             yield self.sequences.sentence()
+        if self.kept:
+            yield sentence_about(self.kept)
         yield self._outcome()
 
     def _outcome(self) -> str:
@@ -113,14 +119,4 @@ def dump_as_json(dump: Dump) -> dict[str, Any]:
         "size": dump.size,
         "entries": dump.entries,
         "creates_database": dump.creates_database,
-    }
-
-
-def kept_as_json(kept: Kept) -> dict[str, Any]:
-    """Return a previous database as what json.dumps takes; ``at`` is when it was replaced."""
-    return {
-        "name": kept.name,
-        "at": kept.marker.at or None,
-        "by": kept.marker.by,
-        "size": kept.size,
     }

@@ -11,12 +11,20 @@ import psycopg
 from django.db import connections
 
 from restorehooks.signals import pre_restore
-from restorehooks.wording import size_in_words
+from restorehooks.wording import first_line, size_in_words
 
 from .archive import commands
 from .beside import restore_beside
 from .dump.proof import prove_plain
-from .errors import BusyError, DeclinedError, TargetError, UsageError
+from .errors import (
+    BusyError,
+    DeclinedError,
+    LiveChangedError,
+    OutcomeUnknownError,
+    RestoreError,
+    TargetError,
+    UsageError,
+)
 from .in_place import restore_in_place
 from .interrupts import interruptible
 from .plan import make_plan
@@ -26,8 +34,9 @@ from .request import Request
 from .run import Run
 from .server.address import Address
 from .server.lock import RestoreLock
-from .server.sides import drop
+from .server.sides import drop, kept
 from .sources import opened
+from .undo import keep_latest
 
 
 def restore(
@@ -51,7 +60,19 @@ def restore(
     if request.using in connections.settings and connections[request.using].in_atomic_block:
         raise UsageError("A restore has transactions of its own: call it outside of any other.")
     with interruptible():
-        _restore(run)
+        try:
+            _restore(run)
+        except (OutcomeUnknownError, LiveChangedError):
+            raise
+        except BaseException as error:
+            if not run.report.restored:
+                raise
+            why = str(error) or (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            )
+            raise LiveChangedError(
+                f"The data are in {run.plan.address}, but then: {why}"
+            ) from error
     run.end_step()
     return run.report
 
@@ -67,7 +88,7 @@ def _restore(run: Run) -> None:
         address = Address.of(request.using)
         run.announce(dump, address)
         lock = stack.enter_context(_locked(address, request))
-        run.planned(make_plan(request, address, lock, dump), lock)
+        run.planned(make_plan(request, lock.address, lock, dump), lock)
         if request.dry_run:
             _prove_whole(run)
             return
@@ -76,8 +97,21 @@ def _restore(run: Run) -> None:
         # 4. to 6. Load, hook, put in place.
         if run.plan.mode == "beside":
             restore_beside(run)
+            _count_kept(run)
         else:
             restore_in_place(run)
+
+
+def _count_kept(run: Run) -> None:
+    """Drop what is kept beyond the number asked for, and take down what is left."""
+    try:
+        if run.request.keep is not None:
+            for line in keep_latest(run.lock, run.request.keep):
+                run.note(line)
+        connection = run.lock.retaken()
+        run.report.kept = kept(connection, run.plan.address.name, "previous")
+    except (psycopg.Error, RestoreError) as error:
+        run.note(f"what is kept cannot be listed ({first_line(error)})")
 
 
 def _locked(address: Address, request: Request) -> RestoreLock:

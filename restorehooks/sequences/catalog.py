@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import sql
 
-from .catalog_sql import ODD_DEFAULTS, SEQUENCES
+from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
 from .defaults import OddDefault, read_odd_defaults
-from .message import LockBudget, send
+from .links import counted, hint_about
+from .message import LockBudget, Statement, send
 from .model import Column, Sequence
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+class Conditions(NamedTuple):
+    """What holds for all that a run reads: ``isolation`` is that of the transaction at hand."""
+
+    is_standby: bool
+    is_read_only: bool
+    isolation: str
+
+    @property
+    def why_read_only(self) -> str | None:
+        """Why nothing can be changed, None where it can."""
+        if self.is_standby:
+            return "the server is a standby and cannot be written to"
+        return "transactions are read-only here" if self.is_read_only else None
 
 
 def read_catalog(
@@ -23,27 +39,37 @@ def read_catalog(
     *,
     tables: Collection[int] | None = None,
     schemas: Collection[str] | None = None,
-) -> list[Sequence]:
+) -> tuple[list[Sequence], Conditions]:
     """Return the sequences in scope, each with every column that it numbers, in order of name.
 
     ``tables`` (oids) keeps those that number a column of one of them, ``schemas`` those that stand
-    in one of them or number a table that does. Temporary, system and extension-owned sequences
-    are never among them, nor are columns of temporary tables.
+    in one of them or number a table that does. Temporary and system sequences are never among
+    them, nor those of extensions whose tables are not dumped, nor columns of temporary tables.
     """
-    rows, odd = send(connection, [_sequences(tables, []), ODD_DEFAULTS], budget.for_one())
+    statements: list[Statement] = [_sequences(tables, []), ODD_DEFAULTS, CONDITIONS]
+    rows, odd, (conditions,) = send(connection, statements, budget.for_one())
+    expressions: dict[int, str] = {}
     if odd:
         attrdefs = [attrdef for (attrdef,) in odd]
-        statement = _sequences(tables, read_odd_defaults(connection, attrdefs, budget))
-        (rows,) = send(connection, [statement], budget.for_one())
+        defaults = read_odd_defaults(connection, attrdefs, budget)
+        expressions = {default.attrdef: default.expression for default in defaults}
+        (rows,) = send(connection, [_sequences(tables, defaults)], budget.for_one())
     named = map(Row._make, rows)
-    found = [_sequence(list(group)) for _, group in groupby(named, key=lambda row: row.oid)]
-    if schemas is None:
-        return found
-    return [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
+    groups = (list(group) for _, group in groupby(named, key=lambda row: row.oid))
+    found = [_sequence(group, expressions) for group in groups]
+    if schemas is not None:
+        found = [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
+    return found, Conditions._make(conditions)
 
 
 class Row(NamedTuple):
-    """A row of the query: a sequence, and a column that it numbers or None throughout."""
+    """A row of the query: a sequence, and a column that it may number or None throughout.
+
+    ``is_owner``: the sequence is owned by the column. ``draws``: its default is exactly ``nextval``
+    of the sequence; ``draws_more``: it calls that and does more. ``draws_from`` is another sequence
+    that it draws from. ``has_trigger``: one before each row that is inserted. ``calls`` is a
+    function of somebody else's that reading the table would call.
+    """
 
     oid: int
     schema: str
@@ -59,6 +85,9 @@ class Row(NamedTuple):
     may_read: bool
     may_draw: bool
     may_set: bool
+    may_alter: bool
+    owner: str
+    is_rewritten: bool
     table_oid: int | None
     table_schema: str
     table_name: str
@@ -73,14 +102,24 @@ class Row(NamedTuple):
     may_be_empty: bool
     visible: bool
     locks: int
-    exact: bool
+    is_owner: bool
+    is_identity: bool
+    is_listed: bool
+    draws: bool
+    draws_more: bool
+    draws_from: str | None
+    attrdef: int | None
+    has_default: bool
+    has_trigger: bool
     is_view: bool
     is_foreign: bool
     may_read_rows: bool
     is_filtered: bool
+    calls: str | None
 
 
 def _sequences(tables: Collection[int] | None, odd: Iterable[OddDefault]) -> sql.Composable:
+    odd = list(odd)
     by_text = [default for default in odd if default.by_text]
     return SEQUENCES.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, Row._fields)),
@@ -89,11 +128,16 @@ def _sequences(tables: Collection[int] | None, odd: Iterable[OddDefault]) -> sql
         by_text=sql.Literal([d.attrdef for d in by_text]),
         by_text_sequences=sql.Literal([d.sequence for d in by_text]),
         by_text_exact=sql.Literal([d.exact for d in by_text]),
+        listed_sequences=sql.Literal([]),
+        listed_tables=sql.Literal([]),
+        listed_columns=sql.Literal([]),
     )
 
 
-def _sequence(rows: list[Row]) -> Sequence:
+def _sequence(rows: list[Row], expressions: Mapping[int, str]) -> Sequence:
     row = rows[0]
+    pairs = [(_column(each, each.table_oid), each) for each in rows if each.table_oid is not None]
+    columns = counted(pairs, expressions)
     return Sequence(
         row.oid,
         row.schema,
@@ -109,12 +153,16 @@ def _sequence(rows: list[Row]) -> Sequence:
         row.may_read,
         row.may_draw,
         row.may_set,
-        tuple(_column(row, row.table_oid) for row in rows if row.table_oid is not None),
+        columns,
+        row.may_alter,
+        row.owner,
+        row.is_rewritten,
+        hint_about(row.quoted, pairs, columns),
     )
 
 
 def _column(row: Row, table_oid: int) -> Column:
-    column = Column(
+    return Column(
         table_oid,
         row.table_schema,
         row.table_name,
@@ -130,24 +178,5 @@ def _column(row: Row, table_oid: int) -> Column:
         row.may_be_empty,
         row.visible,
         row.locks,
+        row.is_identity or row.draws or row.is_listed,
     )
-    unseen = _why_unseen(column, row)
-    return column if unseen is None else column._replace(unseen=unseen)
-
-
-def _why_unseen(column: Column, row: Row) -> str | None:
-    if not column.holds_numbers:
-        return f"{column.quoted} is of type {column.type}, not a number"
-    if column.rounds:
-        return f"{column.quoted} rounds whole numbers"
-    if not row.exact:
-        return f"the default of {column.quoted} is more than nextval"
-    if row.is_view:  # what a stranger's view calls would run with the rights of this role
-        return f"{column.quoted_table} is a view"
-    if row.is_foreign:
-        return f"{column.quoted} has rows in a foreign table"
-    if not row.may_read_rows:
-        return f"no SELECT privilege on {column.quoted}"
-    if row.is_filtered:
-        return f"row-level security may hide rows of {column.quoted}"
-    return None

@@ -34,14 +34,15 @@ END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
 
 
 class OddDefault(NamedTuple):
-    """A default that calls ``nextval`` in no simple form.
+    """A default that is no ``nextval`` in one of the simple forms.
 
-    ``attrdef`` is its oid in ``pg_attrdef``. ``exact``: it is one ``nextval`` and nothing but
-    casts. ``sequence`` is the oid of the sequence that it names by text, None where it names one
-    that does not exist, or names none by text.
+    ``attrdef`` is its oid in ``pg_attrdef``, ``expression`` its text. ``exact``: it is one
+    ``nextval`` and nothing but casts. ``sequence`` is the oid of the sequence that it names by
+    text, None where it names one that does not exist, or names none by text.
     """
 
     attrdef: int
+    expression: str
     exact: bool
     by_text: bool
     sequence: int | None = None
@@ -52,16 +53,16 @@ def read_odd_defaults(
 ) -> list[OddDefault]:
     """Return what each of these defaults does, once for every sequence that it names by text."""
     found: list[OddDefault] = []
-    named: list[tuple[int, bool, str]] = []
+    named: list[tuple[int, str, bool, str]] = []
     for attrdef, expression in _expressions(connection, attrdefs, budget):
         names = [name.replace("''", "'") for name in BY_TEXT.findall(expression)]
         exact = is_exactly_nextval(expression)
-        named += [(attrdef, exact, name) for name in names]
+        named += [(attrdef, expression, exact, name) for name in names]
         if not names:
-            found.append(OddDefault(attrdef, exact, by_text=False))
-    oids = _looked_up(connection, [name for _, _, name in named], budget)
-    for (attrdef, exact, _), oid in zip(named, oids, strict=True):
-        found.append(OddDefault(attrdef, exact, by_text=True, sequence=oid))
+            found.append(OddDefault(attrdef, expression, exact, by_text=False))
+    oids = _looked_up(connection, [name for *_, name in named], budget)
+    for (attrdef, expression, exact, _), oid in zip(named, oids, strict=True):
+        found.append(OddDefault(attrdef, expression, exact, by_text=True, sequence=oid))
     return found
 
 
@@ -70,7 +71,7 @@ def _looked_up(
 ) -> Iterator[int | None]:
     """Yield what each name stands for, None for nothing; a name may be no name at all."""
     for batch in in_batches(names):
-        for asked, result in send_each(connection, batch, _lookups, budget):
+        for asked, result in send_each(connection, batch, _lookups, budget, in_own_path=False):
             if isinstance(result, Failed):
                 yield from (None for _ in asked)
             else:
@@ -79,7 +80,7 @@ def _looked_up(
 
 def _lookups(names: abc.Sequence[str]) -> list[sql.Composable]:
     return [
-        sql.SQL("SELECT pg_catalog.to_regclass({})::oid").format(sql.Literal(name))
+        sql.SQL("SELECT pg_catalog.to_regclass({})::pg_catalog.oid").format(sql.Literal(name))
         for name in names
     ]
 

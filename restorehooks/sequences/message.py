@@ -106,12 +106,15 @@ def combined(questions: abc.Sequence[str]) -> Iterator[str]:
         yield f"SELECT {', '.join(f'({question})' for question in some)}"
 
 
-def lookup(table: str, column: str, *, up: bool = True) -> str:
+def lookup(table: str, column: str, *, up: bool = True, reach: str | None = None) -> str:
     """Return the query for the extreme of a column without NULLs that an index leads.
 
-    It is planned faster than ``max``. The names are as PostgreSQL quotes them.
+    It is planned faster than ``max``. The names are as PostgreSQL quotes them; ``reach`` is a
+    condition that the rows must meet.
     """
-    return f"SELECT {column} FROM {table} ORDER BY {column} {'DESC' if up else 'ASC'} LIMIT 1"  # noqa: S608
+    where = "" if reach is None else f" WHERE {reach}"
+    order = "DESC" if up else "ASC"
+    return f"SELECT {column} FROM {table}{where} ORDER BY {column} {order} LIMIT 1"  # noqa: S608
 
 
 PLAN_LOOKUPS = (
@@ -151,24 +154,66 @@ def rolled_back(connection: BaseDatabaseWrapper, savepoint: str) -> Iterator[Non
 
 
 def send(
-    connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement], lock_timeout: float
+    connection: BaseDatabaseWrapper,
+    statements: abc.Sequence[Statement],
+    lock_timeout: float,
+    *,
+    in_own_path: bool = True,
+    remembering: abc.Sequence[str] = (),
 ) -> list[Rows]:
     """Send the statements as one message and return the rows of each.
+
+    Names and operators in them resolve in ``pg_catalog`` alone, so that nobody's function of the
+    same name is called; ``PATH`` has the schemas that the caller's names resolve in. With
+    ``in_own_path`` False the caller's path stays: for what must be found there, all else qualified.
+    ``remembering`` are expressions to evaluate while it still holds.
 
     Raises ``django.db.DatabaseError`` when one of them fails; none of them then has had an effect
     but for numbers drawn from sequences, and the caller's transaction goes on.
     """
-    limit = f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
-    if not in_transaction(connection):
-        return _execute(connection, [limit, *statements])[1:]
+    within = in_transaction(connection)
+    settings = {"lock_timeout": str(round(lock_timeout * 1000)), **ALWAYS}
+    if in_own_path:
+        settings |= OWN_PATH
+    if not within:  # what the database or the role has set; a caller's transaction is the caller's
+        settings["statement_timeout"] = "0"
+    prepare = (
+        f"SELECT {', '.join([REMEMBER_PATH, *remembering, *map(_set_local, settings.items())])}"
+    )
+    if not within:
+        return _execute(connection, [prepare, *statements])[1:]
     try:
-        return _execute(connection, [SAVEPOINT, limit, *statements, UNDO])[2:-2]
+        return _execute(connection, [SAVEPOINT, prepare, *statements, UNDO])[2:-2]
     except DatabaseError:
         if _is_open(connection):
             _execute(connection, [UNDO])
         raise
 
 
+def _set_local(setting: tuple[str, str]) -> str:
+    return "pg_catalog.set_config('{}', '{}', true)".format(*setting)
+
+
+ALWAYS = {
+    "row_security": "off",  # an error, where a policy would hide rows without a word
+    "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
+}
+OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
+REMEMBER_PATH = (
+    "pg_catalog.set_config('restorehooks.path',"
+    " pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, true)"
+)
+REMEMBER_TENANT = (
+    "pg_catalog.set_config('restorehooks.schemas', ("
+    "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
+    " FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
+    " AND setting OPERATOR(pg_catalog.<>) reset_val), true)"
+)
+TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas'), '')::json"
+"""In a statement sent with REMEMBER_TENANT: the schemas that the session's ``search_path`` has been
+set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it."""
+PATH = "pg_catalog.json_array_elements_text(pg_catalog.current_setting('restorehooks.path')::json)"
+"""In a statement: the names of the schemas that the caller's names resolve in, in order."""
 SAVEPOINT = "SAVEPOINT restorehooks"
 UNDO = "ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks"
 
@@ -178,6 +223,8 @@ def send_each(
     items: abc.Sequence[T],
     statements_for: Callable[[abc.Sequence[T]], abc.Sequence[Statement]],
     budget: LockBudget,
+    *,
+    in_own_path: bool = True,
 ) -> Iterator[tuple[abc.Sequence[T], list[Rows] | Failed]]:
     """Send the statements for all items in one message; if that fails, item by item.
 
@@ -186,19 +233,26 @@ def send_each(
     """
     if not items:
         return
-    first = send_once(connection, statements_for(items), budget)
+    first = _send(
+        connection, statements_for(items), budget, budget.for_batch(), in_own_path=in_own_path
+    )
     if not isinstance(first, Failed):
         yield items, first
         return
     for item in items:
-        yield [item], send_for_one(connection, statements_for([item]), budget)
+        statements = statements_for([item])
+        wait = budget.for_one()
+        yield [item], _send(connection, statements, budget, wait, in_own_path=in_own_path)
 
 
 def send_once(
-    connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement], budget: LockBudget
+    connection: BaseDatabaseWrapper,
+    statements: abc.Sequence[Statement],
+    budget: LockBudget,
+    **how: Any,
 ) -> list[Rows] | Failed:
     """Send the statements as one message; do not insist where a lock is in the way."""
-    return _send(connection, statements, budget, budget.for_batch())
+    return _send(connection, statements, budget, budget.for_batch(), **how)
 
 
 def send_for_one(
@@ -213,10 +267,11 @@ def _send(
     statements: abc.Sequence[Statement],
     budget: LockBudget,
     lock_timeout: float,
+    **how: Any,
 ) -> list[Rows] | Failed:
     began = monotonic()
     try:
-        return send(connection, statements, lock_timeout)
+        return send(connection, statements, lock_timeout, **how)
     except DatabaseError as error:
         if isinstance(error.__cause__, errors.LockNotAvailable):
             budget.spend(min(lock_timeout, monotonic() - began))
@@ -229,7 +284,7 @@ def _execute(connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement
         statement if isinstance(statement, str) else statement.as_string(connection.connection)
         for statement in statements
     )
-    with connection.cursor() as cursor:
+    with _unprepared(connection), connection.cursor() as cursor:
         cursor.execute(message)
         with connection.wrap_database_errors:
             bare = cursor.cursor  # Django's wrapper would check for errors at every single call
@@ -237,6 +292,18 @@ def _execute(connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement
             while bare.nextset():
                 results.append(bare.fetchall() if bare.description else [])
     return results
+
+
+@contextmanager
+def _unprepared(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let psycopg prepare nothing: a prepared statement cannot be several."""
+    bare = connection.connection
+    threshold = bare.prepare_threshold
+    bare.prepare_threshold = None
+    try:
+        yield
+    finally:
+        bare.prepare_threshold = threshold
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:

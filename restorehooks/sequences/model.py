@@ -19,9 +19,11 @@ class Column(NamedTuple):
     ``type`` is the base type under any domain and ``typmod`` its modifier. ``unseen`` says why
     this role cannot see all of its rows, None where it can. ``indexed``: an index leads with it.
     ``plain``: the table's own file holds all of its rows (no partitions, no children).
-    ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalog counts no page of the table,
-    which means no rows or no ANALYZE yet. ``visible``: the table's name finds it without a schema.
-    ``locks``: so many does a query take that reads the column (tables and their indexes).
+    ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalogue counts no page of a table
+    whose rows are in its own file, which means no rows or no ANALYZE yet. ``visible``: the table's
+    name finds it without a schema. ``locks``: so many does a query take that reads the column
+    (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
+    is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
     """
 
     table_oid: int
@@ -39,6 +41,7 @@ class Column(NamedTuple):
     may_be_empty: bool = True
     visible: bool = True
     locks: int = 2
+    draws: bool = True
 
     @property
     def quoted(self) -> str:
@@ -85,7 +88,10 @@ class Sequence(NamedTuple):
 
     ``schema`` and ``name`` are raw, ``quoted`` is both as PostgreSQL writes them; ``type`` is
     smallint, integer or bigint; ``may_read`` stands for SELECT on it, ``may_draw`` for ``nextval``
-    (USAGE or UPDATE) and ``may_set`` for ``setval`` (UPDATE).
+    (USAGE or UPDATE), ``may_set`` for ``setval`` (UPDATE) and ``may_alter`` for owning it.
+    ``owner`` is the quoted name of the role that does. ``is_rewritten``: the transaction at hand
+    has rewritten it, so that its rollback undoes what moves the sequence now. ``hint`` says what
+    is wrong with the column that owns it, remedy included.
     """
 
     oid: int
@@ -103,6 +109,10 @@ class Sequence(NamedTuple):
     may_draw: bool
     may_set: bool
     columns: tuple[Column, ...]
+    may_alter: bool = False
+    owner: str = ""
+    is_rewritten: bool = False
+    hint: str | None = None
 
     @property
     def counts_up(self) -> bool:
@@ -111,20 +121,38 @@ class Sequence(NamedTuple):
 
     @property
     def limit(self) -> int:
-        """The last number, in the direction of counting, that it and all its columns can take."""
+        """The last number, in the direction of counting, that it and what draws from it can take.
+
+        A column that only owns it does not bound it, unless nothing draws.
+        """
         limit: int | float = self.maximum if self.counts_up else self.minimum
-        for column in self.columns:
+        for column in self.bounding:
             limit = min(limit, column.largest) if self.counts_up else max(limit, column.smallest)
         return int(limit)
+
+    @property
+    def bounding(self) -> tuple[Column, ...]:
+        """The columns that draw from it; all of them where none does."""
+        return tuple(column for column in self.columns if column.draws) or self.columns
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its range ends where its own type does, and a larger type would go further."""
+        bound = INTEGERS[self.type] - 1 if self.counts_up else -INTEGERS[self.type]
+        own = self.maximum if self.counts_up else self.minimum
+        return self.type != "bigint" and own == bound == self.limit
 
 
 class Reading(NamedTuple):
     """What was read of one sequence.
 
     ``last_value`` and ``is_called`` are the sequence's own; both None when it could not be read.
-    ``extreme`` is the largest number among its rows (the smallest when it counts down), None when
-    there is none. ``unseen`` says why the sequence or some rows could not be seen; ``error`` is
-    the server's message when reading failed.
+    ``extreme`` is the largest number among its rows (the smallest when it counts down) that lies
+    within its reach, None when there is none. Only where there is none, and where the range ends
+    with the sequence's own small type, it is the row past that: the columns were widened without
+    the sequence. ``unseen`` says why the sequence or some rows could not be seen, ``doubts`` why
+    more may be there than was seen; ``margin`` is the number of increments by which the sequence
+    may stand further back than it seems. ``error`` is the server's message when reading failed.
     """
 
     last_value: int | None = None
@@ -132,3 +160,5 @@ class Reading(NamedTuple):
     extreme: int | None = None
     unseen: tuple[str, ...] = ()
     error: str | None = None
+    doubts: tuple[str, ...] = ()
+    margin: int = 0

@@ -29,6 +29,8 @@ from .model import FLOATS, INTEGERS, Column, Reading, Sequence
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+    from .catalog import Conditions
+
 SMALL = 20
 """Up to so many sequences are read outright; asking for sizes first would cost more."""
 SIZES_AT_ONCE = 2_000
@@ -157,6 +159,21 @@ TREE_SIZES = (
 )
 
 
+def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Reading) -> Reading:
+    """Return a reading with what the server and the transaction leave open about it."""
+    doubts: tuple[str, ...] = ()
+    if conditions.isolation in OLD_SNAPSHOTS and in_transaction(connection):
+        doubts = (f"the snapshot of this {conditions.isolation} transaction may hide newer rows",)
+    margin = AHEAD_ON_A_STANDBY if conditions.is_standby else 0
+    return reading._replace(doubts=doubts, margin=margin)
+
+
+OLD_SNAPSHOTS = ("repeatable read", "serializable")
+AHEAD_ON_A_STANDBY = 33
+"""Increments that a standby may show a sequence ahead of the primary: the 32 that nextval logs in
+advance (SEQ_LOG_VALS in PostgreSQL's sequence.c), and the one that made it log."""
+
+
 @dataclass
 class _Draft:
     """A reading while its answers come in."""
@@ -165,6 +182,7 @@ class _Draft:
     last_value: int | None = None
     is_called: bool = True
     extreme: int | None = None
+    beyond: int | None = None
     unseen: tuple[str, ...] = ()
     error: str | None = None
 
@@ -179,11 +197,17 @@ class _Draft:
         up = self.sequence.counts_up
         value = math.floor(extreme) if up else math.ceil(extreme)
         farther: Any = max if up else min
-        self.extreme = value if self.extreme is None else farther(self.extreme, value)
+        if value < self.sequence.minimum if up else value > self.sequence.maximum:
+            return  # rows before its range were numbered by somebody else
+        if value > self.sequence.limit if up else value < self.sequence.limit:
+            self.beyond = value if self.beyond is None else farther(self.beyond, value)
+        else:
+            self.extreme = value if self.extreme is None else farther(self.extreme, value)
 
     def reading(self) -> Reading:
         is_called = None if self.last_value is None else self.is_called
-        return Reading(self.last_value, is_called, self.extreme, self.unseen, self.error)
+        extreme = self.beyond if self.extreme is None else self.extreme
+        return Reading(self.last_value, is_called, extreme, self.unseen, self.error)
 
 
 class _Question(NamedTuple):
@@ -238,20 +262,39 @@ def _can_be_looked_up(column: Column) -> bool:
 
 
 def _extreme(sequence: Sequence, column: Column) -> str:
-    """Return the query for a column's extreme, the one that is planned fastest.
+    """Return the query for a column's extreme within the sequence's reach.
 
-    A domain may have a ``max`` and operators of its own, which are a stranger's code: hence
-    qualified. NaN sorts above every number.
+    Rows beyond its last number were numbered by somebody else: another node, an import. Only where
+    the range ends with the sequence's own small type, and no row is within it, is it asked for all.
     """
+    reach = _reach(sequence, column)
+    within = _farthest(sequence, column, reach)
+    if reach is None or not sequence.is_short:
+        return within
+    return f"SELECT coalesce(({within}), ({_farthest(sequence, column, None)}))"
+
+
+def _reach(sequence: Sequence, column: Column) -> str | None:
+    """Return the condition that keeps rows within reach, None where the type does that."""
+    up, limit = sequence.counts_up, sequence.limit
+    if (column.largest <= limit) if up else (column.smallest >= limit):
+        return None
+    # A number with decimals is within reach if the whole number before it is.
+    bound = f"< {limit + 1}" if up else f"> {limit - 1}"
+    return f"{column.quoted_name} {bound}"
+
+
+def _farthest(sequence: Sequence, column: Column, reach: str | None) -> str:
+    """Return the query for the extreme of the rows in reach, the one that is planned fastest."""
     up = sequence.counts_up
     name, table = column.quoted_name, column.quoted_table
     if _can_be_looked_up(column):
-        return lookup(table, name, up=up)
-    query = f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}"  # noqa: S608
-    if column.type == "numeric" or column.type in FLOATS:
-        query += f" WHERE {name} OPERATOR(pg_catalog.>) '-Infinity'"
-        query += f" AND {name} OPERATOR(pg_catalog.<) 'Infinity'"
-    return query
+        return lookup(table, name, up=up, reach=reach)
+    conditions = [] if reach is None else [reach]
+    if column.type == "numeric" or column.type in FLOATS:  # NaN sorts above every number
+        conditions += [f"{name} > '-Infinity'", f"{name} < 'Infinity'"]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}{where}"  # noqa: S608
 
 
 def _why_unseen(column: Column, sizes: dict[int, int], scan_limit: int | None) -> str | None:

@@ -7,12 +7,13 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
+from psycopg import sql
 
 from .advance import advance, forget_cached_numbers, rewind
-from .catalog import read_catalog
-from .message import Failed, LockBudget, in_transaction, rolled_back
-from .model import Column, Reading, Sequence
-from .reading import read
+from .catalog import Conditions, read_catalog
+from .message import Failed, LockBudget, in_transaction, rolled_back, send
+from .model import Reading, Sequence
+from .reading import read, under
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -82,26 +83,35 @@ class _Run(NamedTuple):
     rewind: bool = False
     without_table: tuple[str, ...] = ()
 
-    def find(self) -> Iterator[_Finding]:
+    def find(self) -> tuple[Conditions, list[_Finding]]:
         """Read every sequence in scope."""
-        sequences = read_catalog(
+        sequences, conditions = read_catalog(
             self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
         )
-        if self.scope.sequences is not None:
-            named = set(self.scope.sequences)
-            sequences = [sequence for sequence in sequences if sequence.quoted in named]
-        for sequence, reading in read(
-            self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit
-        ):
-            verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=self.rewind)
-            labels = {label for column in sequence.columns for label in self.labels_of(column)}
-            yield _Finding(sequence, reading, verdict, tuple(sorted(labels)))
+        sequences = [sequence for sequence in sequences if self._is_meant(sequence)]
+        readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
+        return conditions, [
+            self._found(sequence, under(conditions, self.connection, reading))
+            for sequence, reading in readings
+        ]
 
-    def labels_of(self, column: Column) -> Iterator[str]:
-        """Yield the labels of the models whose table the column's is."""
-        yield from self.labels.get((column.schema, column.table), ())
-        if column.visible:
-            yield from self.labels.get((None, column.table), ())
+    def _is_meant(self, sequence: Sequence) -> bool:
+        if self.scope.sequences is not None and sequence.quoted not in set(self.scope.sequences):
+            return False
+        return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
+
+    def _found(self, sequence: Sequence, reading: Reading) -> _Finding:
+        verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=self.rewind)
+        return _Finding(sequence, reading, verdict, self.labels_of(sequence))
+
+    def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
+        """Return the labels of the models whose tables the sequence numbers."""
+        found: set[str] = set()
+        for column in sequence.columns:
+            found.update(self.labels.get((column.schema, column.table), ()))
+            if column.visible:
+                found.update(self.labels.get((None, column.table), ()))
+        return tuple(sorted(found))
 
     def rewind_target(self, sequence: Sequence) -> int | None:
         """Return where a sequence may be set back to, by what its rows say now."""
@@ -170,14 +180,15 @@ def reset_table(
 
 
 def _plan(run: _Run) -> Report:
-    entries = tuple(finding.planned() for finding in run.find())
+    _, findings = run.find()
+    entries = tuple(finding.planned() for finding in findings)
     return Report(run.connection.alias, entries, without_table=run.without_table)
 
 
 def _carry_out(run: _Run) -> Report:
-    findings = list(run.find())
+    conditions, findings = run.find()
     to_move = [f for f in findings if f.verdict.target is not None]
-    read_only = _why_read_only(run.connection) if to_move else None
+    read_only = conditions.why_read_only if to_move else None
     outcomes = {} if read_only else dict(_apply(run, to_move))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
@@ -222,23 +233,23 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
 
 
 def _start_at(connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits) -> _Run:
-    with connection.cursor() as cursor:
-        cursor.execute(LINEAGE, [schema, table])
-        tables = [oid for (oid,) in cursor.fetchall()]
+    lineage = LINEAGE.format(sql.Literal(schema), sql.Literal(table))
+    (rows,) = send(connection, [lineage], limits.lock_timeout)
+    tables = [oid for (oid,) in rows]
     labels = tables_named(connection, installed_models(connection.alias))
     return _Run(connection, LockBudget(limits.lock_timeout), limits, EVERYTHING, labels, tables)
 
 
-LINEAGE = """
+LINEAGE = sql.SQL("""
 WITH RECURSIVE kin (oid) AS (
     SELECT c.oid FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s
+    WHERE n.nspname = {} AND c.relname = {}
     UNION
     SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
 )
 SELECT oid FROM kin
-"""
+""")
 
 
 def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:
@@ -255,12 +266,3 @@ def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int |
             moves.append(Move(sequence, finding.reading.last_value, verdict.target))
     for move, outcome in advance(run.connection, moves, run.budget):
         yield move.sequence.oid, outcome
-
-
-def _why_read_only(connection: BaseDatabaseWrapper) -> str | None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")
-        standby, read_only = cursor.fetchone()
-    if standby:
-        return "the server is a standby and cannot be written to"
-    return "transactions are read-only here" if read_only == "on" else None

@@ -52,8 +52,8 @@ def verdict_on(
     """
     if reading.error is not None:
         return Verdict(Status.FAILED, reason=reading.error)
-    unseen = "; ".join(reading.unseen)
     if reading.last_value is None:
+        unseen = "; ".join(reading.unseen)
         return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
     target = _target(sequence, upcoming, reading.extreme, headroom)
@@ -67,6 +67,7 @@ def verdict_on(
         remedy = _remedy(sequence, reading.extreme, wanted, headroom)
         reason = "; ".join([*reading.unseen, remedy])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
+    unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
         target = target if fits else None
         return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
@@ -74,9 +75,20 @@ def verdict_on(
         reason = "it cycles, and there is no room past its rows"
         return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
     if target is not None:
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target)
-    reason = "" if sequence.columns else "numbers no column"
-    return Verdict(Status.OK, upcoming, reading.extreme, reason=reason or None)
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, sequence.hint)
+    why = sequence.hint or (None if sequence.columns else "numbers no column")
+    return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
+
+
+def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:
+    """Return why the sequence may be behind although what was read says otherwise."""
+    doubts = reading.doubts if sequence.columns else ()
+    sure = upcoming - reading.margin * sequence.increment
+    if reading.extreme is None or _is_before(sequence, reading.extreme, sure):
+        return doubts
+    if _is_before(sequence, upcoming, reading.extreme) or upcoming == reading.extreme:
+        return doubts  # behind, wherever it stands
+    return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:

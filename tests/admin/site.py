@@ -137,10 +137,18 @@ class Answer:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The cells of the page's table, tags removed."""
+        """The cells of the page's table, tags removed, and without the SQL that they hide."""
         body = re.search(r"<tbody>(.*?)</tbody>", self.text, re.S)
-        rows = re.findall(r"<tr>(.*?)</tr>", body[1], re.S) if body else []
+        shown = re.sub(r"<details>.*?</details>", "", body[1], flags=re.S) if body else ""
+        rows = re.findall(r"<tr>(.*?)</tr>", shown, re.S)
         return [[_plain(c) for c in re.findall(r"<t[dh].*?</t[dh]>", r, re.S)] for r in rows]
+
+    @property
+    def statements(self) -> list[str]:
+        """The SQL that the cells hide."""
+        return [
+            unescape(each) for each in re.findall(r'<pre class="sql">(.*?)</pre>', self.text, re.S)
+        ]
 
     @property
     def said(self) -> list[str]:

@@ -27,7 +27,7 @@ from tests.support.sequences import DEFAULT, draw, reset, standing
 
 
 def catalogued() -> Sequence:
-    (found,) = read_catalog(connections[DEFAULT], LockBudget(1))
+    ((found,), _) = read_catalog(connections[DEFAULT], LockBudget(1))
     return found
 
 
@@ -159,7 +159,7 @@ def test_where_it_was_called_already_but_by_others(database: Database) -> None:
 def test_many_at_once_and_one_that_is_gone(database: Database) -> None:
     for number in range(30):
         database.execute(f"CREATE SEQUENCE s{number:02}")
-    found = read_catalog(connections[DEFAULT], LockBudget(1))
+    found, _ = read_catalog(connections[DEFAULT], LockBudget(1))
     database.execute("DROP SEQUENCE s07")
     moves = [Move(sequence, 1, 1000 + number) for number, sequence in enumerate(found)]
     outcomes = {

@@ -413,7 +413,7 @@ class TestRewind:
                 try:
                     while not over.is_set():
                         connection.execute("INSERT INTO t DEFAULT VALUES")
-                        time.sleep(0.01)
+                        time.sleep(0.05)
                 except psycopg.Error as error:
                     errors.append(error)
 
