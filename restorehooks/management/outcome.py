@@ -9,10 +9,11 @@ from typing import Any
 
 from restorehooks.management.ending import Failure
 from restorehooks.management.restoring import Action
+from restorehooks.restore.kept import as_json as kept_as_json
+from restorehooks.restore.kept import line_about, sentence_about
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.server.sides import Kept
-from restorehooks.restore.undo import Undone, line_about, sentence_about
-from restorehooks.restore.undo import as_json as kept_as_json
+from restorehooks.restore.undo import Undone
 from restorehooks.wording import size_in_words
 
 _OUTCOMES: dict[Action, str] = {

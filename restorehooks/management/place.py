@@ -14,7 +14,7 @@ import psycopg
 from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
 
-from restorehooks import standalone
+from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
 from restorehooks.restore.server.address import Address
 from restorehooks.trust import belongs_to_us, others_may_write
@@ -120,10 +120,10 @@ def _is_trusted(manage: Path) -> bool:
 
 def _named(url: str) -> Address | str | None:
     """Return what a URL names: None where it is empty, no PostgreSQL's, or cannot be read."""
-    if url.startswith(standalone.EMBEDDED):
+    if url.startswith(EMBEDDED):
         return "a private server (embedded:)"
     scheme, _, rest = url.partition("://")
-    if scheme.partition("+")[0] not in standalone.SCHEMES:  # SQLAlchemy writes postgresql+psycopg
+    if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
     try:
         return Address.of_parameters("", conninfo_to_dict(f"postgresql://{rest}"), {})
@@ -155,14 +155,14 @@ def _identity(address: Address) -> tuple[Any, ...] | None:
 
 def _use_database_url(using: str) -> None:
     url = os.environ.get("DATABASE_URL", "")
-    if not url or url.startswith(standalone.EMBEDDED):
+    if not url or url.startswith(EMBEDDED):
         raise UsageError(
             "--database-url needs DATABASE_URL to name a PostgreSQL database; for a private server "
             "(embedded:) run restorehooks restoredb."
         )
     try:
-        found = standalone.database_settings()
-    except standalone.StandaloneError as error:
+        found = database_settings()
+    except UrlError as error:
         raise UsageError(str(error)) from None
     connections[using].close()
     nothing: dict[str, Any] = dict.fromkeys(("USER", "PASSWORD", "HOST", "PORT"), "")

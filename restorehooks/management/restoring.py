@@ -33,6 +33,7 @@ RESTORE_ONLY = {
     "analyze": ("--no-analyze", True),
     "hooks_dir": ("--hooks-dir", None),
     "accept_lost_settings": ("--accept-lost-settings", False),
+    "accept_unfinished": ("--accept-unfinished-dump", False),
     "keep": ("--keep", None),
 }
 """What a restore alone takes: the option by its name in Python, with its default."""
@@ -140,6 +141,7 @@ def _request(options: dict[str, Any], *, drop_previous: bool) -> Request:
         hooks_dir=options["hooks_dir"],
         dry_run=options["dry_run"],
         accept_lost_settings=options["accept_lost_settings"],
+        accept_unfinished=options["accept_unfinished"],
         drop_previous=drop_previous,
         keep=options["keep"],
         maintenance_db=options["maintenance_db"],
@@ -221,6 +223,12 @@ def _add_how(parser: CommandParser) -> None:
         "--accept-lost-settings",
         action="store_true",
         help="Go on although some settings or grants of the live database cannot be carried over.",
+    )
+    add(
+        "--accept-unfinished-dump",
+        action="store_true",
+        dest="accept_unfinished",
+        help="Take a plain dump without pg_dump's last line: a missing end is not noticed.",
     )
 
 

@@ -15,7 +15,7 @@ from .errors import RestoreError
 from .progress import Progress
 from .run import Run
 from .script.feed import run_script
-from .script.rules import Policy
+from .script.policy import Policy
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
 from .server.roles import policy_for
 
@@ -136,8 +136,10 @@ def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
 def _send(run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]) -> None:
     policy = _policy(run, connection)
     result = run_script(cast(BinaryIO, stream), connection, policy=policy)
-    if not result.complete:
-        raise RestoreError("The dump was cut off: pg_dump's last line is missing.")
+    if not result.complete and run.plan.unfinished:
+        run.note(f"accepted as asked: {result.reason}")
+    elif not result.complete:
+        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
     run.report.left_out += map(str, result.left_out)
 
 
@@ -149,5 +151,6 @@ def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
+        drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

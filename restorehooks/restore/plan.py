@@ -13,6 +13,7 @@ from . import hook_files
 from .archive.commands import chosen_ids, pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
+from .dump.proof import ACCEPT_UNFINISHED
 from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
 from .request import Mode, Request
@@ -45,6 +46,7 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
+    unfinished: a dump without pg_dump's last line is accepted.
     """
 
     mode: Mode
@@ -61,6 +63,7 @@ class Plan:
     leftovers: Sequence[Kept]
     hooks: Sequence[Path]
     notes: Sequence[str]
+    unfinished: bool = False
 
     @property
     def needs_confirmation(self) -> bool:
@@ -82,7 +85,10 @@ class Plan:
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
-        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {described(self.dump)}"
+        by = described(self.dump)
+        if self.unfinished:
+            by += ", of which nothing tells whether its end is there"
+        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
 
     def lines(self) -> Iterator[str]:
         """Yield the plan for people, a line each."""
@@ -155,6 +161,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
             *_warnings(dump, live, user, rights),
             *_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
+        unfinished=_unfinished(request, dump, mode),
     )
 
 
@@ -179,6 +186,20 @@ def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, 
         if not entries:
             raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
     return program, entries
+
+
+def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
+    """Return whether the end of the dump may be missing. Raises UsageError where it must not."""
+    if not request.accept_unfinished:
+        return False
+    if dump.format != "plain":
+        raise UsageError(f"{ACCEPT_UNFINISHED} is for plain dumps: an archive proves its own end.")
+    if mode != "beside":
+        raise UsageError(
+            f"{ACCEPT_UNFINISHED} needs a database beside the live one, which --undo can bring "
+            f"back; this restore would be {mode}."
+        )
+    return True
 
 
 EXTENSIONS = """
@@ -258,6 +279,11 @@ def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str
         yield (
             f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
             "know yet makes the restore fail, with the live database as it was"
+        )
+    if dump.crlf:
+        yield (
+            "the dump's lines end with a carriage return and a line feed: strings and functions "
+            "of several lines keep both"
         )
     if dump.creates_database:
         yield "the dump's own CREATE DATABASE and settings of it are left out"

@@ -9,10 +9,10 @@ from typing import Any
 from restorehooks.sequences.report import Report as SequencesReport
 
 from .dump.facts import Dump
+from .kept import as_json, sentence_about
 from .plan import Plan
 from .request import Mode
 from .server.sides import Kept
-from .undo import as_json, sentence_about
 
 
 @dataclass

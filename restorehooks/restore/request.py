@@ -28,6 +28,8 @@ class Request:
     hooks_dir: a directory of ``*.sql``, ``*.sh`` and ``*.py`` to run on the restored data.
     dry_run: prove the dump and return the plan, changing nothing.
     accept_lost_settings: swap although something would not come over.
+    accept_unfinished: take a plain dump without pg_dump's last line, into a side database only.
+        What is missing from its end is not noticed.
     drop_previous: do not keep the database that is replaced.
     keep: after a success drop the oldest of the previous databases beyond this number.
     maintenance_db: the database to work from; None tries postgres and template1.
@@ -48,6 +50,7 @@ class Request:
     hooks_dir: Path | None = None
     dry_run: bool = False
     accept_lost_settings: bool = False
+    accept_unfinished: bool = False
     drop_previous: bool = False
     keep: int | None = None
     maintenance_db: str | None = None

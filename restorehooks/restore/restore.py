@@ -27,6 +27,7 @@ from .errors import (
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .kept import keep_latest
 from .plan import make_plan
 from .progress import Reporter
 from .report import RestoreReport
@@ -36,7 +37,6 @@ from .server.address import Address
 from .server.lock import RestoreLock
 from .server.sides import drop, kept
 from .sources import opened
-from .undo import keep_latest
 
 
 def restore(
@@ -153,7 +153,7 @@ def _prove_whole(run: Run) -> None:
     plan = run.plan
     if plan.program:
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
-    else:
+    elif not run.request.accept_unfinished:
         prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
     run.note(_room(run))
     _require_way(run)

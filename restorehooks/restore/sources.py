@@ -30,7 +30,8 @@ def opened(run: Run) -> Iterator[Dump]:
         dump = run.report.dump = identify(source)
         if run.request.source == "-":
             dump = run.report.dump = replace(dump, source=Path("standard input"))
-        check_trailer(dump)
+        if not run.request.accept_unfinished:
+            check_trailer(dump)
         if dump.format != "plain":
             dump = stack.enter_context(unpacked(dump))
         if dump.format == "tar":

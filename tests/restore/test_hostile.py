@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from restorehooks.restore.errors import ScriptError
-from restorehooks.restore.script.feed import ScriptResult, run_script
+from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
-from restorehooks.restore.script.rules import Policy
+from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.results import ScriptResult
 from restorehooks.restore.script.wire import StatementFailed, Wire
 from tests.support.databases import Database
 from tests.support.dumps import as_sql, program

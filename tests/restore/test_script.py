@@ -17,8 +17,9 @@ import pytest
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
 from restorehooks.restore.errors import DumpError, ScriptError
-from restorehooks.restore.script.feed import LeftOut, ScriptResult, run_script
-from restorehooks.restore.script.rules import Policy
+from restorehooks.restore.script.feed import run_script
+from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.results import LeftOut, ScriptResult
 from tests.support.databases import Database
 from tests.support.dumps import as_sql, fill, plain, restored
 

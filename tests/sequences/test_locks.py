@@ -421,16 +421,14 @@ class TestRewind:
         for thread in threads:
             thread.start()
         rewound = 0
-        until = time.monotonic() + 20
         try:
-            while rewound < 10 and time.monotonic() < until:
+            while rewound < 10:
                 database.execute("SELECT setval('t_id_seq', last_value + 1000) FROM t_id_seq")
                 rewound += entry(reset(DEFAULT, rewind=True), ahead).status == "rewound"
         finally:
             over.set()
             for thread in threads:
                 thread.join()
-        assert rewound == 10
         assert errors == [], "a duplicate key"
 
     def test_without_the_right_to_set(self, database: Database, ahead: str) -> None:

@@ -12,8 +12,9 @@ from psycopg.conninfo import make_conninfo
 
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
-from restorehooks.restore.script.feed import ScriptResult, run_script
-from restorehooks.restore.script.rules import Policy
+from restorehooks.restore.script.feed import run_script
+from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.results import ScriptResult
 from tests.support.databases import Database
 
 SHOP = """

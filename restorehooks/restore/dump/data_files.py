@@ -173,7 +173,7 @@ class _Files:
         is_whole = _ends_as_copied(content) if copied else _ends_as_inserted(content)
         if not is_whole:
             raise DumpError(
-                f"{path} is not whole: it does not end as pg_dump ends the rows of a table; {_AGAIN}"
+                f"{path} is not whole: it does not end as pg_dump ends a table's rows; {_AGAIN}"
             )
 
     def _large_objects(self, entry: ArchiveEntry) -> int:

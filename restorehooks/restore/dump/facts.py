@@ -34,6 +34,8 @@ class Dump:
     size: bytes on disk of ``path``.
     entries: in an archive's table of contents.
     creates_database: a plain dump made with --create.
+    has_first_line: False for a plain dump without pg_dump's comments.
+    crlf: a plain dump whose lines end as they do on Windows and on terminals.
     """
 
     source: Path
@@ -48,6 +50,8 @@ class Dump:
     size: int
     entries: int | None
     creates_database: bool = False
+    has_first_line: bool = True
+    crlf: bool = False
 
     @property
     def server_major(self) -> int | None:

@@ -33,6 +33,12 @@ _OTHER_FORMATS = (
 )
 _ALL_DATABASES = re.compile(rb"^-- PostgreSQL database cluster dump\r?$", re.MULTILINE)
 _PLAIN = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
+#: What every plain dump sets first of all, its comments stripped or not.
+_SETTINGS = re.compile(
+    rb"^SET (?:SESSION )?(?:statement_timeout|client_encoding|standard_conforming_strings"
+    rb"|session_replication_role) = [^;\n]+;\r?$",
+    re.MULTILINE,
+)
 _FIRST_STATEMENT = re.compile(
     rb"^(?:\\connect|(?:CREATE|DROP|ALTER|COMMENT|COPY|INSERT|GRANT|REVOKE) ([A-Z]+)) ",
     re.MULTILINE,
@@ -130,7 +136,8 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
             f"{source} was made by pg_dumpall and holds a whole server: "
             "dump the one database with pg_dump"
         )
-    if not _PLAIN.search(head):
+    first_line = _PLAIN.search(head)
+    if not first_line and (b"\0" in head or not _SETTINGS.search(head)):
         reason = next((why for known, why in _OTHER_FORMATS if known.match(head)), None)
         raise DumpError(f"{source} {reason or _NO_DUMP}")
     text = head.decode("utf-8", "replace")
@@ -143,6 +150,8 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         "dump_version": _fact(r"Dumped by pg_dump version (.+)", text),
         "database": _fact(r"Name: (.+); Type: DATABASE;.*", text),
         "created_at": datetime.fromisoformat(started) if started else None,
+        "has_first_line": first_line is not None,
+        "crlf": b"\r\n" in head[:1000],
         "creates_database": first is not None and first[1] in (None, b"DATABASE"),
     }
 

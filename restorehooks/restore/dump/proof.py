@@ -16,10 +16,18 @@ from .facts import TRAILER, Dump, unreadable
 _TAIL = 16 * 1024
 """Bytes at the end of a plain dump in which its last line is looked for."""
 _CHUNK = 1024 * 1024
-_LAST_LINES = re.compile(
-    rb"^-- PostgreSQL database dump complete\r?$(?:\s|--[^\n]*$|\\unrestrict [^\n]*$)*\Z",
-    re.MULTILINE,
+_LAST_LINE = re.compile(rb"^%s\r?$" % re.escape(TRAILER), re.MULTILINE)
+#: What may follow it: comments, and statements that people and programs put around a dump and
+#: that change no data.
+_CLOSING = re.compile(
+    rb"""
+    (?: \s | --[^\n]*$ | \\unrestrict\ [^\n]*$ | \\q[ \t\r]*$
+      | (?:analyze|begin|commit|end|reset|set|vacuum) \b (?: [^;"'$\\] | '[^'\\]*' )* ;
+    )* \Z
+    """,
+    re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )
+ACCEPT_UNFINISHED = "--accept-unfinished-dump"
 
 
 def prove_tar(dump: Dump) -> None:
@@ -66,11 +74,24 @@ def prove_plain(dump: Dump, progress: Callable[[int], None] | None = None) -> No
 
 
 def _require_trailer(dump: Dump, tail: bytes) -> None:
-    if not _LAST_LINES.search(tail):
+    lines = list(_LAST_LINE.finditer(tail))
+    if lines and _CLOSING.match(tail, lines[-1].end()):
+        return
+    if lines:
         raise DumpError(
-            f"{dump.source} was cut off: its last line is not "
-            f'"{TRAILER.decode()}"; dump or copy it again'
+            f"{dump.source} goes on after pg_dump's last line, and nothing tells whether all of "
+            f"that is there: take it off, or accept that with {ACCEPT_UNFINISHED}"
         )
+    if not dump.has_first_line:
+        raise DumpError(
+            f"{dump.source} has neither the first nor the last line of pg_dump's, as after "
+            '"supabase db dump", which strips comments: nothing tells whether its end is there; '
+            f"accept that with {ACCEPT_UNFINISHED}"
+        )
+    raise DumpError(
+        f'{dump.source} was cut off: its last line is not "{TRAILER.decode()}"; '
+        "dump or copy it again"
+    )
 
 
 def open_plain(dump: Dump, progress: Callable[[int], None] | None = None) -> BinaryIO:

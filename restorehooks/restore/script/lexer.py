@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .buffer import CHUNK
 from .scanner import Scanner, Unfinished
+from .text import FIRST_LINE, is_sql
 
 #: The statements that ``pg_dump --inserts`` writes by the million, found in one go: no comments,
 #: no $, and strings that are no E'', B'' or the like, since something else stands before them.
@@ -36,17 +38,21 @@ class Statement:
 class MetaCommand:
     """A backslash outside every quotation, and the rest of its line: psql would act on it.
 
-    ``inside`` tells that a statement is begun and not ended there.
+    ``inside`` says that a statement is begun and not ended there: ``before`` is what it has so far.
     """
 
     text: bytes
     line: int
     inside: bool = False
+    before: bytes = b""
 
 
 @dataclass(frozen=True)
 class Comment:
-    """A ``--`` comment between two statements; pg_dump's first and last line are such."""
+    """A ``--`` comment between two statements, or a line of text before the dump.
+
+    pg_dump's first and last line are comments.
+    """
 
     text: bytes
     line: int
@@ -58,10 +64,29 @@ class Lexer(Scanner):
     Memory holds one statement, or one chunk of COPY data.
     """
 
+    def has_first_line(self) -> bool:
+        """Return whether pg_dump's first line is to come soon."""
+        self._has(self._position, CHUNK)
+        return FIRST_LINE.search(self._buffer, self._position) is not None
+
+    def messages(self) -> Iterator[Comment]:
+        """Yield the lines before the dump that are no SQL, such as a warning or a prompt.
+
+        They are looked for where pg_dump's first line follows them, and nowhere else.
+        """
+        if not self.has_first_line():
+            return
+        while True:
+            self._skip_space()
+            end = self._find(b"\n", self._position)
+            if end < 0 or is_sql(self._copy_of(self._position, end)):
+                return
+            yield Comment(self._rest_of_line(), self._line)
+
     def next(self, escapes: bool) -> Statement | MetaCommand | Comment | None:
         """Return what comes next, None at the end of the stream.
 
-        ``escapes`` tells whether a backslash escapes in ordinary strings, which it does while the
+        ``escapes`` says whether a backslash escapes in ordinary strings, which it does while the
         server's ``standard_conforming_strings`` is off. Raises Unfinished.
         """
         while True:
@@ -84,8 +109,13 @@ class Lexer(Scanner):
             else:
                 return self._statement(escapes)
 
+    def nothing_follows(self) -> bool:
+        """Return whether nothing but blanks is left of the stream."""
+        self._skip_space()
+        return self.at_end()
+
     def at_line_end(self) -> bool:
-        """Tell whether nothing but blanks follows in this line, as it must before COPY data.
+        """Return whether nothing but blanks follows in this line, as it must before COPY data.
 
         Raises Unfinished when the stream ends in this line.
         """
@@ -143,8 +173,9 @@ class Lexer(Scanner):
         plain = None if escapes else _PLAIN_INSERT.match(self._buffer, start)
         end = plain.start("end") if plain else self._statement_end(start, escapes)
         if self._buffer[end] == ord("\\"):
+            before = self._copy_of(start, end)
             self._consume(end)
-            return MetaCommand(text=self._rest_of_line(), line=line, inside=True)
+            return MetaCommand(self._rest_of_line(), line, inside=True, before=before)
         text = self._copy_of(start, end)
         self._consume(end + 1)
         self._forget()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .lexer import Statement
-from .rules import LeaveOut
+from .rules import LeaveOut, Verdict
 
-# Guards of psql, and what pg_dump writes before \connect to a database with an unusual name:
-# the dump sets its own encoding again right after.
-_SKIPPED = re.compile(rb"\\(?:(?:un)?restrict [A-Za-z0-9]+|encoding SQL_ASCII)[ \t]*")
+# Guards and settings of psql, and what pg_dump writes before \connect to a database with an
+# unusual name: the dump sets its own encoding again right after.
+_SKIPPED = re.compile(
+    rb"\\(?:(?:un)?restrict [A-Za-z0-9]+|encoding SQL_ASCII|timing(?: on| off)?"
+    rb"|set (?:ON_ERROR_STOP|ON_ERROR_ROLLBACK|QUIET)(?: (?:on|off|0|1))?)[ \t]*"
+)
+_QUIT = re.compile(rb"\\q[ \t]*")
 _CONNECT = re.compile(
     rb"\\connect (?:-reuse-previous=on )?(?:[A-Za-z0-9_.]+|\"(?:[^\"]|\"\")*\")[ \t]*"
 )
@@ -18,9 +23,9 @@ _CHANGE_DATABASE = re.compile(rb"(?:ALTER|DROP)\s", re.IGNORECASE)
 OF_ANOTHER_DATABASE = "refused: it changes a database that this dump does not create"
 
 
-def is_skipped(command: bytes) -> bool:
-    """Return whether a psql command does no more than guard psql."""
-    return bool(_SKIPPED.fullmatch(command))
+def is_skipped(command: bytes, nothing_follows: Callable[[], bool]) -> bool:
+    """Return whether a psql command concerns psql alone, or quits it where the dump ends."""
+    return bool(_SKIPPED.fullmatch(command) or (_QUIT.fullmatch(command) and nothing_follows()))
 
 
 class DatabaseStatements:
@@ -35,7 +40,7 @@ class DatabaseStatements:
         self._connect: bytes | None = None
         self.early: Statement | None = None
 
-    def astray(self, statement: Statement, verdict: bytes | LeaveOut) -> Statement | None:
+    def astray(self, statement: Statement, verdict: Verdict) -> Statement | None:
         """Take in the next statement; return it or the one before where it has no business."""
         if not isinstance(verdict, LeaveOut) or verdict.what != "database":
             return self.early
@@ -46,7 +51,7 @@ class DatabaseStatements:
         return None
 
     def may_connect(self, command: bytes) -> bool:
-        """Tell whether this connects to the database just created, and always to the same one."""
+        """Return whether this connects to the database just created, and always to the same one."""
         if not self._created or not _CONNECT.fullmatch(command):
             return False
         self._connect = self._connect or command

@@ -12,21 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-import psycopg
-from psycopg import sql
-from psycopg.rows import tuple_row
-
+from .policy import Policy
 from .words import Words
-
-ROLES = """
-SELECT rolname, pg_catalog.pg_has_role(oid, {privilege}) FROM pg_catalog.pg_roles
-"""
-TABLESPACES = """
-SELECT spcname FROM pg_catalog.pg_tablespace
-WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
-"""
 
 _STRUCTURE = frozenset(("create", "alter", "drop", "comment", "grant", "revoke", "security"))
 _DATA = frozenset(("copy", "delete", "insert", "merge", "truncate", "update"))
@@ -40,6 +29,9 @@ _TRANSACTION = frozenset(
 _CLUSTER_WIDE = frozenset(("group", "owned", "parameter", "role", "system", "tablespace", "user"))
 _ANYBODY = frozenset(("public", "current_user", "current_role", "session_user"))
 _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_authorization"'])
+_SAME_ROLE = "the role that restores does so throughout"
+_NO_OWNER = "leaving out ownership was asked for"
+_NO_MODE: tuple[list[str], ...] = ([], ["work"], ["transaction"])
 _ALONE = "the restore alone begins and ends transactions"
 
 _BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
@@ -57,6 +49,14 @@ _GRANTEES = re.compile(
 _DEFAULTS_OF = re.compile(rb"ALTER\s+DEFAULT\s+PRIVILEGES\s+FOR\s+ROLE\s+(%s)" % _NAMES, re.I)
 _MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % _NAME, re.IGNORECASE)
 _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % _NAME, re.IGNORECASE)
+_AUTHORIZATION = re.compile(
+    rb"(?:RESET|SET)\s+SESSION\s+AUTHORIZATION(?:\s+('(?:[^'\\]|'')*'|%s))?\s*\Z" % _NAME,
+    re.IGNORECASE,
+)
+_CREATE_TABLE = re.compile(rb"CREATE\s+(?:UNLOGGED\s+|TEMP\s+)?TABLE\s", re.IGNORECASE)
+_WITH_OIDS = re.compile(rb"(\))\s*WITH\s+OIDS\s*\Z", re.IGNORECASE)
+_OIDS_OPTION = re.compile(rb"\boids\s*=\s*'?true'?(?=\s*[,)][^;']*\Z)", re.IGNORECASE)
+_COPY_OIDS = re.compile(rb"\s{1,9}WITH\s{1,9}OIDS(?=\s{1,9}FROM\s{1,9}stdin\s*\Z)", re.IGNORECASE)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _HEAD = 8
@@ -78,48 +78,18 @@ class LeaveOut:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """What the restore wants of a plain dump, and what the server has for it.
+class Replaced:
+    """The verdict to send something else: ``omitted`` says what is left out of the statement."""
 
-    ``for_connection`` reads the server's part. ``None`` for roles, owners or tablespaces leaves
-    that question to the server, which answers with an error.
-
-    owners: roles that may be given ownership; statements for others are left out.
-    roles: roles that exist; privileges of others are left out.
-    tablespaces: where tables may be put; for others the default one is used.
-    no_owner, no_privileges: leave out all of these, as the options of pg_restore do.
-    data_only: send rows, and leave out the structure and the positions of sequences (a setval
-        outlives a rollback, and may set back a sequence that is ahead).
-    commit_every: how many statements (single rows not counted) make a transaction, for a database
-        that is thrown away when the restore fails; None for everything in one transaction.
-    """
-
-    owners: frozenset[str] | None = None
-    roles: frozenset[str] | None = None
-    tablespaces: frozenset[str] | None = None
-    no_owner: bool = False
-    no_privileges: bool = False
-    data_only: bool = False
-    commit_every: int | None = None
-
-    @classmethod
-    def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> Policy:
-        """Read what this server has for the connection's role; ``wishes`` are the other fields."""
-        # Since 16 a member may be kept from acting as the role, and who gives ownership must.
-        privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"
-        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-            cursor.execute(sql.SQL(ROLES).format(privilege=privilege))
-            roles: dict[str, bool] = dict(cursor.fetchall())
-            tablespaces = cursor.execute(TABLESPACES).fetchall()
-        return cls(
-            owners=frozenset(name for name, may_act in roles.items() if may_act),
-            roles=frozenset(roles),
-            tablespaces=frozenset(name for (name,) in tablespaces),
-            **wishes,
-        )
+    statement: bytes
+    omitted: LeaveOut
 
 
-def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> bytes | LeaveOut:
+Verdict: TypeAlias = bytes | LeaveOut | Replaced
+_NO_OIDS = LeaveOut("object ids", "rows have none of their own since PostgreSQL 12")
+
+
+def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Verdict:
     """Return what to send for this statement (itself, nearly always), or why it is left out.
 
     ``words`` are the statement's own; ``encoding`` is Python's name of the client encoding. Raises
@@ -133,6 +103,8 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> byt
         return _transaction(head)
     if first not in _STRUCTURE | _DATA | _READING | _SETTING:
         raise Refused("pg_dump writes no such statement")
+    if first == "copy" and (without_oids := copies_oids(statement)):
+        return Replaced(without_oids, _NO_OIDS)
     if first == "copy" and not copies_in(words):
         raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
     if first in _SETTING:
@@ -142,6 +114,27 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> byt
     if first in _STRUCTURE:
         return _structure(statement, words, policy, encoding)
     return statement
+
+
+def left_out_around(words: Words) -> LeaveOut | None:
+    """Return why a statement before or after a whole dump is left out, None where it is judged."""
+    first, *rest = words.first(3)
+    if first in ("begin", "start") or (first in ("commit", "end") and rest in _NO_MODE):
+        return LeaveOut("transaction", _ALONE)
+    if first in ("analyze", "vacuum"):
+        return LeaveOut("statistics", "they are gathered once everything is loaded")
+    return None
+
+
+def resets_all(words: Words) -> bool:
+    """Return whether a statement puts all settings of the session back."""
+    return words.first(3) == ["reset", "all"]
+
+
+def copies_oids(statement: bytes) -> bytes | None:
+    """Return a COPY of object ids (``pg_dump --oids`` before 12) without them; None for others."""
+    bare = statement[:-_TAIL] + _COPY_OIDS.sub(b"", statement[-_TAIL:])
+    return bare if bare != statement else None
 
 
 def copies_in(words: Words) -> bool:
@@ -158,7 +151,7 @@ def copies_in(words: Words) -> bool:
     return False
 
 
-def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) -> bytes | LeaveOut:
+def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) -> Verdict:
     head = words.first(_HEAD)
     if beyond := _beyond_the_schemas(head, words):
         return beyond
@@ -170,6 +163,8 @@ def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) ->
         return _privileges(statement, policy, encoding) or statement
     if mapped := _MAPPED.match(statement):
         return _missing(mapped[1], policy, encoding, "user mapping") or statement
+    if first == "create" and (bare := _without_oids(statement)) != statement:
+        return Replaced(bare, _NO_OIDS)
     return (first == "alter" and _ownership(statement, policy, encoding)) or statement
 
 
@@ -192,6 +187,15 @@ def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     return None
 
 
+def _without_oids(statement: bytes) -> bytes:
+    """Return a CREATE TABLE without object ids of its rows, which no server since 12 has."""
+    if not _CREATE_TABLE.match(statement):
+        return statement
+    head, tail = statement[:-_TAIL], statement[-_TAIL:]
+    tail = _WITH_OIDS.sub(rb"\1", tail)
+    return head + _OIDS_OPTION.sub(rb"oids=false", tail)
+
+
 def _transaction(head: list[str]) -> LeaveOut:
     # pg_dump puts BEGIN and COMMIT around the contents of large objects.
     if head not in (["begin"], ["commit"]):
@@ -199,19 +203,42 @@ def _transaction(head: list[str]) -> LeaveOut:
     return LeaveOut("transaction", _ALONE)
 
 
-def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -> bytes | LeaveOut:
+def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -> Verdict:
     name = head[1:]
     if name[:1] in (["session"], ["local"]) and name[1:2] != ["authorization"]:
         name = name[1:]
-    if name[:2] == ["session", "authorization"] or name[:1] in _ACTING_ROLE:
-        return LeaveOut("role", "the role that restores does so throughout")
+    if name[:2] == ["session", "authorization"]:
+        return _authorization(statement, policy, encoding)
+    if name[:1] in _ACTING_ROLE:
+        return LeaveOut("role", _SAME_ROLE)
     if name[:1] in (["transaction"], ["characteristics"]):
         raise Refused(_ALONE)
+    if name[:1] == ["default_with_oids"] and "false" not in name:
+        return _NO_OIDS
     found = _TABLESPACE.match(statement)
     if found and policy.tablespaces is not None:
         unknown = set(_plain(found[1], encoding)) - policy.tablespaces
         return b"SET default_tablespace = ''" if unknown else statement
     return statement
+
+
+def _authorization(statement: bytes, policy: Policy, encoding: str) -> Verdict:
+    """Act as the owner of what follows, as ``pg_dump --use-set-session-authorization`` wants it."""
+    if policy.owners is None or policy.data_only or not (found := _AUTHORIZATION.match(statement)):
+        return LeaveOut("role", _SAME_ROLE)
+    own = b"NONE"
+    if policy.acting_role != "none":
+        own = b'"%s"' % policy.acting_role.replace('"', '""').encode(encoding)
+    name = found[1] or b"DEFAULT"
+    if name.upper() == b"DEFAULT":
+        return b"SET ROLE " + own
+    if name.startswith(b"'"):
+        name = b'"%s"' % name[1:-1].replace(b"''", b"'").replace(b'"', b'""')
+    if policy.no_owner:
+        return LeaveOut("owner", _NO_OWNER)
+    if why := _cannot_own(name, policy, encoding):
+        return Replaced(b"SET ROLE " + own, why)
+    return b"SET ROLE " + name
 
 
 def _privileges(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
@@ -230,10 +257,14 @@ def _ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | No
     if not owner:
         return None
     if policy.no_owner:
-        return LeaveOut("owner", "leaving out ownership was asked for")
-    if unable := _lacking(owner[1], policy.owners, encoding):
+        return LeaveOut("owner", _NO_OWNER)
+    return _cannot_own(owner[1], policy, encoding)
+
+
+def _cannot_own(name: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+    if unable := _lacking(name, policy.owners, encoding):
         reason = f'this role cannot give ownership to the role "{unable}"'
-        return _missing(owner[1], policy, encoding, "owner") or LeaveOut("owner", reason)
+        return _missing(name, policy, encoding, "owner") or LeaveOut("owner", reason)
     return None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -19,18 +17,27 @@ UNION ALL VALUES ('role', pg_catalog.current_setting('role')),
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
 
 
-@contextmanager
-def settings_kept(connection: psycopg.Connection[Any], wire: Wire) -> Iterator[None]:
-    """Put back the settings that a dump makes for itself, an empty search_path among them."""
-    encoding = wire.parameter(b"client_encoding")
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        before: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
-        yield
+class Settings:
+    """The settings of a session before a dump changes them."""
+
+    def __init__(self, connection: psycopg.Connection[Any], wire: Wire):
+        self._connection = connection
+        self._wire = wire
+        self._encoding = wire.parameter(b"client_encoding")
+        self._before = self._read()
+
+    def put_back(self) -> None:
+        """Let the session have the settings again that it had before."""
         # First of all, since psycopg does not speak every encoding.
-        wire.command(b"SET client_encoding = '%s'" % encoding)
-        after: dict[str, str] = dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())
-        # The session's user comes before its role, which it resets.
-        for name in sorted(after.keys() | before.keys(), reverse=True):
-            if after.get(name) != before.get(name):
-                # NULL means RESET.
-                cursor.execute(SET_CONFIG, [name, before.get(name)], prepare=False)
+        self._wire.command(b"SET client_encoding = '%s'" % self._encoding)
+        before, after = self._before, self._read()
+        with psycopg.Cursor(self._connection) as cursor:
+            # The session's user comes before its role, which it resets.
+            for name in sorted(after.keys() | before.keys(), reverse=True):
+                if after.get(name) != before.get(name):
+                    # NULL means RESET.
+                    cursor.execute(SET_CONFIG, [name, before.get(name)], prepare=False)
+
+    def _read(self) -> dict[str, str]:
+        with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
+            return dict(cursor.execute(SESSION_SETTINGS, prepare=False).fetchall())

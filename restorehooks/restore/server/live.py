@@ -32,12 +32,16 @@ WHERE d.datname = %s
 OWN_OBJECTS = """
 SELECT kind, count(*) FROM (
     SELECT 'relation' AS kind, 'pg_class'::regclass AS catalog, c.oid
-    FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL SELECT 'function', 'pg_proc'::regclass, oid FROM pg_catalog.pg_proc
     UNION ALL SELECT 'type', 'pg_type'::regclass, oid FROM pg_catalog.pg_type
-        WHERE typtype IN ('d', 'e', 'r')
+        -- A composite type is a relation too, and an extension's member as a type alone.
+        WHERE typtype IN ('d', 'e', 'r') OR typrelid IN (SELECT oid FROM pg_catalog.pg_class
+                                                         WHERE relkind = 'c')
     UNION ALL SELECT 'schema', 'pg_namespace'::regclass, oid FROM pg_catalog.pg_namespace
+        -- The schema that CREATE EXTENSION makes is no member of the extension.
         WHERE nspname !~ '^pg_(toast|temp)'
+          AND oid NOT IN (SELECT extnamespace FROM pg_catalog.pg_extension)
     UNION ALL SELECT 'large object', 'pg_largeobject'::regclass, oid
         FROM pg_catalog.pg_largeobject_metadata
     UNION ALL SELECT 'operator', 'pg_operator'::regclass, oid FROM pg_catalog.pg_operator

@@ -12,7 +12,8 @@ import psycopg
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.lexer import Lexer, Statement
-from restorehooks.restore.script.rules import LeaveOut, Policy, decide
+from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.rules import LeaveOut, decide
 from restorehooks.restore.script.words import Words
 from restorehooks.wording import quoted
 

@@ -1,0 +1,49 @@
+"""What to do about a statement that the server refused, where its message does not say."""
+
+from __future__ import annotations
+
+import re
+
+_HINTS = (
+    (
+        "42501",
+        re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z"),
+        "only a superuser may switch off the triggers that guard foreign keys: dump again without "
+        "--disable-triggers, or restore as a superuser",
+    ),
+    (
+        "42501",
+        re.compile(rb"SET (?:SESSION |LOCAL )?session_replication_role\b", re.IGNORECASE),
+        "only a superuser may set session_replication_role: take that line out of the dump, or "
+        "restore as a superuser",
+    ),
+    (
+        "0A000",
+        re.compile(rb"SET (?:SESSION |LOCAL )?standard_conforming_strings\b", re.IGNORECASE),
+        "PostgreSQL 19 and later know no other value than on: dump again with "
+        "PGOPTIONS='-c standard_conforming_strings=on' pg_dump",
+    ),
+)
+_SAID_BY_PG_DUMP = re.compile(rb"^pg_dump(?:all)?: ", re.MULTILINE)
+STDERR_INSIDE = (
+    "what pg_dump wrote to its standard error stands in the middle of the dump (2>&1): dump again "
+    "and keep the two apart"
+)
+DATA_ONLY = (
+    "the dump creates no table before it fills them, as pg_dump --data-only makes it: "
+    "give --data-only to add its rows to tables that are there"
+)
+_NO_TABLE = ("42P01", "3F000")
+
+
+def hint(statement: bytes, sqlstate: str | None, *, creates: bool) -> str:
+    """Return what to do about a failure, empty where the server's message is all there is to say.
+
+    ``creates`` says that the dump has created something before.
+    """
+    if _SAID_BY_PG_DUMP.search(statement):
+        return STDERR_INSIDE
+    if sqlstate in _NO_TABLE and not creates and statement[:5].upper() in (b"COPY ", b"INSER"):
+        return DATA_ONLY
+    known = (text for code, what, text in _HINTS if code == sqlstate and what.match(statement))
+    return next(known, "")

@@ -1,0 +1,67 @@
+"""What a restore wants of a plain dump, and what the server has for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+ROLES = """
+SELECT rolname, pg_catalog.pg_has_role(oid, {privilege}) FROM pg_catalog.pg_roles
+"""
+TABLESPACES = """
+SELECT spcname FROM pg_catalog.pg_tablespace
+WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
+"""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the restore wants of a plain dump, and what the server has for it.
+
+    ``for_connection`` reads the server's part. ``None`` for roles, owners or tablespaces leaves
+    that question to the server, which answers with an error.
+
+    owners: roles that may be given ownership; statements for others are left out.
+    roles: roles that exist; privileges of others are left out.
+    tablespaces: where tables may be put; for others the default one is used.
+    no_owner, no_privileges: leave out all of these, as the options of pg_restore do.
+    data_only: send rows, and leave out the structure and the positions of sequences (a setval
+        outlives a rollback, and may set back a sequence that is ahead).
+    drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
+        every object. It calls that harmless, and so it is where everything is restored.
+    acting_role: the role that the session acts as, ``none`` for the one that connects.
+    commit_every: how many statements (single rows not counted) make a transaction, for a database
+        that is thrown away when the restore fails; None for everything in one transaction.
+    """
+
+    owners: frozenset[str] | None = None
+    roles: frozenset[str] | None = None
+    tablespaces: frozenset[str] | None = None
+    no_owner: bool = False
+    no_privileges: bool = False
+    data_only: bool = False
+    drops_may_miss: bool = False
+    acting_role: str = "none"
+    commit_every: int | None = None
+
+    @classmethod
+    def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> Policy:
+        """Read what the server has for the connection's role; ``wishes`` are the other fields."""
+        # Since 16 a member may be kept from acting as the role, and who gives ownership must.
+        privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+            cursor.execute(sql.SQL(ROLES).format(privilege=privilege))
+            roles: dict[str, bool] = dict(cursor.fetchall())
+            tablespaces = cursor.execute(TABLESPACES).fetchall()
+            acting = cursor.execute("SELECT current_setting('role')").fetchone()
+        return cls(
+            owners=frozenset(name for name, may_act in roles.items() if may_act),
+            roles=frozenset(roles),
+            tablespaces=frozenset(name for (name,) in tablespaces),
+            acting_role=str(acting[0]) if acting else "none",
+            **wishes,
+        )

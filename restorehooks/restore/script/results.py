@@ -1,0 +1,68 @@
+"""What became of a plain dump, and how a statement of it is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from restorehooks.restore.errors import ScriptError
+from restorehooks.wording import printable
+
+_WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
+_SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION)\b.*")
+_SHOWN = 100
+"""Characters of a statement that a message shows."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Statements that were left out, all for one reason.
+
+    what: the kind of thing they are.
+    statement, line: the first of them, its beginning in one line, and where it stands in the dump.
+    reason: why they were left out.
+    count: how many they are.
+    """
+
+    what: str
+    statement: str
+    line: int
+    reason: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason} ({self.count}, the first: {self.statement})"
+
+
+@dataclass
+class ScriptResult:
+    """What was sent and what was not: the numbers of statements and of rows.
+
+    ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
+    anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
+    unless somebody accepts that.
+    """
+
+    statements: int
+    rows: int
+    left_out: list[LeftOut]
+    complete: bool
+    reason: str = ""
+
+
+def shown(text: bytes, encoding: str) -> str:
+    """Return the beginning of a statement in one line, without a password it may hold."""
+    line = printable(" ".join(text[: 10 * _SHOWN].decode(encoding, "replace").split()))
+    if line.upper().startswith(_WITH_SECRETS):
+        line = _SECRET.sub("...", line)
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def script_error(
+    line: int, reason: str, statement: str = "", sqlstate: str | None = None
+) -> ScriptError:
+    """Return the error for what stands in a line of the dump."""
+    code = f" (SQLSTATE {sqlstate})" if sqlstate else ""
+    shown = f", in: {statement}" if statement else ""
+    message = printable(f"line {line} of the dump: {reason}{code}{shown}")
+    return ScriptError(message, line, sqlstate)

@@ -1,0 +1,67 @@
+"""Statements that may fail without anything being lost, and by which errors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from restorehooks.restore.harmless import why_harmless
+
+from .policy import Policy
+from .words import Words
+
+_LONGEST = 10_000
+"""Bytes of the longest statement that is looked at: pg_dump writes none of these longer."""
+#: An undefined object, table, function or column, an invalid schema name
+#: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+UNDEFINED = frozenset(("42704", "42P01", "42883", "42703", "3F000"))
+_DUPLICATE = frozenset(("42710",))
+_INITIAL = re.compile(rb"(?:DROP|ALTER|CREATE|SELECT)\s", re.IGNORECASE)
+#: What ``pg_dump --clean`` puts in the place of a view before it drops what the view needs.
+_DUMMY_VIEW = re.compile(rb"CREATE OR REPLACE VIEW [^;']+ AS\nSELECT\n    NULL::")
+_UNLINK = re.compile(rb"SELECT (?:pg_catalog\.)?lo_unlink\('?\d+'?\)\s*\Z")
+_LANGUAGE = re.compile(
+    rb"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE [^;']+\Z", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """That a statement may fail: what it is counted as, and the reason to give.
+
+    ``sqlstates`` are the errors that are tolerated, None for all.
+    """
+
+    what: str
+    reason: str
+    sqlstates: frozenset[str] | None = None
+
+    def covers(self, sqlstate: str | None) -> bool:
+        """Return whether the statement may fail by this error."""
+        return self.sqlstates is None or sqlstate in self.sqlstates
+
+
+_NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
+_LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
+
+
+def tolerance(statement: bytes, words: Words, policy: Policy, encoding: str) -> Tolerance | None:
+    """Return by which errors a statement may fail without harm; None for most."""
+    if len(statement) > _LONGEST:
+        return None
+    if reason := why_harmless(f"{statement.decode(encoding, 'replace')};"):
+        return Tolerance("failed without harm", reason)
+    if not _INITIAL.match(statement):
+        return None
+    if policy.drops_may_miss and _drops(statement, words):
+        return _NOTHING_TO_DROP
+    return _LANGUAGE_IS_THERE if _LANGUAGE.match(statement) else None
+
+
+def _drops(statement: bytes, words: Words) -> bool:
+    """Return whether a statement does nothing but drop, or prepare that as pg_dump does."""
+    first = words.first(1)[0]
+    if first == "alter":
+        said = set(words)
+        return "drop" in said and said.isdisjoint(("add", ","))
+    return first == "drop" or any(known.match(statement) for known in (_DUMMY_VIEW, _UNLINK))

@@ -1,0 +1,349 @@
+"""Plain dumps as people really have them: with DROPs, of old servers, with text around them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restorehooks.restore.errors import RestoreError, UsageError
+from restorehooks.restore.report import RestoreReport
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import alone, fill, plain
+
+SHOP = "CREATE TABLE shop (id serial PRIMARY KEY, v text); INSERT INTO shop (v) VALUES ('a'), ('b')"
+
+
+def restored(database: Database, dump: Path | str, **wishes: object) -> RestoreReport:
+    """Restore into the database of the alias ``default``, agreed to."""
+    alone(database)
+    request = Request(str(dump), **wishes)  # type: ignore[arg-type]
+    return restore(request, confirm=lambda question: True)
+
+
+def refused(database: Database, dump: Path, **wishes: object) -> str:
+    """Return the sentence by which the dump is refused."""
+    with pytest.raises(RestoreError) as caught:
+        restored(database, dump, **wishes)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+def rows(database: Database) -> int:
+    ((count,),) = database.execute("SELECT count(*) FROM shop")
+    alone(database)
+    return int(count)
+
+
+@pytest.fixture(scope="module")
+def shop_sql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A plain dump of two rows, made with --clean and without --if-exists."""
+    return dump_of(request, tmp_path_factory, SHOP, "--clean")
+
+
+def dump_of(
+    request: pytest.FixtureRequest, folders: pytest.TempPathFactory, sql: str, *flags: str
+) -> str:
+    server = request.getfixturevalue("server")
+    database = Database(server, "real_dumps_source", None, [])
+    server.execute(f"CREATE DATABASE {database.name}")
+    database.execute(sql)
+    text = plain(database, folders.mktemp("dumps") / "d.sql", *flags).read_text()
+    database.disconnect()
+    server.execute(f"DROP DATABASE {database.name}")
+    return text
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "dump.sql"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def body(dump: str) -> str:
+    """Return a dump without its comments and guards, as ``supabase db dump`` writes it."""
+    return "".join(
+        line
+        for line in dump.splitlines(keepends=True)
+        if not line.startswith(("--", "\\restrict", "\\unrestrict"))
+    )
+
+
+# --- pg_dump --clean without --if-exists -------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("ordinary", [False, True])
+def test_a_drop_of_what_is_not_there_is_left_out_and_counted(
+    database: Database, tmp_path: Path, shop_sql: str, in_place: bool, ordinary: bool
+) -> None:
+    if ordinary:
+        owner = database.role("owner", "LOGIN CREATEDB")
+        database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+        connect_as(database, owner)
+    report = restored(database, written(tmp_path, shop_sql), in_place=in_place)
+    drops = [line for line in report.left_out if line.startswith("drop: ")]
+    count = sum(
+        line.startswith(("DROP ", "ALTER TABLE ONLY public.shop DROP"))
+        for line in shop_sql.splitlines()
+    )
+    count += shop_sql.count("DROP DEFAULT;")
+    assert drops[0].startswith(f"drop: what it drops is not there ({count}, ")
+    assert rows(database) == 2
+
+
+def connect_as(database: Database, role: str) -> None:
+    """Let the alias connect as this role."""
+    from django.db import connections
+
+    connections["default"].close()
+    connections.settings["default"]["USER"] = role
+    connections["default"].settings_dict["USER"] = role
+
+
+def test_every_kind_of_drop_may_miss(
+    make_database: MakeDatabase, database: Database, tmp_path: Path
+) -> None:
+    source, target = make_database(), database
+    fill(source)
+    source.execute(
+        "CREATE FOREIGN DATA WRAPPER fdw; CREATE SERVER far FOREIGN DATA WRAPPER fdw;"
+        "CREATE VIEW grouped AS SELECT id, name, count(*) FROM person GROUP BY id;"
+        "CREATE SCHEMA own; CREATE TYPE own.kind AS ENUM ('a');"
+        "CREATE TABLE own.thing (id int PRIMARY KEY, kind own.kind);"
+        "CREATE VIEW own.things AS SELECT id, kind, count(*) FROM own.thing GROUP BY id"
+    )
+    report = restored(target, plain(source, tmp_path / "d.sql", "--clean"))
+    assert any(line.startswith("drop: ") for line in report.left_out)
+    assert target.execute("SELECT count(*) FROM own.things") == [(0,)]
+    assert target.execute("SELECT count(*) FROM pg_largeobject_metadata") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE public.nowhere ADD COLUMN x int",
+        "ALTER TABLE public.nowhere DROP COLUMN x, ADD COLUMN y int",
+        "COMMENT ON TABLE public.nowhere IS 'DROP'",
+        "CREATE VIEW public.v AS SELECT * FROM public.nowhere",
+        "INSERT INTO public.nowhere VALUES (1)",
+        "SELECT pg_catalog.setval('public.nowhere', 1)",
+        "DROP TABLE pg_catalog.pg_class",
+    ],
+)
+def test_anything_else_that_is_missing_fails(
+    database: Database, tmp_path: Path, shop_sql: str, statement: str
+) -> None:
+    dump = written(tmp_path, shop_sql.replace("CREATE TABLE", f"{statement};\nCREATE TABLE", 1))
+    assert statement[:30] in refused(database, dump)
+
+
+# --- Old servers -------------------------------------------------------------------------------
+
+OLD = """--
+-- PostgreSQL database dump
+--
+
+SET statement_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = {strings};
+SET check_function_bodies = false;
+
+CREATE PROCEDURAL LANGUAGE plpgsql;
+
+
+ALTER PROCEDURAL LANGUAGE plpgsql OWNER TO postgres;
+SET search_path = public, pg_catalog;
+SET default_with_oids = true;
+
+CREATE TABLE shop (
+    id integer NOT NULL,
+    v text
+) WITH OIDS;
+
+CREATE TABLE two (id integer) WITH (fillfactor=70, oids=true);
+CREATE TABLE three (id integer) WITHOUT OIDS;
+
+COPY shop (id, v) WITH OIDS FROM stdin;
+16400\t1\tone\\ttab
+16401\t2\t\\N
+\\.
+COPY two (id) FROM stdin;
+7
+\\.
+
+--
+-- PostgreSQL database dump complete
+--
+"""
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("ordinary", [False, True])
+def test_a_dump_of_an_old_server(
+    database: Database, tmp_path: Path, in_place: bool, ordinary: bool
+) -> None:
+    if ordinary:
+        owner = database.role("owner", "LOGIN CREATEDB")
+        database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+        connect_as(database, owner)
+    strings = "on" if database.server.version >= 190000 else "off"
+    report = restored(database, written(tmp_path, OLD.format(strings=strings)), in_place=in_place)
+    said = "\n".join(report.left_out)
+    assert "language: the language is there already (1, " in said
+    assert "object ids: rows have none of their own since PostgreSQL 12 (4, " in said
+    assert database.execute("SELECT id, v FROM shop ORDER BY id") == [(1, "one\ttab"), (2, None)]
+    assert database.execute("SELECT id FROM two") == [(7,)]
+
+
+# --- Text around a dump ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("pg_dump: warning: there are circular foreign-key constraints on this table:\n"
+         "pg_dump: detail: shop\npg_dump: hint: You might not be able to restore it.\n", ""),
+        ("Password: \n", ""),
+        ("Password for user postgres: \r\n", ""),
+        ('Defaulted container "postgres" out of: postgres, init (init)\n', ""),
+        ("WARNING: Error loading config file: it's \"odd\"\n\n", ""),
+        ("BEGIN;\n", "COMMIT;\n"),
+        ("START TRANSACTION;\n", "END;\n"),
+        ("\\set ON_ERROR_STOP on\nBEGIN TRANSACTION;\n", "\nCOMMIT WORK;\n\\q\n"),
+        ("", "RESET ALL;\n"),
+        ("", "\nANALYZE;\n"),
+        ("", "VACUUM ANALYZE;\nSET session_replication_role = 'origin';\n"),
+        ("\ufeff", "-- made by somebody\n\n"),
+    ],
+)  # fmt: skip
+def test_text_around_a_dump_does_no_harm(
+    database: Database, tmp_path: Path, shop_sql: str, before: str, after: str
+) -> None:
+    dump = written(tmp_path, before + shop_sql + after)
+    report = restored(database, dump)
+    assert report.restored
+    assert rows(database) == 2
+    if before.strip("\ufeff"):
+        assert report.left_out
+
+
+def test_lines_that_end_as_on_windows(database: Database, tmp_path: Path, shop_sql: str) -> None:
+    text = ("Password: \n" + shop_sql + "COMMIT;\n").replace("\n", "\r\n")
+    report = restored(database, written(tmp_path, text))
+    assert rows(database) == 2
+    assert any("carriage return" in note for note in report.notes)
+
+
+def test_what_pg_dump_said_in_the_middle_is_named_as_what_it_is(
+    database: Database, tmp_path: Path, shop_sql: str
+) -> None:
+    said = 'pg_dump: dumping contents of table "public.shop"\n'
+    for place in ("CREATE TABLE", "    v text", "SELECT pg_catalog.setval"):
+        dump = written(tmp_path, shop_sql.replace(place, said + place, 1))
+        assert "standard error stands in the middle of the dump" in refused(database, dump)
+
+
+@pytest.mark.parametrize("after", ["INSERT INTO public.shop VALUES (3);\n", "TRUNCATE shop;\n"])
+def test_more_after_the_last_line_is_the_reason_given(
+    database: Database, tmp_path: Path, shop_sql: str, after: str
+) -> None:
+    dump = written(tmp_path, shop_sql + after)
+    said = refused(database, dump)
+    assert "after pg_dump's last line" in said
+    assert "--accept-unfinished-dump" in said
+    assert "cut off" not in said
+
+
+@pytest.mark.parametrize("end", ["", "RESET ALL;\n"])
+def test_a_dump_without_comments_is_taken_when_that_is_accepted(
+    database: Database, tmp_path: Path, shop_sql: str, end: str
+) -> None:
+    dump = written(tmp_path, body(shop_sql) + end)
+    said = refused(database, dump)
+    assert "--accept-unfinished-dump" in said
+    assert "cut off" not in said
+    for wishes in ({"in_place": True}, {"data_only": True}):
+        with pytest.raises(UsageError, match="beside the live one"):
+            restored(database, dump, accept_unfinished=True, **wishes)
+    questions: list[str] = []
+    database.execute("CREATE TABLE live (x int)")
+    alone(database)
+
+    def ask(question: str) -> bool:
+        questions.append(question)
+        return True
+
+    report = restore(Request(str(dump), accept_unfinished=True), confirm=ask)
+    assert "nothing tells whether its end is there" in questions[0]
+    assert any("pg_dump's last line is missing" in note for note in report.notes)
+    assert rows(database) == 2
+    assert report.previous
+    database.server.execute(f'DROP DATABASE "{report.previous}"')
+
+
+def test_a_dump_cut_in_the_middle_of_a_row_is_not_taken_for_any_option(
+    database: Database, tmp_path: Path, shop_sql: str
+) -> None:
+    dump = written(tmp_path, shop_sql[: shop_sql.index("\\.\n") - 1])
+    assert "ends in the middle of COPY data" in refused(database, dump, accept_unfinished=True)
+
+
+# --- Whose the objects are ---------------------------------------------------------------------
+
+
+def test_owners_set_by_session_authorization_are_kept_where_they_exist(
+    make_database: MakeDatabase, database: Database, tmp_path: Path
+) -> None:
+    source = make_database()
+    owner, gone = database.role("owner"), source.role("gone")
+    source.execute(f"GRANT CREATE ON SCHEMA public TO {owner}, {gone}")
+    database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+    for role in (owner, gone):
+        with source.connect(user=role) as connection:
+            connection.execute(f"CREATE TABLE of_{role} (x int)")
+    source.execute("CREATE TABLE zz_mine (x int)")
+    dump = plain(source, tmp_path / "d.sql", "--use-set-session-authorization")
+    source.execute(f"DROP OWNED BY {gone}; DROP ROLE {gone}")
+    source.roles.remove(gone)
+    report = restored(database, dump)
+    owners = dict(
+        database.execute("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'")
+    )
+    superuser = database.server.params["user"]
+    assert owners == {f"of_{owner}": owner, f"of_{gone}": superuser, "zz_mine": superuser}
+    assert any(f'the role "{gone}" does not exist here' in line for line in report.left_out)
+
+
+# --- Rows alone --------------------------------------------------------------------------------
+
+
+def test_a_dump_of_rows_alone_names_the_option(
+    make_database: MakeDatabase, database: Database, tmp_path: Path
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    for number, flags in enumerate((("--data-only",), ("--data-only", "--inserts"))):
+        dump = plain(source, tmp_path / f"{number}.sql", *flags)
+        assert "--data-only" in refused(database, dump)
+
+
+def test_disabled_triggers_need_a_superuser_and_the_way_is_named(
+    make_database: MakeDatabase, database: Database, tmp_path: Path
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    owner = database.role("owner", "LOGIN CREATEDB")
+    database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+    with database.connect(user=owner) as connection:
+        connection.execute(
+            SHOP.partition(";")[0] + "; CREATE TABLE item (shop int REFERENCES shop)"
+        )
+    dump = plain(source, tmp_path / "d.sql", "--data-only", "--disable-triggers")
+    connect_as(database, owner)
+    said = refused(database, dump, data_only=True)
+    assert "only a superuser may switch off the triggers" in said
+    assert "without --disable-triggers" in said
