@@ -38,7 +38,12 @@ LAYERS = {
     "sequences": ["sequences"],
     "the private server": ["embedded"],
     "PostgreSQL's programs": ["programs"],
-    "processes and progress": ["restore.processes", "restore.interrupts", "restore.progress"],
+    "processes and progress": [
+        "restore.processes",
+        "restore.rename",
+        "restore.interrupts",
+        "restore.progress",
+    ],
     "ground floor": [
         "signals",
         "wording",

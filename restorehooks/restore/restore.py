@@ -104,12 +104,14 @@ def _restore(run: Run) -> None:
 
 def _count_kept(run: Run) -> None:
     """Drop what is kept beyond the number asked for, and take down what is left."""
+    name = run.plan.address.name
     try:
+        before = kept(run.lock.retaken(), name, "previous")
         if run.request.keep is not None:
             for line in keep_latest(run.lock, run.request.keep):
                 run.note(line)
-        connection = run.lock.retaken()
-        run.report.kept = kept(connection, run.plan.address.name, "previous")
+        run.report.kept = kept(run.lock.retaken(), name, "previous")
+        run.report.dropped += [one.name for one in before if one not in run.report.kept]
     except (psycopg.Error, RestoreError) as error:
         run.note(f"what is kept cannot be listed ({first_line(error)})")
 
