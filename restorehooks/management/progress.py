@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from restorehooks.restore.progress import Progress, Reporter
+from restorehooks.wording import printable
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -82,12 +83,13 @@ class OnTerminal(Reporter):
     def step(self, text: str) -> None:
         """Print which step begins."""
         self.close()
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(printable(text), markup=False, highlight=False)
 
     def note(self, text: str) -> None:
         """Print what the person in front of it should know."""
         self.close()
-        self.console.print(f"note: {text}", style="yellow", markup=False, highlight=False)
+        said = f"note: {printable(text)}"
+        self.console.print(said, style="yellow", markup=False, highlight=False)
 
     def progress(self, progress: Progress) -> None:
         """Move the bar on."""

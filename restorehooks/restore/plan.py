@@ -15,9 +15,11 @@ from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
 from .errors import TargetError, UsageError
+from .extensions import extensions_needed
 from .jobs import jobs_for, notes_on_jobs
 from .request import Mode, Request
-from .server.address import Address, Connection
+from .room import Room, room_for
+from .server.address import Address
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, Rights, obstacles, read_rights
@@ -46,6 +48,7 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
+    room: how much room is needed, and how much there is.
     unfinished: a dump without pg_dump's last line is accepted.
     """
 
@@ -63,6 +66,7 @@ class Plan:
     leftovers: Sequence[Kept]
     hooks: Sequence[Path]
     notes: Sequence[str]
+    room: Room
     unfinished: bool = False
 
     @property
@@ -101,6 +105,7 @@ class Plan:
         yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
+        yield from self.room.lines()
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
         for obstacle in self.obstacles:
@@ -122,7 +127,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
     program, entries = _archive(request, dump, live)
-    needed = [] if request.data_only else _extensions_needed(connection, entries)
+    needed = [] if request.data_only else extensions_needed(connection, entries)
     outside = lock.maintenance != address.name
     mode = _mode(request, address, live, rights, needed, outside=outside)
     user = address.role or address.user
@@ -137,6 +142,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         may_act_as_owner=mode == "beside" and not needed,
     )
     leftovers = kept(connection, address.name, "side") if mode == "beside" else []
+    room = room_for(connection, live, dump, kept(connection, address.name, "previous"))
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
         address.environment()  # refuses a secret that no other program can be given
@@ -160,7 +166,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
             *_unbelieved(unbelieved(connection, address.name, leftovers)),
+            *([room.warning()] if room.is_short else []),
         ],
+        room=room,
         unfinished=_unfinished(request, dump, mode),
     )
 
@@ -200,30 +208,6 @@ def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
             f"back; this restore would be {mode}."
         )
     return True
-
-
-EXTENSIONS = """
-SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
-           FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
-    ON available.name = wanted
-"""
-
-
-def _extensions_needed(connection: Connection, entries: Sequence[ArchiveEntry]) -> list[str]:
-    """Return the extensions of an archive that only a superuser may create.
-
-    Raises TargetError for those that are not installed on the server.
-    """
-    wanted = [entry.tag for entry in entries if entry.kind == "EXTENSION"]
-    found = connection.execute(EXTENSIONS, [wanted]).fetchall() if wanted else []
-    if absent := [name for name, absent, _ in found if absent]:
-        raise TargetError(
-            f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
-            "server: install their packages there."
-        )
-    return [name for name, _, needs_superuser in found if needs_superuser]
 
 
 def _mode(
