@@ -17,6 +17,7 @@ from .run import Run
 from .script.feed import run_script
 from .script.policy import Policy
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.building import building
 from .server.roles import policy_for
 
 STATEMENTS_A_COMMIT = 1000
@@ -66,6 +67,12 @@ def _load_archive(run: Run, database: str) -> None:
     flags = _flags(run)
     if role := plan.owners.load_as or plan.address.role:
         flags.append(f"--role={role}")
+    now = building(lambda: run.lock.connection, database)
+
+    def watch(progress: Progress) -> None:
+        progress.building = now()
+        run.reporter.progress(progress)
+
     outcome = commands.load(
         plan.program,
         plan.dump.path,
@@ -74,7 +81,7 @@ def _load_archive(run: Run, database: str) -> None:
         flags=flags,
         jobs=plan.jobs,
         progress=Progress(0, len(plan.entries), 0, plan.dump.size),
-        watch=run.reporter.progress,
+        watch=watch,
     )
     run.report.left_out += [f"{reason} ({count})" for reason, count in outcome.left_out().items()]
     for warning in outcome.warnings:
