@@ -190,6 +190,18 @@ def test_python_callers_get_an_exception_with_the_exit_code(
     assert neighbours(live) == []
 
 
+def test_a_hook_that_fails_is_named_with_its_line_and_error(
+    live: Database, backup: Path, tmp_path: Path
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "scrub.py").write_text("import json\n\njson.loads('no')\n")
+    report, _ = called("restoredb", str(backup), f"--hooks-dir={hooks}", **YES)
+    assert report["error"]["kind"] == "hook"
+    assert "scrub.py, line 3, failed: JSONDecodeError: " in report["error"]["message"]
+    assert neighbours(live) == []
+
+
 def test_dumpdb_reports_what_it_wrote_and_what_not(database: Database, tmp_path: Path) -> None:
     database.execute(SHOP)
     alone(database)
@@ -240,7 +252,7 @@ def test_traceback_shows_what_is_not_ours(live: Database, backup: Path) -> None:
     try:
         with pytest.raises(ZeroDivisionError):
             call_command("restoredb", str(backup), traceback=True, stderr=StringIO(), **YES)
-        with pytest.raises(CommandError, match="ZeroDivisionError: in the project"):
+        with pytest.raises(CommandError, match=rf"in the project \({__file__}, line \d+\)\."):
             call_command("restoredb", str(backup), stderr=StringIO(), **YES)
     finally:
         post_restore.disconnect(receiver)
