@@ -20,18 +20,18 @@ Kind = Literal["import", "deferred", "typing"]
 
 LAYERS = {
     "the command that needs no project": ["__main__"],
-    "what is imported by name": ["", "apps", "standalone"],
+    "what is imported by name": ["", "apps"],
     "system checks": ["checks"],
     "commands, admin page, operation": ["management.commands", "admin", "operations"],
     "what these share": ["management", "api", "receivers", "models"],
     "a restore: the story": ["restore.restore", "restore.undo", "restore.backup"],
     "a restore: the ways to do it": ["restore.beside", "restore.in_place", "restore.sources"],
     "a restore: its steps": ["restore.load", "restore.hooks"],
-    "a restore: what is known of it": ["restore.run", "restore.report", "restore.kept"],
+    "a restore: what is known of it": ["restore.run", "restore.report"],
     "a restore: the plan": [
         "restore.plan",
-        "restore.extensions",
         "restore.jobs",
+        "restore.mode",
         "restore.request",
         "restore.room",
     ],
@@ -40,7 +40,7 @@ LAYERS = {
     "a plain dump as statements": ["restore.script"],
     "what a dump is": ["restore.dump"],
     "duplicate keys": ["duplicates"],
-    "settings, and who is told of a repair": ["conf", "announce", "database_url"],
+    "settings, and who is told of a repair": ["conf", "announce", "standalone"],
     "sequences": ["sequences"],
     "the private server": ["embedded"],
     "PostgreSQL's programs": ["programs"],
@@ -52,6 +52,7 @@ LAYERS = {
     ],
     "ground floor": [
         "signals",
+        "database_url",
         "wording",
         "trust",
         "restore.errors",

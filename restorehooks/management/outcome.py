@@ -9,12 +9,10 @@ from typing import Any
 
 from restorehooks.management.ending import Failure
 from restorehooks.management.restoring import Action
-from restorehooks.restore.kept import as_json as kept_as_json
-from restorehooks.restore.kept import line_about, sentence_about
-from restorehooks.restore.report import RestoreReport
+from restorehooks.restore.report import RestoreReport, kept_as_json, room_of
 from restorehooks.restore.server.sides import Kept
 from restorehooks.restore.undo import Undone
-from restorehooks.wording import size_in_words
+from restorehooks.wording import printable, size_in_words
 
 _OUTCOMES: dict[Action, str] = {
     "restore": "restored",
@@ -48,8 +46,8 @@ class Done:
             for one in self.dropped:
                 yield f'{verb} "{one.name}" ({size_in_words(one.size or 0)}).'
         elif self.action == "list kept":
-            yield from map(line_about, self.kept)
-            yield sentence_about(self.kept)
+            yield from map(_kept_line, self.kept)
+            yield room_of(self.kept) if self.kept else "No previous database is kept."
         else:
             yield from self.report.lines()
 
@@ -60,8 +58,6 @@ class Done:
             report |= {"target": self.undone.target, "restored": not self.report.dry_run}
         if self.dropped:
             report["dropped"] = [one.name for one in self.dropped]
-        if self.kept:
-            report["kept"] = [kept_as_json(one) for one in self.kept]
         if failure and failure.outcome == "unknown":
             report["restored"] = None
         return {
@@ -73,6 +69,7 @@ class Done:
             "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
             **report,
             "undone": _undone_as_json(self.undone) if self.undone else None,
+            "kept": [kept_as_json(one) for one in self.kept or self.report.kept],
         }
 
     def _outcome(self) -> str:
@@ -84,6 +81,16 @@ def _undone_line(undone: Undone, *, dry_run: bool) -> str:
     return (
         f'"{undone.back.name}" {"would be" if dry_run else "is"} "{undone.target}" again, as it '
         f"was before {undone.back.marker.at}.{kept}"
+    )
+
+
+def _kept_line(kept: Kept) -> str:
+    size = size_in_words(kept.size) if kept.size is not None else "size not known"
+    origin = kept.marker.origin or "not known"
+    broken = "; a DROP of it was cut off: it can only be dropped" if kept.broken else ""
+    return printable(
+        f'"{kept.name}" ({size}), from: {origin}; replaced {kept.marker.at} by: {kept.marker.by}'
+        f"{broken}"
     )
 
 

@@ -17,6 +17,8 @@ from restorehooks.programs import find
 
 from . import rename
 from .archive import commands
+from .dump.contents import read_contents
+from .dump.data_files import prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
@@ -229,5 +231,7 @@ def _read_back(path: Path) -> Dump:
     if found.format == "plain":
         prove_plain(found)
         return found
+    if found.format == "directory":
+        prove_files(found, read_contents(found))
     commands.prove(commands.pg_restore_for(found), path)
     return found

@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorehooks.programs import Program
-from restorehooks.wording import quoted, size_in_words
+from restorehooks.wording import size_in_words
 
 from . import hook_files
-from .archive.commands import chosen_ids, pg_restore_for
+from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
+from .dump.rows import what_is_missing
+from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
-from .extensions import extensions_needed
 from .jobs import jobs_for, notes_on_jobs
+from .mode import mode_for
 from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
+from .server.extensions import extensions_needed
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, Rights, obstacles, read_rights
+from .server.replacing import Replacement, plan_replacement
 from .server.roles import Ownership, plan_ownership
 from .server.sides import Kept, kept, unbelieved
 
@@ -50,6 +54,8 @@ class Plan:
     notes: what the person who restores should know.
     room: how much room is needed, and how much there is.
     unfinished: a dump without pg_dump's last line is accepted.
+    replacement: what becomes of tables that are there, where some alone are restored.
+    missing: what the dump lacks that a database has.
     """
 
     mode: Mode
@@ -68,6 +74,8 @@ class Plan:
     notes: Sequence[str]
     room: Room
     unfinished: bool = False
+    replacement: Replacement | None = None
+    missing: Sequence[str] = ()
 
     @property
     def needs_confirmation(self) -> bool:
@@ -89,10 +97,20 @@ class Plan:
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
+        if self.replacement:
+            fate = "Some of its tables will be replaced, without undo"
         by = described(self.dump)
         if self.unfinished:
             by += ", of which nothing tells whether its end is there"
-        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
+        return "\n".join(
+            [f"{self.address} holds {size} ({counted}).", f"{fate}, by: {by}", *self._beware()]
+        )
+
+    def _beware(self) -> Iterator[str]:
+        """Yield what becomes of single tables, and what the dump lacks."""
+        if self.replacement:
+            yield from self.replacement.lines()
+        yield from self.missing
 
     def lines(self) -> Iterator[str]:
         """Yield the plan for people, a line each."""
@@ -106,6 +124,8 @@ class Plan:
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
         yield from self.room.lines()
+        for line in self._beware():
+            yield f"beware    {line}"
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
         for obstacle in self.obstacles:
@@ -126,10 +146,11 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     live = read_live(address, connection)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
-    program, entries = _archive(request, dump, live)
+    program, selection = _archive(request, dump, live)
+    entries = selection.entries
     needed = [] if request.data_only else extensions_needed(connection, entries)
     outside = lock.maintenance != address.name
-    mode = _mode(request, address, live, rights, needed, outside=outside)
+    mode = mode_for(request, address, live, rights, needed, outside=outside)
     user = address.role or address.user
     owners = plan_ownership(
         connection,
@@ -162,6 +183,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
+            *selection.notes,
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
@@ -170,7 +192,28 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         ],
         room=room,
         unfinished=_unfinished(request, dump, mode),
+        replacement=_replacement(request, address, live, mode, entries),
+        missing=_missing(request, dump, live, entries),
     )
+
+
+def _replacement(
+    request: Request, address: Address, live: Live, mode: Mode, entries: Sequence[ArchiveEntry]
+) -> Replacement | None:
+    """Say what becomes of the tables that are named, where the target has others."""
+    if mode != "in place" or not request.partial or live.empty:
+        return None
+    with address.connect(address.name) as inside:
+        return plan_replacement(inside, entries)
+
+
+def _missing(
+    request: Request, dump: Dump, live: Live, entries: Sequence[ArchiveEntry]
+) -> Sequence[str]:
+    """Say what the dump lacks, where it takes the place of a database that holds something."""
+    if live.empty or request.data_only:
+        return ()
+    return tuple(what_is_missing(dump, entries, whole=not request.partial))
 
 
 def _refuse_templates(address: Address, live: Live) -> None:
@@ -180,20 +223,17 @@ def _refuse_templates(address: Address, live: Live) -> None:
         )
 
 
-def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, list[ArchiveEntry]]:
+def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, Selection]:
     """Return the pg_restore for an archive and the entries that are asked for."""
     if dump.format == "plain":
         if request.partial:
             raise UsageError("--schema and --table need an archive: a plain dump is one script.")
-        return None, []
+        return None, Selection([])
     program = pg_restore_for(dump, prefer=live.server_version // 10000)
     entries = read_contents(dump)
-    if request.partial:
-        chosen = chosen_ids(program, dump.path, request.selection)
-        entries = [entry for entry in entries if entry.id in chosen]
-        if not entries:
-            raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
-    return program, entries
+    if not request.partial:
+        return program, Selection(entries)
+    return program, select(entries, request.schemas, request.tables, with_needed=live.empty)
 
 
 def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
@@ -208,48 +248,6 @@ def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
             f"back; this restore would be {mode}."
         )
     return True
-
-
-def _mode(
-    request: Request,
-    address: Address,
-    live: Live,
-    rights: Rights,
-    needed: Sequence[str],
-    *,
-    outside: bool,
-) -> Mode:
-    """Return how to load; ``needed`` are the extensions that only a superuser may create.
-
-    ``outside``: there is a database to work from beside the target.
-    """
-    if request.in_place or request.data_only:
-        if live.missing:
-            raise TargetError(f"{address} does not exist; without --in-place it is created.")
-        return "data only" if request.data_only else "in place"
-    if request.partial and not live.empty:
-        raise TargetError(
-            f"{address} holds data, and a part of a dump never takes the place of the whole: "
-            "restore it with --in-place, or into another database."
-        )
-    is_there_and_empty = live.empty and not live.missing
-    if outside and not rights.lacking:
-        if not needed or rights.superuser:
-            return "beside"
-        if not is_there_and_empty:
-            raise TargetError(
-                f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, or with "
-                "--in-place into a database that has them."
-            )
-    if is_there_and_empty:
-        return "in place"
-    if not outside:
-        raise TargetError(
-            f"Only {address} itself can be entered, so nothing can be loaded beside it; "
-            "name another database with --maintenance-db, or restore with --in-place."
-        )
-    raise TargetError("; ".join(str(one) for one in rights.lacking))
 
 
 def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:

@@ -9,7 +9,6 @@ import psycopg
 from django.db import connections
 
 from restorehooks.signals import pre_restore
-from restorehooks.wording import first_line
 
 from .archive import commands
 from .beside import restore_beside
@@ -19,13 +18,12 @@ from .errors import (
     DeclinedError,
     LiveChangedError,
     OutcomeUnknownError,
-    RestoreError,
     TargetError,
     UsageError,
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
-from .kept import keep_latest
+from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
 from .report import RestoreReport
@@ -33,8 +31,11 @@ from .request import Request
 from .run import Run
 from .server.address import Address
 from .server.lock import RestoreLock
-from .server.sides import drop, kept
+from .server.sides import drop
 from .sources import opened
+
+FEW_NAMED = 5
+"""Sequences named in an error; the report has them all."""
 
 
 def restore(
@@ -60,6 +61,7 @@ def restore(
     with interruptible():
         try:
             _restore(run)
+            _require_safe_sequences(run)
         except (OutcomeUnknownError, LiveChangedError):
             raise
         except BaseException as error:
@@ -95,23 +97,20 @@ def _restore(run: Run) -> None:
         # 4. to 6. Load, hook, put in place.
         if run.plan.mode == "beside":
             restore_beside(run)
-            _count_kept(run)
         else:
             restore_in_place(run)
 
 
-def _count_kept(run: Run) -> None:
-    """Drop what is kept beyond the number asked for, and take down what is left."""
-    name = run.plan.address.name
-    try:
-        before = kept(run.lock.retaken(), name, "previous")
-        if run.request.keep is not None:
-            for line in keep_latest(run.lock, run.request.keep):
-                run.note(line)
-        run.report.kept = kept(run.lock.retaken(), name, "previous")
-        run.report.dropped += [one.name for one in before if one not in run.report.kept]
-    except (psycopg.Error, RestoreError) as error:
-        run.note(f"what is kept cannot be listed ({first_line(error)})")
+def _require_safe_sequences(run: Run) -> None:
+    """Raise LiveChangedError where the restored data are live and may get a number twice."""
+    found = run.report.sequences
+    if not run.report.restored or found is None or found.is_fine:
+        return
+    said = " ".join(map(found.sentence_about, found.unsafe[:FEW_NAMED]))
+    raise LiveChangedError(
+        f"The data are in {run.plan.address}, but {len(found.unsafe)} of its sequences could not "
+        f"be made safe: run resetsequences before rows are added. {said}"
+    )
 
 
 def _locked(address: Address, request: Request) -> RestoreLock:
@@ -152,6 +151,7 @@ def _prove_whole(run: Run) -> None:
     """Read the whole dump, for a run that changes nothing."""
     plan = run.plan
     if plan.program:
+        prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
         prove_plain(plan.dump, run.bytes_watch(plan.dump.size))

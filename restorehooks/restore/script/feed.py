@@ -26,6 +26,7 @@ from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import LeftOut, ScriptResult, script_error, shown
 from .rows import without_first_column
 from .rules import (
+    POSITION,
     LeaveOut,
     Refused,
     Replaced,
@@ -100,6 +101,7 @@ class _Script:
         self._statements = 0
         self._creates = False
         self._left_out: dict[LeaveOut, LeftOut] = {}
+        self._positions: list[str] = []
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
         self._batch = Batch(wire, policy.commit_every)
@@ -133,7 +135,12 @@ class _Script:
         left_out = list(self._left_out.values())
         ending = self._ending
         return ScriptResult(
-            self._statements, self._wire.rows, left_out, ending.complete, ending.reason
+            self._statements,
+            self._wire.rows,
+            left_out,
+            ending.complete,
+            ending.reason,
+            self._positions,
         )
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
@@ -174,6 +181,8 @@ class _Script:
         if astray := self._database.astray(statement, verdict):
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
+            if verdict.what == POSITION:
+                self._positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             return
         if isinstance(verdict, Replaced):

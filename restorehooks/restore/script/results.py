@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from restorehooks.restore.errors import ScriptError
 from restorehooks.wording import printable
@@ -40,7 +40,8 @@ class ScriptResult:
 
     ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
     anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
-    unless somebody accepts that.
+    unless somebody accepts that. ``positions`` are the ``setval`` of sequences that were left out,
+    since only rows were asked for.
     """
 
     statements: int
@@ -48,6 +49,7 @@ class ScriptResult:
     left_out: list[LeftOut]
     complete: bool
     reason: str = ""
+    positions: list[str] = field(default_factory=list)
 
 
 def shown(text: bytes, encoding: str) -> str:

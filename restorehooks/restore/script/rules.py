@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from .policy import Policy
@@ -32,6 +32,8 @@ _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_auth
 _SAME_ROLE = "the role that restores does so throughout"
 _NO_OWNER = "leaving out ownership was asked for"
 _NO_MODE: tuple[list[str], ...] = ([], ["work"], ["transaction"])
+POSITION = "sequence position"
+"""What is left out where it might set back a sequence."""
 _ALONE = "the restore alone begins and ends transactions"
 
 _BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
@@ -58,6 +60,7 @@ _WITH_OIDS = re.compile(rb"(\))\s*WITH\s+OIDS\s*\Z", re.IGNORECASE)
 _OIDS_OPTION = re.compile(rb"\boids\s*=\s*'?true'?(?=\s*[,)][^;']*\Z)", re.IGNORECASE)
 _COPY_OIDS = re.compile(rb"\s{1,9}WITH\s{1,9}OIDS(?=\s{1,9}FROM\s{1,9}stdin\s*\Z)", re.IGNORECASE)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
+_STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
@@ -109,11 +112,22 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Ver
         raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
     if first in _SETTING:
         return _setting(statement, head, policy, encoding)
+    if found := _STATISTICS.match(statement):
+        return _statistics(found[1].decode(), policy) or statement
     if policy.data_only and _SETVAL.match(statement):
-        return LeaveOut("sequence position", "sequences are never set back")
+        return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
         return _structure(statement, words, policy, encoding)
     return statement
+
+
+def _statistics(function: str, policy: Policy) -> LeaveOut | None:
+    """Leave out statistics that the server cannot take, or that rows added to others belie."""
+    if policy.data_only:
+        return LeaveOut("statistics", "rows are added to others: ANALYZE gathers them")
+    if policy.statistics is not None and function not in policy.statistics:
+        return LeaveOut("statistics", f"the server has no {function}(): ANALYZE gathers them")
+    return None
 
 
 def left_out_around(words: Words) -> LeaveOut | None:
@@ -217,8 +231,9 @@ def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -
         return _NO_OIDS
     found = _TABLESPACE.match(statement)
     if found and policy.tablespaces is not None:
-        unknown = set(_plain(found[1], encoding)) - policy.tablespaces
-        return b"SET default_tablespace = ''" if unknown else statement
+        for unknown in set(_plain(found[1], encoding)) - policy.tablespaces:
+            reason = f'"{unknown}" is not here, or not for this role: the default one is used'
+            return Replaced(b"SET default_tablespace = ''", LeaveOut("tablespace", reason))
     return statement
 
 
@@ -228,7 +243,7 @@ def _authorization(statement: bytes, policy: Policy, encoding: str) -> Verdict:
         return LeaveOut("role", _SAME_ROLE)
     own = b"NONE"
     if policy.acting_role != "none":
-        own = b'"%s"' % policy.acting_role.replace('"', '""').encode(encoding)
+        own = _quoted(policy.acting_role, encoding)
     name = found[1] or b"DEFAULT"
     if name.upper() == b"DEFAULT":
         return b"SET ROLE " + own
@@ -237,7 +252,8 @@ def _authorization(statement: bytes, policy: Policy, encoding: str) -> Verdict:
     if policy.no_owner:
         return LeaveOut("owner", _NO_OWNER)
     if why := _cannot_own(name, policy, encoding):
-        return Replaced(b"SET ROLE " + own, why)
+        heir = _heir(name, policy, encoding)
+        return Replaced(b"SET ROLE " + (heir or own), why)
     return b"SET ROLE " + name
 
 
@@ -252,19 +268,36 @@ def _privileges(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | N
     return _missing(grantees[1], policy, encoding, "privileges") if grantees else None
 
 
-def _ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+def _ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | Replaced | None:
     owner = _OWNER.search(statement[-_TAIL:])
     if not owner:
         return None
     if policy.no_owner:
         return LeaveOut("owner", _NO_OWNER)
-    return _cannot_own(owner[1], policy, encoding)
+    why = _cannot_own(owner[1], policy, encoding)
+    if why and (heir := _heir(owner[1], policy, encoding)):
+        return Replaced(statement[: -len(owner[0])] + b" OWNER TO " + heir, why)
+    return why
+
+
+def _heir(name: bytes, policy: Policy, encoding: str) -> bytes | None:
+    """Return who owns what belongs to this role, where the role does not exist here."""
+    if policy.owner_instead and _lacking(name, policy.roles, encoding):
+        return _quoted(policy.owner_instead, encoding)
+    return None
+
+
+def _quoted(name: str, encoding: str) -> bytes:
+    return b'"%s"' % name.replace('"', '""').encode(encoding)
 
 
 def _cannot_own(name: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
     if unable := _lacking(name, policy.owners, encoding):
         reason = f'this role cannot give ownership to the role "{unable}"'
-        return _missing(name, policy, encoding, "owner") or LeaveOut("owner", reason)
+        missing = _missing(name, policy, encoding, "owner")
+        if missing and policy.owner_instead:
+            return replace(missing, reason=f'{missing.reason}: "{policy.owner_instead}" owns it')
+        return missing or LeaveOut("owner", reason)
     return None
 
 

@@ -1,19 +1,19 @@
-"""Which extensions an archive needs, and whether the server has them."""
+"""Extensions that an archive names, and what the server has of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.errors import TargetError
 from restorehooks.wording import quoted
 
-from .dump.contents import ArchiveEntry
-from .errors import TargetError
-from .server.address import Connection
+from .address import Connection
 
 EXTENSIONS = """
 SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
+FROM pg_catalog.unnest(%s::text[]) AS wanted
+LEFT JOIN (SELECT name, pg_catalog.bool_and(superuser AND NOT trusted) AS superuser
            FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
     ON available.name = wanted
 """
