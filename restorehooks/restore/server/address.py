@@ -188,9 +188,8 @@ class Address:
 
     def answers(self) -> bool:
         """Return whether the server is there and takes connections, whoever may connect."""
-        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
-        conninfo = make_conninfo(**parameters, dbname=self.name)
-        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
+        asked = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER, "dbname": self.name}
+        return pq.PGconn.ping(make_conninfo(**asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, without a secret in it."""
