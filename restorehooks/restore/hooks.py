@@ -66,7 +66,7 @@ def run_files(run: Run, database: str) -> None:
         run.report.hooks.append(path.name)
     if run.report.hooks:
         # Hooks insert rows.
-        run.step("sequences", "repairing the sequences once more, since hooks insert rows")
+        run.step("sequences", "repairing the sequences once more")
         repair_sequences(run)
 
 
