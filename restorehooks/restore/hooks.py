@@ -5,6 +5,8 @@ Sequences, migrate, the project's receivers, the files of a hooks directory, the
 
 from __future__ import annotations
 
+import re
+from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
@@ -13,9 +15,11 @@ from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
 from restorehooks.signals import post_restore
+from restorehooks.wording import described
 
 from . import hook_files
 from .alias import require_database
+from .errors import HookError
 from .run import Run
 from .server.analyze import analyze
 
@@ -32,7 +36,7 @@ def run_inside(run: Run, database: str) -> None:
     if run.request.migrate:
         run.step("migrate")
         require_database(using, database, run.lock)
-        call_command("migrate", database=using, interactive=False, verbosity=0)
+        _migrate(using)
         run.report.hooks.append("migrate")
     if post_restore.has_listeners():
         run.step("post_restore")
@@ -41,15 +45,28 @@ def run_inside(run: Run, database: str) -> None:
         run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
 
 
+def _migrate(using: str) -> None:
+    """Run ``migrate``; raise HookError, which names the migration, when it fails."""
+    said = StringIO()
+    try:
+        call_command(
+            "migrate", database=using, interactive=False, verbosity=1, no_color=True, stdout=said
+        )
+    except Exception as error:
+        begun = re.findall(r"^ *Applying (\S+?)\.\.\.", said.getvalue(), re.MULTILINE)
+        at = f" at {begun[-1]}" if begun else ""
+        raise HookError(f"migrate failed{at}: {described(error)}") from error
+
+
 def run_files(run: Run, database: str) -> None:
     """Run the files of the hooks directory, and repair the sequences again after any hook."""
     for path in run.plan.hooks:
-        run.step("hooks", f"hook {path.name}")
+        run.step("hooks", f"running the hook {path.name}")
         hook_files.run(path, run.lock, database)
         run.report.hooks.append(path.name)
     if run.report.hooks:
         # Hooks insert rows.
-        run.step("sequences", "sequences once more")
+        run.step("sequences", "repairing the sequences once more")
         repair_sequences(run)
 
 

@@ -25,6 +25,7 @@ from .script.policy import Policy
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.building import building
 from .server.making_room import replaced
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
@@ -129,8 +130,11 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     plan = run.plan
     progress = Progress(0, len(plan.entries), 0, plan.dump.size)
 
+    now = building(lambda: run.lock.connection, database)
+
     def watch(state: Progress) -> None:
         check()
+        state.building = now()
         run.reporter.progress(state)
 
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:

@@ -20,6 +20,7 @@ from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
 from .mode import mode_for
 from .request import Mode, Request
+from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
 from .server.live import Live, read_live
@@ -51,6 +52,7 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
+    room: how much room is needed, and how much there is.
     unfinished: a dump without pg_dump's last line is accepted.
     replacement: what becomes of tables that are there, where some alone are restored.
     missing: what the dump lacks that a database has.
@@ -70,6 +72,7 @@ class Plan:
     leftovers: Sequence[Kept]
     hooks: Sequence[Path]
     notes: Sequence[str]
+    room: Room
     unfinished: bool = False
     replacement: Replacement | None = None
     missing: Sequence[str] = ()
@@ -120,6 +123,7 @@ class Plan:
         yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
+        yield from self.room.lines()
         for line in self.replacement.lines() if self.replacement else ():
             yield f"beware    {line}"
         if self.hooks:
@@ -159,6 +163,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         may_act_as_owner=mode == "beside" and not needed,
     )
     leftovers = kept(connection, address.name, "side") if mode == "beside" else []
+    room = room_for(connection, live, dump, kept(connection, address.name, "previous"))
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
         address.environment()  # refuses a secret that no other program can be given
@@ -185,7 +190,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *_warnings(dump, live, user, rights),
             *_unbelieved(unbelieved(connection, address.name, leftovers)),
+            *([room.warning()] if room.is_short else []),
         ],
+        room=room,
         unfinished=_unfinished(request, dump, mode),
         replacement=_replacement(request, address, live, mode, entries),
         missing=missing,

@@ -77,13 +77,29 @@ class Request:
         )
 
 
+EPILOG = """\
+examples:
+  Repair all sequences of the default database:
+      %(prog)s
+  Fail in CI where a sequence is behind, and change nothing:
+      %(prog)s --check
+
+exit codes:
+  0  every sequence is as it should be, or was only to be looked at
+  1  something is left to do, or a database cannot be asked
+  2  wrong usage
+"""
+
+
 class Command(OneSentenceCommand):
     """Reads the sequences of each database, moves those that are behind, and prints the report."""
 
     help = (
-        "Moves every PostgreSQL sequence that is behind the rows it numbers past them. Without"
-        " labels: all sequences of the database. Never moves one back unless told to."
+        "Moves every PostgreSQL sequence that is behind the rows it numbers past them. Without\n"
+        "labels it looks at all sequences of the database. It never moves a sequence back, unless\n"
+        "--rewind asks for that."
     )
+    epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -149,7 +165,7 @@ class Command(OneSentenceCommand):
         try:
             request = Request.parsed(options)
         except CommandError as error:
-            if asks_for_json(options):
+            if asks_for_json(options) and not options["sql"]:
                 self.stdout.write_json(self.refused(str(error)))
             raise
         results = {alias: _run(alias, request) for alias in request.aliases}
