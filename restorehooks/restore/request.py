@@ -32,6 +32,7 @@ class Request:
         What is missing from its end is not noticed.
     drop_previous: do not keep the database that is replaced.
     maintenance_db: the database to work from; None tries postgres and template1.
+    spool_dir: where temporary copies of the dump go; None is where temporary files go.
     swap_seconds: how long the sessions in the live database may take to end.
     """
 
@@ -52,6 +53,7 @@ class Request:
     accept_unfinished: bool = False
     drop_previous: bool = False
     maintenance_db: str | None = None
+    spool_dir: Path | None = None
     swap_seconds: float = SECONDS_TO_SWAP
 
     @property

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from .dump.containers import taken_out
 from .dump.copies import spooled, unpacked
 from .dump.facts import Dump
 from .dump.identify import identify
@@ -20,17 +22,22 @@ def opened(run: Run) -> Iterator[Dump]:
 
     What can be proved of it in no time is proved. Raises DumpError.
     """
+    request = run.request
     with ExitStack() as stack:
-        if run.request.source == "-":
+        if request.source == "-":
             run.step("spool", "reading the dump from standard input")
-            source = stack.enter_context(spooled(sys.stdin.buffer))
+            source = stack.enter_context(spooled(sys.stdin.buffer, request.spool_dir))
         else:
-            source = Path(run.request.source)
-        dump = run.report.dump = identify(source)
-        if not run.request.accept_unfinished:
+            source = Path(request.source)
+        inside = stack.enter_context(taken_out(source, request.spool_dir))
+        dump = identify(inside.path if inside else source)
+        if inside:
+            dump = replace(dump, source=source, member=inside.name)
+        run.report.dump = dump
+        if not request.accept_unfinished:
             check_trailer(dump)
         if dump.format != "plain":
-            dump = stack.enter_context(unpacked(dump))
+            dump = stack.enter_context(unpacked(dump, request.spool_dir))
         if dump.format == "tar":
             prove_tar(dump)
         yield dump

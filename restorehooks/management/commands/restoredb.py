@@ -84,6 +84,7 @@ class Command(OneSentenceCommand):
             dest="accept_unfinished",
             help="Take a plain dump without pg_dump's last line: a missing end is not noticed.",
         )
+        add("--spool-dir", type=Path, metavar="DIR", help="Where temporary copies go (TMPDIR).")
         add("--maintenance-db", metavar="NAME", help="The database to work from (postgres).")
 
     def _add_afterwards(self, parser: CommandParser) -> None:
@@ -145,6 +146,7 @@ class Command(OneSentenceCommand):
             accept_unfinished=options["accept_unfinished"],
             drop_previous=options["drop_previous"],
             maintenance_db=options["maintenance_db"],
+            spool_dir=options["spool_dir"],
         )
         reporter = reporter_for(self.stderr, options["verbosity"])
         try:

@@ -37,6 +37,19 @@ def compression_of(source: Path) -> Compression | None:
     return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def beginning(head: bytes) -> bytes:
+    """Return what a file that begins like this begins with once it is decompressed.
+
+    What is damaged, or needs a package that is not there, is empty.
+    """
+    for name, magic in _MAGIC.items():
+        if head.startswith(magic):
+            with suppress(Exception):  # each library has its own
+                return cast(bytes, _OPENERS[name](io.BytesIO(head)).read1(len(head)))
+            return b""
+    return head
+
+
 def decompressed(
     path: Path, compression: Compression | None, progress: Callable[[int], None] | None = None
 ) -> BinaryIO:

@@ -26,6 +26,7 @@ class Dump:
 
     source: what the user named.
     path: what a reader opens: ``source``, or the unpacked copy.
+    member: its name inside ``source``, where that is a tar or zip file or a folder around it.
     compression: of the file as a whole, None for compression inside an archive.
     archive_version: of the archive's format (1.14 is PostgreSQL 12 to 15), None for a plain dump.
     server_version, dump_version: of the server that was dumped, and of the pg_dump that did it, as
@@ -52,6 +53,7 @@ class Dump:
     creates_database: bool = False
     has_first_line: bool = True
     crlf: bool = False
+    member: str = ""
 
     @property
     def server_major(self) -> int | None:
@@ -68,6 +70,8 @@ class Dump:
 def described(dump: Dump, path: Path | None = None) -> str:
     """Return in one line what the dump is; ``path`` is shown instead of its source."""
     parts = [f"{dump.format} dump"]
+    if dump.member:
+        parts.append(f'inside it as "{dump.member}"')
     if dump.compression:
         parts.append(f"{dump.compression} compressed")
     if dump.database:

@@ -19,10 +19,18 @@ from .compression import compression_of, decompressed
 from .contents import MAGIC, TABLE_OF_CONTENTS, ArchiveHeader
 from .facts import HEADER, Compression, Dump, Format, size_of, unreadable
 
-_HEAD = 64 * 1024
+HEAD = 64 * 1024
 """Bytes at the beginning of a file that are looked at."""
 _OTHER_FORMATS = (
     (re.compile(rb"PK\x03\x04"), "is a zip file: unzip it first"),
+    (
+        re.compile(
+            rb"-----BEGIN PGP MESSAGE|\x85[\x01-\x04]\x0c|\x84[\x5e\x8c]\x03|\x8c[\x04\x0d]"
+        ),
+        "is encrypted by PGP: decrypt it first, with gpg --decrypt",
+    ),
+    (re.compile(rb"age-encryption\.org/"), "is encrypted by age: decrypt it first"),
+    (re.compile(rb"Salted__"), "is encrypted by openssl enc: decrypt it first"),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), "is a 7z file: unpack it first"),
     (
         re.compile(rb"\xff\xfe|\xfe\xff"),
@@ -31,6 +39,7 @@ _OTHER_FORMATS = (
     (re.compile(rb"SQLite format 3\x00"), "is an SQLite database, not a PostgreSQL dump"),
     (re.compile(rb"(?:/\*!.*\n)?-- (?:MySQL|MariaDB) dump"), "is a dump of MySQL or MariaDB"),
 )
+_ARCHIVE_AFTER_TEXT = re.compile(rb"[\x09-\x7e\x80-\xff]{1,20000}?\nPGDMP(?=\x01)", re.DOTALL)
 _ALL_DATABASES = re.compile(rb"^-- PostgreSQL database cluster dump\r?$", re.MULTILINE)
 _PLAIN = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
 #: What every plain dump sets first of all, its comments stripped or not.
@@ -62,7 +71,7 @@ def identify(source: Path) -> Dump:
             raise DumpError(f"{source} is empty: the dump was not written, make it again")
         compression = compression_of(source)
         with decompressed(source, compression) as stream:
-            head = _read(stream, _HEAD)
+            head = read(stream, HEAD)
         return _file(source, compression, size, head)
     except OSError as error:
         raise unreadable(source, error) from error
@@ -95,7 +104,7 @@ def _directory(source: Path) -> Dump:
             "interrupted"
         )
     with contents.open("rb") as stream:
-        head = _read(stream, _HEAD)
+        head = read(stream, HEAD)
     if not head.startswith(MAGIC):
         raise DumpError(f"{contents} is damaged: it does not begin as a table of contents does")
     known = ArchiveHeader(source, io.BytesIO(head)).known
@@ -119,7 +128,7 @@ def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
     for number, member in enumerate(members):
         is_contents = PurePosixPath(member.name).name == TABLE_OF_CONTENTS
         if is_contents and (file := members.extractfile(member)):
-            content = file.read(_HEAD)
+            content = file.read(HEAD)
             if content.startswith(MAGIC):
                 # pg_dump --format=tar writes it first and in no folder.
                 is_tar = (number, member.name) == (0, TABLE_OF_CONTENTS)
@@ -135,6 +144,12 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         raise DumpError(
             f"{source} was made by pg_dumpall and holds a whole server: "
             "dump the one database with pg_dump"
+        )
+    if archive := _ARCHIVE_AFTER_TEXT.match(head):
+        raise DumpError(
+            f'{source} is an archive with text before it, beginning "{_shown(head)}", that a '
+            "program wrote beside it (2>&1): take it off with tail -c "
+            f"+{archive.end() - len(MAGIC) + 1}"
         )
     first_line = _PLAIN.search(head)
     if not first_line and (b"\0" in head or not _SETTINGS.search(head)):
@@ -156,12 +171,26 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
     }
 
 
+def _shown(head: bytes) -> str:
+    line = head.splitlines()[0][:60]
+    return printable(line.decode("utf-8", "replace"))
+
+
 def _fact(pattern: str, text: str) -> str | None:
     found = re.search(rf"^-- {pattern}\r?$", text, re.MULTILINE)
     return printable(found[1].rstrip("\r")) if found else None
 
 
-def _read(stream: BinaryIO, count: int) -> bytes:
+def is_dump(head: bytes) -> bool:
+    """Return whether a file that begins like this is a dump, for those inside something else."""
+    if head.startswith(MAGIC) or _ALL_DATABASES.search(head) or _PLAIN.search(head):
+        return True
+    if head[257:262] == b"ustar":
+        return head.startswith(TABLE_OF_CONTENTS.encode() + b"\0")
+    return b"\0" not in head and _SETTINGS.search(head) is not None
+
+
+def read(stream: BinaryIO, count: int) -> bytes:
     """Read as many bytes as there are, up to ``count``."""
     content = b""
     while len(content) < count and (more := stream.read(count - len(content))):
