@@ -140,7 +140,10 @@ def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
 
 def _send(run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]) -> None:
     policy = _policy(run, connection)
-    result = run_script(cast(BinaryIO, stream), connection, policy=policy)
+    part = run.plan.dump.part
+    result = run_script(
+        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+    )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:

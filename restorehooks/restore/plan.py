@@ -21,7 +21,7 @@ from .server.address import Address, Connection
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, Rights, obstacles, read_rights
-from .server.roles import Ownership, plan_ownership
+from .server.roles import Ownership, missing_roles, plan_ownership
 from .server.sides import Kept, kept
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
@@ -155,6 +155,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
             *notes_on_jobs(request.jobs, mode, dump),
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
+            *_notes_on_roles(connection, dump),
             *_warnings(dump, live, user, rights),
         ],
         unfinished=_unfinished(request, dump, mode),
@@ -262,6 +263,14 @@ def _mode(
             "name another database with --maintenance-db, or restore with --in-place."
         )
     raise TargetError("; ".join(str(one) for one in rights.lacking))
+
+
+def _notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
+    if missing := missing_roles(connection, dump.roles):
+        yield (
+            f"the roles {quoted(missing)} are in the dump and not on the server: what concerns "
+            "them is left out, unless an administrator creates them first (--show-globals)"
+        )
 
 
 def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:

@@ -17,6 +17,7 @@ class Request:
     """What is to be restored, where, and how.
 
     source: a file, a directory, or "-" for standard input.
+    from_database: of a file that pg_dumpall made, the database to restore.
     using: the alias whose database is the target.
     in_place: drop what the role owns in the target and load there, in one transaction.
     data_only: add the dump's rows to the tables that are there, in one transaction.
@@ -38,6 +39,7 @@ class Request:
 
     source: str
     using: str = "default"
+    from_database: str | None = None
     in_place: bool = False
     data_only: bool = False
     schemas: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from .cluster import one_database
 from .dump.containers import taken_out
 from .dump.copies import spooled, unpacked
 from .dump.facts import Dump
@@ -30,9 +31,10 @@ def opened(run: Run) -> Iterator[Dump]:
         else:
             source = Path(request.source)
         inside = stack.enter_context(taken_out(source, request.spool_dir))
-        dump = identify(inside.path if inside else source)
+        dump = identify(inside.path if inside else source, whole_server=True)
         if inside:
             dump = replace(dump, source=source, member=inside.name)
+        dump = one_database(dump, request.from_database)
         run.report.dump = dump
         if not request.accept_unfinished:
             check_trailer(dump)

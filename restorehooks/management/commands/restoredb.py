@@ -11,6 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from restorehooks.management.asking import asking, ending
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
 from restorehooks.management.progress import reporter_for
+from restorehooks.restore.cluster import show_globals
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
@@ -36,6 +37,16 @@ class Command(OneSentenceCommand):
             help="A dump made by pg_dump, in any format, compressed or not; - for stdin.",
         )
         parser.add_argument("--database", default="default", metavar="ALIAS")
+        parser.add_argument(
+            "--from-database",
+            metavar="NAME",
+            help="The database to take out of a file that pg_dumpall made.",
+        )
+        parser.add_argument(
+            "--show-globals",
+            action="store_true",
+            help="Print the roles and tablespaces that such a file would create, and stop.",
+        )
         self._add_what(parser)
         self._add_how(parser)
         self._add_afterwards(parser)
@@ -104,7 +115,10 @@ class Command(OneSentenceCommand):
         self._check(options)
         postgresql_aliases([options["database"]], every=False)
         with ending(self, "restore", traceback=options["traceback"]):
-            if options["undo"]:
+            if options["show_globals"]:
+                for line in show_globals(options["source"], options["spool_dir"]):
+                    self.stdout.write(line)
+            elif options["undo"]:
                 self._undo(options)
             elif options["source"] is None:
                 self._drop_previous(options)
@@ -118,6 +132,8 @@ class Command(OneSentenceCommand):
             wrong = "SOURCE is missing: name a dump, or - for stdin."
         elif options["undo"] and (source is not None or options["drop_previous"]):
             wrong = "Give --undo alone: it takes neither SOURCE nor --drop-previous."
+        elif options["show_globals"] and source in (None, "-"):
+            wrong = "--show-globals needs a file that pg_dumpall made."
         elif options["jobs"] is not None and options["jobs"] < 1:
             wrong = "--jobs must be 1 or more."
         elif options["data_only"] and (options["in_place"] or options["migrate"]):
@@ -131,6 +147,7 @@ class Command(OneSentenceCommand):
         request = Request(
             source=options["source"],
             using=options["database"],
+            from_database=options["from_database"],
             in_place=options["in_place"],
             data_only=options["data_only"],
             schemas=tuple(options["schema"]),

@@ -21,11 +21,26 @@ TRAILER = b"-- PostgreSQL database dump complete"
 
 
 @dataclass(frozen=True)
+class Part:
+    """One database's part of a file that pg_dumpall made.
+
+    database: its name. start, end: bytes of the decompressed file. line: of the file, its first.
+    """
+
+    database: str
+    start: int
+    end: int
+    line: int
+
+
+@dataclass(frozen=True)
 class Dump:
     """What is known of a dump without restoring it.
 
     source: what the user named.
     path: what a reader opens: ``source``, or the unpacked copy.
+    of_server: pg_dumpall made it: it holds a whole server's databases and roles.
+    part: the one database of such a file that is meant. roles: those that the file creates.
     member: its name inside ``source``, where that is a tar or zip file or a folder around it.
     compression: of the file as a whole, None for compression inside an archive.
     archive_version: of the archive's format (1.14 is PostgreSQL 12 to 15), None for a plain dump.
@@ -54,6 +69,9 @@ class Dump:
     has_first_line: bool = True
     crlf: bool = False
     member: str = ""
+    of_server: bool = False
+    part: Part | None = None
+    roles: tuple[str, ...] = ()
 
     @property
     def server_major(self) -> int | None:
@@ -70,6 +88,8 @@ class Dump:
 def described(dump: Dump, path: Path | None = None) -> str:
     """Return in one line what the dump is; ``path`` is shown instead of its source."""
     parts = [f"{dump.format} dump"]
+    if dump.of_server:
+        parts = ["dump of a whole server"]
     if dump.member:
         parts.append(f'inside it as "{dump.member}"')
     if dump.compression:

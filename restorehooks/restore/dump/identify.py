@@ -58,8 +58,11 @@ _NO_DUMP = (
 )
 
 
-def identify(source: Path) -> Dump:
-    """Say what a file or directory is, by its content. Raises DumpError."""
+def identify(source: Path, *, whole_server: bool = False) -> Dump:
+    """Return what a file or directory is, by its content. Raises DumpError.
+
+    A file that pg_dumpall made is refused, unless ``whole_server``.
+    """
     try:
         mode = source.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -72,7 +75,13 @@ def identify(source: Path) -> Dump:
         compression = compression_of(source)
         with decompressed(source, compression) as stream:
             head = read(stream, HEAD)
-        return _file(source, compression, size, head)
+        dump = _file(source, compression, size, head)
+        if dump.of_server and not whole_server:
+            raise DumpError(
+                f"{source} was made by pg_dumpall and holds a whole server: "
+                "dump the one database with pg_dump, or name it with --from-database"
+            )
+        return dump
     except OSError as error:
         raise unreadable(source, error) from error
 
@@ -140,19 +149,15 @@ def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
 
 def _plain(source: Path, head: bytes) -> dict[str, Any]:
     """Read what the first lines of a plain dump tell. Raises DumpError where they are not there."""
-    if _ALL_DATABASES.search(head):
-        raise DumpError(
-            f"{source} was made by pg_dumpall and holds a whole server: "
-            "dump the one database with pg_dump"
-        )
     if archive := _ARCHIVE_AFTER_TEXT.match(head):
         raise DumpError(
             f'{source} is an archive with text before it, beginning "{_shown(head)}", that a '
             "program wrote beside it (2>&1): take it off with tail -c "
             f"+{archive.end() - len(MAGIC) + 1}"
         )
+    of_server = _ALL_DATABASES.search(head) is not None
     first_line = _PLAIN.search(head)
-    if not first_line and (b"\0" in head or not _SETTINGS.search(head)):
+    if not of_server and not first_line and (b"\0" in head or not _SETTINGS.search(head)):
         reason = next((why for known, why in _OTHER_FORMATS if known.match(head)), None)
         raise DumpError(f"{source} {reason or _NO_DUMP}")
     text = head.decode("utf-8", "replace")
@@ -165,6 +170,7 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         "dump_version": _fact(r"Dumped by pg_dump version (.+)", text),
         "database": _fact(r"Name: (.+); Type: DATABASE;.*", text),
         "created_at": datetime.fromisoformat(started) if started else None,
+        "of_server": of_server,
         "has_first_line": first_line is not None,
         "crlf": b"\r\n" in head[:1000],
         "creates_database": first is not None and first[1] in (None, b"DATABASE"),

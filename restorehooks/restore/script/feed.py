@@ -57,6 +57,7 @@ def run_script(
     *,
     policy: Policy,
     progress: Callable[[int], None] | None = None,
+    first_line: int = 1,
 ) -> ScriptResult:
     """Send a plain dump over ``connection`` and return what became of it.
 
@@ -64,7 +65,7 @@ def run_script(
     caller commits, once the result is ``complete``. With ``policy.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. The session's settings are afterwards what they were. ``progress`` is told the number of
-    statements so far.
+    statements so far. ``first_line`` is the number that messages give to the stream's first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
     its transaction has failed. Raises ValueError for a connection that does not suit the policy.
@@ -76,7 +77,7 @@ def run_script(
     if idle and not policy.commit_every:
         wire.command(b"BEGIN")
     settings = Settings(connection, wire)
-    result = _Script(stream, wire, policy, settings, progress).run()
+    result = _Script(Lexer(stream, first_line), wire, policy, settings, progress).run()
     settings.put_back()
     return result
 
@@ -86,13 +87,13 @@ class _Script:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        lexer: Lexer,
         wire: Wire,
         policy: Policy,
         settings: Settings,
         progress: Callable[[int], None] | None,
     ):
-        self._lexer = Lexer(stream)
+        self._lexer = lexer
         self._wire = wire
         self._policy = policy
         self._settings = settings

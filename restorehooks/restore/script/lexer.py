@@ -114,6 +114,11 @@ class Lexer(Scanner):
         self._skip_space()
         return self.at_end()
 
+    def offset_of_next(self) -> int:
+        """Return the offset at which the next piece begins."""
+        self._skip_space()
+        return self.offset
+
     def at_line_end(self) -> bool:
         """Return whether nothing but blanks follows in this line, as it must before COPY data.
 

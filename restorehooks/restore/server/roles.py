@@ -59,7 +59,7 @@ def plan_ownership(
     asked for that do not exist.
     """
     owners = sorted({entry.owner for entry in entries if entry.owner})
-    missing = [row[0] for row in connection.execute(MISSING_ROLES, [owners])]
+    missing = missing_roles(connection, owners)
     if owner and missing:
         raise TargetError(
             f"--owner was asked for, and the roles {quoted(missing)} do not exist here; create "
@@ -78,6 +78,11 @@ def plan_ownership(
             notes.append(f"privileges are left out: {why}")
         privileges = why is None
     return Ownership(keep, privileges, load_as, tuple(notes))
+
+
+def missing_roles(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Return which of these roles do not exist on the server."""
+    return [row[0] for row in connection.execute(MISSING_ROLES, [list(names)])]
 
 
 def _strangers(
