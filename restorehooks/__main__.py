@@ -1,44 +1,72 @@
-"""``restorehooks`` and ``python -m restorehooks``: the commands, with no Django project."""
+"""The command ``restorehooks``, also ``python -m restorehooks``: it needs no Django project."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
+from textwrap import wrap
 
-from django.core.management import find_commands, load_command_class
-
-from . import __version__, standalone
+from restorehooks import __version__
+from restorehooks.wording import first_line, sentence
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 USAGE = """\
 usage: restorehooks COMMAND [OPTIONS]
 
-commands: {commands}
+commands:
+{commands}
 
-The database is the one that DATABASE_URL names: postgresql://USER:PASSWORD@HOST:PORT/DATABASE,
-or embedded: for a private one.
+restorehooks COMMAND --help lists the options of a command.
+
+The environment variable DATABASE_URL, or a file .env in the current folder, names the database:
+postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or embedded: for a private server.
 """
+DJANGOS_OWN = (
+    "Runs the command-line client for specified database, or the default database if none is "
+    "provided"
+)
+"""What Django says of dbshell, which knows of other databases than PostgreSQL's."""
+MISSING = "The Python package {} is missing. Install it with: pip install django-restorehooks\n"
+NO_LIBPQ = 'psycopg cannot be used: {} Install it with: pip install "psycopg[binary]"\n'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    there = ", ".join(sorted(_commands()))
+    if missing := _missing():
+        sys.stderr.write(missing)
+        return WRONG_USAGE
+    names = ", ".join(sorted(_commands()))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
-        sys.stdout.write(USAGE.format(commands=there))
+        sys.stdout.write(USAGE.format(commands="\n".join(_described())))
         return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"restorehooks {__version__}\n")
         return 0
     if arguments[0] not in _commands():
-        sys.stderr.write(f'There is no command "{arguments[0]}"; there are: {there}.\n')
+        sys.stderr.write(f'There is no command "{arguments[0]}"; there are: {names}.\n')
         return WRONG_USAGE
     return _run(arguments)
 
 
+def _missing() -> str | None:
+    """Return what to install, where a package is missing that every command needs."""
+    try:
+        for package in ("django", "environ", "rich", "psycopg"):
+            import_module(package)
+    except ModuleNotFoundError as error:
+        return MISSING.format(error.name)
+    except ImportError as error:  # psycopg finds no libpq
+        return NO_LIBPQ.format(sentence(first_line(error)))
+    return None
+
+
 def _commands() -> dict[str, str]:
     """Return the names of the commands, each with the app that has it."""
+    from django.core.management import find_commands
+
     ours = find_commands(str(Path(__file__).parent / "management"))
     return {
         **{name: "restorehooks" for name in ours if name != "loaddata"},  # fixtures need models
@@ -46,19 +74,52 @@ def _commands() -> dict[str, str]:
     }
 
 
+def _described() -> Iterator[str]:
+    """Yield each command with the first sentence of its help."""
+    from django.core.management import load_command_class
+
+    for name, app in sorted(_commands().items()):
+        said = " ".join(load_command_class(app, name).help.split()).partition(". ")[0]
+        summary = said.rstrip(".").replace(DJANGOS_OWN, "Opens psql on the database")
+        yield "\n".join(wrap(f"  {name:<18}{summary}.", 100, subsequent_indent=" " * 20))
+
+
 def _run(arguments: list[str]) -> int:
+    from django.core.management import load_command_class
+
+    from restorehooks import standalone
+    from restorehooks.management.base import OneSentenceCommand
+    from restorehooks.management.output import names_json
+
     asks_for_help = bool({"-h", "--help"} & set(arguments))
+    command = load_command_class(_commands()[arguments[0]], arguments[0])
     try:
+        if not asks_for_help:
+            _require_agreement(arguments)
         with standalone.configured(needs_database=not asks_for_help):
-            command = load_command_class(_commands()[arguments[0]], arguments[0])
             command.run_from_argv(["restorehooks", *arguments])
     except standalone.StandaloneError as error:
+        if isinstance(command, OneSentenceCommand) and names_json(arguments):
+            command.stdout.write_json(command.refused(str(error)))
         sys.stderr.write(f"{error}\n")
         return WRONG_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     return 0
+
+
+def _require_agreement(arguments: list[str]) -> None:
+    """Raise StandaloneError where the project in this folder means another database."""
+    from restorehooks.management.place import disagreement_here
+    from restorehooks.standalone import StandaloneError
+
+    if arguments[0] not in ("restoredb", "dumpdb") or "--database-url" in arguments:
+        return
+    if "--project" in arguments:
+        raise StandaloneError(f"For the project's database run: python manage.py {arguments[0]}")
+    if said := disagreement_here():
+        raise StandaloneError(said)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .signals import sequences_repaired
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
 
+Trigger = Literal[
+    "pre_migrate",
+    "post_migrate",
+    "loaddata",
+    "resetsequences",
+    "reset_sequences",
+    "ResetSequences",
+    "restore",
+    "admin",
+    "duplicate",
+]
+"""What ran a repair."""
+
 logger = logging.getLogger("restorehooks")
 
 
-def announce(report: Report, trigger: str, *, printed: bool = False) -> None:
+def announce(report: Report, trigger: Trigger, *, printed: bool = False) -> None:
     """Log what a run moved and could not resolve, and send ``sequences_repaired``.
 
     To be called once for every reset that was run. ``trigger`` says what ran it (see the signal).

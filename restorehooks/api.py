@@ -16,7 +16,7 @@ from . import conf
 from .announce import announce
 from .sequences import repair
 from .sequences.report import Report
-from .sequences.scope import models_for
+from .sequences.scope import Scope, models_for
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -43,7 +43,10 @@ def inspect_sequences(
     Raises ``LookupError`` for an unknown label, ``ValueError`` where models live in several
     databases, ``django.db.DatabaseError`` where the database cannot be asked at all.
     """
-    return _run(repair.inspect, models_or_labels, using, schemas, headroom, rewind)
+    alias, scope = _meant(models_or_labels, using, schemas)
+    if connections[alias].vendor != "postgresql":
+        return Report(alias)
+    return repair.inspect(alias, scope, conf.limits(), headroom=headroom, rewind=rewind)
 
 
 def reset_sequences(
@@ -60,7 +63,10 @@ def reset_sequences(
     What was moved is logged, and so is, as a warning, what could not be made safe. See
     :func:`inspect_sequences` for the other arguments and what is raised.
     """
-    report = _run(repair.reset, models_or_labels, using, schemas, headroom, rewind)
+    alias, scope = _meant(models_or_labels, using, schemas)
+    if connections[alias].vendor != "postgresql":
+        return Report(alias)
+    report = repair.reset(alias, scope, conf.limits(), headroom=headroom, rewind=rewind)
     announce(report, "reset_sequences")
     return report
 
@@ -100,7 +106,7 @@ class reset_sequences_after:  # noqa: N801  used as a function
         except Exception:
             if error is None:
                 raise
-            logger.warning("The sequences were not looked at after a failed import", exc_info=True)
+            logger.warning("The sequences were not checked after a failed import", exc_info=True)
 
     async def __aenter__(self) -> reset_sequences_after:
         return self
@@ -130,26 +136,13 @@ class reset_sequences_after:  # noqa: N801  used as a function
         return cast("F", called)
 
 
-def _run(
-    function: Callable[..., Report],
+def _meant(
     models_or_labels: tuple[type[Model] | str, ...],
     using: str | None,
     schemas: Collection[str] | None,
-    headroom: int,
-    rewind: bool,
-) -> Report:
+) -> tuple[str, Scope]:
     models = models_for(models_or_labels) if models_or_labels else None
-    alias = using or _where_written(models or [])
-    if connections[alias].vendor != "postgresql":
-        return Report(alias)
-    return function(
-        alias,
-        models,
-        schemas=schemas,
-        headroom=headroom,
-        rewind=rewind,
-        lock_timeout=conf.lock_timeout(),
-    )
+    return using or _where_written(models or []), Scope(models, schemas)
 
 
 def _where_written(models: Collection[type[Model]]) -> str:

@@ -4,13 +4,14 @@ from django.apps import AppConfig, apps
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class RestoreHooksConfig(AppConfig):
     """The app to add to INSTALLED_APPS, anywhere in the list."""
 
     name = "restorehooks"
-    verbose_name = "Restore hooks"
+    verbose_name = _("Sequences")
 
     def import_models(self) -> None:
         """Leave our one model out where there is no admin: its permissions are for the page there.

@@ -9,11 +9,9 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 from django.core.management import find_commands, get_commands, load_command_class
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.migrations.recorder import MigrationRecorder
-from django.db.models import Model
 
 from . import conf
-from .sequences.scope import installed_models
+from .sequences.scope import Scope, tenant_schemas
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -117,14 +115,9 @@ def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str
     for alias in databases or []:
         if connections[alias].vendor != "postgresql":
             continue
-        models: list[type[Model]] = [*installed_models(alias), MigrationRecorder.Migration]
         try:
-            yield (
-                alias,
-                inspect(
-                    alias, models, lock_timeout=conf.lock_timeout(), scan_limit=conf.scan_limit()
-                ),
-            )
+            scope = Scope(schemas=tenant_schemas(connections[alias]), only_usable=True)
+            yield alias, inspect(alias, scope, conf.limits(hook=True))
         except Exception as error:  # a check reports what it meets
             yield alias, (str(error).strip() or type(error).__name__).splitlines()[0]
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from .sequences.scope import Limits
+
 
 class Option(NamedTuple):
     """One key of the setting: its default, which values it takes, and those in words."""
@@ -70,6 +72,11 @@ def lock_timeout() -> float:
 def scan_limit() -> int:
     """Bytes up to which a hook reads a column that no index leads (``SCAN_LIMIT``, 100 MiB)."""
     return int(_read("SCAN_LIMIT") * 2**20)
+
+
+def limits(*, hook: bool = False) -> Limits:
+    """Return how much time a run may take: what a person asked for, or a hook, which reads less."""
+    return Limits(lock_timeout(), scan_limit() if hook else None)
 
 
 def explain_duplicates() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from django.db import models
@@ -9,6 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     from .sequences.report import Entry
+
+
+NO_LINKS: Mapping[str, str] = MappingProxyType({})
 
 
 class NoRows(models.Manager["Sequence"]):
@@ -31,6 +36,8 @@ class Sequence(models.Model):
 
     name = models.TextField(primary_key=True)
     entry: Entry
+    links: Mapping[str, str] = NO_LINKS
+    """The addresses of the models' lists that the visitor may see, by the labels of the models."""
 
     objects = NoRows()
 

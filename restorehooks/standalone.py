@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import django
 import environ
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+from restorehooks.trust import belongs_to_us, others_may_write, why_not_run
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
@@ -35,22 +38,62 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
     the block does. Raises ``StandaloneError`` where there is no URL or it cannot be read; the URL
     itself, which may hold a password, is never repeated.
     """
-    env = environ.Env()
-    if Path(".env").is_file():
-        try:
-            env.read_env(".env", overwrite=False)
-        except UnicodeDecodeError:
-            raise StandaloneError("The file .env here is not UTF-8 text.") from None
+    note = _read_env_file()
+    _leave_out_of_path()
     with ExitStack() as stack:
         url = os.environ.get("DATABASE_URL", "")
         if url.startswith(EMBEDDED):
             stack.enter_context(_embedded(url.removeprefix(EMBEDDED) or "restorehooks"))
-        databases = {"default": _database(env)} if url else {}
+        databases = {"default": database_settings()} if url else {}
         if needs_database and not databases:
-            raise StandaloneError(MISSING)
+            raise StandaloneError(f"{note} {MISSING}" if note else MISSING)
+        if note:
+            sys.stderr.write(f"{note}\n")
         settings.configure(DATABASES=databases, INSTALLED_APPS=["restorehooks"], TIME_ZONE="UTC")
         django.setup()
         yield
+
+
+class _File(environ.Env):  # type: ignore[misc]
+    """The variables of a file, apart from the environment's own."""
+
+    ENVIRON: ClassVar[dict[str, str]] = {}
+
+
+def _read_env_file() -> str | None:
+    """Take what is ours from a file .env here, and nothing that would choose a program.
+
+    Return why the file was not read, None where it was or where there is none.
+    """
+    path = Path(".env")
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if not belongs_to_us(status):
+                return "The file .env here is not read, since it belongs to another user."
+            if others_may_write(status):
+                return "The file .env here is not read, since every user may write to it."
+            _File.read_env(file)
+    except OSError as error:
+        return f"The file .env here cannot be read ({error.strerror})."
+    except UnicodeDecodeError:
+        raise StandaloneError("The file .env here is not UTF-8 text.") from None
+    for name, value in _File.ENVIRON.items():
+        if name == "DATABASE_URL" or name.startswith("RESTOREHOOKS_"):
+            os.environ.setdefault(name, value)
+    return None
+
+
+def _leave_out_of_path() -> None:
+    """Let the command dbshell find no psql that another user can have put there."""
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(
+        entry
+        for entry in path
+        if os.path.isabs(entry) and not (os.path.isdir(entry) and why_not_run(Path(entry)))
+    )
 
 
 @contextmanager
@@ -69,7 +112,9 @@ def _embedded(name: str) -> Iterator[None]:
         raise StandaloneError(str(error)) from None
 
 
-def _database(env: environ.Env) -> dict[str, Any]:
+def database_settings() -> dict[str, Any]:
+    """Return what ``DATABASE_URL`` names as an entry of DATABASES; raises ``StandaloneError``."""
+    env = environ.Env()
     scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
     if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
         raise StandaloneError(

@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each without what would command a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def size_in_words(size: float) -> str:
     """Return a number of bytes as people read it: ``1.4 TB``, ``300 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):

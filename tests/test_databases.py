@@ -22,9 +22,9 @@ ROUTER = """
 ORDER = "class Order(models.Model):\n    pass\n"
 
 
-def test_two_aliases_with_a_router(
-    project: Project, database: Database, other_database: Database
-) -> None:
+@pytest.fixture
+def routed(project: Project, database: Database, other_database: Database) -> Project:
+    """A project whose router sends one app to another database; a row 7 is in every table."""
     project.app("shop", models=ORDER)
     project.app("stats", models="class Hit(models.Model):\n    pass\n")
     project.write("routing.py", ROUTER)
@@ -33,8 +33,13 @@ def test_two_aliases_with_a_router(
         DATABASE_ROUTERS=["routing.Router"],
         MIGRATION_MODULES={"shop": None, "stats": None},
     )
-    project.manage("migrate", "--run-syncdb")
-    project.manage("migrate", "--run-syncdb", "--database", "other")
+    project.shell(
+        """
+        from django.core.management import call_command
+        for alias in ("default", "other"):
+            call_command("migrate", run_syncdb=True, database=alias, verbosity=0)
+        """
+    )
     database.execute("CREATE TABLE stats_hit (id serial)")  # a relic that the router rules out
     for each, table in (
         (database, "stats_hit"),
@@ -42,21 +47,26 @@ def test_two_aliases_with_a_router(
         (other_database, "stats_hit"),
     ):
         each.execute(f"INSERT INTO {table} (id) VALUES (7)")
+    return project
 
-    (line,) = said(project.manage("migrate", "--database", "other").stdout)
+
+def test_hooks_keep_to_their_alias_and_to_the_router(routed: Project, database: Database) -> None:
+    (line,) = said(routed.manage("migrate", "--database", "other").stdout)
     assert line == (
         'restorehooks: In database "other", moved 1 of 2 sequences past their rows:'
         " public.stats_hit_id_seq to 8."
     )
     assert upcoming(database, "shop_order") == 1
-    assert len(said(project.manage("migrate", "-v2").stdout)) == 2
+    assert len(said(routed.manage("migrate", "-v2").stdout)) == 2
     assert upcoming(database, "shop_order") == 8
     assert upcoming(database, "stats_hit") == 1
-    assert said(project.manage("flush", "--no-input", "--database", "other").stdout) == []
+    assert said(routed.manage("flush", "--no-input", "--database", "other").stdout) == []
 
-    other_database.execute("INSERT INTO stats_hit (id) VALUES (7)")
-    set_back(database, "shop_order")
-    printed = project.shell(
+
+def test_models_are_repaired_where_the_router_writes_them(
+    routed: Project, database: Database
+) -> None:
+    printed = routed.shell(
         """
         from shop.models import Order
         from stats.models import Hit
@@ -120,7 +130,12 @@ def test_a_connection_pool(project: Project, database: Database) -> None:
     assert printed == "6 12\n"
 
 
-def test_tables_in_other_schemas(project: Project, database: Database) -> None:
+TABLES = ("other.whole", '"Mixed".trick', 'other."foreign"')
+
+
+@pytest.fixture
+def schemas(project: Project, database: Database) -> Project:
+    """A project whose tables are in several schemas, with a row 7 in each."""
     database.execute('CREATE SCHEMA other; CREATE SCHEMA "Mixed"')
     project.app(
         "shop",
@@ -139,34 +154,41 @@ def test_tables_in_other_schemas(project: Project, database: Database) -> None:
                 db_table = 'other"."foreign'
         """,
     )
-    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
-    project.manage("makemigrations", "shop")
-    project.manage("migrate")
+    project.settings(INSTALLED_APPS=["restorehooks", "shop"], MIGRATION_MODULES={"shop": None})
+    project.manage("migrate", "--run-syncdb")
     database.execute('CREATE TABLE other."foreign" (id serial)')
-    tables = ("other.whole", '"Mixed".trick', 'other."foreign"')
-    for table in tables:
+    for table in TABLES:
         database.execute(f"INSERT INTO {table} (id) VALUES (7)")
-    (line,) = said(project.manage("migrate").stdout)
-    assert "moved 3 of 4 sequences" in line
-    assert [upcoming(database, table) for table in tables] == [8, 8, 8]
+    return project
+
+
+def next_numbers(database: Database) -> list[int]:
+    return [upcoming(database, table) for table in TABLES]
+
+
+def test_hooks_find_tables_in_other_schemas(schemas: Project, database: Database) -> None:
+    (line,) = said(schemas.manage("migrate").stdout)
+    assert "moved 3 of 3 sequences" in line
+    assert next_numbers(database) == [8, 8, 8]
     create = (
         "from shop.models import *; print(Whole.objects.create().pk, Trick.objects.create().pk)"
     )
-    assert project.shell(create) == "8 8\n"
-
-    set_back(database, *tables)
-    project.manage("resetsequences", "shop.Trick")
-    assert [upcoming(database, table) for table in tables] == [1, 9, 1]
-    project.manage("resetsequences", "--schema", "other")
-    assert [upcoming(database, table) for table in tables] == [9, 9, 8]
-    set_back(database, *tables)
-    project.write(
+    assert schemas.shell(create) == "8 8\n"
+    set_back(database, *TABLES)
+    schemas.write(
         "shop/fixtures/some.json",
         '[{"model": "shop.whole", "pk": 30, "fields": {}},'
         ' {"model": "shop.trick", "pk": 40, "fields": {}}]',
     )
-    project.manage("loaddata", "some")
-    assert [upcoming(database, table) for table in tables] == [31, 41, 1]
+    schemas.manage("loaddata", "some")
+    assert next_numbers(database) == [31, 41, 1]
+
+
+def test_a_model_or_a_schema_alone(schemas: Project, database: Database) -> None:
+    schemas.manage("resetsequences", "shop.Trick")
+    assert next_numbers(database) == [1, 8, 1]
+    schemas.manage("resetsequences", "--schema", "other")
+    assert next_numbers(database) == [8, 8, 8]
 
 
 BY_SIGNAL = """
@@ -185,44 +207,47 @@ BY_SIGNAL = """
 """
 
 
-def test_search_paths(project: Project, database: Database) -> None:
+@pytest.fixture
+def tenants(project: Project, database: Database) -> Project:
+    """A project with the same table in two schemas, each behind its row 7."""
     database.execute("CREATE SCHEMA tenant")
     project.app("shop", models=ORDER)
-    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
-    project.manage("makemigrations", "shop")
-    project.manage("migrate")
-    project.databases["default"]["OPTIONS"] = {"options": "-c search_path=tenant"}
-    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
-    project.manage("migrate")
+    for schema in ("public", "tenant"):
+        project.databases["default"]["OPTIONS"] = {"options": f"-c search_path={schema}"}
+        project.settings(INSTALLED_APPS=["restorehooks", "shop"], MIGRATION_MODULES={"shop": None})
+        project.manage("migrate", "--run-syncdb")
+        database.execute(f"INSERT INTO {schema}.shop_order (id) VALUES (7)")
+    return project
 
-    def behind() -> None:
-        for table in ("public.shop_order", "tenant.shop_order"):
-            database.execute(f"TRUNCATE {table}; INSERT INTO {table} (id) VALUES (7)")
-        set_back(database, "public.shop_order", "tenant.shop_order")
 
-    def numbers() -> tuple[int, int]:
-        return upcoming(database, "public.shop_order"), upcoming(database, "tenant.shop_order")
+def tenant_numbers(database: Database) -> tuple[int, int]:
+    return upcoming(database, "public.shop_order"), upcoming(database, "tenant.shop_order")
 
-    behind()
-    (line,) = said(project.manage("migrate").stdout)
+
+def test_a_search_path_by_an_option(tenants: Project, database: Database) -> None:
+    (line,) = said(tenants.manage("migrate").stdout)
     assert "tenant.shop_order_id_seq to 8" in line
-    assert numbers() == (1, 8)
-    behind()
-    project.manage("resetsequences", "shop")
-    assert numbers() == (1, 8)
+    assert tenant_numbers(database) == (1, 8)
+    set_back(database, "tenant.shop_order")
+    tenants.manage("resetsequences", "shop")
+    assert tenant_numbers(database) == (1, 8)
 
-    del project.databases["default"]["OPTIONS"]
-    project.write("shop/apps.py", BY_SIGNAL)
-    project.settings(INSTALLED_APPS=["restorehooks", "shop.apps.Config"])
-    behind()
-    assert len(said(project.manage("migrate").stdout)) == 1
-    assert numbers() == (1, 8)
 
-    behind()
-    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
-    (project.folder / "shop" / "apps.py").unlink()
-    project.write("shop/fixtures/one.json", '[{"model": "shop.order", "pk": 9, "fields": {}}]')
-    project.shell(
+def test_a_search_path_by_a_signal(tenants: Project, database: Database) -> None:
+    del tenants.databases["default"]["OPTIONS"]
+    tenants.write("shop/apps.py", BY_SIGNAL)
+    tenants.settings(
+        INSTALLED_APPS=["restorehooks", "shop.apps.Config"], MIGRATION_MODULES={"shop": None}
+    )
+    assert len(said(tenants.manage("migrate").stdout)) == 1
+    assert tenant_numbers(database) == (1, 8)
+
+
+def test_a_search_path_of_the_session(tenants: Project, database: Database) -> None:
+    del tenants.databases["default"]["OPTIONS"]
+    tenants.settings(INSTALLED_APPS=["restorehooks", "shop"], MIGRATION_MODULES={"shop": None})
+    tenants.write("shop/fixtures/one.json", '[{"model": "shop.order", "pk": 9, "fields": {}}]')
+    tenants.shell(
         """
         from django.core.management import call_command
         from django.db import connection
@@ -235,9 +260,9 @@ def test_search_paths(project: Project, database: Database) -> None:
         call_command("loaddata", "one", verbosity=0)
         """
     )
-    assert numbers() == (1, 10)
-    project.manage("resetsequences")
-    assert numbers() == (8, 10)
+    assert tenant_numbers(database) == (1, 10)
+    tenants.manage("resetsequences")
+    assert tenant_numbers(database) == (8, 10)
 
 
 def test_sqlite_beside_postgresql(project: Project, database: Database) -> None:

@@ -60,53 +60,51 @@ def run_tests(project: Project, database: Database, text: str) -> str:
         database.server.execute(f'DROP DATABASE IF EXISTS "test_{database.name}" WITH (FORCE)')
 
 
+FIXTURES = """
+    class A(TestCase):
+        fixtures = ["rushes"]
+
+        def test_a(self):
+            self.assertGreater(Order.objects.create().pk, 7)
+
+        def test_b(self):
+            self.assertGreater(Order.objects.create().pk, 7)
+            Order.objects.create()
+
+    class B(TransactionTestCase):
+        fixtures = ["rushes"]
+
+        def test_a(self):
+            self.assertGreater(Order.objects.create().pk, 7)
+
+        def test_b(self):
+            self.assertGreater(Order.objects.create().pk, 7)
+            Permission.objects.create(
+                name="x", codename="x", content_type=ContentType.objects.first())
+            ContentType.objects.create(app_label="x", model="x")
+
+    class C(TransactionTestCase):
+        fixtures = ["rushes"]
+        reset_sequences = True
+
+        def test_a(self):
+            self.assertEqual(Order.objects.create().pk, 8)
+
+        def test_b(self):
+            self.assertEqual(Order.objects.create().pk, 8)
+            self.assertEqual(Group.objects.create(name="x").pk, 1)
+
+    class D(TransactionTestCase):
+        fixtures = ["rushes"]
+        available_apps = ["shop"]
+
+        def test_a(self):
+            self.assertGreater(Order.objects.create().pk, 7)
+"""
+
+
 def test_fixtures(shop: Project, database: Database) -> None:
-    report = run_tests(
-        shop,
-        database,
-        """
-        class A(TestCase):
-            fixtures = ["rushes"]
-
-            def test_a(self):
-                self.assertGreater(Order.objects.create().pk, 7)
-
-            def test_b(self):
-                self.assertGreater(Order.objects.create().pk, 7)
-                Order.objects.create()
-
-        class B(TransactionTestCase):
-            fixtures = ["rushes"]
-
-            def test_a(self):
-                self.assertGreater(Order.objects.create().pk, 7)
-
-            def test_b(self):
-                self.assertGreater(Order.objects.create().pk, 7)
-                Permission.objects.create(
-                    name="x", codename="x", content_type=ContentType.objects.first())
-                ContentType.objects.create(app_label="x", model="x")
-
-        class C(TransactionTestCase):
-            fixtures = ["rushes"]
-            reset_sequences = True
-
-            def test_a(self):
-                self.assertEqual(Order.objects.create().pk, 8)
-
-            def test_b(self):
-                self.assertEqual(Order.objects.create().pk, 8)
-                self.assertEqual(Group.objects.create(name="x").pk, 1)
-
-        class D(TransactionTestCase):
-            fixtures = ["rushes"]
-            available_apps = ["shop"]
-
-            def test_a(self):
-                self.assertGreater(Order.objects.create().pk, 7)
-        """,
-    )
-    assert "\nOK\n" in report
+    assert "\nOK\n" in run_tests(shop, database, FIXTURES)
 
 
 def test_serialized_rollback(shop: Project, database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,10 @@ import pytest
 
 from restorehooks import embedded, programs
 from restorehooks.embedded import Server, ServerError, server_folder
+from restorehooks.embedded import account as account_module
+from restorehooks.embedded.folder import ServerFolder
 from restorehooks.programs import program_folders
+from restorehooks.trust import why_not_run
 from tests.support import ROOT
 from tests.support.servers import reachable_folder
 
@@ -108,7 +112,9 @@ def test_starts_answers_and_ends(folder: Path) -> None:
         assert one(url, "SELECT current_user") == "postgres"
         assert one(url, "SHOW server_encoding") == "UTF8"
         assert one(url, "SHOW listen_addresses") == ""
-        assert (folder / "pg").stat().st_mode & 0o777 == 0o700
+        # Root's server has to reach its cluster; to all others the folder is closed.
+        mode = 0o710 if os.geteuid() == 0 else 0o700
+        assert (folder / "pg").stat().st_mode & 0o777 == mode
     assert has_ended(folder / "pg", seconds=0.5)
     assert not (folder / "pg" / "cluster" / "postmaster.pid").exists()
     with pytest.raises(psycopg.OperationalError):
@@ -318,29 +324,134 @@ def test_root_may_have_a_folder_for_temporary_files_of_its_own(
     assert not sockets.exists()
 
 
+def id_of(data: Path) -> int:
+    return Path(f"/proc/{postmaster(data)}").stat().st_uid
+
+
+def has_a_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
+
+
 @as_root
-def test_root_runs_it_as_another_user(folder: Path) -> None:
-    with Server(folder / "new" / "pg", server_folder(), FAST):
-        owner = Path(f"/proc/{postmaster(folder / 'new' / 'pg')}").stat().st_uid
-        assert owner != 0
-        assert (folder / "new" / "pg" / "cluster").stat().st_uid == owner
+@on_linux
+def test_root_runs_it_as_a_user_that_has_nothing_else(folder: Path) -> None:
+    data = folder / "new" / "pg"
+    with Server(data, server_folder(), FAST) as server:
+        uid = id_of(data)
+        assert uid != 0
+        assert not has_a_name(uid)
+        assert {path.stat().st_uid for path in (data / "cluster").rglob("*")} == {uid}
+        # What root reads or runs there is root's.
+        assert {data.stat().st_uid, (data / "users").stat().st_uid} == {0}
+        with server.connect() as connection:
+            for statement in (
+                "COPY (SELECT 1) TO PROGRAM 'cat /var/lib/postgresql/*/*/PG_VERSION'",
+                f"COPY (SELECT 1) TO '{data}/mine'",
+                f"COPY (SELECT 1) TO '{data}/users'",
+            ):
+                with pytest.raises(psycopg.Error):
+                    connection.execute(statement)
+    with Server(folder / "other", server_folder(), FAST):
+        assert id_of(folder / "other") != uid
+
+
+@as_root
+@on_linux
+@pytest.mark.parametrize("name", ["postgres", "nobody"])
+def test_a_cluster_of_an_earlier_version_is_handed_over(folder: Path, name: str) -> None:
+    account = next((each for each in account_module.named_accounts() if each.name == name), None)
+    if account is None:
+        pytest.skip(f"this system has no user {name}")
+    server = Server(folder / "pg", server_folder(), FAST)
+    with server, server.connect() as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
+    for path in (folder / "pg", *(folder / "pg").rglob("*")):
+        os.chown(path, account.uid, account.gid)
+    (folder / "pg").chmod(0o700)
+    outside = folder / "outside"
+    outside.touch()
+    (folder / "pg" / "cluster" / "link").symlink_to(outside)
+    os.link(outside, folder / "pg" / "cluster" / "hard")
+    with server:
+        assert one(server.url("postgres"), "SELECT x FROM kept") == 1
+        assert not has_a_name(id_of(folder / "pg"))
+    assert outside.stat().st_uid == 0
+
+
+@as_root
+def test_root_leaves_the_cluster_of_another_user_alone(folder: Path) -> None:
+    (folder / "pg" / "cluster").mkdir(parents=True)
+    (folder / "pg" / "users").touch()
+    for place in (folder / "pg", folder / "pg" / "cluster"):
+        os.chown(place, 12345, 12345)
+        with pytest.raises(ServerError, match="belongs to another user than root"):
+            Server(folder / "pg", server_folder()).start()
+        os.chown(place, 0, 0)
+
+
+@as_root
+@on_linux
+def test_the_owner_of_a_running_cluster_is_never_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = account_module.named_accounts()[0]
+    # A cluster of the machine's own, as far as can be told from outside.
+    data = folder / "machine"
+    monkeypatch.setattr(account_module, "_is_mapped", lambda _: False)
+    with Server(folder / "pg", server_folder(), FAST) as server:
+        assert id_of(folder / "pg") == nobody.uid
+        # A private one is no reason.
+        assert account_module.server_account(data, None) == nobody
+        (folder / "pg" / "users").rename(folder / "pg" / "elsewhere")
+        monkeypatch.setattr(account_module, "NAMED", ("nobody",))
+        with pytest.raises(ServerError, match="runs a cluster of this machine"):
+            account_module.server_account(data, None)
+        (folder / "pg" / "elsewhere").rename(folder / "pg" / "users")
+        assert server.port
+
+
+@as_root
+@on_linux
+def test_root_is_not_led_astray_by_what_the_server_writes(folder: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        server = Server(folder / "pg", server_folder(), FAST)
+        server.start()
+        file = folder / "pg" / "cluster" / "postmaster.pid"
+        genuine = file.read_text()
+        lines = genuine.splitlines()
+        (folder / "elsewhere").mkdir()
+        lines[4] = str(folder / "elsewhere")
+        file.write_text("\n".join(lines) + "\n")
+        assert ServerFolder(folder / "pg").postmaster() is None
+        file.write_text(genuine.replace(lines[0], str(bystander.pid), 1))
+        ServerFolder(folder / "pg").send(signal.SIGTERM)
+        assert bystander.poll() is None
+        file.write_text(genuine)
+        server.stop()
+        bystander.kill()
 
 
 @as_root
 def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: Path) -> None:
     tmp_path.chmod(0o700)
-    programs = server_folder()
-    package = programs.parent.parent
-    if programs.is_relative_to("/usr"):
+    bindir = server_folder()
+    package = bindir.parent.parent
+    if bindir.is_relative_to("/usr"):
         pytest.skip("the distribution's programs look for their files where it has put them")
-    closed = tmp_path / package.name / programs.parent.name
-    shutil.copytree(programs.parent, closed)
+    closed = tmp_path / package.name / bindir.parent.name
+    shutil.copytree(bindir.parent, closed)
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, tmp_path / libraries.name)
     with Server(folder / "pg", closed / "bin", FAST) as server:
         assert one(server.url("postgres"), "SELECT 1") == 1
         assert folder in server.bindir.parents
+        # Root runs pg_dump and pg_restore from there.
+        assert {path.stat().st_uid for path in server.bindir.rglob("*")} == {0}
+        assert why_not_run(server.bindir) is None
 
 
 def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -366,12 +477,12 @@ def test_the_newest_version_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    programs = server_folder()
+    bindir = server_folder()
     for name in ("initdb", "postgres"):
-        (tmp_path / name).symlink_to(programs / name)
+        (tmp_path / name).symlink_to(bindir / name)
     monkeypatch.delenv("PG_BINDIR", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert server_folder() == programs
+    assert server_folder() == bindir
 
 
 def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -392,6 +503,15 @@ def test_the_users_own_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         assert server.data == folder / "restorehooks" / f"postgresql-{server.version // 10000}"
         assert one(server.url("postgres"), "SELECT 1") == 1
     assert has_ended(server.data, seconds=0.5)
+
+
+def test_without_a_home_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # nobody in the system's list of users
+    with pytest.raises(ServerError, match="set HOME or XDG_DATA_HOME"), embedded.embedded_server():
+        pass
 
 
 def restorehooks(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

@@ -93,19 +93,9 @@ def in_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(found)
 
 
-def test_a_pasted_traceback_gets_the_right_verdict(shop: Project, database: Database) -> None:
+def test_a_pasted_traceback_of_a_sequence_behind(shop: Project, database: Database) -> None:
     database.execute("INSERT INTO shop_order VALUES (1, ''), (42, '')")
-    database.execute(
-        "INSERT INTO shop_seat VALUES (1, 3, 4); INSERT INTO shop_member VALUES (1, 'a')"
-    )
-    set_back(database, "shop_seat", "shop_member", to=10)
-    pasted, seat, member, tag = tracebacks(
-        shop,
-        "Order.objects.create()",
-        "Seat.objects.create(row=3, place=4)",
-        "Member.objects.create(email='a')",
-        "t = Tag.objects.create(); Tag(pk=t.pk).save(force_insert=True)",
-    )
+    (pasted,) = tracebacks(shop, "Order.objects.create()")
     set_back(database, "shop_order")
     done = shop.manage("explainduplicate", "-", stdin=pasted)
     assert done.stdout == (
@@ -121,6 +111,20 @@ def test_a_pasted_traceback_gets_the_right_verdict(shop: Project, database: Data
     )
     assert "The row with (id)=(1) is there." in done.stdout
 
+
+def test_pasted_tracebacks_that_no_sequence_is_to_blame_for(
+    shop: Project, database: Database
+) -> None:
+    database.execute(
+        "INSERT INTO shop_seat VALUES (1, 3, 4); INSERT INTO shop_member VALUES (1, 'a')"
+    )
+    set_back(database, "shop_seat", "shop_member", to=10)
+    seat, member, tag = tracebacks(
+        shop,
+        "Seat.objects.create(row=3, place=4)",
+        "Member.objects.create(email='a')",
+        "t = Tag.objects.create(); Tag(pk=t.pk).save(force_insert=True)",
+    )
     found = in_json(shop.manage("explainduplicate", seat, "--format", "json"))
     assert found["case"] == "no_sequence"
     assert (found["columns"], found["model"]) == (["row", "place"], "shop.Seat")

@@ -157,7 +157,7 @@ def test_a_sequence_that_cannot_be_moved_is_told_and_the_load_stands(
     shop.settings(INSTALLED_APPS=APPS, RESTOREHOOKS={"LOCK_TIMEOUT": -1})
     done = shop.manage("loaddata", "pen", "--skip-checks")
     assert done.stderr == (
-        'The sequences of database "default" were not looked at:'
+        'The sequences of database "default" were not checked:'
         " RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
         " not -1.\n"
     )

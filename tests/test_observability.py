@@ -66,8 +66,21 @@ def behind(database: Database, row: int) -> None:
     database.execute("INSERT INTO shop_order VALUES (%s)", row)
 
 
-def test_whatever_runs_a_repair_tells_of_it_once(shop: Project, database: Database) -> None:
-    """And no receiver that fails stops it; Django logs what it raised."""
+IMPORT = """
+    from django.db import migrations
+    from restorehooks.operations import ResetSequences
+
+    class Migration(migrations.Migration):
+        dependencies = [("shop", "0001_initial")]
+        operations = [
+            migrations.RunSQL("INSERT INTO shop_order VALUES (90)", ""),
+            ResetSequences("Order"),
+        ]
+"""
+
+
+def test_a_receiver_that_fails_stops_nothing(shop: Project) -> None:
+    """Django logs what it raised."""
     console = {"handlers": {"console": {"class": "logging.StreamHandler"}}}
     loggers = {"django.dispatch": {"handlers": ["console"]}}
     settings(shop, LOGGING={"version": 1, **console, "loggers": loggers})
@@ -76,6 +89,8 @@ def test_whatever_runs_a_repair_tells_of_it_once(shop: Project, database: Databa
     assert "Installed 1 object(s)" in done.stdout
     assert "a receiver that fails" in done.stderr
 
+
+def test_each_repair_of_a_migration_is_told_once(shop: Project, database: Database) -> None:
     behind(database, 50)
     done = shop.manage("migrate")
     assert counted(done.stdout) == by("pre_migrate")
@@ -85,6 +100,11 @@ def test_whatever_runs_a_repair_tells_of_it_once(shop: Project, database: Databa
     settings(shop, RESTOREHOOKS={"PRE_MIGRATE": False})
     assert counted(shop.manage("migrate").stdout) == by("post_migrate")
 
+    shop.write("shop/migrations/0002_import.py", IMPORT)
+    assert counted(shop.manage("migrate").stdout) == by("ResetSequences")
+
+
+def test_each_repair_that_is_asked_for_is_told_once(shop: Project, database: Database) -> None:
     behind(database, 70)
     for options in ("--check", "--dry-run", "--sql"):
         assert counted(shop.manage("resetsequences", options, check=False).stdout) == []
@@ -95,23 +115,9 @@ def test_whatever_runs_a_repair_tells_of_it_once(shop: Project, database: Databa
     out = shop.shell("from restorehooks import reset_sequences; reset_sequences('shop')")
     assert counted(out) == by("reset_sequences")
 
-    shop.write(
-        "shop/migrations/0002_import.py",
-        """
-        from django.db import migrations
-        from restorehooks.operations import ResetSequences
 
-        class Migration(migrations.Migration):
-            dependencies = [("shop", "0001_initial")]
-            operations = [
-                migrations.RunSQL("INSERT INTO shop_order VALUES (90)", ""),
-                ResetSequences("Order"),
-            ]
-        """,
-    )
-    assert counted(shop.manage("migrate").stdout) == by("ResetSequences")
-
-    database.execute("INSERT INTO shop_order VALUES (91), (92)")
+def test_a_repair_after_a_duplicate_is_told_once(shop: Project, database: Database) -> None:
+    database.execute("INSERT INTO shop_order VALUES (1), (2)")
     settings(shop, RESTOREHOOKS={"REPAIR_ON_DUPLICATE": True})
     done = shop.manage(
         "shell", "-c", "from shop.models import *; Order.objects.create()", check=False

@@ -338,7 +338,7 @@ def test_a_wrong_setting_at_run_time_is_told_and_migrate_goes_on(shop: Project) 
     settings(shop, LOCK_TIMEOUT="soon")
     done = shop.manage("migrate", "--skip-checks")
     assert said(done.stdout) == 2 * [
-        'restorehooks: The sequences of database "default" were not looked at:'
+        'restorehooks: The sequences of database "default" were not checked:'
         " RESTOREHOOKS['LOCK_TIMEOUT'] must be a number of seconds above 0, up to 24 days,"
         " not 'soon'."
     ]
@@ -435,3 +435,22 @@ def test_where_all_is_fine_neither_the_engine_nor_what_prints_is_imported(shop: 
         """
     )
     assert printed.splitlines()[-1] == "[]"
+
+
+def test_a_signal_that_names_no_database_means_the_default_one(
+    shop: Project, database: Database
+) -> None:
+    for signal in ("pre_migrate", "post_migrate"):
+        set_back(database, "shop_order")
+        database.execute("INSERT INTO shop_order (id, name) VALUES (3, 'c') ON CONFLICT DO NOTHING")
+        shop.shell(
+            f"""
+            from django.apps import apps
+            from django.db.models.signals import {signal}
+
+            for config in apps.get_app_configs():
+                if config.models_module is not None:
+                    {signal}.send(sender=config, app_config=config, verbosity=0)
+            """
+        )
+        assert upcoming(database, "shop_order") == 4

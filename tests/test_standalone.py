@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -97,6 +99,51 @@ def test_env_file(tmp_path: Path, database: Database) -> None:
     assert 'database "no such database" does not exist' in done.stderr
 
 
+def test_of_an_env_file_only_what_is_ours_is_taken(tmp_path: Path, database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    ran = tmp_path / "ran"
+    (tmp_path / "bin").mkdir()
+    for name in ("pg_dump", "psql"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / ".env").write_text(
+        f"DATABASE_URL={database.url}\nPG_BINDIR={tmp_path}/bin\nPATH={tmp_path}/bin\n"
+        "PGOPTIONS=-c application_name=theirs\nPYTHONSTARTUP=/dev/null\n"
+    )
+    bare = environment(database.server)
+    bare.pop("PG_BINDIR")
+    done = restorehooks(tmp_path, "dumpdb", "x.dump", env=bare)
+    assert (done.returncode, ran.exists()) == (0, False), done.stderr
+    # Nor is a program taken from here because PATH says so.
+    bare["PATH"] = os.pathsep.join(["", ".", "bin", bare["PATH"]])
+    done = restorehooks(tmp_path, "dumpdb", "y.dump", env=bare)
+    assert (done.returncode, ran.exists()) == (0, False), done.stderr
+    restorehooks(tmp_path, "dbshell", env=bare)
+    assert not ran.exists()
+    done = restorehooks(tmp_path, "dumpdb", "z.dump", env={**bare, "PG_BINDIR": "bin"})
+    said = "PG_BINDIR is bin: programs are run from an absolute path only."
+    assert (done.returncode, said in done.stderr, ran.exists()) == (1, True, False)
+
+
+def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database: Database) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"DATABASE_URL={database.url}\n")
+    bare = environment(database.server)
+    file.chmod(0o666)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    said = "The file .env here is not read, since every user may write to it."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+    done = restorehooks(tmp_path, "resetsequences", env={**bare, "DATABASE_URL": database.url})
+    assert (done.returncode, done.stderr) == (0, f"{said}\n")
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    file.chmod(0o644)
+    os.chown(file, 12345, 12345)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    said = "The file .env here is not read, since it belongs to another user."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+
+
 EACH_IN_A_FORK = """
 import json, os, sys
 import environ
@@ -116,13 +163,15 @@ for url in json.loads(sys.argv[1]):
 """
 
 
+MISSING = f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env here.\n"
+
+
 def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
-    missing = f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env"
     not_a_url = (
         f"DATABASE_URL is not of the form {FORM} (with any / ? # @ : % in its parts"
         " percent-encoded)."
     )
-    sentences = {"": f"{missing} here."}
+    sentences = {"": MISSING.strip()}
     for garbage in (
         "garbage",
         f"//joe:{SECRET}@localhost/shop",
@@ -156,8 +205,10 @@ def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:
         assert answer == f"{sentence}\nexit code 2\n", url
     assert list(tmp_path.iterdir()) == []
 
+
+def test_what_is_not_a_command(tmp_path: Path, server: RunningServer) -> None:
     for arguments, stderr in (
-        (["resetsequences"], f"{missing} here.\n"),
+        (["resetsequences"], MISSING),
         (["resetsequence"], 'There is no command "resetsequence"; there are: '),
         (["loaddata"], 'There is no command "loaddata"; there are: '),
     ):
@@ -200,19 +251,39 @@ def tcp_server(make_server: Callable[..., RunningServer]) -> tuple[RunningServer
     return make_server({"listen_addresses": "127.0.0.1", "port": str(port)}), port
 
 
-def test_forms_of_the_url_and_passwords(
-    tmp_path: Path,
-    tcp_server: tuple[RunningServer, int],
-    make_database: Callable[..., Database],
-) -> None:
+@dataclass
+class Guarded:
+    """A database with odd names that is reached over TCP with a password."""
+
+    database: Database
+    port: int
+    role: str
+    password: str
+
+    @property
+    def path(self) -> str:
+        return quote(self.database.name, safe="")
+
+    @property
+    def login(self) -> str:
+        return f"{quote(self.role, safe='')}:{quote(self.password, safe='')}"
+
+
+@pytest.fixture
+def guarded(
+    tcp_server: tuple[RunningServer, int], make_database: Callable[..., Database]
+) -> Guarded:
     server, port = tcp_server
-    name, password = "größe's 100% ?/#", f"{SECRET}/@:?#% +ü&="
-    database = make_database(name, on=server)
-    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    database = make_database("größe's 100% ?/#", on=server)
+    password = f"{SECRET}/@:?#% +ü&="
     role = database.role("owner-%@:/", "LOGIN SUPERUSER", password)
-    login = f"{quote(role, safe='')}:{quote(password, safe='')}"
-    path = quote(name, safe="")
-    folder = quote(str(server.params["host"]), safe="")
+    return Guarded(database, port, role, password)
+
+
+def test_forms_of_the_url(tmp_path: Path, guarded: Guarded) -> None:
+    database, port, login, path = guarded.database, guarded.port, guarded.login, guarded.path
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    folder = quote(str(database.server.params["host"]), safe="")
     for url in (
         f"postgresql://{login}@127.0.0.1:{port}/{path}",
         f"postgres://{login}@127.0.0.1:{port}/{path}?sslmode=disable",
@@ -222,24 +293,27 @@ def test_forms_of_the_url_and_passwords(
         f"postgresql://{login}@/{path}?host=127.0.0.1&port={port}&options=-c%20jit%3Doff",
     ):
         database.execute("SELECT setval('t_id_seq', 1, false)")
-        env = environment(server, DATABASE_URL=url)
+        env = environment(database.server, DATABASE_URL=url)
         done = restorehooks(tmp_path, "resetsequences", "-v2", env=env)
         assert (done.returncode, done.stderr) == (0, ""), url
         assert "public.t_id_seq" in done.stdout
         assert next_of(database, "t_id_seq") == 5
 
+
+def test_refusals_of_the_server_are_one_line(tmp_path: Path, guarded: Guarded) -> None:
     def refused(url: str) -> str:
-        env = environment(server, DATABASE_URL=url)
+        env = environment(guarded.database.server, DATABASE_URL=url)
         done = restorehooks(tmp_path, "resetsequences", env=env)
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
         assert line.startswith('CommandError: Database "default" cannot be asked: ')
         return line
 
-    wrong = f"postgresql://{quote(role, safe='')}:{SECRET}@127.0.0.1:{port}/{path}"
+    port, login, path = guarded.port, guarded.login, guarded.path
+    name = quote(guarded.role, safe="")
+    wrong = f"postgresql://{name}:{SECRET}@127.0.0.1:{port}/{path}"
     assert "password authentication failed" in refused(wrong)
-    none = f"postgresql://{quote(role, safe='')}@127.0.0.1:{port}/{path}"
-    assert "password" in refused(none)
+    assert "password" in refused(f"postgresql://{name}@127.0.0.1:{port}/{path}")
     assert "SSL" in refused(f"postgresql://{login}@127.0.0.1:{port}/{path}?sslmode=require")
     assert "sslmode" in refused(f"postgresql://{login}@127.0.0.1:{port}/{path}?sslmode=maybe")
     assert "frobnicate" in refused(f"postgresql://{login}@127.0.0.1:{port}/{path}?frobnicate=1")

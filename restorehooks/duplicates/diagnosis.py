@@ -203,9 +203,7 @@ class _Asking:
         pairs = zip(target.expressions, target.columns, strict=True)
         columns = [expression for expression, column in pairs if column is not None]
         wanted = {f"{quoted}.{column}" for _, _, quoted in target.lineage for column in columns}
-        report = inspect_table(
-            self.connection, target.schema, target.table, lock_timeout=conf.lock_timeout()
-        )
+        report = inspect_table(self.connection, target.schema, target.table, conf.limits())
         return next((entry for entry in report if wanted & set(entry.columns)), None)
 
     def _condition(self, target: Target) -> sql.Composable | None:

@@ -18,6 +18,7 @@ from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset_table
 from restorehooks.sequences.report import Report
+from restorehooks.sequences.scope import Limits
 from restorehooks.sequences.verdict import Status
 
 from . import is_unique_violation
@@ -51,13 +52,8 @@ def heal(connection: BaseDatabaseWrapper, violation: Violation) -> Report:
         return Report(connection.alias)
     own = _separate(connection)
     try:
-        report = reset_table(
-            own,
-            violation.schema,
-            violation.table,
-            lock_timeout=LOCK_TIMEOUT,
-            scan_limit=conf.scan_limit(),
-        )
+        limits = Limits(LOCK_TIMEOUT, conf.scan_limit())
+        report = reset_table(own, violation.schema, violation.table, limits)
     except Exception as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         logger.warning("After a unique violation, no sequence was repaired: %s", first_line)
@@ -187,9 +183,7 @@ class _Attempt:
         if violation.cause is Cause.DATA:
             return False
         try:
-            report = reset_table(
-                connection, violation.schema, violation.table, lock_timeout=conf.lock_timeout()
-            )
+            report = reset_table(connection, violation.schema, violation.table, conf.limits())
         except Exception:
             logger.warning("After a unique violation, no sequence was repaired", exc_info=True)
             return False

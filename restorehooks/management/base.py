@@ -1,40 +1,98 @@
-"""What the commands share: aliases, and errors that are one sentence."""
+"""What the commands share: wrong usage in one sentence, help with examples, and aliases."""
 
 from __future__ import annotations
 
+import os
 import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    DjangoHelpFormatter,
+)
 from django.db import connections
 
+from restorehooks.management.output import SafeOutput, names_json
 from restorehooks.wording import first_line, sentence
 
 WRONG_USAGE = 2
+CUT_OFF = 141
+"""The exit code of a program that is ended by SIGPIPE, as a shell has it."""
+
+
+class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Django's order of options, and texts whose lines stay as they are."""
 
 
 class OneSentenceCommand(BaseCommand):
-    """A command whose wrong usage is one sentence and exit code 2, never a traceback."""
+    """A command whose wrong usage is one sentence and exit code 2, never a traceback.
+
+    ``epilog`` has the examples and exit codes that stand at the end of its help.
+    """
 
     requires_system_checks: list[str] = []  # noqa: RUF012  as Django declares it
+    epilog = ""
+    stdout: SafeOutput
+    stderr: SafeOutput
+
+    def __init__(self, stdout: Any = None, stderr: Any = None, **kwargs: Any) -> None:
+        super().__init__(stdout, stderr, **kwargs)
+        self._argv: Sequence[str] = ()
+        self.stdout = SafeOutput(stdout or sys.stdout)
+        self.stderr = SafeOutput(stderr or sys.stderr)
+        self.stderr.style_func = self.style.ERROR
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the process runs this command and nothing else."""
+        return bool(getattr(self, "_called_from_command_line", False))
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return a parser that says what is wrong, and what there is instead, in one sentence."""
+        kwargs = {"formatter_class": _HelpFormatter, "epilog": self.epilog or None, **kwargs}
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         setattr(parser, "error", partial(self._wrong_usage, parser))  # noqa: B010  its one hook
         return parser
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run it; a reader of its output that goes away early ends it without a traceback."""
+        self._argv = argv
+        try:
+            super().run_from_argv(argv)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # Python would complain once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(CUT_OFF)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run it, with lines that command no terminal on whatever streams were given."""
+        for name in ("stdout", "stderr"):
+            if stream := options.pop(name, None):
+                setattr(self, name, SafeOutput(stream))
+        return super().execute(*args, **options)
+
     def _wrong_usage(self, parser: CommandParser, message: str) -> NoReturn:
-        sentence = message[0].upper() + message[1:].rstrip(".")
+        said = message[0].upper() + message[1:].rstrip(".")
         if message.startswith("unrecognized arguments"):
             names = (name for action in parser._actions for name in action.option_strings[-1:])
-            sentence += f"; there are {', '.join(sorted(names))}"
+            said += f"; there are {', '.join(sorted(names))}"
         if not parser.called_from_command_line:
-            raise CommandError(f"{sentence}.", returncode=WRONG_USAGE)
-        self.stderr.write(f"{sentence}.")
+            raise CommandError(f"{said}.", returncode=WRONG_USAGE)
+        if names_json(self._argv):
+            self.stdout.write_json(self.refused(f"{said}."))
+        self.stderr.write(f"{said}.")
         sys.exit(WRONG_USAGE)
+
+    def refused(self, message: str) -> dict[str, Any]:
+        """Return the report in JSON of a command line that cannot be parsed."""
+        return {"error": {"kind": "usage", "message": message, "hint": None}, "exit_code": 2}
 
 
 def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:

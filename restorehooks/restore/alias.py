@@ -11,29 +11,61 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from .errors import HookError
+from .server.address import unlimited
+from .server.lock import RestoreLock
 
 
 @contextmanager
-def pointed_at(using: str, database: str) -> Iterator[None]:
+def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     """Let the alias, and every other one for the same database, mean ``database`` in the block.
 
-    Connections and pools are closed before and after: a pool keeps the NAME that it was made
-    with. Raises HookError when the server says that the alias still leads elsewhere.
+    They lead to the very server that the lock is held on, and their sessions have no time limits,
+    may write, and wait for no standby. Connections and pools are closed before and after: a pool
+    keeps the NAME that it was made with. Raises HookError when the server says that the alias
+    still leads elsewhere, LockLostError when that is not where the lock is held.
     """
-    before = {alias: connections[alias].settings_dict["NAME"] for alias in _same_place(using)}
+    before = {alias: dict(connections[alias].settings_dict) for alias in _same_place(using)}
+
+    def lift(connection: Any, **_: Any) -> None:
+        if connection.alias in before:
+            _free(connection.connection)
+
+    connection_created.connect(lift)
     try:
         for alias in before:
             close_connections(alias)
-            connections[alias].settings_dict["NAME"] = database
-        require_database(using, database)
+            _point(connections[alias].settings_dict, database, lock)
+        require_database(using, database, lock)
         yield
     finally:
-        for alias, name in before.items():
-            connections[alias].settings_dict["NAME"] = name
+        connection_created.disconnect(lift)
         for alias in before:
             close_connections(alias)
+            connections[alias].settings_dict.update(before[alias])
+
+
+def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
+    found = {**lock.address.parameters, **lock.address.secrets}
+    options = dict(settings["OPTIONS"])
+    if "hostaddr" in found:
+        options["hostaddr"] = found["hostaddr"]
+    settings.update(
+        NAME=database,
+        HOST=found.get("host", ""),
+        PORT=found.get("port", ""),
+        USER=found["user"],
+        PASSWORD=found.get("password", settings["PASSWORD"]),
+        OPTIONS=options,
+    )
+
+
+def _free(connection: Any) -> None:
+    """Lift what a database, a role or the settings lay upon a session."""
+    unlimited(connection)
+    connection.execute("SET synchronous_commit TO local")
 
 
 def close_connections(using: str) -> None:
@@ -60,13 +92,17 @@ def _same_place(using: str) -> list[str]:
     return [alias for alias in connections if place(alias) == wanted]
 
 
-def require_database(using: str, database: str) -> None:
-    """Ask the server where the alias leads; raise HookError unless that is ``database``."""
+def require_database(using: str, database: str, lock: RestoreLock) -> None:
+    """Ask the server where the alias leads.
+
+    Raises HookError unless that is ``database``, LockLostError unless the lock is held there.
+    """
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT current_database()")
+        cursor.execute("SELECT pg_catalog.current_database()")
         found = cursor.fetchone()[0]
-    if found != database:
-        raise HookError(
-            f'The alias "{using}" leads to the database "{found}" and not to the restored one, '
-            f'"{database}": nothing was run there.'
-        )
+        if found != database:
+            raise HookError(
+                f'The alias "{using}" leads to the database "{found}" and not to the restored '
+                f'one, "{database}": nothing was run there.'
+            )
+        lock.require_here(cursor)

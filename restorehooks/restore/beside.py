@@ -11,19 +11,21 @@ from restorehooks.wording import first_line
 from . import hooks
 from .alias import close_connections, pointed_at
 from .dump.facts import described
-from .errors import TargetError
+from .errors import RestoreError
 from .interrupts import raise_if_interrupted, uninterrupted
 from .load import load_beside
 from .run import Run
 from .server.carried import carry_settings
+from .server.live import is_empty
 from .server.sides import create_side, drop, kept
-from .server.swap import swap
+from .server.swap import Swapped, swap
 
 
 def restore_beside(run: Run) -> None:
     """Load beside the live database, run the hooks there, and swap.
 
-    Whatever fails before the swap drops the side database and leaves the live one as it was.
+    Whatever fails before the swap drops the side database and leaves the live one as it was; what
+    fails after it finds ``report.restored`` set.
     """
     plan, lock = run.plan, run.lock
     with ExitStack() as deferred:
@@ -37,22 +39,31 @@ def restore_beside(run: Run) -> None:
             run.step("load", f'loading into "{name}"')
             load_beside(run, name)
             carry_settings(lock.connection, plan.live, name)
-            with pointed_at(run.request.using, name):
+            with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)
                 hooks.run_files(run, name)
             hooks.gather_statistics(run, name)
+            _make_durable(run, name)
             run.step("swap", f'putting it in the place of "{plan.address.name}"')
             _swap(run, name, oid)
         except BaseException:
-            with uninterrupted():
-                _clean_up(run, name, oid)
+            if not run.report.restored:
+                with uninterrupted():
+                    _clean_up(run, name, oid)
             raise
+
+
+def _make_durable(run: Run, name: str) -> None:
+    """Let the disk have what was loaded and hooked, on the server where the lock is still held."""
+    with run.plan.address.connect(name) as inside:
+        run.lock.require_here(inside.cursor())
+    run.lock.flush()
 
 
 def _swap(run: Run, name: str, oid: int) -> None:
     close_connections(run.request.using)
-    raise_if_interrupted()
     with uninterrupted() as signals:
+        raise_if_interrupted()
         swapped = swap(
             run.lock,
             run.plan.live,
@@ -66,23 +77,29 @@ def _swap(run: Run, name: str, oid: int) -> None:
         run.report.previous, run.report.restored = swapped.previous, True
         for what in swapped.lost:
             run.note(f"{what} was not carried over")
-        if swapped.previous and run.request.drop_previous:
-            _drop_previous(run, swapped.previous)
+        _drop_what_is_not_kept(run, swapped)
 
 
-def _drop_previous(run: Run, name: str) -> None:
+def _drop_what_is_not_kept(run: Run, swapped: Swapped) -> None:
+    if swapped.previous is None:
+        return
     try:
-        drop(run.lock.connection, name)
-        run.report.previous, run.report.dropped = None, True
-    except psycopg.Error as error:
-        run.note(f'"{name}" could not be dropped ({first_line(error)})')
+        if run.request.drop_previous:
+            drop(run.lock.retaken(), swapped.previous)
+            run.report.previous, run.report.dropped = None, [swapped.previous]
+        elif run.plan.live.empty and is_empty(run.plan.address, swapped.previous):
+            drop(run.lock.retaken(), swapped.previous)
+            run.report.previous = None
+    except (psycopg.Error, RestoreError) as error:
+        run.note(f'"{swapped.previous}" could not be dropped ({first_line(error)})')
 
 
 def _clean_up(run: Run, name: str, oid: int) -> None:
     """Drop the side database, unless it went live after all."""
     try:
-        sides = kept(run.lock.connection, run.plan.address.name, "side")
+        connection = run.lock.retaken()
+        sides = kept(connection, run.plan.address.name, "side")
         if (name, oid) in [(one.name, one.oid) for one in sides]:
-            drop(run.lock.connection, name)
-    except (psycopg.Error, TargetError) as error:
+            drop(connection, name)
+    except (psycopg.Error, RestoreError) as error:
         run.note(f'"{name}" could not be dropped ({first_line(error)}); the next restore offers to')

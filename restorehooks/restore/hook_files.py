@@ -16,9 +16,10 @@ import psycopg
 from restorehooks.wording import first_line
 
 from .alias import require_database
-from .errors import HookError
+from .errors import HookError, RestoreError
 from .processes import die_with_parent, end
 from .server.address import Address
+from .server.lock import RestoreLock
 
 KINDS = (".sql", ".sh", ".py")
 
@@ -46,15 +47,16 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
     )
 
 
-def run(path: Path, address: Address, database: str) -> None:
+def run(path: Path, lock: RestoreLock, database: str) -> None:
     """Run one hook on ``database``, which the alias has to point at; raise HookError if it fails.
 
     What it prints goes to stderr.
     """
-    require_database(address.using, database)
+    address = lock.address
+    require_database(address.using, database, lock)
     try:
         _RUNNERS[path.suffix](path, address, database)
-    except HookError:
+    except RestoreError:
         raise
     except Exception as error:
         raise HookError(f"The hook {path.name} failed: {first_line(error)}") from error
@@ -125,9 +127,9 @@ def environment(address: Address, database: str) -> dict[str, str]:
 
 
 def _url(address: Address, database: str) -> str:
-    values = dict(address.parameters)
+    values = {**address.parameters, **address.secrets}
     values.pop("user", None)
-    password = address.secrets.get("password")
+    password = values.pop("password", None)
     login = quote(address.user, safe="") + (f":{quote(password, safe='')}" if password else "")
     query = urlencode(values, quote_via=quote)
     return f"postgresql://{login}@/{quote(database, safe='')}?{query}"

@@ -31,12 +31,12 @@ def run_inside(run: Run, database: str) -> None:
     repair_sequences(run)
     if run.request.migrate:
         run.step("migrate")
-        require_database(using, database)
+        require_database(using, database, run.lock)
         call_command("migrate", database=using, interactive=False, verbosity=0)
         run.report.hooks.append("migrate")
     if post_restore.has_listeners():
         run.step("post_restore")
-        require_database(using, database)
+        require_database(using, database, run.lock)
         answers = post_restore.send(sender=type(run.report), **run.signal_arguments(database))
         run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
 
@@ -45,7 +45,7 @@ def run_files(run: Run, database: str) -> None:
     """Run the files of the hooks directory, and repair the sequences again after any hook."""
     for path in run.plan.hooks:
         run.step("hooks", f"hook {path.name}")
-        hook_files.run(path, run.plan.address, database)
+        hook_files.run(path, run.lock, database)
         run.report.hooks.append(path.name)
     if run.report.hooks:
         # Hooks insert rows.
@@ -62,7 +62,7 @@ def gather_statistics(run: Run, database: str) -> None:
 
 def repair_sequences(run: Run) -> None:
     """Repair the sequences through the alias, and add what was done to the report."""
-    found = reset(run.request.using, lock_timeout=conf.lock_timeout())
+    found = reset(run.request.using, limits=conf.limits())
     announce(found, "restore", printed=True)
     before = run.report.sequences
     run.report.sequences = found if before is None else found.following(before)

@@ -7,21 +7,19 @@ from contextlib import ExitStack
 from typing import Any
 
 import psycopg
-from django.db import OperationalError, connections, transaction
+from django.db import Error as DjangoDatabaseError
+from django.db import connections, transaction
 
 from . import hooks
-from .alias import close_connections, require_database
+from .alias import pointed_at
 from .dump.contents import ArchiveEntry
-from .errors import LiveChangedError
-from .interrupts import raise_if_interrupted, uninterrupted
+from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction
 from .run import Run
-from .server.address import unlimited
 from .server.lock_table import require_locks
+from .server.outcome import NUMBER, was_committed
 from .server.own_objects import drop_own
 
-XACT = "SELECT pg_current_xact_id()::text"
-STATUS = "SELECT pg_xact_status(%s::text::xid8)"
 _LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}
 """Locks that creating one takes: a table brings a TOAST table and its index along."""
 
@@ -29,46 +27,40 @@ _LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTR
 def restore_in_place(run: Run) -> None:
     """Load into the live database and run the hooks there.
 
-    What is inside the transaction fails without a trace; what comes after it (the files of the
-    hooks directory, ANALYZE) raises LiveChangedError.
+    What is inside the transaction fails without a trace. What comes after it (the files of the
+    hooks directory, ANALYZE) fails with ``report.restored`` set.
     """
     name = run.plan.address.name
-    require_database(run.request.using, name)
-    try:
-        _in_one_transaction(run, name)
-    finally:
-        close_connections(run.request.using)
-    try:
-        hooks.run_files(run, name)
-        hooks.gather_statistics(run, name)
-    except (Exception, KeyboardInterrupt) as error:
-        why = str(error) or "interrupted"
-        raise LiveChangedError(f"The data are in {run.plan.address}, but then: {why}") from error
+    with ExitStack() as deferred, pointed_at(run.request.using, name, run.lock):
+        signals = _in_one_transaction(run, name, deferred)
+        with signals.heard():
+            hooks.run_files(run, name)
+            hooks.gather_statistics(run, name)
 
 
-def _in_one_transaction(run: Run, name: str) -> None:
-    using, number = run.request.using, ""
-    with ExitStack() as deferred:
-        try:
-            with transaction.atomic(using=using, durable=True):
-                connection: psycopg.Connection[Any] = connections[using].connection
-                unlimited(connection, "LOCAL")
-                _fill(run, name, connection)
-                hooks.run_inside(run, name)
-                if run.report.hooks:
-                    hooks.repair_sequences(run)
-                run.step("commit")
-                raise_if_interrupted()
-                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                number = connection.execute(XACT).fetchone()[0]  # type: ignore[index]
-                deferred.enter_context(uninterrupted())
-        except OperationalError:
-            # Lost at COMMIT: whether before it or after it, the server knows.
-            if not number:
-                raise
-            if run.lock.connection.execute(STATUS, [number]).fetchone() != ("committed",):
-                raise
-        run.report.restored = True
+def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
+    """Load and commit; from the commit on, signals are deferred until ``deferred`` is closed."""
+    using, number = run.request.using, ("", "")
+    try:
+        with transaction.atomic(using=using, durable=True):
+            connection: psycopg.Connection[Any] = connections[using].connection
+            _fill(run, name, connection)
+            hooks.run_inside(run, name)
+            if run.report.hooks:
+                hooks.repair_sequences(run)
+            run.step("commit")
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            number = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
+            # A number that is on disk is never given out again. Ends a run that lost its lock, too.
+            run.lock.flush()
+            signals = deferred.enter_context(uninterrupted())
+            raise_if_interrupted()
+    except DjangoDatabaseError:
+        # Lost at COMMIT: whether before it or after it, the server knows.
+        if connections[using].is_usable() or not (number[0] and was_committed(run.lock, *number)):
+            raise
+    signals.over = run.report.restored = True
+    return signals
 
 
 def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:

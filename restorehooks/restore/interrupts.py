@@ -14,7 +14,8 @@ ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 class Handler:
     """What a signal does: it interrupts, or is only noted (``came``) while signals are deferred.
 
-    ``over`` is set where there is nothing left to interrupt: signals stay deferred then.
+    ``over`` is set once what was asked for is done: nothing is interrupted from then on, except in
+    a block of :meth:`heard`.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,17 @@ class Handler:
         if not (self.deferred or self.over):
             self.interrupted = True
             raise KeyboardInterrupt
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Let signals interrupt the block, one that has come already too, and nothing after it."""
+        self.deferred = self.over = False
+        try:
+            if self.came.is_set():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.over = True
 
 
 _handler: Handler | None = None

@@ -103,7 +103,7 @@ def _conninfo(run: Run, database: str) -> str:
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
     serial = SERIAL if run.plan.fills_the_cores else ()
-    wanted = ["synchronous_commit=off", *serial, WATCHED]
+    wanted = ["synchronous_commit=off", "default_transaction_read_only=off", *serial, WATCHED]
     for settings in ([*wanted, PAST_AUTOVACUUM], wanted, wanted[:-1]):
         options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
@@ -128,13 +128,8 @@ def _count_tables(run: Run, database: str) -> None:
 
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
-    progress = Progress(bytes_total=run.plan.dump.size)
-
-    def on_bytes(count: int) -> None:
-        progress.bytes = count
-        run.reporter.progress(progress)
-
-    with open_plain(run.plan.dump, on_bytes) as stream:
+    dump = run.plan.dump
+    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
         _send(run, stream, connection)
 
 

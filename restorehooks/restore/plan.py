@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorehooks.programs import Program
-from restorehooks.wording import quoted, size_in_words
+from restorehooks.wording import size_in_words
 
 from . import hook_files
 from .archive.commands import chosen_ids, pg_restore_for
@@ -16,13 +16,16 @@ from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
 from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
+from .mode import choose_mode
+from .needs import extensions_needed
+from .notes import notes_on_roles, notes_on_unbelieved, warnings
 from .request import Mode, Request
-from .server.address import Address, Connection
+from .server.address import Address
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
-from .server.obstacles import Obstacle, Rights, obstacles, read_rights
-from .server.roles import Ownership, missing_roles, plan_ownership
-from .server.sides import Kept, kept
+from .server.obstacles import Obstacle, obstacles, read_rights
+from .server.roles import Ownership, plan_ownership
+from .server.sides import Kept, kept, unbelieved
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -122,9 +125,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
     program, entries = _archive(request, dump, live)
-    needed = [] if request.data_only else _extensions_needed(connection, entries)
+    needed = [] if request.data_only else extensions_needed(connection, entries)
     outside = lock.maintenance != address.name
-    mode = _mode(request, address, live, rights, needed, outside=outside)
+    mode = choose_mode(request, address, live, rights, needed, outside=outside)
     user = address.role or address.user
     owners = plan_ownership(
         connection,
@@ -136,7 +139,10 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         privileges=request.privileges,
         may_act_as_owner=mode == "beside" and not needed,
     )
+    leftovers = kept(connection, address.name, "side") if mode == "beside" else []
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
+    if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
+        address.environment()  # refuses a secret that no other program can be given
     return Plan(
         mode=mode,
         address=address,
@@ -149,14 +155,15 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         entries=entries,
         owners=owners,
         obstacles=obstacles(connection, live) if mode == "beside" else [],
-        leftovers=kept(connection, address.name, "side") if mode == "beside" else [],
+        leftovers=leftovers,
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
-            *_notes_on_roles(connection, dump),
-            *_warnings(dump, live, user, rights),
+            *notes_on_roles(connection, dump),
+            *warnings(dump, live, user, rights),
+            *notes_on_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
         unfinished=_unfinished(request, dump, mode),
     )
@@ -197,98 +204,3 @@ def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
             f"back; this restore would be {mode}."
         )
     return True
-
-
-EXTENSIONS = """
-SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
-           FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
-    ON available.name = wanted
-"""
-
-
-def _extensions_needed(connection: Connection, entries: Sequence[ArchiveEntry]) -> list[str]:
-    """Return the extensions of an archive that only a superuser may create.
-
-    Raises TargetError for those that are not installed on the server.
-    """
-    wanted = [entry.tag for entry in entries if entry.kind == "EXTENSION"]
-    found = connection.execute(EXTENSIONS, [wanted]).fetchall() if wanted else []
-    if absent := [name for name, absent, _ in found if absent]:
-        raise TargetError(
-            f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
-            "server: install their packages there."
-        )
-    return [name for name, _, needs_superuser in found if needs_superuser]
-
-
-def _mode(
-    request: Request,
-    address: Address,
-    live: Live,
-    rights: Rights,
-    needed: Sequence[str],
-    *,
-    outside: bool,
-) -> Mode:
-    """Return how to load; ``needed`` are the extensions that only a superuser may create.
-
-    ``outside``: there is a database to work from beside the target.
-    """
-    if request.in_place or request.data_only:
-        if live.missing:
-            raise TargetError(f"{address} does not exist; without --in-place it is created.")
-        return "data only" if request.data_only else "in place"
-    if request.partial and not live.empty:
-        raise TargetError(
-            f"{address} holds data, and a part of a dump never takes the place of the whole: "
-            "restore it with --in-place, or into another database."
-        )
-    is_there_and_empty = live.empty and not live.missing
-    if outside and not rights.lacking:
-        if not needed or rights.superuser:
-            return "beside"
-        if not is_there_and_empty:
-            raise TargetError(
-                f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, or with "
-                "--in-place into a database that has them."
-            )
-    if is_there_and_empty:
-        return "in place"
-    if not outside:
-        raise TargetError(
-            f"Only {address} itself can be entered, so nothing can be loaded beside it; "
-            "name another database with --maintenance-db, or restore with --in-place."
-        )
-    raise TargetError("; ".join(str(one) for one in rights.lacking))
-
-
-def _notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
-    if missing := missing_roles(connection, dump.roles):
-        yield (
-            f"the roles {quoted(missing)} are in the dump and not on the server: what concerns "
-            "them is left out, unless an administrator creates them first (--show-globals)"
-        )
-
-
-def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:
-    dumped, server = dump.server_major, live.server_version // 10000
-    if rights.superuser:
-        yield (
-            f'"{user}" is a superuser, and what the dump holds is run with its rights: '
-            "restore a stranger's dump into a server of its own"
-        )
-    if dumped and dumped > server:
-        yield (
-            f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
-            "know yet makes the restore fail, with the live database as it was"
-        )
-    if dump.crlf:
-        yield (
-            "the dump's lines end with a carriage return and a line feed: strings and functions "
-            "of several lines keep both"
-        )
-    if dump.creates_database:
-        yield "the dump's own CREATE DATABASE and settings of it are left out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from restorehooks.sequences.report import Report as SequencesReport
@@ -11,6 +11,7 @@ from restorehooks.sequences.report import Report as SequencesReport
 from .dump.facts import Dump
 from .plan import Plan
 from .request import Mode
+from .server.sides import Kept
 
 
 @dataclass
@@ -22,7 +23,7 @@ class RestoreReport:
     restored: the restored data are live. dry_run: nothing was to be changed.
     dump, plan: what was to be restored and how; None where it did not come so far.
     previous: the name under which the database that was replaced is kept.
-    dropped: it was dropped, as asked.
+    dropped: the names of the previous databases that were dropped, as asked.
     left_out: what of the dump was left out, and why, a line each.
     notes: what the person who restores should know.
     hooks: what ran on the restored data, in order.
@@ -38,7 +39,7 @@ class RestoreReport:
     dump: Dump | None = None
     plan: Plan | None = None
     previous: str | None = None
-    dropped: bool = False
+    dropped: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
@@ -48,16 +49,15 @@ class RestoreReport:
     def as_json(self) -> dict[str, Any]:
         """Return it as what json.dumps takes."""
         return {
+            "restored": self.restored,
+            "dry_run": self.dry_run,
             "using": self.using,
             "target": self.target,
             "mode": self.mode,
-            "restored": self.restored,
-            "dry_run": self.dry_run,
-            "dump": {key: _plain(value) for key, value in asdict(self.dump).items()}
-            if self.dump
-            else None,
+            "dump": dump_as_json(self.dump) if self.dump else None,
             "plan": list(self.plan.lines()) if self.plan else [],
             "previous": self.previous,
+            "dropped": self.dropped,
             "left_out": self.left_out,
             "notes": self.notes,
             "hooks": self.hooks,
@@ -95,5 +95,32 @@ class RestoreReport:
         return f"{done} There was nothing to keep."
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None | list) else str(value)
+def dump_as_json(dump: Dump) -> dict[str, Any]:
+    """Return what is known of a dump as what json.dumps takes.
+
+    ``created_at_local`` is by the clock of the machine that dumped: a dump does not hold its zone.
+    """
+    version, created = dump.archive_version, dump.created_at
+    return {
+        "source": str(dump.source),
+        "format": dump.format,
+        "compression": dump.compression,
+        "archive_version": f"{version[0]}.{version[1]}" if version else None,
+        "server_version": dump.server_version,
+        "dump_version": dump.dump_version,
+        "database": dump.database,
+        "created_at_local": created.isoformat() if created else None,
+        "size": dump.size,
+        "entries": dump.entries,
+        "creates_database": dump.creates_database,
+    }
+
+
+def kept_as_json(kept: Kept) -> dict[str, Any]:
+    """Return a previous database as what json.dumps takes; ``at`` is when it was replaced."""
+    return {
+        "name": kept.name,
+        "at": kept.marker.at or None,
+        "by": kept.marker.by,
+        "size": kept.size,
+    }

@@ -22,7 +22,7 @@ class Request:
     in_place: drop what the role owns in the target and load there, in one transaction.
     data_only: add the dump's rows to the tables that are there, in one transaction.
     schemas, tables: of an archive, these alone.
-    jobs: how many at once; None means one per core and one more, as connections allow.
+    jobs: how many load at once; None means one more than there are cores, as connections allow.
     owner, privileges: keep them or not; None keeps them where the roles that they name exist.
     migrate: run ``migrate`` on the restored data.
     analyze: gather planner statistics.
@@ -32,6 +32,7 @@ class Request:
     accept_unfinished: take a plain dump without pg_dump's last line, into a side database only.
         What is missing from its end is not noticed.
     drop_previous: do not keep the database that is replaced.
+    keep: after a success drop the oldest of the previous databases beyond this number.
     maintenance_db: the database to work from; None tries postgres and template1.
     spool_dir: where temporary copies of the dump go; None is where temporary files go.
     swap_seconds: how long the sessions in the live database may take to end.
@@ -54,6 +55,7 @@ class Request:
     accept_lost_settings: bool = False
     accept_unfinished: bool = False
     drop_previous: bool = False
+    keep: int | None = None
     maintenance_db: str | None = None
     spool_dir: Path | None = None
     swap_seconds: float = SECONDS_TO_SWAP

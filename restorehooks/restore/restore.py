@@ -16,7 +16,14 @@ from restorehooks.wording import size_in_words
 from .archive import commands
 from .beside import restore_beside
 from .dump.proof import prove_plain
-from .errors import BusyError, DeclinedError, TargetError, UsageError
+from .errors import (
+    BusyError,
+    DeclinedError,
+    LiveChangedError,
+    OutcomeUnknownError,
+    TargetError,
+    UsageError,
+)
 from .in_place import restore_in_place
 from .interrupts import interruptible
 from .plan import make_plan
@@ -35,20 +42,35 @@ def restore(
     *,
     confirm: Callable[[str], bool] = lambda question: False,
     reporter: Reporter | None = None,
+    report: RestoreReport | None = None,
 ) -> RestoreReport:
     """Restore a dump and return what was done.
 
     ``confirm`` is asked before anything that is there is replaced, added to or dropped.
+    ``report`` is filled in on the way, for those who want to know how far it came when it fails.
 
     Raises RestoreError (see ``errors``), psycopg.Error or whatever a receiver raised when it did
     not take place, KeyboardInterrupt when it was interrupted (SIGTERM and SIGHUP count as that):
     the live database then is as it was. LiveChangedError and OutcomeUnknownError do not say that.
     """
-    run = Run(request, confirm, reporter or Reporter())
+    report = report or RestoreReport(request.using, dry_run=request.dry_run)
+    run = Run(request, confirm, reporter or Reporter(), report)
     if request.using in connections.settings and connections[request.using].in_atomic_block:
         raise UsageError("A restore has transactions of its own: call it outside of any other.")
     with interruptible():
-        _restore(run)
+        try:
+            _restore(run)
+        except (OutcomeUnknownError, LiveChangedError):
+            raise
+        except BaseException as error:
+            if not run.report.restored:
+                raise
+            why = str(error) or (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            )
+            raise LiveChangedError(
+                f"The data are in {run.plan.address}, but then: {why}"
+            ) from error
     run.end_step()
     return run.report
 
@@ -62,8 +84,9 @@ def _restore(run: Run) -> None:
         # 2. and 3. Prove what can be proved, choose the target.
         run.step("prove")
         address = Address.of(request.using)
+        run.announce(dump, address)
         lock = stack.enter_context(_locked(address, request))
-        run.planned(make_plan(request, address, lock, dump), lock)
+        run.planned(make_plan(request, lock.address, lock, dump), lock)
         if request.dry_run:
             _prove_whole(run)
             return
@@ -116,7 +139,7 @@ def _prove_whole(run: Run) -> None:
     if plan.program:
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
-        prove_plain(plan.dump)
+        prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
     run.note(_room(run))
     _require_way(run)
 

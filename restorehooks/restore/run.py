@@ -7,11 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .dump.facts import Dump, described
 from .plan import Plan
-from .progress import Reporter
+from .progress import Progress, Reporter
 from .report import RestoreReport
 from .request import Request
+from .server.address import Address
 from .server.lock import RestoreLock
+
+IN_WORDS = {
+    "sequences": "repairing the sequences",
+    "migrate": "running migrate",
+    "post_restore": "sending post_restore to the project's receivers",
+    "analyze": "running ANALYZE",
+    "commit": "committing",
+}
+"""What people are told of a step that has no words of its own; nothing of other steps."""
 
 
 @dataclass
@@ -28,13 +39,15 @@ class Run:
     request: Request
     confirm: Callable[[str], bool]
     reporter: Reporter
-    report: RestoreReport = field(init=False)
+    report: RestoreReport
     lock: RestoreLock = field(init=False)
     plan: Plan = field(init=False)
     _step: tuple[str, float] | None = None
 
-    def __post_init__(self) -> None:
-        self.report = RestoreReport(self.request.using, dry_run=self.request.dry_run)
+    def announce(self, dump: Dump, address: Address) -> None:
+        """Say which dump goes into which database, before anything is done to it."""
+        role = f' in the role "{address.role}"' if address.role else ""
+        self.reporter.step(f'restoring {described(dump)} into {address} as "{address.user}"{role}')
 
     def planned(self, plan: Plan, lock: RestoreLock) -> None:
         """Take in what will happen, and tell what the person who restores should know."""
@@ -48,7 +61,8 @@ class Run:
         """Begin a step: ``name`` in the report's seconds, ``text`` for people."""
         self.end_step()
         self._step = name, time.monotonic()
-        self.reporter.step(text or name)
+        if said := text or IN_WORDS.get(name):
+            self.reporter.step(said)
 
     def end_step(self) -> None:
         """Add up the time that the step has taken."""
@@ -62,6 +76,16 @@ class Run:
         """Tell what the person who restores should know, and keep it in the report."""
         self.report.notes.append(text)
         self.reporter.note(text)
+
+    def bytes_watch(self, total: int) -> Callable[[int], None]:
+        """Return a function that tells the reporter how many bytes of ``total`` are read."""
+        progress = Progress(bytes_total=total)
+
+        def watch(count: int) -> None:
+            progress.bytes = count
+            self.reporter.progress(progress)
+
+        return watch
 
     def signal_arguments(self, target: str) -> dict[str, Any]:
         """Return what ``pre_restore`` and ``post_restore`` are sent with."""

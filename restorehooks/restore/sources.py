@@ -32,10 +32,10 @@ def opened(run: Run) -> Iterator[Dump]:
             source = Path(request.source)
         inside = stack.enter_context(taken_out(source, request.spool_dir))
         dump = identify(inside.path if inside else source, whole_server=True)
-        if inside:
-            dump = replace(dump, source=source, member=inside.name)
-        dump = one_database(dump, request.from_database)
-        run.report.dump = dump
+        if inside or request.source == "-":
+            named = Path("standard input") if request.source == "-" else source
+            dump = replace(dump, source=named, member=inside.name if inside else "")
+        dump = run.report.dump = one_database(dump, request.from_database)
         if not request.accept_unfinished:
             check_trailer(dump)
         if dump.format != "plain":

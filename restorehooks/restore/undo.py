@@ -1,18 +1,20 @@
-"""After a restore: put the previous database back, or drop what is kept of it."""
+"""After a restore: what is kept of what was live before, and how it is put back or dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from restorehooks.wording import size_in_words
+import psycopg
+
+from restorehooks.wording import first_line, printable, quoted, size_in_words
 
 from .alias import close_connections
 from .errors import DeclinedError, TargetError
 from .interrupts import interruptible, uninterrupted
-from .server.address import Address
-from .server.live import read_live
-from .server.lock import RestoreLock
+from .server.address import Address, Connection
+from .server.live import Live, read_live
+from .server.lock import RestoreLock, connect_maintenance
 from .server.obstacles import read_rights
 from .server.sides import Kept, drop, kept
 from .server.swap import swap_back
@@ -27,27 +29,34 @@ class Undone:
     replaced: str | None
 
 
+def kept_databases(using: str = "default", *, maintenance_db: str | None = None) -> list[Kept]:
+    """Return the databases that were live before, the latest first; ``undo`` takes any of them.
+
+    Changes nothing, and does not wait for a restore that is running.
+    """
+    address = Address.of(using)
+    with connect_maintenance(address, maintenance_db) as connection:
+        return kept(connection, address.name, "previous")
+
+
 def undo(
     using: str = "default",
     *,
     confirm: Callable[[str], bool],
+    name: str | None = None,
     dry_run: bool = False,
     maintenance_db: str | None = None,
 ) -> Undone:
-    """Swap the latest previous database back in; the one that was live is kept in its turn.
+    """Swap a previous database back in, the latest unless ``name`` says which.
 
-    Raises TargetError when there is none or the swap fails, DeclinedError when ``confirm`` says
-    no; the live database then is as it was.
+    The one that was live is kept in its turn. Raises TargetError when there is none or the swap
+    fails, DeclinedError when ``confirm`` says no; the live database then is as it was.
     """
-    address = Address.of(using)
-    with interruptible(), RestoreLock(address, maintenance_db) as lock:
+    with interruptible(), RestoreLock(Address.of(using), maintenance_db) as lock:
+        address = lock.address
         live = read_live(address, lock.connection)
-        found = kept(lock.connection, address.name, "previous")
-        if not found:
-            raise TargetError(f"No previous database of {address} is kept: nothing to undo.")
-        back = found[0]
-        if lacking := read_rights(lock.connection, live).lacking:
-            raise TargetError("; ".join(str(one) for one in lacking))
+        (back,) = _chosen(lock.connection, address, [name] if name else [])[:1]
+        _require_way_back(lock.connection, live, back)
         question = (
             f"{address} ({size_in_words(live.size)}) will be replaced by what it was before "
             f'{back.marker.at}: "{back.name}" ({size_in_words(back.size or 0)}). What is live now '
@@ -68,23 +77,95 @@ def drop_previous(
     using: str = "default",
     *,
     confirm: Callable[[str], bool],
+    names: Sequence[str] = (),
     dry_run: bool = False,
     maintenance_db: str | None = None,
 ) -> list[Kept]:
-    """Drop every previous database of the alias and return them; TargetError when there is none.
+    """Drop the previous databases of these names, or all of them, and return them.
 
-    Raises DeclinedError when ``confirm`` says no.
+    Raises TargetError when there is none or one is not among them, DeclinedError when ``confirm``
+    says no.
     """
-    address = Address.of(using)
-    with interruptible(), RestoreLock(address, maintenance_db) as lock:
-        found = kept(lock.connection, address.name, "previous")
-        if not found:
-            raise TargetError(f"No previous database of {address} is kept: nothing to drop.")
+    with interruptible(), RestoreLock(Address.of(using), maintenance_db) as lock:
+        address = lock.address
+        found = _chosen(lock.connection, address, names)
         listed = ", ".join(f'"{one.name}" ({size_in_words(one.size or 0)})' for one in found)
         if dry_run:
             return found
-        if not confirm(f"{listed} will be dropped, and no restore of {address} can be undone then"):
+        if not confirm(f"{listed} will be dropped, and {address} can never be that again"):
             raise DeclinedError("Not confirmed.")
         for one in found:
             drop(lock.connection, one.name)
         return found
+
+
+def keep_latest(lock: RestoreLock, count: int) -> list[str]:
+    """Drop what is kept beyond the latest ``count``; return a line about each."""
+    beyond = kept(lock.retaken(), lock.address.name, "previous")[count:]
+    return [_dropped(lock, one) for one in beyond]
+
+
+def _dropped(lock: RestoreLock, one: Kept) -> str:
+    try:
+        drop(lock.retaken(), one.name)
+    except psycopg.Error as error:
+        return f'"{one.name}" could not be dropped ({first_line(error)})'
+    return f'"{one.name}", one of the oldest, was dropped, as asked'
+
+
+def line_about(one: Kept) -> str:
+    """Return what is to be said of a kept database, as one line."""
+    size = size_in_words(one.size) if one.size is not None else "size not known"
+    origin = one.marker.origin or "a dump that is not known"
+    broken = "; a DROP of it was cut off, so it can only be dropped" if one.broken else ""
+    return printable(
+        f"{one.name}  {size}  live until {one.marker.at}, from {origin}; "
+        f"replaced by {one.marker.by or 'what is not known'}{broken}"
+    )
+
+
+def as_json(one: Kept) -> dict[str, str | int | bool | None]:
+    """Return a kept database as what json.dumps takes."""
+    return {
+        "name": one.name,
+        "until": one.marker.at,
+        "origin": one.marker.origin,
+        "replaced_by": one.marker.by,
+        "bytes": one.size,
+        "broken": one.broken,
+    }
+
+
+def sentence_about(found: Sequence[Kept]) -> str:
+    """Return how many databases are kept and how much room they take."""
+    if not found:
+        return "No previous database is kept."
+    known = size_in_words(sum(one.size or 0 for one in found))
+    room = known if all(one.size is not None for one in found) else f"at least {known}"
+    noun = "database is" if len(found) == 1 else "databases are"
+    return (
+        f"{len(found)} previous {noun} kept and take{'s' if len(found) == 1 else ''} {room}: "
+        "restoredb --kept lists them, --undo NAME brings one back, --drop-previous drops them."
+    )
+
+
+def _chosen(connection: Connection, address: Address, names: Sequence[str]) -> list[Kept]:
+    found = kept(connection, address.name, "previous")
+    if not found:
+        raise TargetError(f"No previous database of {address} is kept.")
+    there = quoted(one.name for one in found)
+    if unknown := [name for name in names if name not in {one.name for one in found}]:
+        raise TargetError(
+            f"{quoted(unknown)} is not kept as a previous database of {address}; there is {there}."
+        )
+    return [one for one in found if not names or one.name in names]
+
+
+def _require_way_back(connection: Connection, live: Live, back: Kept) -> None:
+    if back.broken:
+        raise TargetError(
+            f'"{back.name}" is not whole: a DROP of it was cut off. Finish it with '
+            f'--drop-previous "{back.name}", and name another one.'
+        )
+    if lacking := read_rights(connection, live).lacking:
+        raise TargetError("; ".join(str(one) for one in lacking))

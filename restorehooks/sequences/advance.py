@@ -4,19 +4,20 @@ A small gap is closed by drawing ``nextval``, which cannot go back. A large one 
 ``setval`` whose guard reads the sequence in the same statement: it could undo what others drew in
 the moment between the two only if they drew the whole gap in it. With CACHE above 1 a draw moves
 the sequence by so many numbers at once, so it may end up to CACHE - 1 of them further. Repairs of
-one sequence take turns through an advisory lock that ends with the message.
+one sequence run one after the other, by an advisory lock that ends with the message.
 """
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Iterator
-from collections.abc import Sequence as Many
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, transaction
 from psycopg import sql
 
-from .message import LOCKS, Failed, Patience, in_batches, in_transaction, send_each, undone
+from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
+from .statements import Move, close_gaps, table_name
 from .verdict import next_value
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .catalog import Sequence
+    from .model import Sequence
 
 ADVISORY_CLASS = 0x72686F6B
 """Upper half of the advisory lock's key ("rhok"); the sequence's oid is the lower half."""
@@ -46,33 +47,8 @@ LOCKS_A_MOVE = 2
 """That on the sequence, and the advisory one."""
 
 
-class Move(NamedTuple):
-    """A sequence that is behind: where it was read to stand, and what it should hand out next."""
-
-    sequence: Sequence
-    last_value: int
-    target: int
-
-    @property
-    def final(self) -> int:
-        """The ``last_value`` after which ``nextval`` hands out the target."""
-        return self.target - self.sequence.increment
-
-    @property
-    def gap(self) -> int:
-        """The number of increments from where it was read to stand to ``final``."""
-        return (self.final - self.last_value) // self.sequence.increment
-
-    @property
-    def turn(self) -> int | None:
-        """The ``last_value`` after which a cycle starts over, where it stands just there."""
-        following = self.last_value + self.sequence.increment
-        starts_over = next_value(self.sequence, self.last_value, True) != following
-        return self.last_value if starts_over else None
-
-
 def advance(
-    connection: BaseDatabaseWrapper, moves: Many[Move], patience: Patience
+    connection: BaseDatabaseWrapper, moves: abc.Sequence[Move], budget: LockBudget
 ) -> Iterator[tuple[Move, int | Failed]]:
     """Yield each move with what ``nextval`` would hand out afterwards, or with why it failed."""
     possible = []
@@ -83,7 +59,7 @@ def advance(
         else:
             yield move, refusal
     for batch in in_batches(possible, LOCKS // LOCKS_A_MOVE):
-        for items, result in send_each(connection, batch, _statements, patience):
+        for items, result in send_each(connection, batch, _statements, budget):
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")
                 continue
@@ -100,31 +76,23 @@ def _refusal(sequence: Sequence, gap: int = 0) -> Failed | None:
 
 def _outcome(move: Move, stands: dict[int, int | None]) -> int | Failed:
     last_value = stands[move.sequence.oid]
-    ahead = 1 if move.sequence.increment > 0 else -1
+    ahead = 1 if move.sequence.counts_up else -1
     if last_value is None or (last_value - move.final) * ahead < 0:
         return Failed("another session set it back at the same moment; repair again")
     return next_value(move.sequence, last_value, True)
 
 
-def _statements(moves: Many[Move]) -> list[sql.Composable]:
+def _statements(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
-    drawn = [draws_at_most(move.sequence) for move in moves]
-    close_gaps = CLOSE_GAPS.format(
-        oids,
-        sql.Literal([move.final for move in moves]),
-        sql.Literal([move.sequence.increment for move in moves]),
-        sql.Literal([move.last_value for move in moves]),
-        sql.Literal([idle for idle, _ in drawn]),
-        sql.Literal([live for _, live in drawn]),
-    )
+    draws = [draws_at_most(move.sequence) for move in moves]
     # What this session holds in advance would be drawn first, and moves the sequence nowhere.
     forget = [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
     return [
-        TAKE_TURNS.format(sql.Literal(ADVISORY_CLASS), oids),
+        LOCK_OTHER_REPAIRS_OUT.format(sql.Literal(ADVISORY_CLASS), oids),
         *forget,
-        CALL_FIRST.format(oids, sql.Literal([move.turn for move in moves])),
+        CALL_FIRST.format(oids, sql.Literal([move.last_of_cycle for move in moves])),
         *forget,
-        close_gaps,
+        close_gaps(moves, draws),
         STAND.format(oids),
     ]
 
@@ -139,7 +107,7 @@ def draws_at_most(sequence: Sequence) -> tuple[int, int]:
 
 
 # In order of oid, so that two runs over the same sequences cannot deadlock.
-TAKE_TURNS = sql.SQL(
+LOCK_OTHER_REPAIRS_OUT = sql.SQL(
     "SELECT pg_catalog.pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)"
     " FROM (SELECT oid FROM unnest({}::oid[]) AS t (oid) ORDER BY oid OFFSET 0) AS t"
 )
@@ -151,22 +119,9 @@ STAND = sql.SQL(
 # past its rows. The number that either hands out next is among the rows or before them, so drawing
 # it loses nothing, and from then on the guard can read where it stands.
 CALL_FIRST = sql.SQL(
-    "SELECT pg_catalog.nextval(oid::regclass) FROM unnest({}::oid[], {}::bigint[]) AS t (oid, turn)"
+    "SELECT pg_catalog.nextval(oid::regclass) FROM unnest({}::oid[], {}::bigint[]) AS t (oid, last)"
     " CROSS JOIN LATERAL (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
-    " WHERE at IS NULL OR at = turn"
-)
-CLOSE_GAPS = sql.SQL(
-    "SELECT CASE"
-    " WHEN gap IS NULL OR gap <= 0 THEN NULL"
-    " WHEN gap <= CASE WHEN at = seen THEN idle ELSE live END THEN"
-    " (SELECT max(drawn) FROM (SELECT pg_catalog.nextval(oid::regclass) AS drawn"
-    " FROM generate_series(1, least(gap, 1000000)::integer) OFFSET 0) AS d)"
-    " ELSE pg_catalog.setval(oid::regclass, final, true) END"
-    " FROM unnest({}::oid[], {}::bigint[], {}::bigint[], {}::bigint[], {}::integer[],"
-    " {}::integer[]) AS t (oid, final, increment, seen, idle, live)"
-    " CROSS JOIN LATERAL"
-    " (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
-    " CROSS JOIN LATERAL (SELECT ceil((final::numeric - at) / increment) AS gap) AS g"
+    " WHERE at IS NULL OR at = last"
 )
 
 
@@ -183,7 +138,7 @@ def rewind(
     connection: BaseDatabaseWrapper,
     sequence: Sequence,
     find_target: Callable[[], int | None],
-    patience: Patience,
+    budget: LockBudget,
 ) -> int | Failed | None:
     """Set a sequence back while its tables take no inserts; return what it then hands out.
 
@@ -200,8 +155,8 @@ def rewind(
         return Failed("a rewind needs to see every row, which this transaction's snapshot hides")
     own = transaction.atomic(using=connection.alias)
     try:
-        with undone(connection, "restorehooks_rewind") if within else own:
-            _lock(connection, sequence, patience.for_one(), own=not within)
+        with rolled_back(connection, "restorehooks_rewind") if within else own:
+            _lock(connection, sequence, budget.for_one(), own=not within)
             target = find_target()
             if target is not None:
                 _set(connection, sequence, target)
@@ -220,7 +175,7 @@ def _isolation(connection: BaseDatabaseWrapper) -> str:
 def _lock(
     connection: BaseDatabaseWrapper, sequence: Sequence, lock_timeout: float, *, own: bool
 ) -> None:
-    tables = {c.table_oid: c.identifier for c in sequence.columns}
+    tables = {c.table_oid: table_name(c) for c in sequence.columns}
     with connection.cursor() as cursor:
         if own:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -229,8 +184,8 @@ def _lock(
             "SELECT pg_catalog.pg_advisory_xact_lock(%s::bigint << 32 | %s)",
             [ADVISORY_CLASS, sequence.oid],
         )
-        for _, identifier in sorted(tables.items()):
-            statement = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(identifier)
+        for _, name in sorted(tables.items(), key=lambda item: item[0]):
+            statement = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(name)
             cursor.execute(statement.as_string(connection.connection))
 
 

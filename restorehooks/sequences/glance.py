@@ -9,28 +9,31 @@ and :mod:`restorehooks.sequences.repair` has to look: it errs in this one direct
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
 
+from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
+    REMEMBER_TENANT,
+    TENANT,
     Failed,
-    Patience,
+    LockBudget,
     Rows,
     Statement,
     array,
-    in_loads,
+    by_locks,
+    combined,
     in_transaction,
     lookup,
     send_once,
-    together,
 )
-from .stored import DRAWS, DRAWS_PLAINLY
+from .strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Many
+    from collections import abc
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -58,32 +61,30 @@ class _Link(NamedTuple):
         return upcoming <= self.limit and (extreme is None or upcoming > extreme)
 
 
-def all_fine(connection: BaseDatabaseWrapper, tables: Many[str]) -> bool:
-    """Whether every sequence that numbers one of these tables is certainly past its rows.
+def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool:
+    """Whether every sequence of the database that a hook looks after is certainly past its rows.
 
-    ``tables`` are names as in ``Model._meta.db_table``; those that do not exist do not matter.
+    Those are the sequences that this role may draw from, and those of ``tables``, names as in
+    ``Model._meta.db_table``; where a package for tenants has set the session's ``search_path``,
+    those of its schemas.
     False says nothing; where somebody's lock is in the way or a privilege is lacking it is soon
     the answer. Within a transaction it always is: what is read here would stay locked.
     """
-    if in_transaction(connection) or not all(map(_is_simple, tables)):
+    if in_transaction(connection):
         return False
-    names = sql.Literal(list(tables))
-    found = _asked(connection, [LINKS.format(names), ANYTHING_ODD])
+    statements: list[Statement] = [LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD]
+    found = _asked(connection, statements, remembering=[REMEMBER_TENANT])
     if found is None or found[1][0][0]:
         return False
     links = [_Link._make(row) for row in found[0]]
     return all(link.is_plain for link in links) and all(
-        _are_past(connection, some) for some in in_loads(links, lambda link: link.locks)
+        _are_past(connection, some) for some in by_locks(links, lambda link: link.locks)
     )
 
 
-def _is_simple(table: str) -> bool:
-    return '"' not in table and "." not in table
-
-
-def _are_past(connection: BaseDatabaseWrapper, links: Many[_Link]) -> bool:
+def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
-    lookups = together([lookup(link.table, link.column) for link in filled])
+    lookups = combined([lookup(link.table, link.column) for link in filled])
     # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
     found = _asked(connection, [PLAN_LOOKUPS, *lookups, last])
@@ -94,54 +95,68 @@ def _are_past(connection: BaseDatabaseWrapper, links: Many[_Link]) -> bool:
     return all(link.is_past(extremes.get(link), last_values[link.sequence]) for link in links)
 
 
-def _asked(connection: BaseDatabaseWrapper, statements: Many[Statement]) -> list[Rows] | None:
-    # Whoever holds a lock is waited for by the full look, if it comes to that.
-    found = send_once(connection, statements, Patience(0))
+def _asked(
+    connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement], **how: Any
+) -> list[Rows] | None:
+    # Somebody's lock is waited for by the full reading, if it comes to that.
+    found = send_once(connection, statements, LockBudget(0), **how)
     return None if isinstance(found, Failed) else found
 
 
-LINKS = sql.SQL("""
+LINKS = sql.SQL(f"""
 SELECT q.seqrelid, q.seqincrement,
-       least(q.seqmax, CASE a.atttypid WHEN 'pg_catalog.int2'::regtype THEN 32767
-                                       WHEN 'pg_catalog.int4'::regtype THEN 2147483647 END),
-       c.relnamespace::regnamespace::text || '.' || pg_catalog.quote_ident(c.relname),
-       pg_catalog.quote_ident(a.attname),
+       least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767
+                                       WHEN 'int4'::regtype THEN 2147483647 END),
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(a.attname),
        c.relkind = 'r' AND NOT c.relhassubclass AND NOT c.relrowsecurity AND a.attinhcount = 0
-           AND a.atttypid IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype,
-                              'pg_catalog.int8'::regtype)
+           AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
            AND q.seqincrement > 0 AND NOT q.seqcycle AND q.seqcache = 1
-           AND pg_catalog.has_sequence_privilege(q.seqrelid, 'SELECT')
-           AND EXISTS (SELECT FROM pg_catalog.pg_index x
+           AND (d.deptype = 'i' OR EXISTS (
+               SELECT FROM pg_attrdef e JOIN pg_depend draws ON draws.objid = e.oid
+                   AND draws.classid = 'pg_attrdef'::regclass AND draws.refobjid = q.seqrelid
+                   AND draws.refclassid = 'pg_class'::regclass
+               WHERE e.adrelid = c.oid AND e.adnum = a.attnum))
+           AND has_sequence_privilege(q.seqrelid, 'SELECT')
+           AND EXISTS (SELECT FROM pg_index x
                        WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
                              AND x.indkey[0] = a.attnum),
-       CASE WHEN c.relkind = 'r' AND c.relpages = 0
-            THEN pg_catalog.pg_relation_size(c.oid) = 0 ELSE false END,
-       (SELECT 2 + count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid)
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_depend d ON d.refobjid = c.oid AND d.refobjsubid > 0
-    AND d.refclassid = 'pg_catalog.pg_class'::regclass
-    AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')
-JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.objid
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
-WHERE c.relname = ANY({}::name[]) AND pg_catalog.pg_table_is_visible(c.oid)
-""")
+       CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
+            THEN pg_relation_size(c.oid) = 0 ELSE false END,
+       (SELECT 2 + count(*) FROM pg_index x WHERE x.indrelid = c.oid)
+FROM pg_sequence q
+JOIN pg_class s ON s.oid = q.seqrelid AND s.relpersistence <> 't'
+JOIN pg_namespace sn ON sn.oid = s.relnamespace
+JOIN pg_depend d ON d.objid = q.seqrelid AND d.refobjsubid > 0
+    AND d.refclassid = 'pg_class'::regclass
+    AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+JOIN pg_class c ON c.oid = d.refobjid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+JOIN pg_type t ON t.oid = a.atttypid AND t.typcategory = 'N'
+WHERE (c.relname = ANY({{}}::name[]) OR has_sequence_privilege(q.seqrelid, 'USAGE, UPDATE'))
+  AND sn.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+  AND ({TENANT} IS NULL OR n.nspname IN (SELECT json_array_elements_text({TENANT}))
+       OR sn.nspname IN (SELECT json_array_elements_text({TENANT})))
+""")  # noqa: S608
 
 # Any default, whoever's, that draws from something else than the sequence which its column owns,
-# or does more than draw. Few databases have one, so that no more is asked about it.
+# or does more than draw; a table that cannot be planned for without calling a stranger's function;
+# a standby, and rows that are not in their table's own file. Few databases have one, so that no
+# more is asked about it.
 ANYTHING_ODD = f"""
 SELECT EXISTS (
-    SELECT FROM (SELECT oid, adrelid, adnum, adbin::text AS expression
-                 FROM pg_catalog.pg_attrdef) e
-    WHERE {DRAWS} AND NOT ({DRAWS_PLAINLY} AND EXISTS (
-        SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_depend owned
-            ON owned.objid = d.refobjid AND owned.classid = 'pg_catalog.pg_class'::regclass
-               AND owned.refclassid = 'pg_catalog.pg_class'::regclass AND owned.deptype = 'a'
+    SELECT FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) e
+    WHERE {CALLS_NEXTVAL} AND NOT ({IS_PLAIN_NEXTVAL} AND EXISTS (
+        SELECT FROM pg_depend d JOIN pg_depend owned
+            ON owned.objid = d.refobjid AND owned.classid = 'pg_class'::regclass
+               AND owned.refclassid = 'pg_class'::regclass AND owned.deptype = 'a'
                AND owned.refobjid = e.adrelid AND owned.refobjsubid = e.adnum
-        WHERE d.objid = e.oid AND d.classid = 'pg_catalog.pg_attrdef'::regclass
-          AND d.refclassid = 'pg_catalog.pg_class'::regclass))
+        WHERE d.objid = e.oid AND d.classid = 'pg_attrdef'::regclass
+          AND d.refclassid = 'pg_class'::regclass))
 ) OR EXISTS (
-    SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_catalog.pg_type
+    SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_type
                  WHERE typdefaultbin IS NOT NULL) t
-    WHERE {DRAWS}
-)
+    WHERE {CALLS_NEXTVAL}
+) OR EXISTS ({STRANGERS_CODE})
+  OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL
 """  # noqa: S608

@@ -3,13 +3,14 @@
 One round trip for hundreds of statements is what makes thousands of tables fast (measured: a
 thousand ``SELECT max(id)`` take 60 ms in messages of a few hundred, 450 ms one by one). Outside a
 transaction the message is one implicit transaction; inside the caller's it runs under a savepoint
-that is rolled back, which gives every lock taken meanwhile back, while ``setval`` and ``nextval``
-survive.
+that is rolled back, which releases every lock taken since, while the effects of ``setval`` and
+``nextval`` stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from django.db import DatabaseError
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
+
+from restorehooks.wording import first_line
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,13 +34,13 @@ BATCH = 200
 LOCKS = 1_000
 """Locks to a message: enough to make round trips rare, few beside the 6,400 and more that a server
 has room for with its own defaults, for all of its sessions."""
-TOGETHER = 20
+QUESTIONS = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
 """Where sequences stand, NULL for those never called or closed to this role."""
 
 
-class Patience:
+class LockBudget:
     """How long one run waits, in all, for locks that somebody else holds.
 
     The first tries, with a whole batch, wait for an eighth of ``seconds``; what a batch could not
@@ -59,8 +62,8 @@ class Patience:
         """Seconds that a message for one may wait for a lock."""
         return max(self._left, self.SHORTEST)
 
-    def waited(self, seconds: float) -> None:
-        """Take off what was waited in vain."""
+    def spend(self, seconds: float) -> None:
+        """Take off the time that was waited in vain."""
         self._left -= seconds
 
 
@@ -74,16 +77,16 @@ class Failed(NamedTuple):
         """Turn an error into what is reported, or raise it again where the connection is lost."""
         if not _is_open(connection):
             raise error
-        return cls(str(error).strip().splitlines()[0])
+        return cls(first_line(error))
 
 
-def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+def in_batches(items: abc.Sequence[T], size: int = BATCH) -> Iterator[abc.Sequence[T]]:
     """Yield the items, ``size`` at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
-def in_loads(items: Iterable[T], locks: Callable[[T], int]) -> Iterator[list[T]]:
+def by_locks(items: Iterable[T], locks: Callable[[T], int]) -> Iterator[list[T]]:
     """Yield the items, as many at a time as take no more than ``LOCKS``; a larger one by itself."""
     load: list[T] = []
     taken = 0
@@ -97,18 +100,21 @@ def in_loads(items: Iterable[T], locks: Callable[[T], int]) -> Iterator[list[T]]
         yield load
 
 
-def together(questions: Sequence[str]) -> Iterator[str]:
+def combined(questions: abc.Sequence[str]) -> Iterator[str]:
     """Yield statements that each put several questions, a SELECT of one value or none, at once."""
-    for some in in_batches(questions, TOGETHER):
+    for some in in_batches(questions, QUESTIONS):
         yield f"SELECT {', '.join(f'({question})' for question in some)}"
 
 
-def lookup(table: str, column: str, *, up: bool = True) -> str:
+def lookup(table: str, column: str, *, up: bool = True, reach: str | None = None) -> str:
     """Return the query for the extreme of a column without NULLs that an index leads.
 
-    It is planned faster than ``max``. The names are as PostgreSQL quotes them.
+    It is planned faster than ``max``. The names are as PostgreSQL quotes them; ``reach`` is a
+    condition that the rows must meet.
     """
-    return f"SELECT {column} FROM {table} ORDER BY {column} {'DESC' if up else 'ASC'} LIMIT 1"  # noqa: S608
+    where = "" if reach is None else f" WHERE {reach}"
+    order = "DESC" if up else "ASC"
+    return f"SELECT {column} FROM {table}{where} ORDER BY {column} {order} LIMIT 1"  # noqa: S608
 
 
 PLAN_LOOKUPS = (
@@ -132,7 +138,7 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 
 @contextmanager
-def undone(connection: BaseDatabaseWrapper, savepoint: str) -> Iterator[None]:
+def rolled_back(connection: BaseDatabaseWrapper, savepoint: str) -> Iterator[None]:
     """Work within the caller's transaction under a savepoint that is rolled back.
 
     What ``setval`` and ``nextval`` did survives that; locks, and an error's damage, do not.
@@ -148,34 +154,78 @@ def undone(connection: BaseDatabaseWrapper, savepoint: str) -> Iterator[None]:
 
 
 def send(
-    connection: BaseDatabaseWrapper, statements: Sequence[Statement], lock_timeout: float
+    connection: BaseDatabaseWrapper,
+    statements: abc.Sequence[Statement],
+    lock_timeout: float,
+    *,
+    in_own_path: bool = True,
+    remembering: abc.Sequence[str] = (),
 ) -> list[Rows]:
     """Send the statements as one message and return the rows of each.
+
+    Names and operators in them resolve in ``pg_catalog`` alone, so that nobody's function of the
+    same name is called; ``PATH`` has the schemas that the caller's names resolve in. With
+    ``in_own_path`` False the caller's path stays: for what must be found there, all else qualified.
+    ``remembering`` are expressions to evaluate while it still holds.
 
     Raises ``django.db.DatabaseError`` when one of them fails; none of them then has had an effect
     but for numbers drawn from sequences, and the caller's transaction goes on.
     """
-    limit = f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
-    if not in_transaction(connection):
-        return _execute(connection, [limit, *statements])[1:]
+    within = in_transaction(connection)
+    settings = {"lock_timeout": str(round(lock_timeout * 1000)), **ALWAYS}
+    if in_own_path:
+        settings |= OWN_PATH
+    if not within:  # what the database or the role has set; a caller's transaction is the caller's
+        settings["statement_timeout"] = "0"
+    prepare = (
+        f"SELECT {', '.join([REMEMBER_PATH, *remembering, *map(_set_local, settings.items())])}"
+    )
+    if not within:
+        return _execute(connection, [prepare, *statements])[1:]
     try:
-        return _execute(connection, [SAVEPOINT, limit, *statements, UNDO])[2:-2]
+        return _execute(connection, [SAVEPOINT, prepare, *statements, UNDO])[2:-2]
     except DatabaseError:
         if _is_open(connection):
             _execute(connection, [UNDO])
         raise
 
 
+def _set_local(setting: tuple[str, str]) -> str:
+    return "pg_catalog.set_config('{}', '{}', true)".format(*setting)
+
+
+ALWAYS = {
+    "row_security": "off",  # an error, where a policy would hide rows without a word
+    "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
+}
+OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
+REMEMBER_PATH = (
+    "pg_catalog.set_config('restorehooks.path',"
+    " pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, true)"
+)
+REMEMBER_TENANT = (
+    "pg_catalog.set_config('restorehooks.schemas', ("
+    "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
+    " FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
+    " AND setting OPERATOR(pg_catalog.<>) reset_val), true)"
+)
+TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas'), '')::json"
+"""In a statement sent with REMEMBER_TENANT: the schemas that the session's ``search_path`` has been
+set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it."""
+PATH = "pg_catalog.json_array_elements_text(pg_catalog.current_setting('restorehooks.path')::json)"
+"""In a statement: the names of the schemas that the caller's names resolve in, in order."""
 SAVEPOINT = "SAVEPOINT restorehooks"
 UNDO = "ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks"
 
 
 def send_each(
     connection: BaseDatabaseWrapper,
-    items: Sequence[T],
-    statements_for: Callable[[Sequence[T]], Sequence[Statement]],
-    patience: Patience,
-) -> Iterator[tuple[Sequence[T], list[Rows] | Failed]]:
+    items: abc.Sequence[T],
+    statements_for: Callable[[abc.Sequence[T]], abc.Sequence[Statement]],
+    budget: LockBudget,
+    *,
+    in_own_path: bool = True,
+) -> Iterator[tuple[abc.Sequence[T], list[Rows] | Failed]]:
     """Send the statements for all items in one message; if that fails, item by item.
 
     Yields the items that a message was for, with the rows of each of its statements or with what
@@ -183,50 +233,58 @@ def send_each(
     """
     if not items:
         return
-    first = send_once(connection, statements_for(items), patience)
+    first = _send(
+        connection, statements_for(items), budget, budget.for_batch(), in_own_path=in_own_path
+    )
     if not isinstance(first, Failed):
         yield items, first
         return
     for item in items:
-        yield [item], send_for_one(connection, statements_for([item]), patience)
+        statements = statements_for([item])
+        wait = budget.for_one()
+        yield [item], _send(connection, statements, budget, wait, in_own_path=in_own_path)
 
 
 def send_once(
-    connection: BaseDatabaseWrapper, statements: Sequence[Statement], patience: Patience
+    connection: BaseDatabaseWrapper,
+    statements: abc.Sequence[Statement],
+    budget: LockBudget,
+    **how: Any,
 ) -> list[Rows] | Failed:
     """Send the statements as one message; do not insist where a lock is in the way."""
-    return _send(connection, statements, patience, patience.for_batch())
+    return _send(connection, statements, budget, budget.for_batch(), **how)
 
 
 def send_for_one(
-    connection: BaseDatabaseWrapper, statements: Sequence[Statement], patience: Patience
+    connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement], budget: LockBudget
 ) -> list[Rows] | Failed:
     """Send statements that stand for one item, and wait for its lock as long as may be."""
-    return _send(connection, statements, patience, patience.for_one())
+    return _send(connection, statements, budget, budget.for_one())
 
 
 def _send(
     connection: BaseDatabaseWrapper,
-    statements: Sequence[Statement],
-    patience: Patience,
+    statements: abc.Sequence[Statement],
+    budget: LockBudget,
     lock_timeout: float,
+    **how: Any,
 ) -> list[Rows] | Failed:
     began = monotonic()
     try:
-        return send(connection, statements, lock_timeout)
+        return send(connection, statements, lock_timeout, **how)
     except DatabaseError as error:
         if isinstance(error.__cause__, errors.LockNotAvailable):
-            patience.waited(min(lock_timeout, monotonic() - began))
+            budget.spend(min(lock_timeout, monotonic() - began))
         return Failed.of(connection, error)
 
 
-def _execute(connection: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Rows]:
+def _execute(connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement]) -> list[Rows]:
     connection.ensure_connection()
     message = ";\n".join(
         statement if isinstance(statement, str) else statement.as_string(connection.connection)
         for statement in statements
     )
-    with connection.cursor() as cursor:
+    with _unprepared(connection), connection.cursor() as cursor:
         cursor.execute(message)
         with connection.wrap_database_errors:
             bare = cursor.cursor  # Django's wrapper would check for errors at every single call
@@ -234,6 +292,18 @@ def _execute(connection: BaseDatabaseWrapper, statements: Sequence[Statement]) -
             while bare.nextset():
                 results.append(bare.fetchall() if bare.description else [])
     return results
+
+
+@contextmanager
+def _unprepared(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let psycopg prepare nothing: a prepared statement cannot be several."""
+    bare = connection.connection
+    threshold = bare.prepare_threshold
+    bare.prepare_threshold = None
+    try:
+        yield
+    finally:
+        bare.prepare_threshold = threshold
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:

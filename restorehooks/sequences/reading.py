@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections import abc
 from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .catalog import FLOATS, INTEGERS, Column, Sequence
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
     Failed,
-    Patience,
+    LockBudget,
     Rows,
     Statement,
     array,
+    by_locks,
+    combined,
     in_batches,
-    in_loads,
     in_transaction,
     lookup,
     send_for_one,
     send_once,
-    together,
 )
+from .model import FLOATS, INTEGERS, Column, Reading, Sequence
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .catalog import Conditions
 
 SMALL = 20
 """Up to so many sequences are read outright; asking for sizes first would cost more."""
@@ -35,26 +37,10 @@ SIZES_AT_ONCE = 2_000
 """Tables to a message that asks for sizes; where one is locked, fewer are asked for again."""
 
 
-class Reading(NamedTuple):
-    """What was read of one sequence.
-
-    ``last_value`` and ``is_called`` are the sequence's own; both None when it could not be read.
-    ``extreme`` is the largest number among its rows (the smallest when it counts down), None when
-    there is none. ``unseen`` says why the sequence or some rows could not be seen; ``error`` is
-    the server's message when reading failed.
-    """
-
-    last_value: int | None = None
-    is_called: bool | None = None
-    extreme: int | None = None
-    unseen: tuple[str, ...] = ()
-    error: str | None = None
-
-
 def read(
     connection: BaseDatabaseWrapper,
-    sequences: Many[Sequence],
-    patience: Patience,
+    sequences: abc.Sequence[Sequence],
+    budget: LockBudget,
     *,
     scan_limit: int | None = None,
 ) -> Iterator[tuple[Sequence, Reading]]:
@@ -65,10 +51,10 @@ def read(
     """
     sizes: dict[int, int] = {}
     if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
-        sizes = _ask_sizes(connection, sequences, patience, scan_limit)
+        sizes = _ask_sizes(connection, sequences, budget, scan_limit)
     drafts = map(_Draft, sequences)
     about_rows = ((draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts)
-    for load in in_loads(about_rows, lambda each: 1 + sum(q.locks for q in each[1])):
+    for load in by_locks(about_rows, lambda each: 1 + sum(q.locks for q in each[1])):
         # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
         questions: list[_Question] = []
         left: list[_Draft] = []
@@ -77,18 +63,18 @@ def read(
             questions += asked or _about_position(draft)
             left += [draft] if asked else []
         if len(load) > SMALL and not in_transaction(connection):
-            _answer(connection, questions, patience, left)
+            _answer(connection, questions, budget, left)
             questions = []
         questions += [q for draft in left for q in _about_position(draft)]
-        _answer(connection, questions, patience)
+        _answer(connection, questions, budget)
         yield from ((draft.sequence, draft.reading()) for draft, _ in load)
 
 
 def _answer(
     connection: BaseDatabaseWrapper,
-    questions: Many[_Question],
-    patience: Patience,
-    drafts: Many[_Draft] = (),
+    questions: abc.Sequence[_Question],
+    budget: LockBudget,
+    drafts: abc.Sequence[_Draft] = (),
 ) -> None:
     """Ask, and then ask where the sequences of the drafts stand, if any, in the same message.
 
@@ -96,10 +82,10 @@ def _answer(
     or not, so within the caller's transaction there must be no drafts. Those it tells nothing of,
     never having been called, are left to be asked one by one.
     """
-    parts = list(in_loads(questions, lambda question: question.locks)) or [[]]
+    parts = list(by_locks(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
-        statements: list[Statement] = [*together([question.statement for question in part])]
+        statements: list[Statement] = [*combined([question.statement for question in part])]
         if all(question.is_lookup for question in part):
             statements.insert(0, PLAN_LOOKUPS)
         with_positions = bool(readable) and part is parts[-1]
@@ -107,11 +93,11 @@ def _answer(
             statements.append(LAST_VALUES % array(readable))
         if not part and not with_positions:
             return
-        answers = send_once(connection, statements, patience)
+        answers = send_once(connection, statements, budget)
         if isinstance(answers, Failed):
             for question in part:
                 question.take_alone(
-                    send_for_one(connection, [*together([question.statement])], patience)
+                    send_for_one(connection, [*combined([question.statement])], budget)
                 )
             continue
         if with_positions:
@@ -126,8 +112,8 @@ def _answer(
 
 def _ask_sizes(
     connection: BaseDatabaseWrapper,
-    sequences: Many[Sequence],
-    patience: Patience,
+    sequences: abc.Sequence[Sequence],
+    budget: LockBudget,
     scan_limit: int | None,
 ) -> dict[int, int]:
     """Ask for the sizes of tables, thousands at once; what fails stays unknown.
@@ -139,18 +125,18 @@ def _ask_sizes(
     plain = {c.table_oid for c in [*columns, *scanned] if c.plain}
     trees = {c.table_oid for c in scanned} - plain
     return {
-        **_ask(connection, SIZES, sorted(plain), patience),
-        **_ask(connection, TREE_SIZES, sorted(trees), patience),
+        **_ask(connection, SIZES, sorted(plain), budget),
+        **_ask(connection, TREE_SIZES, sorted(trees), budget),
     }
 
 
 def _ask(
-    connection: BaseDatabaseWrapper, statement: str, oids: list[int], patience: Patience
+    connection: BaseDatabaseWrapper, statement: str, oids: list[int], budget: LockBudget
 ) -> dict[int, int]:
     found: dict[int, int] = {}
     for many in in_batches(oids, SIZES_AT_ONCE):
         for part in (many, *in_batches(many)):
-            result = send_once(connection, [statement % array(part)], patience)
+            result = send_once(connection, [statement % array(part)], budget)
             if not isinstance(result, Failed):
                 found |= {oid: value for oid, value in result[0] if value is not None}
                 if part is many:
@@ -158,7 +144,7 @@ def _ask(
     return found
 
 
-def _scanned(sequences: Many[Sequence]) -> list[Column]:
+def _scanned(sequences: abc.Sequence[Sequence]) -> list[Column]:
     return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
 
 
@@ -173,6 +159,21 @@ TREE_SIZES = (
 )
 
 
+def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Reading) -> Reading:
+    """Return a reading with what the server and the transaction leave open about it."""
+    doubts: tuple[str, ...] = ()
+    if conditions.isolation in OLD_SNAPSHOTS and in_transaction(connection):
+        doubts = (f"the snapshot of this {conditions.isolation} transaction may hide newer rows",)
+    margin = AHEAD_ON_A_STANDBY if conditions.is_standby else 0
+    return reading._replace(doubts=doubts, margin=margin)
+
+
+OLD_SNAPSHOTS = ("repeatable read", "serializable")
+AHEAD_ON_A_STANDBY = 33
+"""Increments that a standby may show a sequence ahead of the primary: the 32 that nextval logs in
+advance (SEQ_LOG_VALS in PostgreSQL's sequence.c), and the one that made it log."""
+
+
 @dataclass
 class _Draft:
     """A reading while its answers come in."""
@@ -181,6 +182,7 @@ class _Draft:
     last_value: int | None = None
     is_called: bool = True
     extreme: int | None = None
+    beyond: int | None = None
     unseen: tuple[str, ...] = ()
     error: str | None = None
 
@@ -192,14 +194,20 @@ class _Draft:
         """Take in the extreme of one column, None where it has no rows."""
         if extreme is None:
             return
-        up = self.sequence.increment > 0
+        up = self.sequence.counts_up
         value = math.floor(extreme) if up else math.ceil(extreme)
         farther: Any = max if up else min
-        self.extreme = value if self.extreme is None else farther(self.extreme, value)
+        if value < self.sequence.minimum if up else value > self.sequence.maximum:
+            return  # rows before its range were numbered by somebody else
+        if value > self.sequence.limit if up else value < self.sequence.limit:
+            self.beyond = value if self.beyond is None else farther(self.beyond, value)
+        else:
+            self.extreme = value if self.extreme is None else farther(self.extreme, value)
 
     def reading(self) -> Reading:
         is_called = None if self.last_value is None else self.is_called
-        return Reading(self.last_value, is_called, self.extreme, self.unseen, self.error)
+        extreme = self.beyond if self.extreme is None else self.extreme
+        return Reading(self.last_value, is_called, extreme, self.unseen, self.error)
 
 
 class _Question(NamedTuple):
@@ -254,20 +262,39 @@ def _can_be_looked_up(column: Column) -> bool:
 
 
 def _extreme(sequence: Sequence, column: Column) -> str:
-    """Return the query for a column's extreme, the one that is planned fastest.
+    """Return the query for a column's extreme within the sequence's reach.
 
-    A domain may have a ``max`` and operators of its own, which are a stranger's code: hence
-    qualified. NaN sorts above every number.
+    Rows beyond its last number were numbered by somebody else: another node, an import. Only where
+    the range ends with the sequence's own small type, and no row is within it, is it asked for all.
     """
-    up = sequence.increment > 0
+    reach = _reach(sequence, column)
+    within = _farthest(sequence, column, reach)
+    if reach is None or not sequence.is_short:
+        return within
+    return f"SELECT coalesce(({within}), ({_farthest(sequence, column, None)}))"
+
+
+def _reach(sequence: Sequence, column: Column) -> str | None:
+    """Return the condition that keeps rows within reach, None where the type does that."""
+    up, limit = sequence.counts_up, sequence.limit
+    if (column.largest <= limit) if up else (column.smallest >= limit):
+        return None
+    # A number with decimals is within reach if the whole number before it is.
+    bound = f"< {limit + 1}" if up else f"> {limit - 1}"
+    return f"{column.quoted_name} {bound}"
+
+
+def _farthest(sequence: Sequence, column: Column, reach: str | None) -> str:
+    """Return the query for the extreme of the rows in reach, the one that is planned fastest."""
+    up = sequence.counts_up
     name, table = column.quoted_name, column.quoted_table
     if _can_be_looked_up(column):
-        return lookup(table, name, up=up)
-    query = f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}"  # noqa: S608
-    if column.type == "numeric" or column.type in FLOATS:
-        query += f" WHERE {name} OPERATOR(pg_catalog.>) '-Infinity'"
-        query += f" AND {name} OPERATOR(pg_catalog.<) 'Infinity'"
-    return query
+        return lookup(table, name, up=up, reach=reach)
+    conditions = [] if reach is None else [reach]
+    if column.type == "numeric" or column.type in FLOATS:  # NaN sorts above every number
+        conditions += [f"{name} > '-Infinity'", f"{name} < 'Infinity'"]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}{where}"  # noqa: S608
 
 
 def _why_unseen(column: Column, sizes: dict[int, int], scan_limit: int | None) -> str | None:

@@ -7,20 +7,31 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
+from psycopg import sql
 
-from .advance import Move, advance, forget_cached_numbers, rewind
-from .catalog import Column, Sequence, read_catalog
-from .message import Failed, Patience, in_transaction, undone
-from .reading import Reading, read
+from .advance import advance, forget_cached_numbers, rewind
+from .catalog import Conditions, read_catalog
+from .message import Failed, LockBudget, in_transaction, rolled_back, send
+from .model import Reading, Sequence
+from .reading import read, under
 from .report import Entry, Report
-from .scope import Name, concrete_models, installed_models, tables_named, tables_of
-from .verdict import Status, Verdict, judge
+from .scope import (
+    Limits,
+    Name,
+    Scope,
+    concrete_models,
+    installed_models,
+    tables_named,
+    tables_of,
+)
+from .statements import Move
+from .verdict import Status, Verdict, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import Model
 
-LOCK_TIMEOUT = 2.0
+EVERYTHING = Scope()
+DEFAULTS = Limits()
 
 
 class _Finding(NamedTuple):
@@ -30,7 +41,7 @@ class _Finding(NamedTuple):
     models: tuple[str, ...]
 
     def entry(self, outcome: int | Failed | None, read_only: str | None = None) -> Entry:
-        """Say what came of it; ``outcome`` is where it stands after a move, None without one."""
+        """Return the entry after a repair; ``outcome`` is the next number, None without a move."""
         status, after, reason = self.verdict.status, self.verdict.next, self.verdict.reason
         if isinstance(outcome, Failed):
             status, reason = Status.FAILED, outcome.message
@@ -47,7 +58,7 @@ class _Finding(NamedTuple):
         return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
 
     def planned(self) -> Entry:
-        """Say what a repair would do."""
+        """Return the entry of a plan."""
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.rewinds:
             reason = f"{reason}: would be rewound to {verdict.target}"
@@ -56,85 +67,86 @@ class _Finding(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """What one run looks at, and how."""
+    """What one run looks at, and how.
+
+    ``labels`` are those of the models by the names of their tables; ``tables`` are the oids that
+    limit the scope, None where no model does.
+    """
 
     connection: BaseDatabaseWrapper
-    patience: Patience
+    budget: LockBudget
+    limits: Limits
+    scope: Scope
     labels: dict[Name, list[str]]
     tables: Collection[int] | None
-    schemas: Collection[str] | None
-    sequences: Collection[str] | None
-    headroom: int
-    rewind: bool
-    scan_limit: int | None
-    without_table: tuple[str, ...]
+    headroom: int = 0
+    rewind: bool = False
+    without_table: tuple[str, ...] = ()
 
-    def find(self) -> Iterator[_Finding]:
-        """Look at every sequence in scope."""
-        sequences = read_catalog(
-            self.connection, self.patience, tables=self.tables, schemas=self.schemas
+    def find(self) -> tuple[Conditions, list[_Finding]]:
+        """Read every sequence in scope."""
+        sequences, conditions = read_catalog(
+            self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
         )
-        if self.sequences is not None:
-            named = set(self.sequences)
-            sequences = [sequence for sequence in sequences if sequence.quoted in named]
-        for sequence, reading in read(
-            self.connection, sequences, self.patience, scan_limit=self.scan_limit
-        ):
-            verdict = judge(sequence, reading, headroom=self.headroom, rewind=self.rewind)
-            labels = {label for column in sequence.columns for label in self.labels_of(column)}
-            yield _Finding(sequence, reading, verdict, tuple(sorted(labels)))
+        sequences = [sequence for sequence in sequences if self._is_meant(sequence)]
+        readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
+        return conditions, [
+            self._found(sequence, under(conditions, self.connection, reading))
+            for sequence, reading in readings
+        ]
 
-    def labels_of(self, column: Column) -> Iterator[str]:
-        """Yield the labels of the models whose table the column's is."""
-        yield from self.labels.get((column.schema, column.table), ())
-        if column.visible:
-            yield from self.labels.get((None, column.table), ())
+    def _is_meant(self, sequence: Sequence) -> bool:
+        if self.scope.sequences is not None and sequence.quoted not in set(self.scope.sequences):
+            return False
+        return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
-    def judge_again(self, sequence: Sequence) -> int | None:
+    def _found(self, sequence: Sequence, reading: Reading) -> _Finding:
+        verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=self.rewind)
+        return _Finding(sequence, reading, verdict, self.labels_of(sequence))
+
+    def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
+        """Return the labels of the models whose tables the sequence numbers."""
+        found: set[str] = set()
+        for column in sequence.columns:
+            found.update(self.labels.get((column.schema, column.table), ()))
+            if column.visible:
+                found.update(self.labels.get((None, column.table), ()))
+        return tuple(sorted(found))
+
+    def rewind_target(self, sequence: Sequence) -> int | None:
         """Return where a sequence may be set back to, by what its rows say now."""
-        ((_, reading),) = read(self.connection, [sequence], self.patience)
-        verdict = judge(sequence, reading, headroom=self.headroom, rewind=True)
+        ((_, reading),) = read(self.connection, [sequence], self.budget)
+        verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=True)
         return verdict.target if verdict.rewinds else None
 
 
 def inspect(
     using: str,
-    models: Iterable[type[Model]] | None = None,
+    scope: Scope = EVERYTHING,
+    limits: Limits = DEFAULTS,
     *,
-    schemas: Collection[str] | None = None,
-    sequences: Collection[str] | None = None,
     headroom: int = 0,
     rewind: bool = False,
-    lock_timeout: float = LOCK_TIMEOUT,
-    scan_limit: int | None = None,
 ) -> Report:
-    """Look at sequences and change nothing; the report is the plan of what :func:`reset` would do.
+    """Read sequences and change nothing; the report is the plan of what :func:`reset` would do.
 
-    ``using`` is the alias of a PostgreSQL database. ``models`` limits the scope to the sequences
-    that number their tables, ``schemas`` to those that stand in one of these schemas or number a
-    table there, ``sequences`` to those with these names (as in ``Entry.sequence``); None means
-    all. ``headroom`` is the number of increments to stay clear of the rows. ``rewind`` allows
-    lowering what is ahead. ``lock_timeout`` (seconds) bounds what the run waits, in all, for
-    locks. ``scan_limit`` (bytes) leaves a column that no index leads unread in a larger table;
-    None reads it.
+    ``using`` is the alias of a PostgreSQL database. ``headroom`` is the number of increments to
+    stay clear of the rows. ``rewind`` allows lowering what is ahead.
 
-    Raises ``django.db.DatabaseError`` only where nothing can be done at all.
+    Raises ``django.db.DatabaseError`` only where nothing can be done at all, and ``ValueError`` for
+    a headroom below 0.
     """
     with _leaving_no_lock(using):
-        run = _start(using, models, schemas, sequences, headroom, rewind, lock_timeout, scan_limit)
-        return _plan(run)
+        return _plan(_start(using, scope, limits, headroom, rewind))
 
 
 def reset(
     using: str,
-    models: Iterable[type[Model]] | None = None,
+    scope: Scope = EVERYTHING,
+    limits: Limits = DEFAULTS,
     *,
-    schemas: Collection[str] | None = None,
-    sequences: Collection[str] | None = None,
     headroom: int = 0,
     rewind: bool = False,
-    lock_timeout: float = LOCK_TIMEOUT,
-    scan_limit: int | None = None,
 ) -> Report:
     """Move every sequence in scope that is behind past its rows; see :func:`inspect`.
 
@@ -143,45 +155,40 @@ def reset(
     ``setval`` leaves on the sequences it moved (as ``nextval`` does; inserts go on).
     """
     with _leaving_no_lock(using):
-        run = _start(using, models, schemas, sequences, headroom, rewind, lock_timeout, scan_limit)
-        return _carry_out(run)
+        return _carry_out(_start(using, scope, limits, headroom, rewind))
 
 
 def inspect_table(
-    connection: BaseDatabaseWrapper, schema: str, table: str, *, lock_timeout: float = LOCK_TIMEOUT
+    connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits = DEFAULTS
 ) -> Report:
-    """Look at the sequences that number one table, or a table that it is a partition or child of.
+    """Read the sequences that number one table, or a table that it is a partition or child of.
 
     The names are raw. The report is empty where there is no such table.
     """
     with _leaving_no_lock(connection.alias):
-        return _plan(_start_at(connection, schema, table, lock_timeout))
+        return _plan(_start_at(connection, schema, table, limits))
 
 
 def reset_table(
-    connection: BaseDatabaseWrapper,
-    schema: str,
-    table: str,
-    *,
-    lock_timeout: float = LOCK_TIMEOUT,
-    scan_limit: int | None = None,
+    connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits = DEFAULTS
 ) -> Report:
     """Move them past their rows, through a connection outside any transaction; any will do.
 
     See :func:`inspect_table` for what is meant, and :func:`inspect` for the rest.
     """
-    return _carry_out(_start_at(connection, schema, table, lock_timeout, scan_limit))
+    return _carry_out(_start_at(connection, schema, table, limits))
 
 
 def _plan(run: _Run) -> Report:
-    entries = tuple(finding.planned() for finding in run.find())
+    _, findings = run.find()
+    entries = tuple(finding.planned() for finding in findings)
     return Report(run.connection.alias, entries, without_table=run.without_table)
 
 
 def _carry_out(run: _Run) -> Report:
-    findings = list(run.find())
+    conditions, findings = run.find()
     to_move = [f for f in findings if f.verdict.target is not None]
-    read_only = _why_read_only(run.connection) if to_move else None
+    read_only = conditions.why_read_only if to_move else None
     outcomes = {} if read_only else dict(_apply(run, to_move))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
@@ -193,24 +200,17 @@ def _carry_out(run: _Run) -> Report:
 def _leaving_no_lock(using: str) -> Iterator[None]:
     """Undo everything but the moves of sequences, where there is a transaction of the caller's."""
     connection = connections[using]
-    with undone(connection, "restorehooks_run") if in_transaction(connection) else nullcontext():
+    with (
+        rolled_back(connection, "restorehooks_run") if in_transaction(connection) else nullcontext()
+    ):
         yield
 
 
-def _start(
-    using: str,
-    models: Iterable[type[Model]] | None,
-    schemas: Collection[str] | None,
-    sequences: Collection[str] | None,
-    headroom: int,
-    rewind: bool,
-    lock_timeout: float,
-    scan_limit: int | None,
-) -> _Run:
+def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool) -> _Run:
     if not isinstance(headroom, int) or headroom < 0:
         raise ValueError(f"headroom must be a whole number of at least 0, not {headroom!r}")
     connection = connections[using]
-    wanted = None if models is None else concrete_models(models)
+    wanted = None if scope.models is None else concrete_models(scope.models)
     labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
     tables = None if wanted is None else tables_of(connection, labels)
     existing = {label for name in (tables or {}).values() for label in labels[name]}
@@ -221,43 +221,35 @@ def _start(
     ]
     return _Run(
         connection,
-        Patience(lock_timeout),
+        LockBudget(limits.lock_timeout),
+        limits,
+        scope,
         labels,
         None if tables is None else tables.keys(),
-        schemas,
-        sequences,
         headroom,
         rewind,
-        scan_limit,
         tuple(missing),
     )
 
 
-def _start_at(
-    connection: BaseDatabaseWrapper,
-    schema: str,
-    table: str,
-    lock_timeout: float,
-    scan_limit: int | None = None,
-) -> _Run:
-    with connection.cursor() as cursor:
-        cursor.execute(LINEAGE, [schema, table])
-        tables = [oid for (oid,) in cursor.fetchall()]
+def _start_at(connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits) -> _Run:
+    lineage = LINEAGE.format(sql.Literal(schema), sql.Literal(table))
+    (rows,) = send(connection, [lineage], limits.lock_timeout)
+    tables = [oid for (oid,) in rows]
     labels = tables_named(connection, installed_models(connection.alias))
-    patience = Patience(lock_timeout)
-    return _Run(connection, patience, labels, tables, None, None, 0, False, scan_limit, ())
+    return _Run(connection, LockBudget(limits.lock_timeout), limits, EVERYTHING, labels, tables)
 
 
-LINEAGE = """
+LINEAGE = sql.SQL("""
 WITH RECURSIVE kin (oid) AS (
     SELECT c.oid FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s
+    WHERE n.nspname = {} AND c.relname = {}
     UNION
     SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
 )
 SELECT oid FROM kin
-"""
+""")
 
 
 def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:
@@ -267,19 +259,10 @@ def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int |
         if verdict.rewinds:
 
             def find_target(sequence: Sequence = sequence) -> int | None:
-                return run.judge_again(sequence)
+                return run.rewind_target(sequence)
 
-            yield sequence.oid, rewind(run.connection, sequence, find_target, run.patience)
+            yield sequence.oid, rewind(run.connection, sequence, find_target, run.budget)
         elif verdict.target is not None and finding.reading.last_value is not None:
             moves.append(Move(sequence, finding.reading.last_value, verdict.target))
-    for move, outcome in advance(run.connection, moves, run.patience):
+    for move, outcome in advance(run.connection, moves, run.budget):
         yield move.sequence.oid, outcome
-
-
-def _why_read_only(connection: BaseDatabaseWrapper) -> str | None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")
-        standby, read_only = cursor.fetchone()
-    if standby:
-        return "the server is a standby and cannot be written to"
-    return "transactions are read-only here" if read_only == "on" else None

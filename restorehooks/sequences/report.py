@@ -1,32 +1,18 @@
-"""What was found and done: data first, then its table, JSON and SQL forms."""
+"""What one run found and did: data that knows its JSON form; the others are in ``forms``."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, abc
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
-
+from .forms import hook_lines, sentence_about, sql_text, summary_sentence, table_text
 from .verdict import Status, used_percent, widening
 
 if TYPE_CHECKING:
-    from .catalog import Sequence
+    from .model import Sequence
     from .verdict import Verdict
-
-SHOWN = 5
-"""So many sequences are named in a line; a report has them all."""
-STYLES = {
-    Status.OK: "green",
-    Status.BEHIND: "red",
-    Status.ADVANCED: "cyan",
-    Status.REWOUND: "cyan",
-    Status.EXHAUSTED: "bold red",
-    Status.UNVERIFIED: "yellow",
-    Status.FAILED: "bold red",
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class Entry:
         reason: str | None,
         models: tuple[str, ...],
     ) -> Entry:
-        """Put together what is known of one sequence."""
+        """Return the entry for one sequence; ``next_after`` is what it hands out in the end."""
         stands = next_after if next_after is not None else verdict.next
         return cls(
             sequence.quoted,
@@ -160,7 +146,7 @@ class Report:
     def following(self, earlier: Report) -> Report:
         """Return what two runs, this one after ``earlier``, found and did together."""
         before = {entry.sequence: entry for entry in earlier.changed}
-        return replace(self, entries=tuple(_both(before.get(e.sequence), e) for e in self))
+        return replace(self, entries=tuple(_merged(before.get(e.sequence), e) for e in self))
 
     def summary(self) -> dict[str, int]:
         """Return how many sequences there are, in all and of each status."""
@@ -177,87 +163,30 @@ class Report:
 
     def sentence(self) -> str:
         """Return the summary as one line."""
-        counts = ", ".join(
-            f"{count} {status}"
-            for status, count in self.summary().items()
-            if count and status != "total"
-        )
-        noun = "sequence" if len(self) == 1 else "sequences"
-        return f'Database "{self.database}": {len(self)} {noun}{": " + counts if counts else ""}.'
+        return summary_sentence(self)
 
     def sentence_about(self, entry: Entry) -> str:
         """Return what is wrong with one sequence, as one line."""
-        return (
-            f'In database "{self.database}", sequence {entry.sequence} is {entry.status.value}:'
-            f" {entry.reason or 'its rows have passed it'}."
-        )
+        return sentence_about(self.database, entry)
 
     def lines(self, verbosity: int) -> list[str]:
-        """Return what a hook has to say, a line each: nothing when nothing was wrong.
+        """Return what a hook prints, a line each: nothing where nothing was wrong.
 
-        ``verbosity`` is Django's: 0 tells only what is exhausted or failed, 1 also what was moved
+        ``verbosity`` is Django's: 0 reports only what is exhausted or failed, 1 also what was moved
         and what could not be verified, 2 the summary in any case.
         """
-        said = []
-        if verbosity >= 1 and self.changed:
-            moved = [f"{e.sequence} to {e.next_after}" for e in self.changed]
-            rest = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
-            said.append(
-                f'In database "{self.database}", moved {len(moved)} of {len(self)} sequences past'
-                f" their rows: {', '.join(moved[:SHOWN])}{rest}."
-            )
-        said += [
-            self.sentence_about(entry)
-            for entry in self.unresolved
-            if verbosity >= 1 or entry.status is not Status.UNVERIFIED
-        ]
-        return said or ([self.sentence()] if verbosity >= 2 else [])
+        return hook_lines(self, verbosity)
 
     def as_sql(self) -> str:
         """Return the statements that would do what this plan says; each guards itself."""
-        lines = [f"-- {self.sentence()}"]
-        for entry in self.entries:
-            if entry.status in (Status.EXHAUSTED, Status.UNVERIFIED, Status.FAILED):
-                reason = " ".join((entry.reason or "").split())
-                lines.append(f"-- {entry.status.value}: {_one_line(entry.sequence)}: {reason}")
-            if entry.plan is not None:
-                lines.append(_statement(*entry.plan))
-        return "\n".join(lines)
+        return sql_text(self)
 
-    def as_table(self, entries: list[Entry], *, colour: bool = False) -> str:
+    def as_table(self, entries: abc.Iterable[Entry], *, colour: bool = False) -> str:
         """Return a table of some of the entries, for people."""
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False)
-        for heading in ("sequence", "columns", "status"):
-            table.add_column(heading, no_wrap=True)
-        ids = ("next was", "next is") if self.applied else ("next is", "should be")
-        for heading in (*ids, "rows end at", "used"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("reason")
-        for entry in entries:
-            table.add_row(
-                escape(entry.sequence),
-                escape(", ".join(entry.columns)),
-                f"[{STYLES[entry.status]}]{entry.status.value}[/]",
-                *(_shown(n) for n in (entry.next_before, entry.next_after, entry.extreme)),
-                "" if entry.used_percent is None else f"{entry.used_percent:g}%",
-                escape(entry.reason or ""),
-            )
-        console = Console(
-            file=StringIO(),
-            width=10_000,
-            force_terminal=colour,
-            color_system="standard" if colour else None,
-        )
-        console.print(table)
-        text: str = console.file.getvalue()  # type: ignore[attr-defined]
-        return "\n".join(line.rstrip() for line in text.splitlines())
+        return table_text(entries, applied=self.applied, colour=colour)
 
 
-def _both(before: Entry | None, entry: Entry) -> Entry:
+def _merged(before: Entry | None, entry: Entry) -> Entry:
     if before is None:
         return entry
     status = before.status if entry.status is Status.OK else entry.status
@@ -268,55 +197,3 @@ def _used_percent(sequence: Sequence, status: Status, stands: int | None) -> flo
     if status is Status.EXHAUSTED:  # wherever it stands, its rows have used the range up
         return 100.0
     return None if stands is None else used_percent(sequence, stands)
-
-
-def _shown(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _statement(sequence: Sequence, verdict: Verdict) -> str:
-    """Return the statement for a DBA, which does nothing where it has become needless."""
-    move = sql.SQL("pg_catalog.setval({}, {}, false) FROM {} WHERE {} {} {}").format(
-        sql.Literal(sequence.quoted),
-        sql.Literal(verdict.target),
-        sequence.identifier,
-        sql.Literal(verdict.target),
-        sql.SQL("<" if (sequence.increment > 0) == verdict.rewinds else ">"),
-        _upcoming(sequence),
-    )
-    if not verdict.rewinds:
-        return sql.SQL("SELECT {};").format(move).as_string()
-    body = sql.SQL("BEGIN {} PERFORM {}; END").format(
-        sql.SQL(" ").join(
-            sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(identifier)
-            for identifier in {c.table_oid: c.identifier for c in sequence.columns}.values()
-        ),
-        move + _before_all_rows(sequence, verdict),
-    )
-    return sql.SQL("DO {};").format(sql.Literal(body.as_string())).as_string()
-
-
-def _upcoming(sequence: Sequence) -> sql.Composable:
-    """Return the expression for what the sequence would hand out, as numeric: it may not fit."""
-    bounds = (sequence.minimum, sequence.maximum)
-    first = bounds[0 if sequence.increment > 0 else 1]
-    starts_over = sql.SQL("WHEN last_value::numeric + {} NOT BETWEEN {} AND {} THEN {} ").format(
-        sql.Literal(sequence.increment), *map(sql.Literal, (*bounds, first))
-    )
-    return sql.SQL(
-        "CASE WHEN NOT is_called THEN last_value {}ELSE last_value::numeric + {} END"
-    ).format(starts_over if sequence.cycle else sql.SQL(""), sql.Literal(sequence.increment))
-
-
-def _before_all_rows(sequence: Sequence, verdict: Verdict) -> sql.Composed:
-    reached = sql.SQL(">=" if sequence.increment > 0 else "<=")
-    return sql.SQL("").join(
-        sql.SQL(" AND NOT EXISTS (SELECT FROM {} WHERE {} {} {})").format(
-            column.identifier, sql.Identifier(column.name), reached, sql.Literal(verdict.target)
-        )
-        for column in sequence.columns
-    )

@@ -1,18 +1,55 @@
-"""Whose sequences are meant: models, and the tables that stand for them in one database."""
+"""Which sequences a run is about: models and the tables that stand for them, schemas, names."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.db import router
+from django.db.migrations.recorder import MigrationRecorder
+from psycopg import sql
+
+from .message import PATH, REMEMBER_TENANT, TENANT, send
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
+
+
+LOCK_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which sequences of a database are meant; None leaves a field without effect.
+
+    ``models`` keeps the sequences that number their tables, ``schemas`` those that stand in one of
+    these schemas or number a table there, ``sequences`` those with these names (as in
+    ``Entry.sequence``). ``only_usable`` leaves out those that this role may not draw from, unless
+    they number the table of an installed model.
+    """
+
+    models: Collection[type[Model]] | None = None
+    schemas: Collection[str] | None = None
+    sequences: Collection[str] | None = None
+    only_usable: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much time a run may take.
+
+    ``lock_timeout`` is the number of seconds that it waits, in all, for locks. ``scan_limit`` is
+    the number of bytes of a table beyond which a column that no index leads is left unread; None
+    reads every column.
+    """
+
+    lock_timeout: float = LOCK_TIMEOUT
+    scan_limit: int | None = None
 
 
 def concrete_models(models: Iterable[type[Model]]) -> list[type[Model]]:
@@ -34,11 +71,15 @@ def concrete_models(models: Iterable[type[Model]]) -> list[type[Model]]:
 
 
 def installed_models(using: str) -> list[type[Model]]:
-    """Return every installed model, automatic ones included, that the router allows there."""
+    """Return every installed model, automatic ones included, that the router allows there.
+
+    Among them is the one of ``django_migrations``, which is in no registry.
+    """
     if not apps.ready:
         return []
     every = apps.get_models(include_auto_created=True)
-    return [model for model in every if router.allow_migrate_model(using, model)]
+    allowed = [model for model in every if router.allow_migrate_model(using, model)]
+    return [*allowed, MigrationRecorder.Migration]
 
 
 def tables_named(
@@ -62,13 +103,13 @@ def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[
     """Return the oids of the tables that exist.
 
     Names are looked up by the server, so the ``search_path`` counts. A table of a schema that is
-    closed to this role is among them, to be told rather than passed over.
+    closed to this role is among them, so that it is reported.
     """
     if not names:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(TABLES, [json.dumps([{"s": s, "t": t} for s, t in names])])
-        return {oid: (schema, table) for oid, schema, table in cursor.fetchall()}
+    wanted = json.dumps([{"s": s, "t": t} for s, t in names])
+    (found,) = send(connection, [FIND_TABLES.format(sql.Literal(wanted))], LOCK_TIMEOUT)
+    return {oid: (schema, table) for oid, schema, table in found}
 
 
 Name = tuple[str | None, str]
@@ -78,16 +119,15 @@ NAME_LIMIT = 63
 QUOTED = re.compile(r'(?:"((?:[^"]|"")+)"\.)?"((?:[^"]|"")+)"')
 # As to_regclass does it, which raises an error, though, for a name in a schema that is closed to
 # this role, and takes ten times as long for a thousand names.
-TABLES = """
+FIND_TABLES = sql.SQL(f"""
 SELECT DISTINCT ON (s, t) c.oid, s, t
-FROM pg_catalog.json_to_recordset(%s) AS names (s text, t text)
-JOIN pg_catalog.pg_class c ON c.relname = t::name
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS path (name, position)
-    ON path.name = n.nspname
+FROM json_to_recordset({{}}) AS names (s text, t text)
+JOIN pg_class c ON c.relname = t::name
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN {PATH} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
 WHERE CASE WHEN s IS NULL THEN path.position IS NOT NULL ELSE n.nspname = s::name END
 ORDER BY s, t, path.position
-"""
+""")  # noqa: S608  constants
 
 
 def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model]]:
@@ -115,15 +155,28 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
 
 def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> None:
     """Raise ``LookupError`` in one sentence for a schema that the database does not have."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT nspname FROM pg_catalog.pg_namespace"
-            " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
-        )
-        there = [name for (name,) in cursor.fetchall()]
+    (rows,) = send(connection, [SCHEMAS], LOCK_TIMEOUT)
+    there = [name for (name,) in rows]
     for schema in schemas:
         if schema not in there:
             raise LookupError(
                 f'Database "{connection.alias}" has no schema "{schema}"; it has:'
                 f" {', '.join(there)}."
             )
+
+
+SCHEMAS = (
+    "SELECT nspname FROM pg_namespace"
+    " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
+)
+
+
+def tenant_schemas(connection: BaseDatabaseWrapper) -> list[str] | None:
+    """Return the schemas that the session has been given, None where it has its usual ones.
+
+    Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
+    database or the connection's options set is what the session had from the beginning.
+    """
+    statement = f"SELECT {TENANT}"
+    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[REMEMBER_TENANT])
+    return rows[0][0]  # type: ignore[no-any-return]

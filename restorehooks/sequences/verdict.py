@@ -1,16 +1,12 @@
-"""What a reading means: pure functions, no database."""
+"""What a reading means: a reading in, a verdict out. Pure functions, no database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .catalog import INTEGERS
-
-if TYPE_CHECKING:
-    from .catalog import Sequence
-    from .reading import Reading
+from .model import INTEGERS, Reading, Sequence
 
 
 class Status(str, Enum):
@@ -46,7 +42,7 @@ class Verdict(NamedTuple):
         return self.target is not None and self.status is Status.OK
 
 
-def judge(
+def verdict_on(
     sequence: Sequence, reading: Reading, *, headroom: int = 0, rewind: bool = False
 ) -> Verdict:
     """Return the verdict on a sequence.
@@ -56,8 +52,8 @@ def judge(
     """
     if reading.error is not None:
         return Verdict(Status.FAILED, reason=reading.error)
-    unseen = "; ".join(reading.unseen)
     if reading.last_value is None:
+        unseen = "; ".join(reading.unseen)
         return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
     target = _target(sequence, upcoming, reading.extreme, headroom)
@@ -71,6 +67,7 @@ def judge(
         remedy = _remedy(sequence, reading.extreme, wanted, headroom)
         reason = "; ".join([*reading.unseen, remedy])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
+    unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
         target = target if fits else None
         return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
@@ -78,9 +75,20 @@ def judge(
         reason = "it cycles, and there is no room past its rows"
         return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
     if target is not None:
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target)
-    reason = "" if sequence.columns else "numbers no column"
-    return Verdict(Status.OK, upcoming, reading.extreme, reason=reason or None)
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, sequence.hint)
+    why = sequence.hint or (None if sequence.columns else "numbers no column")
+    return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
+
+
+def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:
+    """Return why the sequence may be behind although what was read says otherwise."""
+    doubts = reading.doubts if sequence.columns else ()
+    sure = upcoming - reading.margin * sequence.increment
+    if reading.extreme is None or _is_before(sequence, reading.extreme, sure):
+        return doubts
+    if _is_before(sequence, upcoming, reading.extreme) or upcoming == reading.extreme:
+        return doubts  # behind, wherever it stands
+    return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:
@@ -89,7 +97,7 @@ def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:
         return last_value
     upcoming = last_value + sequence.increment
     if sequence.cycle and not sequence.minimum <= upcoming <= sequence.maximum:
-        return sequence.minimum if sequence.increment > 0 else sequence.maximum
+        return sequence.minimum if sequence.counts_up else sequence.maximum
     return upcoming
 
 
@@ -105,7 +113,7 @@ def used_percent(sequence: Sequence, upcoming: int) -> float:
     The range runs from the start value, or from the bound before it where the sequence stands
     before its start, to the last number that sequence and columns can take.
     """
-    sign = 1 if sequence.increment > 0 else -1
+    sign = 1 if sequence.counts_up else -1
     first = sequence.start
     if (upcoming - first) * sign < 0:
         first = sequence.minimum if sign > 0 else sequence.maximum
@@ -116,7 +124,7 @@ def used_percent(sequence: Sequence, upcoming: int) -> float:
 
 def widening(sequence: Sequence) -> tuple[str, ...]:
     """Return the ALTER statements that give numbers past the last one, none where none can."""
-    up = sequence.increment > 0
+    up = sequence.counts_up
     number = sequence.limit + (1 if up else -1)
     if not -INTEGERS["bigint"] <= number < INTEGERS["bigint"]:
         return ()
@@ -142,7 +150,7 @@ def _rewound(sequence: Sequence, upcoming: int, extreme: int | None, headroom: i
 
 
 def _is_before(sequence: Sequence, one: float, other: float) -> bool:
-    return one < other if sequence.increment > 0 else one > other
+    return one < other if sequence.counts_up else one > other
 
 
 def _fits(sequence: Sequence, number: int) -> bool:
@@ -152,7 +160,7 @@ def _fits(sequence: Sequence, number: int) -> bool:
 def _remedy(sequence: Sequence, extreme: int | None, number: int, headroom: int) -> str:
     """Say what bounds the sequence and all that it takes to give it room again."""
     remedies = [f"ask for less headroom than {headroom}"] if headroom else []
-    up = sequence.increment > 0
+    up = sequence.counts_up
     if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
         remedies += _widen_sequence(sequence, up, number, extreme)
     remedies += _widen_columns(sequence, up, number)

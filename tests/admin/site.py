@@ -38,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "MIDDLEWARE": [
         "django.contrib.sessions.middleware.SessionMiddleware",
         "urls.content_security_policy",
+        "urls.tenant",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
@@ -65,6 +66,7 @@ SETTINGS: dict[str, Any] = {
 URLS = """
     from django.contrib import admin
     from django.contrib.admin.models import LogEntry
+    from django.db import connection
     from django.urls import path
     from restorehooks.admin import SequenceAdmin
     from restorehooks.models import Sequence
@@ -80,6 +82,25 @@ URLS = """
     class Router:
         def allow_migrate(self, db, app_label, **hints):
             return db == "default" or app_label == "shop"
+
+    class EverySchema(SequenceAdmin):
+        def get_schemas(self, request):
+            return None
+
+    third = admin.AdminSite("third")
+    third.register(Sequence, EverySchema)
+    urlpatterns.append(path("third/", third.urls))
+
+    def tenant(get_response):
+        # As the packages for tenants do it.
+        def respond(request):
+            request.GET = request.GET.copy()
+            schema = request.GET.pop("tenant", [None])[0]
+            if schema:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET search_path = %s, public", [schema])
+            return get_response(request)
+        return respond
 
     def content_security_policy(get_response):
         def respond(request):
@@ -116,10 +137,18 @@ class Answer:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The cells of the page's table, tags removed."""
+        """The cells of the page's table, tags removed, and without the SQL that they hide."""
         body = re.search(r"<tbody>(.*?)</tbody>", self.text, re.S)
-        rows = re.findall(r"<tr>(.*?)</tr>", body[1], re.S) if body else []
+        shown = re.sub(r"<details>.*?</details>", "", body[1], flags=re.S) if body else ""
+        rows = re.findall(r"<tr>(.*?)</tr>", shown, re.S)
         return [[_plain(c) for c in re.findall(r"<t[dh].*?</t[dh]>", r, re.S)] for r in rows]
+
+    @property
+    def statements(self) -> list[str]:
+        """The SQL that the cells hide."""
+        return [
+            unescape(each) for each in re.findall(r'<pre class="sql">(.*?)</pre>', self.text, re.S)
+        ]
 
     @property
     def said(self) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from html import escape, unescape
+from io import StringIO
 from time import monotonic
 
 import pytest
@@ -95,6 +98,27 @@ def test_each_sequence_has_its_numbers_and_the_worst_come_first(site: Site) -> N
     assert '<meter min="0" max="100" low="80" high="80" optimum="0" value="50"' in page.text
 
 
+def test_a_tenant_sees_and_moves_its_own_schemas_only(site: Site) -> None:
+    for schema in ("t_acme", "t_globex"):
+        site.database.execute(
+            f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.bill (id serial PRIMARY KEY);"
+            f"INSERT INTO {schema}.bill VALUES (7)"
+        )
+    visitor = site.visitor()
+
+    def seen(address: str) -> set[str]:
+        return {cells[-5].split()[0].partition(".")[0] for cells in visitor.get(address).rows}
+
+    assert seen(f"{PAGE}?tenant=t_acme") == {"t_acme", "public"}
+    assert {"t_acme", "t_globex"} <= seen(PAGE)
+    assert {"t_acme", "t_globex"} <= seen(f"{PAGE.replace('/admin/', '/third/')}?tenant=t_acme")
+
+    keys = [f"default:{schema}.bill_id_seq" for schema in ("t_acme", "t_globex")]
+    visitor.post(f"{PAGE}database/default/?tenant=t_acme", {**CONFIRMED, "_selected_action": keys})
+    assert next_of(site.database, "t_acme.bill_id_seq") == 8
+    assert next_of(site.database, "t_globex.bill_id_seq") == 1
+
+
 def test_filters_count_and_a_search_looks_at_sequence_column_and_model(site: Site) -> None:
     make(site.database, "late", "later")
     visitor = site.visitor()
@@ -152,6 +176,69 @@ def test_one_sequence_may_number_many_columns(site: Site) -> None:
     cell = row(site.visitor().get(PAGE), "t_made.shared")[0]
     assert cell.startswith("t_made.shared t_made.t0.id, ")
     assert cell.endswith("t_made.t4.id and 3 more")
+
+
+def test_columns_sort_by_number_and_by_natural_names(site: Site) -> None:
+    make(site.database, "t2", "t10", rows=3)
+    site.database.execute(
+        "SELECT setval('t_made.t2_id_seq', 2000000000), setval('t_made.t10_id_seq', 5000)"
+    )
+    visitor = site.visitor()
+
+    def first(query: str) -> list[str]:
+        rows = visitor.get(f"{PAGE}?q=t_made&{query}").rows
+        return [cells[-5].split()[0] for cells in rows]
+
+    t2, t10 = "t_made.t2_id_seq", "t_made.t10_id_seq"
+    page = visitor.get(f"{PAGE}?q=t_made").text
+    used = re.search(r'column-used.*?href="\?([^"]*)"', page, re.S)
+    assert used is not None
+    assert first(unescape(used[1])) == [t2, t10]  # one click: nearest the end first
+    assert first("o=1") == [t2, t10]
+    assert first("o=-1") == [t10, t2]
+    assert first("o=3") == [t10, t2]
+    assert first("o=-3") == [t2, t10]
+
+
+def test_the_sql_that_mends_it_is_there_to_copy(site: Site) -> None:
+    make(site.database, "late", rows=7)
+    site.database.execute(
+        "CREATE TABLE t_made.full (id smallserial PRIMARY KEY); INSERT INTO t_made.full"
+        " VALUES (32767); SELECT setval('t_made.full_id_seq', 32767)"
+    )
+    page = site.visitor().get(f"{PAGE}?q=t_made")
+    assert len(page.statements) == 2
+    for statement in page.statements:
+        site.database.execute(statement)
+    assert next_of(site.database, "t_made.late_id_seq") == 8
+    site.database.execute("INSERT INTO t_made.full DEFAULT VALUES")
+    assert site.visitor().get(f"{PAGE}?q=t_made").statements == []
+
+
+def test_a_model_leads_to_its_list_where_one_may_see_it(site: Site) -> None:
+    link = 'href="/admin/auth/user/">auth.User</a>'
+    assert link in site.visitor().get(PAGE).text
+    seen = site.visitor("viewer").get(PAGE).text
+    assert "auth.User" in seen
+    assert link not in seen
+
+
+def test_the_list_as_a_file(site: Site) -> None:
+    make(site.database, "late", "later")
+    visitor = site.visitor("viewer")
+    page = visitor.get(f"{PAGE}?status=behind&q=later").text
+    addresses = [unescape(found) for found in re.findall(r'href="(sequences\.[^"]+)"', page)]
+    assert addresses == [f"sequences.{kind}?q=later&status=behind" for kind in ("csv", "json")]
+    as_csv = list(csv.DictReader(StringIO(visitor.get(PAGE + addresses[0]).text)))
+    (found,) = json.loads(visitor.get(PAGE + addresses[1]).text)["sequences"]
+    assert [each["sequence"] for each in as_csv] == [found["sequence"]] == ["t_made.later_id_seq"]
+    assert (as_csv[0]["status"], as_csv[0]["extreme"]) == ("behind", "5")
+    assert len(list(csv.reader(StringIO(visitor.get(f"{PAGE}sequences.csv").text)))) > 9
+    assert visitor.get(f"{PAGE}database/down/sequences.json").code == 503
+    assert site.visitor("stranger").get(f"{PAGE}sequences.csv").code == 403
+    other = visitor.get(f"{PAGE}database/other/sequences.csv").text
+    assert "t_made" not in other
+    assert "shop_order" in other
 
 
 # Who may.
@@ -229,7 +316,11 @@ def test_a_repair_asks_first_and_moves_what_was_selected(site: Site) -> None:
         1,
     ]
     assert logged(site) == [
-        (key, f"{key.partition(':')[2]} (default)", "Moved from 1 to 6.") for key in keys
+        (
+            "default:",
+            "2 sequences (default)",
+            "Moved 2 sequences: t_made.one_id_seq from 1 to 6, t_made.two_id_seq from 1 to 6.",
+        )
     ]
 
 
@@ -247,7 +338,9 @@ def test_all_that_are_behind_are_repaired_at_once(site: Site) -> None:
     assert done.said[0].endswith(" and 125 more.")
     assert "that are behind" not in done.text
     assert {next_of(site.database, f"t_made.{name}_id_seq") for name in names} == {6}
-    assert len(logged(site)) == 130
+    ((_, name, change),) = logged(site)
+    assert name == "130 sequences (default)"
+    assert "t_made.t129_id_seq from 1 to 6" in change
 
 
 def test_what_needs_no_repair_has_no_checkbox_and_is_left_alone(site: Site) -> None:

@@ -236,9 +236,30 @@ def test_a_narrow_screen_has_it_all(browser: Browser, address: str) -> None:
     if address == PAGE:
         status = browser.find(".status.behind").rect
         assert status["x"] + status["width"] <= NARROW[0]
+        results = browser.find(".results")
+        wider = "return arguments[0].scrollWidth - arguments[0].clientWidth"
+        assert browser.execute_script(wider, results) <= 0
+        used = browser.find(".field-used").rect
+        assert used["x"] + used["width"] <= NARROW[0]
         browser.click(".object-tools button")
         assert browser.find("h1").text == "Repair 2 sequences?"
         assert overflow() <= 0
+
+
+def test_a_confirmation_of_many_has_its_button_in_the_first_screen(
+    browser: Browser, site: Site
+) -> None:
+    for n in range(60):
+        site.database.execute(
+            f"CREATE TABLE crm.t{n} (id serial PRIMARY KEY); INSERT INTO crm.t{n} VALUES (5)"
+        )
+    for size in (WIDE, NARROW):
+        browser.emulate(size)
+        browser.open(PAGE)
+        browser.click(".object-tools button")
+        assert browser.find("h1").text == "Repair 62 sequences?"
+        button = browser.find(".confirmation input[type=submit]").rect
+        assert button["y"] + button["height"] <= size[1]
 
 
 def test_a_strict_policy_and_a_nasty_name_disturb_nothing(browser: Browser, site: Site) -> None:
@@ -278,3 +299,7 @@ def test_pictures_for_the_readme(browser: Browser) -> None:
         browser.emulate((1360, 780), scheme)
         browser.open(PAGE)
         assert browser.save_screenshot(str(folder / name))
+    browser.emulate((360, 1100))
+    browser.open(PAGE)
+    browser.find("#result_list").click()
+    assert browser.save_screenshot(str(folder / "sequences-narrow.png"))

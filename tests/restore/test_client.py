@@ -16,7 +16,6 @@ from restorehooks.restore.harmless import why_harmless
 from restorehooks.restore.server.address import Address
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import dumped
-from tests.support.projects import Project
 
 TIMEOUT = (
     'could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"\n'
@@ -166,23 +165,6 @@ def test_a_dump_of_17_or_later_into_an_older_server(
     )
     assert sum(outcome.left_out().values()) >= 1
     assert database.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(20,)]
-
-
-def test_no_password_in_what_everybody_can_read(
-    project: Project, database: Database, backup: Path, tmp_path: Path
-) -> None:
-    hook = tmp_path / "hooks" / "look.sh"
-    hook.parent.mkdir()
-    hook.write_text("sleep 0.3\n")
-    project.settings(
-        DATABASES={"default": database.server.settings(database.name, PASSWORD="very secret")}
-    )
-    done = project.manage("restoredb", str(backup), "--no-input", "--verbosity=3")
-    assert "very secret" not in done.stdout + done.stderr
-    address = Address("x", "db", "u", "h", "1", {"host": "h"}, {"password": "very secret"}, None)
-    assert "very secret" not in address.conninfo("db")
-    assert "very secret" not in str(address)
-    assert address.environment() == {"PGPASSWORD": "very secret"}
 
 
 def test_the_list_and_a_whole_read(database: Database, tmp_path: Path) -> None:

@@ -468,17 +468,18 @@ def test_the_copy_of_stdin_is_gone_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_stdin_and_a_terminal_are_refused(tmp_path: Path) -> None:
+def test_an_empty_stdin_is_refused() -> None:
     with pytest.raises(DumpError, match="standard input was empty"), spooled(io.BytesIO()):
         pass
-    leader, follower = os.openpty()
+
+
+def test_a_terminal_is_refused(terminal: tuple[int, int]) -> None:
     with (
-        os.fdopen(follower, "rb") as terminal,
+        open(terminal[1], "rb", closefd=False) as typed,
         pytest.raises(DumpError, match="is a terminal"),
-        spooled(terminal),
+        spooled(typed),
     ):
         pass
-    os.close(leader)
 
 
 def test_no_place_for_temporary_files_is_said(tmp_path: Path) -> None:

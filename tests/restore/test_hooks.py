@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from restorehooks.restore import hook_files
 from restorehooks.restore.alias import pointed_at
 from restorehooks.restore.errors import HookError
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, neighbours
 from tests.support.projects import Project
@@ -142,33 +144,40 @@ def current(alias: str = "default") -> Any:
         return cursor.fetchone()[0]
 
 
+@pytest.fixture
+def lock(database: Database) -> Iterator[RestoreLock]:
+    """The lock of a restore of the database."""
+    with RestoreLock(Address.of("default")) as lock:
+        yield lock
+
+
 def test_the_alias_comes_back_come_what_may(
-    database: Database, make_database: MakeDatabase
+    database: Database, make_database: MakeDatabase, lock: RestoreLock
 ) -> None:
     copy = make_database()
     assert current() == database.name
 
     def fail() -> None:
-        with pointed_at("default", copy.name):
+        with pointed_at("default", copy.name, lock):
             assert current() == copy.name
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert current() == database.name
-    with pytest.raises(Exception, match="does not exist"), pointed_at("default", "nowhere"):
+    with pytest.raises(Exception, match="does not exist"), pointed_at("default", "nowhere", lock):
         raise AssertionError("never entered")
     assert current() == database.name
 
 
 def test_every_alias_of_the_same_database_goes_along_and_no_other(
-    database: Database, other_database: Database, make_database: MakeDatabase
+    database: Database, other_database: Database, make_database: MakeDatabase, lock: RestoreLock
 ) -> None:
     copy = make_database()
     connections.settings["twin"] = dict(connections.settings["default"])
     try:
         assert current("twin") == database.name
-        with pointed_at("default", copy.name):
+        with pointed_at("default", copy.name, lock):
             assert [current("twin"), current("other")] == [copy.name, other_database.name]
         assert current("twin") == database.name
     finally:
@@ -177,14 +186,14 @@ def test_every_alias_of_the_same_database_goes_along_and_no_other(
 
 
 def test_an_alias_that_leads_elsewhere_runs_nothing(
-    database: Database, make_database: MakeDatabase, folder: Path
+    database: Database, make_database: MakeDatabase, folder: Path, lock: RestoreLock
 ) -> None:
     copy = make_database()
     database.execute("CREATE TABLE email (address text)")
     scrub = folder / "scrub.sql"
     scrub.write_text("DELETE FROM email")
     with pytest.raises(HookError, match="leads to the database"):
-        hook_files.run(scrub, Address.of("default"), copy.name)
+        hook_files.run(scrub, lock, copy.name)
 
 
 def test_service_files_and_database_urls_lead_hooks_to_the_copy(
@@ -256,4 +265,4 @@ def test_clients_that_insert_throughout_a_swap_see_no_half_and_no_duplicate(
         for thread in threads:
             thread.join()
     assert not wrong
-    assert len(neighbours(database)) == 1
+    assert neighbours(database) == []  # the first one was empty, the second dropped as asked

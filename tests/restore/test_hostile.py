@@ -562,6 +562,24 @@ def literal(text: str, form: str, escapes: bool) -> str:
 TEXT = st.text(st.sampled_from("a;'\"\\$(/*-)\n:E\x7féß"), max_size=8)
 
 
+def piece(data: st.DataObject, kind: str, text: str, escapes: bool) -> str:
+    """Return SQL that puts the text into the table t, in one of several ways."""
+    if kind == "copy":
+        row = text.replace("\\", "\\\\").replace("\n", "\\n")
+        return f"COPY t (x) FROM stdin;\n{row}\n\\.\n"
+    if kind == "function":
+        return (
+            "CREATE OR REPLACE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC "
+            f"SELECT CASE WHEN true THEN {literal(text, 'plain', escapes)} END; END; "
+            "INSERT INTO t (x) SELECT f();"
+        )
+    form = data.draw(st.sampled_from(["plain", "escape", "dollar"]))
+    blank = data.draw(BLANKS)
+    name = '"' + data.draw(TEXT).replace('"', '""').replace("\x00", "") + 'x"'
+    insert = "INSERT INTO" if kind == "insert" else "insert  into"
+    return f"{insert} t (x) SELECT {literal(text, form, escapes)}{blank}AS{blank}{name};"
+
+
 @FUZZ
 @given(data=st.data())
 def test_statements_end_where_the_server_says(prey: Prey, data: st.DataObject) -> None:
@@ -571,29 +589,12 @@ def test_statements_end_where_the_server_says(prey: Prey, data: st.DataObject) -
     escapes = False
     for _ in range(data.draw(st.integers(1, 8))):
         kind = data.draw(st.sampled_from(["insert", "flip", "copy", "function", "name"]))
-        text = data.draw(TEXT)
         if kind == "flip":
             escapes = not escapes
             script.append(f"SET standard_conforming_strings = {'off' if escapes else 'on'};")
-        elif kind == "copy":
-            row = text.replace("\\", "\\\\").replace("\n", "\\n")
-            script.append(f"COPY t (x) FROM stdin;\n{row}\n\\.\n")
-            expected.append(text)
-        elif kind == "function":
-            script.append(
-                "CREATE OR REPLACE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC "
-                f"SELECT CASE WHEN true THEN {literal(text, 'plain', escapes)} END; END;"
-            )
-            script.append("INSERT INTO t (x) SELECT f();")
-            expected.append(text)
         else:
-            form = data.draw(st.sampled_from(["plain", "escape", "dollar"]))
-            blank = data.draw(BLANKS)
-            name = '"' + data.draw(TEXT).replace('"', '""').replace("\x00", "") + 'x"'
-            insert = "INSERT INTO" if kind == "insert" else "insert  into"
-            script.append(
-                f"{insert} t (x) SELECT {literal(text, form, escapes)}{blank}AS{blank}{name};"
-            )
+            text = data.draw(TEXT)
+            script.append(piece(data, kind, text, escapes))
             expected.append(text)
     script.append(
         "SELECT set_config('application_name', md5(coalesce(string_agg(x, '|' ORDER BY n), '')), "

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -103,46 +104,62 @@ def test_nobody_to_ask_nothing_done(project: Project, live: Database, backup: Pa
     assert neighbours(live) == []
 
 
-def on_a_terminal(project: Project, answer: bytes, *arguments: str) -> tuple[int, str]:
-    """Run restoredb with a terminal of its own and type an answer."""
-    import pty
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # what /dev/tty is from now on
+os.execv(sys.executable, [sys.executable, "manage.py", "restoredb", *sys.argv[1:]])
+"""
 
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(project.folder)
-        os.execve(
-            sys.executable, [sys.executable, "manage.py", "restoredb", *arguments], project.environ
-        )
+
+def on_a_terminal(
+    project: Project, terminal: tuple[int, int], answer: bytes, *arguments: str
+) -> tuple[int, str]:
+    """Run restoredb on a terminal, type an answer to its question, and return what it printed."""
+    leader, follower = terminal
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, *arguments],
+        cwd=project.folder,
+        env=project.environ,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    )
     said = b""
-    answered = False
-    while True:
-        try:
-            chunk = os.read(terminal, 4096)
-        except OSError:
-            break
-        said += chunk
-        if not answered and b"[y/N]" in said:
-            os.write(terminal, answer)
-            answered = True
-        if not chunk:
-            break
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.close(terminal)
-    return code, said.decode()
+    with process:
+        while b"[y/N]" not in said and process.poll() is None:
+            said += waiting(leader)
+        os.write(leader, answer)
+        while process.poll() is None:
+            said += waiting(leader)
+    while rest := waiting(leader):
+        said += rest
+    return process.returncode, said.decode()
 
 
-def test_a_person_is_asked_with_all_that_matters(
-    project: Project, live: Database, backup: Path
+def waiting(end: int) -> bytes:
+    """Return what has been printed on a terminal; wait for it a little."""
+    ready, _, _ = select.select([end], [], [], 0.05)
+    return os.read(end, 1 << 20) if ready else b""
+
+
+def test_a_person_who_says_no_changes_nothing(
+    project: Project, live: Database, backup: Path, terminal: tuple[int, int]
 ) -> None:
     before = contents(live)
-    code, said = on_a_terminal(project, b"n\n", str(backup))
+    code, said = on_a_terminal(project, terminal, b"n\n", str(backup))
     assert code == 1
     assert f'"{live.name}" on ' in said
     assert "MB" in said
     assert "backup.dump" in said
     assert "Not confirmed. The live database is as it was." in said
     assert contents(live) == before
-    code, said = on_a_terminal(project, b"yes\n", str(backup), "--jobs", "1")
+
+
+def test_a_person_who_says_yes_sees_a_bar(
+    project: Project, live: Database, backup: Path, terminal: tuple[int, int]
+) -> None:
+    code, said = on_a_terminal(project, terminal, b"yes\n", str(backup), "--jobs", "1")
     assert code == 0, said
     assert is_the_shop(live)
     # The bar moves on in its place, and never beyond its end.

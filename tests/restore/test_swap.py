@@ -191,19 +191,19 @@ def test_two_at_once_the_second_is_told(database: Database) -> None:
     RestoreLock(address).close()
 
 
-def test_a_killed_runs_leftover_is_recognised_with_and_without_its_marker(
-    database: Database,
-) -> None:
+def test_a_leftover_is_what_has_a_marker_or_was_never_to_be_entered(database: Database) -> None:
     address = Address.of("default")
     with RestoreLock(address) as lock:
         live = read_live(address, lock.connection)
         marked, _ = sides.create_side(lock, live, "a test")
-        bare = sides.side_name(live.name, "restoring", sides.names(lock.connection))
-        lock.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(bare)))
-        other = f"{database.name}_restoring_soon"
-        lock.connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(other)))
+        unmarked, somebodys = (f"{database.name}_restoring_20260102_03040{n}" for n in (5, 6))
+        create = sql.SQL("CREATE DATABASE {} ALLOW_CONNECTIONS {}")
+        # Killed between CREATE DATABASE and the marker; and one that others may have filled.
+        for name, entered in ((unmarked, "false"), (somebodys, "true")):
+            lock.connection.execute(create.format(sql.Identifier(name), sql.SQL(entered)))
         found = sides.kept(lock.connection, live.name, "side")
-    assert {one.name for one in found} == {marked, bare}
+        assert {one.name for one in found} == {marked, unmarked}
+        assert sides.unbelieved(lock.connection, live.name, found) == [somebodys]
 
 
 def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> None:

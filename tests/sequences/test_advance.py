@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import pytest
@@ -10,31 +12,53 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.sequences.advance import (
-    CLOSE_GAPS,
     DRAWN_WHEN_IDLE,
     DRAWN_WHEN_LIVE,
     FORGET,
-    Move,
     advance,
     draws_at_most,
 )
-from restorehooks.sequences.catalog import Sequence, read_catalog
-from restorehooks.sequences.message import Failed, Patience
-from restorehooks.sequences.repair import reset
+from restorehooks.sequences.catalog import read_catalog
+from restorehooks.sequences.message import Failed, LockBudget
+from restorehooks.sequences.model import Sequence
+from restorehooks.sequences.statements import CLOSE_GAPS, Move
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, draw, standing
+from tests.support.sequences import DEFAULT, draw, reset, standing
 
 
 def catalogued() -> Sequence:
-    (found,) = read_catalog(connections[DEFAULT], Patience(1))
+    ((found,), _) = read_catalog(connections[DEFAULT], LockBudget(1))
     return found
 
 
 def move(sequence: Sequence, last_value: int, target: int) -> int | Failed:
     ((_, outcome),) = advance(
-        connections[DEFAULT], [Move(sequence, last_value, target)], Patience(1)
+        connections[DEFAULT], [Move(sequence, last_value, target)], LockBudget(1)
     )
     return outcome
+
+
+@contextmanager
+def two_sessions_drawing(database: Database) -> Iterator[None]:
+    """Let two sessions fill the table drawn from the sequence s while the block runs."""
+    over = threading.Event()
+
+    def work() -> None:
+        with database.connect() as connection:
+            while not over.is_set():
+                connection.execute(
+                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
+                )
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def numbers_drawn_twice(
@@ -59,24 +83,8 @@ def numbers_drawn_twice(
     body = sql.SQL("BEGIN FOR i IN 1..1000 LOOP EXECUTE {}; EXECUTE {}; END LOOP; END").format(
         sql.Literal(FORGET.as_string()), sql.Literal(close_gap.as_string())
     )
-    over = threading.Event()
-
-    def work() -> None:
-        with database.connect() as connection:
-            while not over.is_set():
-                connection.execute(
-                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
-                )
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
+    with two_sessions_drawing(database):
         database.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string())))
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
     ((drawn, twice),) = database.execute(
         "SELECT count(*), count(*) - count(DISTINCT number) FROM drawn"
     )
@@ -151,11 +159,12 @@ def test_where_it_was_called_already_but_by_others(database: Database) -> None:
 def test_many_at_once_and_one_that_is_gone(database: Database) -> None:
     for number in range(30):
         database.execute(f"CREATE SEQUENCE s{number:02}")
-    found = read_catalog(connections[DEFAULT], Patience(1))
+    found, _ = read_catalog(connections[DEFAULT], LockBudget(1))
     database.execute("DROP SEQUENCE s07")
     moves = [Move(sequence, 1, 1000 + number) for number, sequence in enumerate(found)]
     outcomes = {
-        m.sequence.name: outcome for m, outcome in advance(connections[DEFAULT], moves, Patience(1))
+        m.sequence.name: outcome
+        for m, outcome in advance(connections[DEFAULT], moves, LockBudget(1))
     }
     failed = outcomes.pop("s07")
     assert isinstance(failed, Failed)

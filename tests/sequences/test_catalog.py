@@ -8,10 +8,19 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.sequences.catalog import is_exactly_nextval
-from restorehooks.sequences.repair import inspect, reset
+from restorehooks.sequences.defaults import is_exactly_nextval
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, django_as, draw, entry, standing, statuses
+from tests.support.sequences import (
+    DEFAULT,
+    bytes_of_sequences,
+    django_as,
+    draw,
+    entry,
+    inspect,
+    reset,
+    standing,
+    statuses,
+)
 
 NAMES = [
     "plain",
@@ -334,23 +343,32 @@ def test_an_owned_sequence_counts_without_a_default(database: Database) -> None:
     assert draw(database, "t_id_seq") == 13
 
 
-def test_both_the_owned_sequence_and_the_one_of_the_default_count(database: Database) -> None:
+def test_a_column_draws_from_another_sequence_than_it_owns(database: Database) -> None:
     database.execute(
         "CREATE TABLE t (id serial PRIMARY KEY); CREATE SEQUENCE real_one;"
         "ALTER TABLE t ALTER id SET DEFAULT nextval('real_one'); INSERT INTO t VALUES (12)"
     )
     report = reset(DEFAULT)
-    assert statuses(report) == {"t_id_seq": "advanced", "real_one": "advanced"}
+    assert statuses(report) == {"t_id_seq": "ok", "real_one": "advanced"}
+    assert entry(report, "t_id_seq").reason == (
+        "numbers nothing any more: public.t.id draws from public.real_one; if nothing draws from"
+        " it: DROP SEQUENCE public.t_id_seq"
+    )
     assert database.execute("INSERT INTO t DEFAULT VALUES RETURNING id") == [(13,)]
 
 
 @pytest.mark.parametrize("type_", ["text", "varchar(20)", "uuid", "bigint[]", "char(9)"])
-def test_a_column_that_holds_no_numbers_is_not_judged(database: Database, type_: str) -> None:
+def test_a_sequence_left_over_on_a_column_that_holds_no_numbers(
+    database: Database, type_: str
+) -> None:
     database.execute(f"CREATE TABLE t (id {type_}); CREATE SEQUENCE s OWNED BY t.id")
+    before = bytes_of_sequences(database)
     found = entry(reset(DEFAULT), "s")
-    assert found.status.value == "unverified"
-    assert found.reason is not None
-    assert "not a number" in found.reason
+    assert found.status.value == "ok"
+    assert str(found.reason).startswith("numbers nothing any more: public.t.id is of type ")
+    assert bytes_of_sequences(database) == before
+    database.execute(str(found.reason).rpartition(": ")[2])
+    assert len(inspect(DEFAULT)) == 0
 
 
 def test_what_is_not_ours_is_not_listed(database: Database) -> None:

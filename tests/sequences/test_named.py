@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.support.databases import Database
-from tests.support.sequences import standing, statuses
+from tests.support.sequences import inspect, reset, standing, statuses
 
 
 def test_only_the_named_sequences_are_moved(

@@ -13,7 +13,6 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.embedded import Server
-from restorehooks.sequences.repair import inspect, reset
 from tests.support.databases import Database
 from tests.support.sequences import (
     DEFAULT,
@@ -21,6 +20,8 @@ from tests.support.sequences import (
     django_as,
     draw,
     entry,
+    inspect,
+    reset,
     standing,
     statuses,
 )

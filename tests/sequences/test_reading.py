@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections, transaction
 
-from restorehooks.sequences.repair import inspect, reset
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, draw, entry, standing, statuses
+from tests.support.sequences import DEFAULT, draw, entry, inspect, reset, standing, statuses
 from tests.support.servers import RunningServer
 
 

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, entry, standing
+from tests.support.sequences import DEFAULT, entry, inspect, reset, standing
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ import pytest
 from django.core.management.color import no_style
 from django.db import connections, models, transaction
 
-from restorehooks.sequences.repair import reset
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, statuses
+from tests.support.sequences import DEFAULT, reset, statuses
 
 WRITERS = 3
 INSERT = "INSERT INTO stress (x) SELECT g FROM generate_series(1, {}) g RETURNING id"

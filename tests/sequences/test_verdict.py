@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from restorehooks.sequences.catalog import Column, Sequence
-from restorehooks.sequences.reading import Reading
+from restorehooks.sequences.model import Column, Reading, Sequence
 from restorehooks.sequences.verdict import (
     Status,
     Verdict,
     first_past,
-    judge,
     next_value,
     used_percent,
+    verdict_on,
 )
 
 WIDTHS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
@@ -121,12 +122,22 @@ def moved(reading: Reading, of: Sequence, target: int) -> Reading:
     return reading._replace(last_value=target - of.increment, is_called=True)
 
 
+@pytest.mark.parametrize("module", ["model", "verdict"])
+def test_it_is_pure_in_fact(module: str) -> None:
+    code = (
+        f"import sys, restorehooks.sequences.{module};"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('django', 'psycopg')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @given(situations())
 def test_a_target_is_past_the_rows_and_ahead_of_where_it_stands(
     found: tuple[Sequence, Reading],
 ) -> None:
     each, reading = found
-    verdict = judge(each, reading)
+    verdict = verdict_on(each, reading)
     if verdict.target is None:
         assert verdict.status in (Status.OK, Status.EXHAUSTED)
         return
@@ -141,7 +152,7 @@ def test_a_target_keeps_the_phase_and_is_the_first_such(
     found: tuple[Sequence, Reading],
 ) -> None:
     each, reading = found
-    verdict = judge(each, reading)
+    verdict = verdict_on(each, reading)
     assert verdict.target is not None
     assert verdict.extreme is not None
     assert (verdict.target - standing(each, reading)) % each.increment == 0
@@ -153,7 +164,7 @@ def test_a_target_can_be_stored_and_so_can_the_number_before_it(
     found: tuple[Sequence, Reading],
 ) -> None:
     each, reading = found
-    target = judge(each, reading).target
+    target = verdict_on(each, reading).target
     assert target is not None
     assert each.minimum <= target <= each.maximum
     assert each.minimum <= target - each.increment <= each.maximum
@@ -166,7 +177,7 @@ def test_ok_means_that_the_next_number_is_past_the_rows_and_fits(
     found: tuple[Sequence, Reading],
 ) -> None:
     each, reading = found
-    verdict = judge(each, reading)
+    verdict = verdict_on(each, reading)
     assume(verdict.status is Status.OK)
     assert reading.extreme is None or ahead(each, standing(each, reading), reading.extreme)
     assert not ahead(each, standing(each, reading), each.limit)
@@ -175,7 +186,7 @@ def test_ok_means_that_the_next_number_is_past_the_rows_and_fits(
 @given(situations())
 def test_exhausted_means_that_no_number_is_left(found: tuple[Sequence, Reading]) -> None:
     each, reading = found
-    verdict = judge(each, reading)
+    verdict = verdict_on(each, reading)
     assume(verdict.status is Status.EXHAUSTED)
     upcoming = standing(each, reading)
     wanted = upcoming
@@ -192,10 +203,10 @@ def test_exhausted_means_that_no_number_is_left(found: tuple[Sequence, Reading])
 @given(st.one_of(situations(cycle=None), behind()), st.integers(0, 10))
 def test_a_repaired_sequence_is_fine(found: tuple[Sequence, Reading], headroom: int) -> None:
     each, reading = found
-    verdict = judge(each, reading, headroom=headroom)
+    verdict = verdict_on(each, reading, headroom=headroom)
     assume(verdict.target is not None)
     assert verdict.target is not None
-    again = judge(each, moved(reading, each, verdict.target), headroom=headroom)
+    again = verdict_on(each, moved(reading, each, verdict.target), headroom=headroom)
     assert (again.status, again.target) == (Status.OK, None)
     assert again.next == verdict.target
 
@@ -206,7 +217,7 @@ def test_headroom_is_that_many_increments_more(
 ) -> None:
     each, reading = found
     assume(reading.extreme is not None)
-    verdict = judge(each, reading, headroom=headroom)
+    verdict = verdict_on(each, reading, headroom=headroom)
     assume(verdict.target is not None)
     assert verdict.target is not None
     assert verdict.extreme is not None
@@ -219,7 +230,7 @@ def test_without_being_asked_it_never_goes_back(
     found: tuple[Sequence, Reading], headroom: int
 ) -> None:
     each, reading = found
-    verdict = judge(each, reading, headroom=headroom)
+    verdict = verdict_on(each, reading, headroom=headroom)
     assert not verdict.rewinds
     if verdict.target is not None:
         assert ahead(each, verdict.target, standing(each, reading))
@@ -231,7 +242,7 @@ def test_a_rewind_goes_back_but_stays_past_the_rows(
     found: tuple[Sequence, Reading], headroom: int
 ) -> None:
     each, reading = found
-    verdict = judge(each, reading, headroom=headroom, rewind=True)
+    verdict = verdict_on(each, reading, headroom=headroom, rewind=True)
     assume(verdict.rewinds)
     assert verdict.target is not None
     assert ahead(each, standing(each, reading), verdict.target)
@@ -241,7 +252,7 @@ def test_a_rewind_goes_back_but_stays_past_the_rows(
         assert verdict.target == each.start
     else:
         assert ahead(each, verdict.target, reading.extreme)
-    again = judge(
+    again = verdict_on(
         each, Reading(verdict.target, False, reading.extreme), headroom=headroom, rewind=True
     )
     assert (again.status, again.target) == (Status.OK, None)
@@ -249,7 +260,7 @@ def test_a_rewind_goes_back_but_stays_past_the_rows(
 
 @given(situations(cycle=True))
 def test_a_cycle_is_never_an_error(found: tuple[Sequence, Reading]) -> None:
-    assert judge(*found).status in (Status.OK, Status.BEHIND)
+    assert verdict_on(*found).status in (Status.OK, Status.BEHIND)
 
 
 @given(situations(cycle=None), st.sampled_from([("a secret",), ("one", "two")]), st.booleans())
@@ -257,7 +268,7 @@ def test_what_could_not_be_seen_is_never_called_fine(
     found: tuple[Sequence, Reading], unseen: tuple[str, ...], rewind: bool
 ) -> None:
     each, reading = found
-    verdict = judge(each, reading._replace(unseen=unseen), rewind=rewind)
+    verdict = verdict_on(each, reading._replace(unseen=unseen), rewind=rewind)
     assert verdict.status in (Status.UNVERIFIED, Status.EXHAUSTED)
     assert all(reason in str(verdict.reason) for reason in unseen)
     assert not verdict.rewinds
@@ -265,12 +276,12 @@ def test_what_could_not_be_seen_is_never_called_fine(
 
 @given(sequences(cycle=None), st.one_of(st.none(), st.integers(-HUGE, HUGE - 1)))
 def test_a_sequence_that_cannot_be_read_is_not_moved(each: Sequence, extreme: int | None) -> None:
-    verdict = judge(each, Reading(None, None, extreme, ("hidden",)), rewind=True)
+    verdict = verdict_on(each, Reading(None, None, extreme, ("hidden",)), rewind=True)
     assert verdict == Verdict(Status.UNVERIFIED, extreme=extreme, reason="hidden")
 
 
 def test_an_error_is_a_failure() -> None:
-    verdict = judge(sequence(), Reading(1, True, 5, error="no luck"), rewind=True)
+    verdict = verdict_on(sequence(), Reading(1, True, 5, error="no luck"), rewind=True)
     assert verdict == Verdict(Status.FAILED, reason="no luck")
 
 

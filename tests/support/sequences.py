@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,9 @@ import psycopg
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.sequences import repair
 from restorehooks.sequences.report import Entry, Report
+from restorehooks.sequences.scope import LOCK_TIMEOUT, Limits, Scope
 from tests.support import ROOT
 from tests.support.databases import Database, pointed
 
@@ -19,6 +21,23 @@ DEFAULT = "default"
 CASES = ROOT / "tests" / "cases" / "sequences.sql"
 TABLE = re.compile(r'CREATE TABLE ((?:[\w.]|"(?:[^"]|"")*")+)')
 CHILD = re.compile("PARTITION OF|INHERITS")
+
+
+def inspect(using: str, models: Collection[Any] | None = None, **options: Any) -> Report:
+    """Return the plan for one database; ``options`` are those of Scope, Limits and a repair."""
+    return repair.inspect(using, *_split(models, options), **options)
+
+
+def reset(using: str, models: Collection[Any] | None = None, **options: Any) -> Report:
+    """Repair one database; ``options`` are those of Scope, Limits and a repair."""
+    return repair.reset(using, *_split(models, options), **options)
+
+
+def _split(models: Collection[Any] | None, options: dict[str, Any]) -> tuple[Scope, Limits]:
+    """Take out of the options what stands for a scope and for limits."""
+    scope = Scope(models, options.pop("schemas", None), options.pop("sequences", None))
+    lock_timeout = options.pop("lock_timeout", LOCK_TIMEOUT)
+    return scope, Limits(lock_timeout, options.pop("scan_limit", None))
 
 
 def entry(report: Report, sequence: str) -> Entry:

@@ -10,9 +10,10 @@ from django.db.models import Model
 
 from restorehooks import conf
 from restorehooks.announce import announce
-from restorehooks.receivers import not_looked_at
+from restorehooks.receivers import not_checked
 from restorehooks.sequences.repair import reset
 from restorehooks.sequences.report import Report
+from restorehooks.sequences.scope import Scope
 from restorehooks.signals import post_loaddata
 
 
@@ -42,14 +43,12 @@ class Command(loaddata.Command):
             if is_ours:
                 self._repair(models)
         except Exception as error:  # a hook never stands in the way of loaddata
-            self.stderr.write(not_looked_at(self.using, error))
+            self.stderr.write(not_checked(self.using, error))
             return
         if not is_ours:
             super().reset_sequences(connection, models)
 
     def _repair(self, models: set[type[Model]]) -> None:
-        self.report = reset(
-            self.using, models, lock_timeout=conf.lock_timeout(), scan_limit=conf.scan_limit()
-        )
+        self.report = reset(self.using, Scope(models), conf.limits(hook=True))
         for line in self.report.lines(self.verbosity):
             (self.stdout if self.report.is_fine else self.stderr).write(line)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentTypeError
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
@@ -14,17 +16,66 @@ from django.db import Error, connections, router
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
+from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import check_schemas, models_for
+from restorehooks.sequences.scope import Limits, Scope, check_schemas, models_for
 from restorehooks.sequences.verdict import Status
+from restorehooks.wording import first_line
 
-if TYPE_CHECKING:
-    from django.db.models import Model
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    ``mode`` is "reset", or one of "check", "dry-run" and "sql", which change nothing.
+    ``styled`` says whether a table has colours, None where the output decides.
+    """
+
+    aliases: list[str]
+    scope: Scope
+    limits: Limits
+    mode: str
+    headroom: int
+    rewind: bool
+    as_json: bool
+    verbosity: int
+    styled: bool | None
+
+    @classmethod
+    def parsed(cls, options: dict[str, Any]) -> Request:
+        """Return the request; raises ``CommandError`` for what cannot be meant."""
+        if options["all_databases"] and options["database"]:
+            raise _wrong_usage("Give --database or --all-databases, not both.")
+        if options["sql"] and asks_for_json(options):
+            raise _wrong_usage("Give --sql or --format json, not both.")
+        aliases = postgresql_aliases(options["database"], every=options["all_databases"])
+        if options["sql"] and len(aliases) > 1:
+            raise _wrong_usage(
+                f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
+                " --database."
+            )
+        modes = {"check": "check", "dry_run": "dry-run", "sql": "sql"}
+        try:
+            models = models_for(options["labels"]) if options["labels"] else None
+            limits = conf.limits()
+        except (LookupError, ImproperlyConfigured) as error:
+            raise _wrong_usage(error.args[0]) from None
+        return cls(
+            aliases=aliases,
+            scope=Scope(models, options["schema"]),
+            limits=limits,
+            mode=next((mode for name, mode in modes.items() if options[name]), "reset"),
+            headroom=options["headroom"],
+            rewind=options["rewind"],
+            as_json=asks_for_json(options),
+            verbosity=options["verbosity"],
+            styled=True if options["force_color"] else False if options["no_color"] else None,
+        )
 
 
 class Command(OneSentenceCommand):
-    """Parse, call, print."""
+    """Reads the sequences of each database, moves those that are behind, and prints the report."""
 
     help = (
         "Moves every PostgreSQL sequence that is behind the rows it numbers past them. Without"
@@ -80,113 +131,133 @@ class Command(OneSentenceCommand):
             metavar="N",
             help="Stay N increments clear of the rows.",
         )
-        parser.add_argument("--format", choices=["table", "json"], default="table")
+        add_format(
+            parser, ["table"], "Report as a table (the default), or as JSON on standard output."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, print it, and exit with 1 where something is left to do."""
-        if options["all_databases"] and options["database"]:
-            raise CommandError(
-                "Give --database or --all-databases, not both.", returncode=WRONG_USAGE
-            )
-        if options["sql"] and options["format"] == "json":
-            raise CommandError("Give --sql or --format json, not both.", returncode=WRONG_USAGE)
-        aliases = postgresql_aliases(options["database"], every=options["all_databases"])
-        if options["sql"] and len(aliases) > 1:
-            raise CommandError(
-                f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
-                " --database.",
-                returncode=WRONG_USAGE,
-            )
+        """Run, print the reports, and exit with 1 where something is left to do."""
         try:
-            models = models_for(options["labels"]) if options["labels"] else None
-            options["lock_timeout"] = conf.lock_timeout()
-        except (LookupError, ImproperlyConfigured) as error:
-            raise CommandError(error.args[0], returncode=WRONG_USAGE) from None
-        results = [self._run(alias, models, options) for alias in aliases]
-        reports = [result for result in results if isinstance(result, Report)]
-        failures = [result for result in results if isinstance(result, CommandError)]
-        self._print_all(reports, options)
+            request = Request.parsed(options)
+        except CommandError as error:
+            if asks_for_json(options):
+                self.stdout.write_json(self.refused(str(error)))
+            raise
+        results = {alias: _run(alias, request) for alias in request.aliases}
+        reports = [result for result in results.values() if isinstance(result, Report)]
+        failures = [result for result in results.values() if not isinstance(result, Report)]
+        is_fine = all(_is_fine(each, request) for each in reports)
+        left = 0 if is_fine or request.mode == "dry-run" else 1
+        code = max([left, *(failure.returncode for failure in failures)])
+        if request.as_json:
+            self.stdout.write_json(_as_json(results, code))
+        self._print_all(reports, request)
         if failures:
-            sentences = "\n".join(str(failure) for failure in failures)
-            raise CommandError(sentences, returncode=max(f.returncode for f in failures))
-        if not options["dry_run"] and not all(_is_fine(report, options) for report in reports):
-            sys.exit(1)
+            raise CommandError("\n".join(map(str, failures)), returncode=code)
+        if code:
+            sys.exit(code)
 
-    def _run(
-        self, alias: str, models: list[type[Model]] | None, options: dict[str, Any]
-    ) -> Report | CommandError:
-        plan_only = options["check"] or options["dry_run"] or options["sql"]
-        function = inspect if plan_only else reset
-        try:
-            check_schemas(connections[alias], options["schema"] or [])
-            report = function(
-                alias,
-                models,
-                schemas=options["schema"],
-                headroom=options["headroom"],
-                rewind=options["rewind"],
-                lock_timeout=options["lock_timeout"],
-            )
-        except LookupError as error:
-            return CommandError(error.args[0], returncode=WRONG_USAGE)
-        except (Error, ImproperlyConfigured) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return CommandError(f'Database "{alias}" cannot be asked: {first_line}')
-        if models and not any(router.allow_migrate_model(alias, model) for model in models):
-            labels = ", ".join(model._meta.label for model in models)
-            return CommandError(
-                f'The router keeps {labels} out of database "{alias}"; name another with'
-                " --database.",
-                returncode=WRONG_USAGE,
-            )
-        if report.without_table and not report.entries:
-            return CommandError(
-                f'There is no table in database "{alias}" for {", ".join(report.without_table)};'
-                " run migrate first."
-            )
-        return report
+    def refused(self, message: str) -> dict[str, Any]:
+        """Return the report in JSON of a command line that cannot be parsed."""
+        return _as_json({}, WRONG_USAGE, _error(CommandError(message, returncode=WRONG_USAGE)))
 
-    def _print_all(self, reports: list[Report], options: dict[str, Any]) -> None:
-        if options["format"] == "json":
-            databases = [report.as_dict() for report in reports]
-            self.stdout.write(json.dumps({"databases": databases}, indent=2))
+    def _print_all(self, reports: list[Report], request: Request) -> None:
         for report in reports:
-            self._print(report, options)
+            self._print(report, request)
             if report.applied:
                 announce(report, "resetsequences", printed=True)
 
-    def _print(self, report: Report, options: dict[str, Any]) -> None:
-        verbosity = options["verbosity"]
+    def _print(self, report: Report, request: Request) -> None:
         if report.read_only:
             self.stderr.write(
                 f'Database "{report.database}": nothing was changed, since {report.read_only}.'
             )
-        if verbosity > 0:
+        if request.verbosity > 0:
             for label in report.without_table:
                 self.stderr.write(f'{label} has no table in database "{report.database}".')
-        if options["sql"]:
-            self.stdout.write(report.as_sql())
-        elif options["format"] == "table":
-            self._print_table(report, options)
+        if request.mode == "sql":
+            # For psql a name has to stay as it is; a terminal gets it printable.
+            write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
+            write(report.as_sql())
+        elif not request.as_json:
+            self._print_table(report, request)
 
-    def _print_table(self, report: Report, options: dict[str, Any]) -> None:
-        verbosity = options["verbosity"]
-        if verbosity == 0:
+    def _print_table(self, report: Report, request: Request) -> None:
+        if request.verbosity == 0:
             for entry in report.unsafe:
                 self.stderr.write(report.sentence_about(entry))
             return
         planned = [e for e in report if e.plan is not None]
         shown = {id(e): e for e in [*report.changed, *report.unresolved, *planned]}
-        entries = [e for e in report if verbosity >= 2 or id(e) in shown]
+        entries = [e for e in report if request.verbosity >= 2 or id(e) in shown]
         if entries:
-            on_terminal = self.stdout.isatty() and not options["no_color"]
-            colour = on_terminal or options["force_color"]
-            self.stdout.write(report.as_table(entries, colour=colour))
+            colour = self.stdout.isatty() if request.styled is None else request.styled
+            self.stdout.write_safe(report.as_table(entries, colour=colour))
         self.stdout.write(report.sentence())
 
 
-def _is_fine(report: Report, options: dict[str, Any]) -> bool:
-    if options["sql"]:  # what is behind is mended by what was printed
+def _run(alias: str, request: Request) -> Report | CommandError:
+    scope = request.scope
+    function = reset if request.mode == "reset" else inspect
+    try:
+        check_schemas(connections[alias], scope.schemas or [])
+        report = function(
+            alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
+        )
+    except LookupError as error:
+        return _wrong_usage(error.args[0])
+    except (Error, ImproperlyConfigured) as error:
+        return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
+    if scope.models and not any(router.allow_migrate_model(alias, m) for m in scope.models):
+        labels = ", ".join(model._meta.label for model in scope.models)
+        return _wrong_usage(
+            f'The router keeps {labels} out of database "{alias}"; name another with --database.'
+        )
+    if report.without_table and not report.entries:
+        return CommandError(
+            f'There is no table in database "{alias}" for {", ".join(report.without_table)};'
+            " run migrate first."
+        )
+    return report
+
+
+def _as_json(
+    results: Mapping[str, Report | CommandError], code: int, error: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the results by alias in the shape of ``schemas/report.json``."""
+    reports = [each.as_dict() for each in results.values() if isinstance(each, Report)]
+    failed = [
+        {"database": alias, **_error(each)}
+        for alias, each in results.items()
+        if isinstance(each, CommandError)
+    ]
+    if failed:
+        error = {key: failed[0][key] for key in ("kind", "message", "hint")}
+    outcome = "unresolved" if code else "done"
+    if error:
+        outcome = "refused" if error["kind"] == "usage" else "failed"
+    return {
+        "command": "resetsequences",
+        "outcome": outcome,
+        "exit_code": code,
+        "error": error,
+        "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "databases": reports,
+        "failed": failed,
+    }
+
+
+def _error(error: CommandError) -> dict[str, Any]:
+    kind = "usage" if error.returncode == WRONG_USAGE else "database"
+    return {"kind": kind, "message": str(error), "hint": None}
+
+
+def _wrong_usage(sentence: str) -> CommandError:
+    return CommandError(sentence, returncode=WRONG_USAGE)
+
+
+def _is_fine(report: Report, request: Request) -> bool:
+    if request.mode == "sql":  # what is behind is repaired by what was printed
         return all(entry.status is Status.BEHIND for entry in report.unsafe)
     return report.is_fine
 

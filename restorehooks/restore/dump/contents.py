@@ -27,7 +27,12 @@ TABLE_OF_CONTENTS = "toc.dat"
 MAGIC = b"PGDMP"
 
 _CUSTOM, _TAR, _DIRECTORY = 1, 3, 5
-_WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL"))
+PRE_DATA, DATA, POST_DATA = 2, 3, 4
+"""Sections of a dump (``teSection`` in pg_backup.h); 1 is "none", as comments and privileges have.
+
+Archives before 1.11 do not say it, and every entry then has the section 0.
+"""
+_WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL", "FK CONSTRAINT"))
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
@@ -46,9 +51,12 @@ class ArchiveEntry:
     schema, tag, owner: names as they are, unquoted; empty where there is none. The tag of many
         kinds is more than a name: "person person_pkey" for a constraint.
     tablespace: empty for the database's own.
-    definition: its SQL, for privileges alone.
+    definition: its SQL, for privileges and foreign keys alone.
     depends_on: ids of entries that have to be restored first.
     data_file: of a directory or tar archive, the file that holds its data; empty without data.
+    section: PRE_DATA, DATA, POST_DATA, or 1 for none.
+    copied: its rows are those of a COPY, not INSERT statements.
+    large_objects: how many large objects it creates.
     """
 
     id: int
@@ -60,6 +68,9 @@ class ArchiveEntry:
     definition: str = ""
     depends_on: tuple[int, ...] = ()
     data_file: str = ""
+    section: int = 0
+    copied: bool = False
+    large_objects: int = 0
 
     @property
     def line(self) -> str:
@@ -115,11 +126,10 @@ class ArchiveHeader:
         self._skip_string()  # its own oid
         tag = self._string()
         kind = self._string()
-        if self.version >= (1, 11):
-            self._int()  # its section
-        definition = self._string() if kind in _WITH_DEFINITION else self._skip_string()
+        section = self._int() if self.version >= (1, 11) else 0
+        definition, large_objects = self._definition(kind)
         self._skip_string()  # the DROP statement
-        self._skip_string()  # the COPY statement
+        copied = self._skip_string() > 0
         schema = self._string()
         tablespace = self._string()
         if self.version >= (1, 14):
@@ -131,8 +141,29 @@ class ArchiveHeader:
         depends_on = tuple(self._dependencies())
         data_file = self._data_place()
         return ArchiveEntry(
-            number, kind, schema, tag, owner, tablespace, definition, depends_on, data_file
+            number,
+            kind,
+            schema,
+            tag,
+            owner,
+            tablespace=tablespace,
+            definition=definition,
+            depends_on=depends_on,
+            data_file=data_file,
+            section=section,
+            copied=copied,
+            large_objects=large_objects,
         )
+
+    def _definition(self, kind: str) -> tuple[str, int]:
+        """Return the entry's SQL where it is kept, and how many large objects it creates."""
+        if kind in _WITH_DEFINITION:
+            return self._string(), 0
+        if kind == "BLOB METADATA":
+            # Since 17: the oids of up to a thousand large objects, a line each.
+            return "", len(self._string().split())
+        self._skip_string()
+        return "", int(kind == "BLOB")
 
     def _dependencies(self) -> Iterator[int]:
         while digits := self._string():
@@ -176,9 +207,9 @@ class ArchiveHeader:
         length = self._length()
         return self._take(length).decode("utf-8", "surrogateescape") if length > 0 else ""
 
-    def _skip_string(self) -> str:
-        self._take(max(0, self._length()))
-        return ""
+    def _skip_string(self) -> int:
+        """Return how many bytes it has."""
+        return len(self._take(max(0, self._length())))
 
     def _length(self) -> int:
         length = self._int()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.wording import size_in_words
+from restorehooks.wording import printable, size_in_words
 
 Format = Literal["custom", "directory", "tar", "plain"]
 Compression = Literal["gzip", "bzip2", "xz", "zstd", "lz4"]
@@ -86,7 +86,7 @@ class Dump:
 
 
 def described(dump: Dump, path: Path | None = None) -> str:
-    """Return in one line what the dump is; ``path`` is shown instead of its source."""
+    """Return in one printable line what the dump is; ``path`` is shown instead of its source."""
     parts = [f"{dump.format} dump"]
     if dump.of_server:
         parts = ["dump of a whole server"]
@@ -100,7 +100,7 @@ def described(dump: Dump, path: Path | None = None) -> str:
         parts.append(f"from PostgreSQL {dump.server_version}")
     if dump.created_at:
         parts.append(f"made {dump.created_at:%Y-%m-%d %H:%M}")
-    return f"{path or dump.source} ({', '.join(parts)}, {size_in_words(dump.size)})"
+    return f"{printable(str(path or dump.source))} ({', '.join(parts)}, {size_in_words(dump.size)})"
 
 
 def size_of(path: Path) -> int:

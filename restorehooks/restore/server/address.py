@@ -6,18 +6,20 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from restorehooks.restore.errors import AddressError
+from restorehooks.wording import quoted
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -29,6 +31,11 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle
                'idle_in_transaction_session_timeout', 'default_transaction_read_only')
 """
 
+WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
+
+#: Lets a connection to a server that is gone end after two minutes.
+KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
+
 #: Lets the server notice within seconds that we were killed, and end what it does for us.
 WATCHED = "client_connection_check_interval=2000"
 
@@ -36,7 +43,17 @@ WATCHED = "client_connection_check_interval=2000"
 #: to set. It comes soon to a new database, and each table that it is at would cost a second.
 PAST_AUTOVACUUM = "deadlock_timeout=10"
 
-_SECRET = {"password", "sslpassword"}
+SECONDS_TO_CONNECT = "15"
+"""How long a server may take to accept a connection, where nobody gave a connect_timeout."""
+SECONDS_TO_ANSWER = "5"
+"""How long a server may take to answer whether it is there."""
+
+DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
+"""The variable that names the server's own address, where the alias leads through a pooler."""
+
+_PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
+# libpq hides them for another reason: neither is a secret.
+_HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
 # A service is resolved already; the programs choose their encoding by the dump.
 _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_application_name"}
 
@@ -72,30 +89,51 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-        found = _resolved({key: asked[key] for key in asked if key in known})
+        return cls.of_parameters(using, asked, connection.settings_dict["OPTIONS"])
+
+    @classmethod
+    def of_parameters(
+        cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Address:
+        """Return where these parameters of a connection lead; ``options`` are the alias's own."""
+        secret, known = _secret_keywords(), _variables()
+        wanted = {key: asked[key] for key in asked if key in known}
+        found = _resolved(wanted | _direct(using, wanted.get("dbname")))
+        # Without it a server that accepts a connection and says nothing is waited for for ever.
+        found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
             using=using,
             name=found.get("dbname") or found["user"],
             user=found["user"],
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
-            parameters={key: found[key] for key in found if key not in _RESOLVED | _SECRET},
-            secrets={key: found[key] for key in found if key in _SECRET},
-            role=connection.settings_dict["OPTIONS"].get("assume_role"),
+            parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
+            secrets={key: found[key] for key in found if key in secret},
+            role=options.get("assume_role"),
         )
 
     def __str__(self) -> str:
         return f'"{self.name}" on {self.host}:{self.port}'
 
     def connect(self, database: str, **extra: str) -> Connection:
-        """Return a new autocommitting connection with no time limits, as the role to assume."""
-        parameters = {"application_name": "restorehooks", "keepalives_idle": "60"}
+        """Return a new autocommitting connection with no time limits, as the role to assume.
+
+        Raises AddressError where a pooler answers, or the connection leads to another database;
+        psycopg.OperationalError, which names the database and the server.
+        """
+        parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
-        connection = psycopg.connect(
-            make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
-        )
         try:
+            connection = psycopg.connect(
+                make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
+            )
+        except psycopg.OperationalError as error:
+            said = str(error).removeprefix("connection failed: ")
+            where = f'"{database}" on {self.host}:{self.port}'
+            raise type(error)(f"connecting to {where}: {said}") from None
+        try:
+            # Before any setting is made, which a pooler would hand on to somebody else.
+            self._require_direct(connection, database)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             unlimited(connection)
@@ -104,32 +142,86 @@ class Address:
             raise
         return connection
 
-    def conninfo(self, database: str) -> str:
-        """Return what ``pg_restore --dbname`` understands, without a secret in it.
+    def answers(self) -> bool:
+        """Return whether the server is there and takes connections, whoever may connect."""
+        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
+        conninfo = make_conninfo(**parameters, dbname=self.name)
+        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
-        Raises AddressError for an ``sslpassword``: no environment variable carries one.
-        """
-        if "sslpassword" in self.secrets:
+    def _require_direct(self, connection: Connection, database: str) -> None:
+        row = connection.execute(WHERE_I_AM).fetchone()
+        assert row  # noqa: S101 - it has no FROM
+        pid, found = row
+        if pid != connection.info.backend_pid:
             raise AddressError(
-                f'The alias "{self.using}" sets sslpassword, which could only be passed on where '
-                "everybody can read it; use a key without a passphrase, readable by you alone."
+                f"A pooler answers at {self.host}:{self.port}, and this needs sessions of its "
+                f"own: give the server's own address in {DIRECT_URL}."
             )
+        if found != database:
+            raise AddressError(
+                f'The connection to "{database}" on {self.host}:{self.port} leads to "{found}": '
+                "restore into a PostgreSQL server."
+            )
+
+    def pinned(self, connection: Connection) -> Address:
+        """Return the address of the one server that a connection leads to.
+
+        An alias may name several servers, and a name may mean another one tomorrow.
+        """
+        info = connection.info
+        place = {"host": info.host, "port": str(info.port)}
+        if info.hostaddr and info.hostaddr != info.host:
+            place["hostaddr"] = info.hostaddr
+        kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
+        return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
+
+    def conninfo(self, database: str) -> str:
+        """Return what ``pg_restore --dbname`` understands, without a secret in it."""
         return make_conninfo(**{**self.parameters, "dbname": database})
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that pg_restore and pg_dump need beside it."""
-        password = self.secrets.get("password")
-        return {"PGPASSWORD": password} if password else {}
+        """Return the environment variables that carry the secrets to pg_restore and pg_dump.
+
+        Raises AddressError for a secret that libpq reads from no variable: everybody on the
+        machine could read it in the arguments of a program.
+        """
+        names = _variables()
+        carried = {names[key]: value for key, value in self.secrets.items()}
+        if None in carried:
+            lost = sorted(key for key in self.secrets if names[key] is None)
+            raise AddressError(
+                f'The alias "{self.using}" sets {quoted(lost)}, which another program could only '
+                "be given where everybody can read it: log in with a password, a passfile, or a "
+                "key without a passphrase that you alone can read."
+            )
+        return {name: value for name, value in carried.items() if name}
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
         values = {**self.parameters, **self.secrets, "dbname": database}
-        names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
-        return {
-            variable.decode(): value
-            for key, value in values.items()
-            if (variable := names.get(key)) is not None
-        }
+        names = _variables()
+        return {name: value for key, value in values.items() if (name := names.get(key))}
+
+
+def _variables() -> dict[str, str | None]:
+    """Return the environment variable of each of libpq's keywords, None where it has none."""
+    return {
+        option.keyword.decode(): option.envvar.decode() if option.envvar else None
+        for option in pq.Conninfo.get_defaults()
+    }
+
+
+def _secret_keywords() -> set[str]:
+    """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
+
+    "*" marks a password. "D" marks what no form shows: SCRAM's keys, which are as good as one.
+    """
+    hidden = {
+        option.keyword.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.dispchar in (b"*", b"D")
+    }
+    return hidden - _HIDDEN_AND_NO_SECRET
 
 
 def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
@@ -138,6 +230,22 @@ def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> No
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():
         connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
+
+
+def _direct(using: str, database: str | None) -> dict[str, Any]:
+    """Return libpq's keywords of the server's own address, none where it is not given."""
+    if not (url := os.environ.get(DIRECT_URL)):
+        return {}
+    try:
+        found = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
+    if found.get("dbname") != database:
+        raise AddressError(
+            f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
+            f'names "{database}": give the address of that one.'
+        )
+    return {"hostaddr": None, **found}
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:

@@ -97,7 +97,7 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
         cursor = connection.cursor(row_factory=dict_row).execute(DATABASE, [address.name])
         if (found := cursor.fetchone()) is None:
             return Live(address.name, server_version=version)
-        size, objects = _contents(address)
+        size, objects = _contents(address, address.name)
         return Live(
             name=address.name,
             oid=found["oid"],
@@ -112,11 +112,17 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
             connection.close()
 
 
-def _contents(address: Address) -> tuple[int, dict[str, int]]:
+def is_empty(address: Address, name: str) -> bool:
+    """Tell whether nothing would be lost with this database."""
+    _, objects = _contents(address, name)
+    return not objects
+
+
+def _contents(address: Address, name: str) -> tuple[int, dict[str, int]]:
     try:
-        with address.connect(address.name) as inside:
+        with address.connect(name) as inside:
             row = inside.execute("SELECT pg_database_size(current_database())").fetchone()
             counted: list[Any] = inside.execute(OWN_OBJECTS).fetchall()
             return (row[0] if row else 0), dict(counted)
     except psycopg.OperationalError as error:
-        raise TargetError(f"{address} cannot be entered: {first_line(error)}") from None
+        raise TargetError(f'"{name}" cannot be entered: {first_line(error)}') from None

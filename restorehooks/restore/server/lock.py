@@ -1,27 +1,49 @@
-"""One restore of a database at a time: an advisory lock, held from another database."""
+"""One restore of a database at a time: an advisory lock, held from another database.
+
+The session that holds it is also the witness of the whole run. A connection that sees it hold the
+lock is on the same server, and that server has not restarted since.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from typing import Any, Protocol
 
 import psycopg
 
-from restorehooks.restore.errors import BusyError, TargetError
+from restorehooks.restore.errors import AddressError, BusyError, LockLostError, TargetError
 
 from .address import Address, Connection
+
+SECONDS_TO_CONNECT = 10
+"""How long a second connection may take, beside one that works."""
+
+
+class Cursor(Protocol):
+    """A cursor of psycopg's or of Django's."""
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        """Run a statement."""
+
+    def fetchone(self) -> Any:
+        """Return the next row."""
 
 
 def connect_maintenance(address: Address, maintenance: str | None = None) -> Connection:
     """Connect to a database that is not the live one, since that one has to be renamed.
 
-    Raises TargetError when none of them can be entered, psycopg.OperationalError when the server
-    itself cannot be reached.
+    Nothing that is done there waits for a synchronous standby, which may be gone. Raises
+    TargetError when none of them can be entered, psycopg.OperationalError when the server itself
+    cannot be reached.
     """
     usual = [name for name in ("postgres", "template1") if name != address.name]
     refused: list[str] = []
     for name in [maintenance] if maintenance else usual:
         if connection := _entered(address, name, refused):
+            # Others may create functions and operators there, which ours must not resolve to.
+            connection.execute("SET search_path TO pg_catalog, pg_temp")
+            connection.execute("SET synchronous_commit TO local")
             return connection
     raise TargetError(
         f"A second database is needed to work from while {address} is renamed, and none can be "
@@ -43,26 +65,67 @@ def _entered(address: Address, name: str, refused: list[str]) -> Connection | No
 
 
 class RestoreLock:
-    """The lock of one run on a live database, held by a connection to a maintenance database.
+    """The lock of one run on a live database, held by one session in a maintenance database.
 
     It ends with the session, so a killed run loses it at once. Raises BusyError where another run
-    holds it.
+    holds it, AddressError where the sessions are not the server's own (a pooler's).
+
+    ``address`` is the address of the one server that the session is on, of several that the alias
+    may name.
     """
 
     def __init__(self, address: Address, maintenance: str | None = None) -> None:
-        self.address = address
         self.maintenance = maintenance
-        self._connection = self._acquired()
+        self._connection = connect_maintenance(address, maintenance)
+        try:
+            self.address = address.pinned(self._connection)
+            self._require_sessions()
+            self._take()
+        except BaseException:
+            self._connection.close()
+            raise
 
     @property
     def connection(self) -> Connection:
-        """The connection; a new one, with the lock taken again, where the old one was lost."""
-        if not self._connection.closed:
-            with suppress(psycopg.OperationalError):
-                self._connection.execute("SELECT")
+        """The session that holds the lock.
+
+        Raises LockLostError where it was lost: what it created may be gone with its server, and
+        another run may have begun.
+        """
+        with suppress(psycopg.OperationalError):
+            if not self._connection.closed and self._seen_by(self._connection.cursor()):
                 return self._connection
-        self._connection = self._acquired()
-        return self._connection
+        raise LockLostError(
+            f"The session that held the lock on {self.address} was lost: the server has restarted "
+            "or ended it, so what was loaded is not put in place. Start again."
+        )
+
+    def require_here(self, cursor: Cursor) -> None:
+        """Raise LockLostError unless this cursor is on the server where the lock is held."""
+        if not self._seen_by(cursor):
+            raise LockLostError(
+                f"The session that holds the lock on {self.address} is not seen from another "
+                "connection: the server has restarted, or the address leads to another one now."
+            )
+
+    def retaken(self) -> Connection:
+        """Return the session, or a new one with the lock, to clean up with after a failure.
+
+        Raises BusyError where another run holds it by now.
+        """
+        try:
+            return self.connection
+        except LockLostError:
+            self._connection.close()
+            self._connection = connect_maintenance(self.address, self.maintenance)
+            self._take()
+            return self._connection
+
+    def flush(self) -> None:
+        """Let the server write all that was done so far to disk, whatever it was committed with."""
+        # One log for all databases: a commit that waits for the disk waits for all before it. One
+        # that wrote nothing does not wait, so it has to write something.
+        self.connection.execute("SELECT pg_logical_emit_message(true, 'restorehooks', '')")
 
     def close(self) -> None:
         """Release the lock."""
@@ -74,27 +137,59 @@ class RestoreLock:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _acquired(self) -> Connection:
-        connection = connect_maintenance(self.address, self.maintenance)
+    def _require_sessions(self) -> None:
+        """Raise AddressError where several connections are one session of the server."""
+        only = (
+            f"{self.address} has one session for all connections, and a restore needs several: "
+            "restore into a PostgreSQL server."
+        )
+        name, seconds = self._connection.info.dbname, str(SECONDS_TO_CONNECT)
         try:
-            key = lock_key(self.address.name)
-            connection.execute("SELECT pg_try_advisory_lock(%s)", [key])
-            # Advisory locks are per database, and another run may work from another one.
-            holders = connection.execute(HOLDERS, [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF])
-            if others := [str(pid) for (pid, mine) in holders if not mine]:
-                raise BusyError(
-                    f"Another restore of {self.address} is running (server process "
-                    f"{', '.join(others)}); wait for it or end it."
-                )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            with self.address.connect(name, connect_timeout=seconds) as second:
+                if second.info.backend_pid == self._connection.info.backend_pid:
+                    raise AddressError(only)
+        except psycopg.errors.ConnectionTimeout:
+            raise AddressError(only) from None
+
+    def _take(self) -> None:
+        connection = self._connection
+        key = lock_key(self.address.name)
+        taken = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
+        # Advisory locks are per database, and another run may work from another one.
+        found = connection.execute(HOLDERS, halves(key)).fetchall()
+        others = [str(pid) for (pid, mine) in found if not mine]
+        if others or taken != (True,):
+            raise BusyError(
+                f"Another restore of {self.address} is running (server process "
+                f"{', '.join(others) or 'unknown'}); wait for it or end it."
+            )
+        row = connection.execute(SESSION).fetchone()
+        assert row  # noqa: S101 - it has no FROM
+        self._session = [*row, *halves(key)]
+
+    def _seen_by(self, cursor: Cursor) -> bool:
+        cursor.execute(SEEN, self._session)
+        return bool(cursor.fetchone()[0])
+
+
+def halves(key: int) -> list[int]:
+    """Return a key as pg_locks shows it: classid and objid."""
+    return [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
 
 
 HOLDERS = """
-SELECT pid, pid = pg_backend_pid() FROM pg_catalog.pg_locks
+SELECT pid, pid = pg_catalog.pg_backend_pid() FROM pg_catalog.pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = %s AND objid = %s
+"""
+SESSION = """
+SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text,
+       pg_catalog.pg_backend_pid()
+"""
+SEEN = """
+SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text = %s
+   AND EXISTS (SELECT FROM pg_catalog.pg_locks
+               WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = %s
+                 AND classid = %s AND objid = %s)
 """
 
 

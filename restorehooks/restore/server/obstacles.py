@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .address import Connection
-from .carried import carried, refusal
+from .carried import carried
+from .carry import refusal
 from .live import Live
 from .sessions import SESSIONS
 
@@ -138,8 +139,8 @@ def _rehearsed(connection: Connection, live: Live) -> list[Obstacle]:
     found = []
     with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL lock_timeout = '5s'")
-        for carry in carried(connection, live):
-            if why := refusal(connection, carry.to(live.name)):
+        for carry in carried(connection, live, live.name):
+            if why := refusal(connection, carry.statement):
                 what = f"{carry.what} cannot be carried over ({why})"
                 found.append(Obstacle("lost", what, _ACCEPTED))
     return found

@@ -28,9 +28,17 @@ WHERE a.datname = ANY(%s) AND a.pid <> pg_backend_pid()
 """The sessions in some databases: process, user, and whether this role may end it."""
 
 
+def unendable(connection: Connection, databases: list[str]) -> list[str]:
+    """Return the sessions in these databases that this role may not end, as people read them."""
+    found = connection.execute(SESSIONS, [databases]).fetchall()
+    return [f'process {pid} of "{user}"' for pid, user, endable in found if not endable]
+
+
 @contextmanager
 def sessions_ended(terminator: Connection, databases: list[str]) -> Iterator[None]:
     """End the sessions in these databases again and again while the block runs.
+
+    None is ended while there is one that cannot be: the rename would fail all the same.
 
     A rename keeps new sessions out from its beginning, and looks for those that are in, but naps
     for a tenth of a second before it looks again (CountOtherDBBackends in procarray.c). Any signal
@@ -42,11 +50,11 @@ def sessions_ended(terminator: Connection, databases: list[str]) -> Iterator[Non
         with suppress(psycopg.Error):
             while not over.wait(SECONDS_A_ROUND):
                 found = terminator.execute(SESSIONS, [databases]).fetchall()
-                inside = [pid for pid, _, endable in found if endable]
-                if inside:
-                    terminator.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [inside])
-                elif not found:
+                if not found:
                     terminator.execute(NOTIFY)
+                elif all(endable for _, _, endable in found):
+                    inside = [pid for pid, _, _ in found]
+                    terminator.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [inside])
 
     thread = threading.Thread(target=end_all, name="restorehooks-sessions", daemon=True)
     thread.start()

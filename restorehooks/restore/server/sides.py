@@ -1,17 +1,10 @@
-"""The databases beside the live one: the side database of a run, and those kept for --undo.
-
-A marker in a database's comment says what it is for.
-"""
+"""The databases beside the live one: the side database of a run, and those kept for --undo."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from typing import Literal
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -21,45 +14,23 @@ from restorehooks.sequences.scope import NAME_LIMIT
 from restorehooks.wording import first_line
 
 from .address import Connection
+from .carry import refusal
+from .grants import grants
 from .live import Live
 from .lock import RestoreLock
+from .markers import Marker, Role, mark, server_time
 
-_MARK = "restorehooks "
+LONGEST_ENDING = 30
+"""Bytes of ``_restoring_20260102_030405_999`` and the like."""
 
 
-@dataclass(frozen=True)
-class Marker:
-    """What a database beside the live one is for, kept in its comment.
+def side_name(connection: Connection, live: str, word: str) -> str:
+    """Return a free name for a database beside ``live`` that says what it is and when it was made.
 
-    ``at`` is UTC in ISO 8601; ``comment`` is what the comment was before.
+    The time is the server's.
     """
-
-    role: Literal["side", "previous"]
-    live: str
-    at: str
-    by: str = ""
-    comment: str | None = None
-
-    def __str__(self) -> str:
-        return _MARK + json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def read(cls, comment: str | None) -> Marker | None:
-        """Return the marker in a database's comment, None where there is none."""
-        if comment and comment.startswith(_MARK):
-            with suppress(ValueError, TypeError):
-                return cls(**json.loads(comment.removeprefix(_MARK)))
-        return None
-
-
-def now() -> str:
-    """Return the time as markers have it: UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def side_name(live: str, word: str, taken: Sequence[str] = ()) -> str:
-    """Return a name for a database beside ``live`` that says what it is and when it was made."""
-    moment = datetime.now(timezone.utc).strftime("%Y%m%d_%H%M%S")
+    moment = server_time(connection).strftime("%Y%m%d_%H%M%S")
+    taken = names(connection)
     for number in range(1, 1000):
         ending = f"_{word}_{moment}" + (f"_{number}" if number > 1 else "")
         stem = live.encode()[: NAME_LIMIT - len(ending)].decode(errors="ignore")
@@ -69,17 +40,30 @@ def side_name(live: str, word: str, taken: Sequence[str] = ()) -> str:
 
 
 def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
-    """Create the empty database that will become the live one; return its name and oid."""
+    """Create the empty database that will become the live one; return its name and oid.
+
+    Nobody can connect to it before it has its marker and the live one's privileges.
+    """
     connection = lock.connection
-    name = side_name(live.name, "restoring", names(connection))
+    name = side_name(connection, live.name, "restoring")
     options = _like(live) if not live.missing else _sensible(connection)
     try:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ").format(sql.Identifier(name)) + options
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ").format(
+                sql.Identifier(name)
+            )
+            + options
         )
     except psycopg.Error as error:
         raise TargetError(f'The database "{name}" cannot be created: {first_line(error)}') from None
-    mark(connection, name, Marker("side", live.name, now(), by))
+    with connection.transaction():
+        moment = server_time(connection).isoformat()
+        mark(connection, name, Marker("side", live.name, moment, by))
+        for one in grants(connection, live, name) if not live.missing else ():
+            refusal(connection, one.statement)
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
+        )
     row = connection.execute(OID, [name]).fetchone()
     if row is None:
         raise TargetError(f'The database "{name}" was dropped by somebody else.')
@@ -127,15 +111,6 @@ SELECT datcollate IN ('C', 'POSIX') FROM pg_catalog.pg_database WHERE datname = 
 """
 
 
-def mark(connection: Connection, name: str, marker: Marker) -> None:
-    """Write into a database's comment what it is for."""
-    connection.execute(
-        sql.SQL("COMMENT ON DATABASE {} IS {}").format(
-            sql.Identifier(name), sql.Literal(str(marker))
-        )
-    )
-
-
 def drop(connection: Connection, name: str) -> None:
     """Drop a database that is not live, with whatever sessions it has."""
     connection.execute(
@@ -152,36 +127,64 @@ def names(connection: Connection) -> list[str]:
 class Kept:
     """A database beside the live one: of a killed run ("side"), or kept for undo ("previous").
 
-    ``size`` is in bytes, None where this role may not ask.
+    ``size`` is in bytes, None where this role may not ask. ``broken``: a DROP of it was cut off,
+    and it can only be dropped.
     """
 
     name: str
     oid: int
     marker: Marker
     size: int | None
+    broken: bool = False
 
 
-MARKED = """
-SELECT d.datname, d.oid, pg_catalog.shobj_description(d.oid, 'pg_database'),
+BESIDE = """
+SELECT d.datname, d.oid, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
        CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
-            THEN pg_catalog.pg_database_size(d.oid) END
-FROM pg_catalog.pg_database d WHERE NOT d.datistemplate
+            THEN pg_catalog.pg_database_size(d.oid) END,
+       d.datallowconn, d.datconnlimit = -2
+FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
+WHERE NOT d.datistemplate AND d.datname <> %(live)s
+  AND (r.rolsuper OR r.rolname = coalesce(
+      (SELECT pg_catalog.pg_get_userbyid(l.datdba) FROM pg_catalog.pg_database l
+       WHERE l.datname = %(live)s), current_user))
 """
+"""The databases that may be believed: whoever owns one writes its comment, and any role that may
+create databases could give one to somebody's --undo. Where there is no live one, only what is the
+asking role's own or a superuser's. datconnlimit -2 marks a DROP that was cut off."""
 
 
-def kept(connection: Connection, live: str, role: Literal["side", "previous"]) -> list[Kept]:
+def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
     """Return the databases beside ``live`` of one kind, the latest first.
 
     Ask for "side" while holding the lock: then they are leftovers of runs that were killed.
     """
-    stem = re.escape(live.encode()[: NAME_LIMIT - 26].decode(errors="ignore"))
-    named = re.compile(rf"{stem}.*_restoring_\d{{8}}_\d{{6}}(_\d+)?", re.DOTALL)
     found = []
-    for name, oid, comment, size in connection.execute(MARKED).fetchall():
+    for name, oid, comment, size, enterable, broken in connection.execute(
+        BESIDE, {"live": live}
+    ).fetchall():
         marker = Marker.read(comment)
-        if marker is None and comment is None and named.fullmatch(name):
-            # The run was killed between CREATE DATABASE and the marker.
+        if comment is None and not enterable and _named(live).fullmatch(name):
+            # Killed between CREATE DATABASE and the marker: nobody has ever been in it.
             marker = Marker("side", live, "")
-        if marker and marker.live == live and marker.role == role and name != live:
-            found.append(Kept(name, oid, marker, size))
-    return sorted(found, key=lambda one: (one.marker.at, one.name), reverse=True)
+        if marker and marker.live == live and marker.role == role:
+            found.append(Kept(name, oid, marker, size, broken))
+    return sorted(found, key=lambda one: (one.marker.number, one.marker.at, one.name), reverse=True)
+
+
+def _named(live: str) -> re.Pattern[str]:
+    stem = re.escape(live.encode()[: NAME_LIMIT - LONGEST_ENDING].decode(errors="ignore"))
+    return re.compile(rf"{stem}.*_restoring_\d{{8}}_\d{{6}}(_\d+)?", re.DOTALL)
+
+
+def unbelieved(connection: Connection, live: str, believed: Sequence[Kept]) -> list[str]:
+    """Return the names of databases that look like leftovers of ``live`` and are not taken as such.
+
+    They have no marker or are somebody else's.
+    """
+    known = {one.name for one in believed}
+    return [
+        name
+        for name in names(connection)
+        if name not in known and name != live and _named(live).fullmatch(name)
+    ]

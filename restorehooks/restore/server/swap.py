@@ -9,20 +9,23 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors, sql
 
-from restorehooks.restore.errors import OutcomeUnknownError, TargetError
+from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line
 
 from .address import Connection
-from .carried import carried, refusal
+from .carried import carried
+from .carry import refusal
 from .live import Live
-from .lock import HOLDERS, RestoreLock, connect_maintenance, lock_key
-from .sessions import LISTEN, sessions_ended
-from .sides import OID, Kept, Marker, mark, names, now, side_name
+from .lock import RestoreLock, connect_maintenance
+from .markers import Marker, mark, server_time
+from .outcome import is_live
+from .sessions import LISTEN, sessions_ended, unendable
+from .sides import OID, Kept, kept, side_name
 
 SECONDS_TO_SWAP = 30.0
 """How long the sessions in the live database may take to end."""
-SECONDS_TO_READ_BACK = 60.0
-"""How long a server that was lost at COMMIT may take to answer again."""
+SECONDS_A_LOOK = 0.2
+"""How often it is looked whether sessions that cannot be ended have gone."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,15 @@ class Swapped:
 
     previous: str | None
     lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The database that is to be live, and the dump that it came from (None if not known)."""
+
+    name: str
+    oid: int
+    origin: str | None
 
 
 def swap(
@@ -43,36 +55,30 @@ def swap(
     seconds: float = SECONDS_TO_SWAP,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Swapped:
-    """Put the side database in the live one's place, in one transaction.
+    """Put the side database, which was loaded from ``by``, in the live one's place.
 
-    Raises TargetError when it could not be done, and the live database is as it was;
-    OutcomeUnknownError when the server is gone and nobody can say.
+    Renames, privileges and settings are one transaction. Raises TargetError when it could not be
+    done, and the live database is as it was; OutcomeUnknownError when nobody can say.
     """
-    comment = live.properties.get("comment")
-    previous = None if live.missing else side_name(live.name, "before", names(lock.connection))
     lost: list[str] = []
+    incoming = Incoming(*side, by)
+    outgoing = _outgoing(lock, live, incoming, by)
 
     def carry(connection: Connection) -> None:
         lost.clear()
-        found = connection.execute(OID, [previous]).fetchone()
-        if previous and found != (live.oid,):
-            raise TargetError(f'"{live.name}" was replaced by somebody else meanwhile.')
+        if outgoing is None:
+            mark(connection, live.name, None)
+            return
         # The renames are done: the live database goes by its new name here.
-        renamed = Live(previous or "", live.oid, live.owner, properties=live.properties)
-        for one in carried(connection, renamed) if previous else ():
-            if why := refusal(connection, one.to(live.name)):
+        renamed = Live(outgoing[0], live.oid, live.owner, properties=live.properties)
+        for one in carried(connection, renamed, live.name):
+            if why := refusal(connection, one.statement):
                 if not accept_lost:
                     raise TargetError(f"{one.what} cannot be carried over: {why}")
                 lost.append(one.what)
-        if previous:
-            mark(connection, previous, Marker("previous", live.name, now(), by, comment))
-        else:
-            connection.execute(
-                sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(live.name))
-            )
 
-    exchange(lock, live.name, side, previous, carry, seconds=seconds, interrupted=interrupted)
-    return Swapped(previous, tuple(lost))
+    _exchange(lock, live, incoming, outgoing, carry, seconds=seconds, interrupted=interrupted)
+    return Swapped(outgoing[0] if outgoing else None, tuple(lost))
 
 
 def swap_back(
@@ -80,55 +86,87 @@ def swap_back(
 ) -> Swapped:
     """Put a previous database back in the live one's place; the live one is kept like it was.
 
-    It comes back with the settings it had: they stayed with it.
+    It comes back with the settings it had: they stayed with it. Raises as ``swap`` does.
     """
-    previous = None if live.missing else side_name(live.name, "before", names(lock.connection))
-    comment = live.properties.get("comment")
+    incoming = Incoming(back.name, back.oid, back.marker.origin)
+    outgoing = _outgoing(lock, live, incoming, by)
 
     def finish(connection: Connection) -> None:
-        before = back.marker.comment
-        value = sql.Literal(before) if before is not None else sql.SQL("NULL")
-        connection.execute(
-            sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(live.name), value)
-        )
-        if previous:
-            mark(connection, previous, Marker("previous", live.name, now(), by, comment))
+        mark(connection, live.name, back.marker.comment)
 
-    exchange(lock, live.name, (back.name, back.oid), previous, finish, seconds=seconds)
-    return Swapped(previous)
+    _exchange(lock, live, incoming, outgoing, finish, seconds=seconds)
+    return Swapped(outgoing[0] if outgoing else None)
 
 
-def exchange(
+def _outgoing(
+    lock: RestoreLock, live: Live, incoming: Incoming, by: str
+) -> tuple[str, Marker] | None:
+    """Return the live database's next name and its marker; None where there is no live one."""
+    if live.missing:
+        return None
+    connection = lock.connection
+    earlier = kept(connection, live.name, "previous")
+    latest = earlier[0].marker if earlier else None
+    marker = Marker(
+        "previous",
+        live.name,
+        server_time(connection).isoformat(),
+        by,
+        comment=live.properties.get("comment"),
+        number=latest.number + 1 if latest else 1,
+        # Unless somebody else has put another one in its place since.
+        origin=latest.successor_origin if latest and latest.successor == live.oid else None,
+        successor=incoming.oid,
+        successor_origin=incoming.origin,
+    )
+    return side_name(connection, live.name, "before"), marker
+
+
+def _exchange(
     lock: RestoreLock,
-    live: str,
-    incoming: tuple[str, int],
-    outgoing: str | None,
+    live: Live,
+    incoming: Incoming,
+    outgoing: tuple[str, Marker] | None,
     finish: Callable[[Connection], None],
     *,
-    seconds: float = SECONDS_TO_SWAP,
+    seconds: float,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Rename ``live`` to ``outgoing`` and ``incoming`` to ``live``, and ``finish``, as one."""
+    """Rename the live database and the incoming one, and ``finish``, as one."""
     deadline = time.monotonic() + seconds
-    renames = [(live, outgoing)] if outgoing else []
-    renames.append((incoming[0], live))
+    renames = [(live.name, outgoing[0], live.oid)] if outgoing else []
+    renames.append((incoming.name, live.name, incoming.oid))
+    databases = [old for old, _, _ in renames]
+
+    def finish_and_mark(connection: Connection) -> None:
+        finish(connection)
+        if outgoing:
+            mark(connection, *outgoing)
+
     # Of the same database, since a NOTIFY is heard in no other.
     with connect_maintenance(lock.address, lock.connection.info.dbname) as terminator:
-        while (busy := _exchanged(lock, terminator, renames, incoming[1], finish)) is not None:
+        while True:
+            # Nobody is disconnected as long as it would be for nothing.
+            why = ", ".join(unendable(terminator, databases))
+            if not why:
+                busy = _exchanged(lock, terminator, renames, finish_and_mark)
+                if busy is None:
+                    return
+                why = f"{first_line(busy)} {busy.diag.message_detail or ''}".strip()
             if interrupted():
                 raise KeyboardInterrupt
             if time.monotonic() > deadline:
                 raise TargetError(
-                    f'The sessions in "{live}" could not be disconnected in {seconds:.0f} seconds '
-                    f"({first_line(busy)} {busy.diag.message_detail or ''})"
+                    f'The sessions in "{live.name}" could not be disconnected in {seconds:.0f} '
+                    f"seconds ({why})"
                 )
+            time.sleep(SECONDS_A_LOOK)
 
 
 def _exchanged(
     lock: RestoreLock,
     terminator: Connection,
-    renames: Sequence[tuple[str, str]],
-    oid: int,
+    renames: Sequence[tuple[str, str, int | None]],
     finish: Callable[[Connection], None],
 ) -> psycopg.Error | None:
     connection = lock.connection
@@ -136,58 +174,22 @@ def _exchanged(
     try:
         with connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '10s'")
-            # What was loaded with synchronous_commit off is on disk once this commit is.
-            connection.execute("SET LOCAL synchronous_commit = on")
-            with sessions_ended(terminator, [old for old, _ in renames]):
-                for names in renames:
+            with sessions_ended(terminator, [old for old, _, _ in renames]):
+                for old, new, oid in renames:
                     connection.execute(
                         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                            *(sql.Identifier(name) for name in names)
+                            sql.Identifier(old), sql.Identifier(new)
                         )
                     )
+                    if connection.execute(OID, [new]).fetchone() != (oid,):
+                        raise TargetError(f'"{old}" was replaced by somebody else.')
             # From here on nobody can connect to either until the commit.
             finish(connection)
     except (errors.ObjectInUse, errors.LockNotAvailable) as error:
         return error
     except psycopg.Error as error:
+        _, live, oid = renames[-1]
         # A connection lost at COMMIT says nothing of the commit; the server knows.
-        if not (connection.closed and _read_back(lock, renames[-1][1], oid)):
+        if not (connection.closed and oid is not None and is_live(lock, live, oid)):
             raise TargetError(f"The swap failed: {first_line(error)}") from None
     return None
-
-
-def _read_back(lock: RestoreLock, live: str, oid: int) -> bool:
-    """Tell whether the database with this oid is the live one, once the server answers again."""
-    deadline = time.monotonic() + SECONDS_TO_READ_BACK
-    while (found := _name_of(lock, oid)) == UNKNOWN:
-        if time.monotonic() > deadline:
-            raise OutcomeUnknownError(
-                "The server does not answer, so whether the swap took place is not known."
-            )
-        time.sleep(0.5)
-    return found == live
-
-
-UNKNOWN = object()
-
-
-def _name_of(lock: RestoreLock, oid: int) -> object:
-    try:
-        with connect_maintenance(lock.address, lock.maintenance) as connection:
-            _wait_for_the_lost_session(connection, lock)
-            query = "SELECT datname FROM pg_catalog.pg_database WHERE oid = %s"
-            row = connection.execute(query, [oid]).fetchone()
-            return row[0] if row else None
-    except (psycopg.OperationalError, TargetError):
-        return UNKNOWN
-
-
-def _wait_for_the_lost_session(connection: Connection, lock: RestoreLock) -> None:
-    # Its backend may still be committing: it holds the lock until it has ended.
-    key = lock_key(lock.address.name)
-    deadline = time.monotonic() + SECONDS_TO_SWAP
-    while time.monotonic() < deadline:
-        holders = connection.execute(HOLDERS, [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF])
-        if not holders.fetchall():
-            return
-        time.sleep(0.1)

@@ -60,7 +60,7 @@ def _end_with(keeper: int) -> None:
 
 
 def _end_when_unused(users: int, server: subprocess.Popen[bytes]) -> None:
-    # Held to the keeper's end, so that who comes meanwhile waits, and then starts anew.
+    # Held until the keeper ends: a process that comes now waits, and then starts a new server.
     fcntl.flock(users, fcntl.LOCK_EX)
     server.send_signal(signal.SIGINT)
 

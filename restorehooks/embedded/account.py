@@ -1,0 +1,136 @@
+"""The users that root's servers run as, since PostgreSQL does not run as root.
+
+A server that is made to look at a stranger's dump runs what is in it. So it gets a user id that
+nobody has: no files, no other processes, no cluster that it could reach.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from restorehooks.embedded.errors import ServerError
+
+UNUSED = range(60578, 61184)
+"""User ids between those of systemd-homed and of DynamicUser, which systemd's list leaves free."""
+NAMED = ("nobody", "postgres")
+"""Who else may run a server: where there is no id of its own. Earlier versions ran them so."""
+
+
+class Account(NamedTuple):
+    """A user of the operating system."""
+
+    name: str
+    uid: int
+    gid: int
+
+    def may_enter(self, folder: Path) -> bool:
+        """Say whether the account can pass through ``folder`` and every folder above it."""
+        return all(self._may_pass(part.stat()) for part in (folder, *folder.parents))
+
+    def _may_pass(self, stat: os.stat_result) -> bool:
+        if stat.st_uid == self.uid:
+            return bool(stat.st_mode & 0o100)
+        return bool(stat.st_mode & (0o010 if stat.st_gid == self.gid else 0o001))
+
+    @property
+    def popen(self) -> dict[str, Any]:
+        """What makes :class:`subprocess.Popen` run as this account, with no other groups."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def may_own(uid: int) -> bool:
+    """Say whether a private server of root's can belong to this user id."""
+    return uid in UNUSED or uid in [account.uid for account in named_accounts()]
+
+
+def server_account(folder: Path, owner: int | None) -> Account | None:
+    """Return the account that is to run root's server in ``folder``.
+
+    ``owner`` is the user id that its cluster belongs to, None for a new one. The result is None for
+    any other user than root, who runs servers as themselves. Raises :exc:`ServerError` where every
+    account that there is runs a cluster of the machine.
+    """
+    if os.geteuid() != 0:
+        return None
+    if owner is not None and owner in UNUSED:
+        return _own(owner)
+    # The same folder gets the same id, while nobody has it.
+    first = zlib.crc32(os.fsencode(folder)) % len(UNUSED)
+    for uid in (*UNUSED[first:], *UNUSED[:first]) if sys.platform == "linux" else ():
+        if _is_mapped(uid) and not _is_taken(uid):
+            return _own(uid)
+    for account in named_accounts():
+        if not _runs_a_cluster(account.uid):
+            return account
+    raise ServerError(
+        "PostgreSQL does not run as root, and no user is left to run a private server as: there is "
+        f"no free user id, and of the users {' and '.join(NAMED)} each is missing or runs a "
+        "cluster of this machine, which a private server must not reach."
+    )
+
+
+def named_accounts() -> list[Account]:
+    """Return the accounts of ``NAMED`` that the system has; initdb needs one with a name."""
+    import pwd
+
+    found = []
+    for name in NAMED:
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            found.append(Account(name, entry.pw_uid, entry.pw_gid))
+    return found
+
+
+def _own(uid: int) -> Account:
+    return Account(f"with the id {uid}", uid, uid)
+
+
+def _is_mapped(uid: int) -> bool:
+    """Say whether the id exists in this container, whose ids the kernel may have limited."""
+    for name in ("uid_map", "gid_map"):
+        with suppress(OSError):
+            rows = [
+                [int(number) for number in line.split()]
+                for line in Path("/proc/self", name).read_text().splitlines()
+            ]
+            if not any(first <= uid < first + count for first, _, count in rows):
+                return False
+    return True
+
+
+def _is_taken(uid: int) -> bool:
+    import grp
+    import pwd
+
+    for look_up in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            look_up(uid)
+            return True
+    return any(owner == uid for _, owner in _processes())
+
+
+def _processes() -> Iterator[tuple[Path, int]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            yield process, process.stat().st_uid
+
+
+def _runs_a_cluster(uid: int) -> bool:
+    """Say whether this user runs a server of PostgreSQL that is no private one."""
+    for process, owner in _processes():
+        with suppress(OSError):
+            if owner == uid and (process / "comm").read_text().strip() in (
+                "postgres",
+                "postmaster",
+            ):
+                # PostgreSQL works in its data directory.
+                data = (process / "cwd").readlink()
+                if data.name != "cluster" or not (data.parent / "users").exists():
+                    return True
+    return False

@@ -1,0 +1,174 @@
+"""The folder that holds everything of one server: its cluster, log, locks and mostly its socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from restorehooks.embedded.account import Account, may_own, named_accounts
+from restorehooks.embedded.errors import ServerError
+from restorehooks.embedded.programs import Programs, last_error
+
+SUPERUSER = "postgres"
+
+Lock = Literal["users", "running"]
+"""``users`` is shared by every process that uses the server, ``running`` held by the server."""
+
+
+class Postmaster(NamedTuple):
+    """Where a running server says that it answers."""
+
+    port: int
+    sockets: Path
+
+
+@dataclass(frozen=True)
+class ServerFolder:
+    """The folder of one server."""
+
+    path: Path
+
+    @property
+    def cluster(self) -> Path:
+        """The folder that PostgreSQL calls its data directory."""
+        return self.path / "cluster"
+
+    @property
+    def log(self) -> Path:
+        """The file that the server writes its log to."""
+        return self.path / "log"
+
+    def make(self) -> None:
+        """Create the folder, closed to others, unless it is there.
+
+        Raises :exc:`ServerError` for a folder that holds something else or belongs to another user.
+        """
+        missing = [folder for folder in self.path.parents if not folder.exists()]
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(self.path.iterdir()) and not (self.path / "users").exists():
+            raise ServerError(f"{self.path} holds something else than a private server's data.")
+        if os.geteuid() != 0:
+            return
+        for folder in missing:
+            folder.chmod(0o711)
+        for place in (self.path, self.cluster):
+            uid = place.stat().st_uid if place.exists() else 0
+            if uid and not may_own(uid):
+                raise ServerError(f"The server in {self.path} belongs to another user than root.")
+
+    def give_to(self, account: Account) -> None:
+        """Let root's account, and nobody else, reach the cluster and what it needs beside it.
+
+        The folder itself stays root's, so that root finds no traps in it. Raises
+        :exc:`ServerError` where the account cannot reach it. No server may be running.
+        """
+        if not account.may_enter(self.path.parent):
+            raise ServerError(
+                f"PostgreSQL does not run as root, and the user {account.name}, whom it would run "
+                f"as, cannot reach {self.path}; choose a folder whose parents are open to all."
+            )
+        os.chown(self.path, 0, account.gid, follow_symlinks=False)
+        self.path.chmod(0o710)
+        if self.cluster.exists() and self.cluster.stat().st_uid != account.uid:
+            _give_away(self.cluster, account)
+
+    def owner(self) -> int | None:
+        """Return the user id that the cluster belongs to, None where there is none yet."""
+        return self.cluster.stat().st_uid if self.cluster.exists() else None
+
+    def make_cluster(self, programs: Programs, running: int, *, sync: bool) -> None:
+        """Run initdb; without ``sync`` it leaves writing to disk to the operating system."""
+        # Renamed when it is complete: an initdb that is killed leaves what looks like a cluster.
+        unfinished = self.path / "cluster.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if account := programs.account:
+            # initdb asks for the name of its user, which an id of the server's own has not.
+            named = named_accounts()[0]
+            programs = replace(programs, account=named._replace(gid=account.gid))
+            unfinished.mkdir(mode=0o700)
+            os.chown(unfinished, named.uid, account.gid)
+        arguments = ["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"]
+        arguments += [f"--username={SUPERUSER}", "--locale=C", f"--pgdata={unfinished}"]
+        if programs.version() >= 170000:
+            # Upper and lower case beyond ASCII, without depending on the system's locales.
+            arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if not sync:
+            arguments.append("--no-sync")
+        # An initdb that outlives this process goes on: it holds the lock until it has ended.
+        programs.run("initdb", *arguments, stdin=running)
+        if account:
+            _give_away(unfinished, account)
+        unfinished.rename(self.cluster)
+
+    def open_lock(self, name: Lock) -> int:
+        """Open the file of a lock and return its descriptor."""
+        return os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+    def postmaster(self) -> Postmaster | None:
+        """Return where the server answers, None where postmaster.pid does not say so yet."""
+        try:
+            lines = (self.cluster / "postmaster.pid").read_text().splitlines()
+            found = Postmaster(int(lines[3]), Path(lines[4]))
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+        # A copied folder has the file of another server; a server that starts fills it in steps.
+        is_ours = Path(lines[1]) == self.cluster
+        return found if is_ours and self._is_its_own(found.sockets) else None
+
+    def _is_its_own(self, sockets: Path) -> bool:
+        # The server writes the file, and root must not be sent to another one by it.
+        with suppress(OSError):
+            return sockets.is_absolute() and sockets.stat().st_uid == self.owner()
+        return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the server; FileNotFoundError where none runs.
+
+        It is sent as the user whom the cluster belongs to, so that it reaches nobody else whatever
+        that user has written into postmaster.pid.
+        """
+        pid = int((self.cluster / "postmaster.pid").read_text().split()[0])
+        status = self.cluster.stat()
+        if status.st_uid == os.geteuid():
+            os.kill(pid, number)
+            return
+        account = Account("", status.st_uid, status.st_gid)
+        subprocess.run(  # noqa: S603  an argument list
+            ["/bin/sh", "-c", 'kill -"$1" "$2" 2>/dev/null', "sh", str(int(number)), str(pid)],
+            cwd="/",
+            check=False,
+            **account.popen,
+        )
+
+    def end_of_log(self) -> str:
+        """Return the last error in the log."""
+        return last_error(self.log.read_text(errors="replace") if self.log.exists() else "")
+
+
+def _give_away(folder: Path, account: Account) -> None:
+    """Let everything in a folder belong to the account; what is linked elsewhere too stays."""
+    for _, folders, files, at in os.fwalk(folder, follow_symlinks=False):
+        for name in (*folders, *files):
+            status = os.stat(name, dir_fd=at, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+                os.chown(name, account.uid, account.gid, dir_fd=at, follow_symlinks=False)
+    os.chown(folder, account.uid, account.gid, follow_symlinks=False)
+
+
+def lock(file: int, *, alone: bool, wait: bool = True) -> bool:
+    """Lock an open file, alone or together with others, and say whether that worked."""
+    import fcntl
+
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

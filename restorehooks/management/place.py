@@ -1,0 +1,166 @@
+"""Which database is meant, where DATABASE_URL names another one than the project's settings."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from argparse import _ArgumentGroup
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
+
+from restorehooks import standalone
+from restorehooks.restore.errors import AddressError, UsageError
+from restorehooks.restore.server.address import Address
+
+Place = Literal["database url", "project"] | None
+"""What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
+
+_HERE = {"localhost", "127.0.0.1", "::1"}
+IDENTITY = """
+SELECT system_identifier, d.oid
+FROM pg_catalog.pg_control_system(), pg_catalog.pg_database AS d
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+"""
+"""The same for two addresses of one database, and for no other."""
+SECONDS_TO_ASK = 60
+"""How long the project in this folder may take to say which database it means."""
+_SAID = "restorehooks: "
+_ASK = f"""
+from restorehooks.management.place import disagreement
+print({_SAID!r} + (disagreement() or ""))
+"""
+
+
+def add_place(group: _ArgumentGroup) -> None:
+    """Add the options that decide between the two."""
+    add = group.add_mutually_exclusive_group().add_argument
+    add(
+        "--database-url",
+        action="store_const",
+        dest="place",
+        const="database url",
+        help="Use the database that the environment variable DATABASE_URL names.",
+    )
+    add(
+        "--project",
+        action="store_const",
+        dest="place",
+        const="project",
+        help="Use the database that the project's settings name, whatever DATABASE_URL says.",
+    )
+
+
+def settle(alias: str | None, place: Place) -> None:
+    """Let the alias mean what ``place`` says; raises UsageError where it says nothing and has to.
+
+    It has to where ``disagreement`` finds one.
+    """
+    if place == "database url":
+        _use_database_url(alias or "default")
+    elif not place and (said := disagreement(alias)):
+        raise UsageError(said)
+
+
+def disagreement(alias: str | None = None) -> str | None:
+    """Return a sentence where DATABASE_URL names none of the databases that may be meant.
+
+    That is the default alias's database, or where an alias was named any of the project's.
+    """
+    using = alias or "default"
+    named = _named(os.environ.get("DATABASE_URL", ""))
+    aliases = [*connections] if alias else [using]
+    addresses = [Address.of(one) for one in aliases if connections[one].vendor == "postgresql"]
+    if named is None or any(_same(named, address) for address in addresses):
+        return None
+    return (
+        f"DATABASE_URL names {named}, and the project's settings name {Address.of(using)}: "
+        "give --database-url for the first, or --project for the second."
+    )
+
+
+def disagreement_here() -> str | None:
+    """Return the same of the project whose manage.py is in this folder, if there is one.
+
+    The project is asked by running its manage.py, and that only where it is this user's or
+    root's. None too where it does not answer: without a project, DATABASE_URL decides.
+    """
+    if not os.environ.get("DATABASE_URL") or not _is_trusted(Path("manage.py")):
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(  # noqa: S603 - an argv list
+            [sys.executable, "manage.py", "shell", "-c", _ASK],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_ASK,
+            check=False,
+        )
+        for line in done.stdout.splitlines():
+            if line.startswith(_SAID) and line != _SAID:
+                return line.removeprefix(_SAID)
+    return None
+
+
+def _is_trusted(manage: Path) -> bool:
+    with suppress(OSError, AttributeError):  # no such file; a system without user ids
+        found = manage.stat()
+        return found.st_uid in (0, os.getuid()) and not found.st_mode & stat.S_IWOTH
+    return False
+
+
+def _named(url: str) -> Address | str | None:
+    """Return what a URL names: None where it is empty, no PostgreSQL's, or cannot be read."""
+    if url.startswith(standalone.EMBEDDED):
+        return "a private server (embedded:)"
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] not in standalone.SCHEMES:  # SQLAlchemy writes postgresql+psycopg
+        return None
+    try:
+        return Address.of_parameters("", conninfo_to_dict(f"postgresql://{rest}"), {})
+    except (psycopg.ProgrammingError, AddressError):
+        return None
+
+
+def _same(named: Address | str, address: Address) -> bool:
+    if isinstance(named, str):
+        return False
+    if _spelled(named) == _spelled(address):
+        return True
+    found = {_identity(named), _identity(address)}
+    return len(found) == 1 and None not in found
+
+
+def _spelled(address: Address) -> tuple[str, ...]:
+    host = "localhost" if address.host in _HERE else address.host
+    return address.name, host, address.port
+
+
+def _identity(address: Address) -> tuple[Any, ...] | None:
+    try:
+        with address.connect(address.name) as connection:
+            return connection.execute(IDENTITY).fetchone()
+    except psycopg.Error:
+        return None
+
+
+def _use_database_url(using: str) -> None:
+    url = os.environ.get("DATABASE_URL", "")
+    if not url or url.startswith(standalone.EMBEDDED):
+        raise UsageError(
+            "--database-url needs DATABASE_URL to name a PostgreSQL database; for a private server "
+            "(embedded:) run restorehooks restoredb."
+        )
+    try:
+        found = standalone.database_settings()
+    except standalone.StandaloneError as error:
+        raise UsageError(str(error)) from None
+    connections[using].close()
+    nothing: dict[str, Any] = dict.fromkeys(("USER", "PASSWORD", "HOST", "PORT"), "")
+    connections[using].settings_dict.update({**nothing, "OPTIONS": {}, **found})

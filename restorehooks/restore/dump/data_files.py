@@ -1,0 +1,227 @@
+"""Proof that the data files of a directory archive are whole.
+
+pg_restore is no such proof: it takes an emptied file for a table without rows and, depending on
+compression and zlib, a cut one for a shorter table. What pg_dump writes has an end that can be
+recognized: each compression's own, the line ``\\.`` after a table's rows and the two empty lines
+after that (``dumpTableData_copy`` and ``dumpTableData_insert`` in src/bin/pg_dump/pg_dump.c), and a
+list of the large objects with as many lines as the table of contents has large objects.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from restorehooks.restore.errors import DumpError
+
+from .compression import decompressed
+from .contents import ArchiveEntry
+from .facts import Compression, Dump, unreadable
+
+_SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz4", ".zst": "zstd"}
+"""What pg_restore tries after a file's name, in its order (compress_io.c)."""
+_CHUNK = 1024 * 1024
+_END_OF_ROWS = b"\n\\.\n"
+_EMPTY_LINES = b"\n\n"
+_LARGE_OBJECT = re.compile(rb"(\d+) (blob_\d+\.dat)")
+_AGAIN = "copy or dump it again"
+
+
+@dataclass
+class Proof:
+    """What was found in files that are whole.
+
+    bytes: read so far, as the files have them.
+    nothing_in: large objects whose file is empty. No compression but gzip marks the end of an
+        empty one, so that this may be how they were dumped, or what became of the file.
+    unproved: how many large objects are uncompressed; nothing in a dump says how long they are.
+    """
+
+    bytes: int = 0
+    nothing_in: list[int] = field(default_factory=list)
+    unproved: int = 0
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what a person should know, a sentence each."""
+        if self.nothing_in:
+            first = ", ".join(map(str, self.nothing_in[:3]))
+            yield (
+                f"{len(self.nothing_in)} large object(s) of the dump are empty ({first}"
+                f"{', ...' if len(self.nothing_in) > 3 else ''}): they were so in the database, "
+                "or their files were emptied since"
+            )
+        if self.unproved:
+            yield (
+                f"{self.unproved} large object(s) of the dump are stored uncompressed, and nothing "
+                "in it says how long they were: whether their files were cut cannot be seen"
+            )
+
+
+def prove_files(
+    dump: Dump,
+    entries: Iterable[ArchiveEntry],
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> Proof:
+    """Read every data file of these entries of a directory archive to its proper end.
+
+    ``on_bytes`` is called with the number of bytes read so far, and may raise to stop it. Raises
+    DumpError for the first file that is missing, cut, damaged, or has something after its end.
+    """
+    return _Files(dump, on_bytes).prove(list(entries))
+
+
+@contextmanager
+def proving(dump: Dump, entries: Sequence[ArchiveEntry]) -> Iterator[Callable[[], None]]:
+    """Prove the files in a thread while the block runs, and wait for it at the end of the block.
+
+    Yields a function for the block to call now and then: it raises what the proof has found so
+    far. The end of the block raises it too. What the block itself raises ends the proof.
+    """
+    thread = _ProvingThread(dump, entries)
+    thread.start()
+    try:
+        yield thread.check
+    except BaseException:
+        thread.stopped.set()
+        thread.join()
+        raise
+    thread.join()
+    thread.check()
+
+
+class _Stopped(Exception):  # noqa: N818 - no error
+    """Nobody waits for the proof any more."""
+
+
+class _ProvingThread(threading.Thread):
+    def __init__(self, dump: Dump, entries: Sequence[ArchiveEntry]):
+        super().__init__(name="restorehooks-proof", daemon=True)
+        self.stopped = threading.Event()
+        self._dump, self._entries = dump, entries
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            prove_files(self._dump, self._entries, self._go_on)
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self._failure = error
+
+    def check(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def _go_on(self, count: int) -> None:
+        if self.stopped.is_set():
+            raise _Stopped
+
+
+class _Files:
+    """One pass over the data files of a directory archive."""
+
+    def __init__(self, dump: Dump, on_bytes: Callable[[int], None]):
+        self._dump = dump
+        self._on_bytes = on_bytes
+        self._proof = Proof()
+
+    def prove(self, entries: list[ArchiveEntry]) -> Proof:
+        listed = 0
+        for entry in entries:
+            if not entry.data_file:
+                continue
+            if entry.kind == "BLOBS":
+                listed += self._large_objects(entry)
+            else:
+                path, compression = self._file(entry.data_file)
+                self._rows(path, self._content(path, compression), copied=entry.copied)
+        named = sum(entry.large_objects for entry in entries)
+        if listed != named and any(entry.kind == "BLOBS" for entry in entries):
+            raise DumpError(
+                f"{self._dump.source} lists {listed} large objects in its blobs*.toc files, and "
+                f"its table of contents has {named}: {_AGAIN}"
+            )
+        return self._proof
+
+    def _file(self, name: str) -> tuple[Path, Compression | None]:
+        """Return the file of this name, with the suffix it has. Raises DumpError."""
+        if Path(name).name == name:
+            for suffix, compression in _SUFFIXES.items():
+                if (path := self._dump.path / f"{name}{suffix}").is_file():
+                    return path, compression
+        raise DumpError(f"{self._dump.source} lacks its data file {name}: {_AGAIN}")
+
+    def _content(self, path: Path, compression: Compression | None) -> Iterator[bytes]:
+        before = self._proof.bytes
+
+        def read(count: int) -> None:
+            self._proof.bytes = before + count
+            self._on_bytes(self._proof.bytes)
+
+        try:
+            with decompressed(path, compression, read) as stream:
+                while chunk := stream.read(_CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+    def _rows(self, path: Path, content: Iterator[bytes], *, copied: bool) -> None:
+        is_whole = _ends_as_copied(content) if copied else _ends_as_inserted(content)
+        if not is_whole:
+            raise DumpError(
+                f"{path} is not whole: it does not end as pg_dump ends a table's rows; {_AGAIN}"
+            )
+
+    def _large_objects(self, entry: ArchiveEntry) -> int:
+        """Prove the large objects of one list, and return how many they are."""
+        path, _ = self._file(entry.data_file)
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        lines = text.splitlines()
+        found = [line for line in map(_LARGE_OBJECT.fullmatch, lines) if line]
+        if not found or len(found) != len(lines) or not text.endswith(b"\n"):
+            raise DumpError(f"{path} is not whole: it lists no large objects to its end; {_AGAIN}")
+        for line in found:
+            self._large_object(int(line[1]), line[2].decode())
+        return len(found)
+
+    def _large_object(self, oid: int, name: str) -> None:
+        path, compression = self._file(name)
+        size = path.stat().st_size
+        if not size and compression != "gzip":
+            self._proof.nothing_in.append(oid)
+            return
+        if not size:
+            raise DumpError(f"{path} is empty: {_AGAIN}")
+        self._proof.unproved += compression is None
+        for _ in self._content(path, compression):
+            pass
+
+
+def _ends_as_copied(content: Iterator[bytes]) -> bool:
+    """Return whether the first line ``\\.`` is there, and nothing but two empty lines after it."""
+    tail = b"\n"
+    for chunk in content:
+        tail += chunk
+        if (at := tail.find(_END_OF_ROWS)) >= 0:
+            rest = tail[at + len(_END_OF_ROWS) :]
+            for more in content:
+                rest = (rest + more)[: len(_EMPTY_LINES) + 1]
+            return rest == _EMPTY_LINES
+        tail = tail[1 - len(_END_OF_ROWS) :]
+    return False
+
+
+def _ends_as_inserted(content: Iterator[bytes]) -> bool:
+    """Return whether INSERT statements end with two empty lines; there may be none of them."""
+    tail, size = b"", 0
+    for chunk in content:
+        size += len(chunk)
+        tail = (tail + chunk)[-4:]
+    return tail.endswith(b";\n" + _EMPTY_LINES) or (tail == _EMPTY_LINES and size == len(tail))

@@ -1,0 +1,249 @@
+"""The statements that read the catalogue; none of them locks a table.
+
+They are sent with ``search_path`` set to ``pg_catalog``, so that names in them need no schema.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .message import PATH
+from .strangers import STRANGERS_CODE
+
+
+def _braces(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+# What a default draws from is read off the stored expression: a sequence's dependency says that
+# the default mentions it, not that the default is nothing more.
+_DRAWING = f"""
+drawing AS MATERIALIZED (
+    SELECT kind, oid, tab, att, {_braces(IS_PLAIN_NEXTVAL)} AS simple
+    FROM (
+        SELECT 'pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
+               adbin::text AS expression
+        FROM pg_attrdef
+        UNION ALL  -- a column without a default of its own takes its domain's
+        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typdefaultbin::text
+        FROM pg_type t JOIN pg_attribute a
+            ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
+        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
+        WHERE t.typdefaultbin IS NOT NULL
+          AND EXISTS (SELECT FROM pg_type WHERE typdefaultbin IS NOT NULL)
+    ) d
+    WHERE {CALLS_NEXTVAL}
+)"""  # noqa: S608  constants
+
+ODD_DEFAULTS = sql.SQL(f"""
+SELECT oid FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
+WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
+  AND ({CALLS_NEXTVAL} OR EXISTS (
+      SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
+      WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
+        AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
+""").format()  # noqa: S608
+"""The defaults of columns that call ``nextval`` in no simple form, or own a sequence and do not."""
+
+# The names of the columns are those of catalog.Row.
+SEQUENCES = sql.SQL(f"""
+WITH RECURSIVE {_DRAWING},
+default_of AS MATERIALIZED (
+    SELECT d.refobjid AS seq, drawing.tab, drawing.att,
+           drawing.simple OR drawing.oid = ANY({{exact}}::oid[]) AS exact
+    FROM drawing JOIN pg_depend d
+        ON d.classid = drawing.kind AND d.objid = drawing.oid
+           AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
+    UNION ALL
+    SELECT t.seq, drawing.tab, drawing.att, t.exact
+    FROM unnest({{by_text}}::oid[], {{by_text_sequences}}::oid[], {{by_text_exact}}::bool[])
+         AS t (attrdef, seq, exact)
+    JOIN drawing ON drawing.oid = t.attrdef AND drawing.kind = 'pg_attrdef'::regclass
+),
+owner AS MATERIALIZED (
+    SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, d.deptype = 'i' AS is_identity
+    FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
+),
+climb (seq, tab, att, is_identity) AS (  -- rows come through the parent that a partition belongs to
+    SELECT seq, tab, att, is_identity FROM owner
+    UNION
+    SELECT climb.seq, i.inhparent, pa.attnum, climb.is_identity
+    FROM climb JOIN pg_attribute a ON a.attrelid = climb.tab AND a.attnum = climb.att
+        AND a.attinhcount > 0
+    JOIN pg_inherits i ON i.inhrelid = climb.tab
+    JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
+),
+listed AS MATERIALIZED (
+    SELECT seq, tab, att
+    FROM unnest({{listed_sequences}}::oid[], {{listed_tables}}::oid[], {{listed_columns}}::int[])
+         AS t (seq, tab, att)
+),
+in_scope AS MATERIALIZED (
+    SELECT seq FROM climb WHERE tab = ANY({{tables}}::oid[])
+    UNION SELECT seq FROM default_of WHERE tab = ANY({{tables}}::oid[])
+    UNION SELECT seq FROM listed WHERE tab = ANY({{tables}}::oid[])
+),
+me AS MATERIALIZED (
+    SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
+    FROM pg_roles WHERE rolname = current_user
+),
+dumped AS MATERIALIZED (SELECT unnest(extconfig) AS oid FROM pg_extension),
+sequence AS MATERIALIZED (
+    SELECT q.seqrelid AS oid, n.nspname AS schema, c.relname AS name,
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted,
+           format_type(q.seqtypid, NULL) AS type, q.seqstart AS start,
+           q.seqincrement AS increment, q.seqmin AS minimum, q.seqmax AS maximum,
+           q.seqcache AS cache, q.seqcycle AS cycle,
+           (me.may_all OR has_schema_privilege(n.oid, 'USAGE'))
+               AND (mine.may_all OR has_sequence_privilege(q.seqrelid, 'SELECT')) AS may_read,
+           mine.may_all OR has_sequence_privilege(q.seqrelid, 'USAGE, UPDATE') AS may_draw,
+           mine.may_all OR has_sequence_privilege(q.seqrelid, 'UPDATE') AS may_set,
+           mine.may_all OR pg_has_role(c.relowner, 'USAGE') AS may_alter,
+           quote_ident(o.rolname) AS owner, c.relowner,
+           CASE WHEN xact.full > 2
+                THEN coalesce(pg_xact_status(xact.full::text::xid8) = 'in progress', false)
+                ELSE false END AS is_rewritten  -- by us: others' open changes are not seen
+    FROM pg_sequence q
+    JOIN pg_class c ON c.oid = q.seqrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_roles o ON o.oid = c.relowner
+    CROSS JOIN me
+    CROSS JOIN LATERAL (
+        SELECT me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all) mine
+    CROSS JOIN LATERAL (  -- xmin with the epoch that it must be of
+        SELECT now - mod(mod(now - c.xmin::text::numeric, 4294967296) + 4294967296, 4294967296)
+               AS full
+        FROM (SELECT pg_current_xact_id_if_assigned()::text::numeric AS now) n) xact
+    WHERE c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+      AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
+      AND (q.seqrelid NOT IN (
+              SELECT objid FROM pg_depend
+              WHERE refclassid = 'pg_extension'::regclass
+                AND classid = 'pg_class'::regclass AND deptype = 'e')
+           OR q.seqrelid IN (  -- what an extension's members hold is dumped where it says so
+              SELECT oid FROM dumped
+              UNION SELECT seq FROM owner JOIN dumped ON dumped.oid = owner.tab
+              UNION SELECT seq FROM default_of JOIN dumped ON dumped.oid = default_of.tab))
+),
+link AS MATERIALIZED (
+    SELECT seq, tab, att, bool_or(is_owner) AS is_owner, bool_or(is_identity) AS is_identity,
+           bool_or(draws) AS draws, bool_or(draws_more) AS draws_more,
+           bool_or(is_listed) AS is_listed
+    FROM (
+        SELECT climb.seq, climb.tab, climb.att, true AS is_owner, climb.is_identity,
+               false AS draws, false AS draws_more, false AS is_listed
+        FROM climb JOIN pg_attribute a ON a.attrelid = climb.tab AND a.attnum = climb.att
+        WHERE a.attinhcount = 0
+        UNION ALL
+        SELECT seq, tab, att, false, false, exact, NOT exact, false FROM default_of
+        UNION ALL
+        SELECT seq, tab, att, false, false, false, false, true FROM listed
+    ) l
+    WHERE seq IN (SELECT oid FROM sequence)
+    GROUP BY seq, tab, att
+),
+domain (oid, base, typmod) AS (
+    SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT domain.oid, t.typbasetype, t.typtypmod
+    FROM domain JOIN pg_type t ON t.oid = domain.base AND t.typtype = 'd'
+),
+kin (root, member) AS (
+    SELECT inhparent, inhparent FROM pg_inherits WHERE inhparent IN (SELECT tab FROM link)
+    UNION
+    SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
+),
+code AS MATERIALIZED ({STRANGERS_CODE}),
+path AS MATERIALIZED (
+    SELECT n.oid, p.position
+    FROM {PATH} WITH ORDINALITY AS p (name, position) JOIN pg_namespace n ON n.nspname = p.name
+),
+numbered AS MATERIALIZED (
+    SELECT link.*, c.oid AS table_oid, n.nspname AS table_schema,
+           c.relname AS table_name, a.attname AS column_name,
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted_table,
+           quote_ident(a.attname) AS quoted_column,
+           coalesce(format_type(b.base, NULL), format_type(a.atttypid, NULL)) AS column_type,
+           CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE b.typmod END AS typmod,
+           (SELECT e.oid FROM pg_attrdef e WHERE e.adrelid = c.oid AND e.adnum = a.attnum)
+               AS attrdef,
+           a.atthasdef OR ty.typdefaultbin IS NOT NULL AS has_default,
+           CASE WHEN link.is_owner AND NOT link.draws AND NOT link.is_identity THEN (
+               SELECT min(quote_ident(dn.nspname) || '.' || quote_ident(dc.relname))
+               FROM default_of d JOIN pg_class dc ON dc.oid = d.seq
+               JOIN pg_namespace dn ON dn.oid = dc.relnamespace
+               WHERE d.tab = c.oid AND d.att = a.attnum AND d.seq <> link.seq AND d.exact) END
+               AS draws_from,
+           c.relhastriggers AND EXISTS (  -- before each row that is inserted
+               SELECT FROM pg_trigger t
+               WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7)
+               AS has_trigger,
+           c.relkind = 'v' AS is_view,
+           c.relkind = 'f' OR EXISTS (
+               SELECT FROM kin JOIN pg_class f ON f.oid = kin.member
+               WHERE kin.root = c.oid AND f.relkind = 'f') AS is_foreign,
+           me.may_all OR (has_schema_privilege(n.oid, 'USAGE')
+                          AND has_column_privilege(c.oid, a.attnum, 'SELECT')) AS may_read_rows,
+           c.relrowsecurity AND NOT me.passes
+               AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE')) AS is_filtered,
+           (SELECT min(code.function) FROM code
+            WHERE code.tab = c.oid
+               OR code.tab IN (SELECT member FROM kin WHERE kin.root = c.oid)) AS calls,
+           EXISTS (
+               SELECT FROM pg_index x
+               WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
+                     AND x.indkey[0] = a.attnum AND NOT c.relhassubclass)
+           OR c.relkind IN ('r', 'p') AND NOT EXISTS (
+               SELECT FROM (SELECT c.oid AS member
+                            UNION SELECT kin.member FROM kin WHERE kin.root = c.oid) m
+               JOIN pg_class t ON t.oid = m.member AND t.relkind IN ('r', 'p')
+               JOIN pg_attribute ta ON ta.attrelid = t.oid AND ta.attname = a.attname
+               WHERE NOT EXISTS (
+                   SELECT FROM pg_index x
+                   JOIN pg_class xc ON xc.oid = x.indexrelid AND xc.relam = 403
+                   WHERE x.indrelid = t.oid AND x.indkey[0] = ta.attnum
+                     AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
+           c.relkind = 'r' AND NOT c.relhassubclass AS plain,
+           NOT a.attnotnull AS nullable,
+           c.relpages = 0 AND c.relam = 2  -- heap; a distributed table's rows are elsewhere
+               AND to_regclass('pg_catalog.pg_dist_partition') IS NULL AS may_be_empty,
+           EXISTS (
+               SELECT FROM path WHERE path.oid = c.relnamespace AND NOT EXISTS (
+                   SELECT FROM path e JOIN pg_class o ON o.relnamespace = e.oid
+                   WHERE o.relname = c.relname AND e.position < path.position)) AS visible,
+           CASE WHEN c.relhassubclass THEN (SELECT count(*) FROM kin WHERE kin.root = c.oid)
+                ELSE 1 END
+           * (1 + (SELECT count(*) FROM pg_index x WHERE x.indrelid = c.oid)) AS locks
+    FROM link
+    JOIN pg_class s ON s.oid = link.seq
+    JOIN pg_class c ON c.oid = link.tab AND c.relpersistence <> 't'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = link.att AND NOT a.attisdropped
+    JOIN pg_type ty ON ty.oid = a.atttypid
+    LEFT JOIN domain b ON b.oid = a.atttypid AND b.base NOT IN (SELECT d.oid FROM domain d)
+    CROSS JOIN me
+    WHERE (a.attinhcount = 0 OR NOT EXISTS (  -- what a parent's rows include is not read twice
+        SELECT FROM pg_inherits i
+        JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
+        JOIN link parent ON parent.seq = link.seq
+            AND parent.tab = i.inhparent AND parent.att = pa.attnum
+        WHERE i.inhrelid = link.tab))
+      AND (link.is_owner OR link.is_listed OR c.relowner = s.relowner  -- else an insert fails
+           OR has_sequence_privilege(c.relowner, s.oid, 'USAGE, UPDATE')
+           OR pg_has_role(c.relowner, s.relowner, 'USAGE'))
+)
+SELECT {{columns}}
+FROM sequence LEFT JOIN numbered ON numbered.seq = sequence.oid
+ORDER BY schema, name, oid, table_schema, table_name, column_name
+""")  # noqa: S608
+"""Every sequence in scope, once for each column that it may number."""
+
+CONDITIONS = (
+    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
+    " current_setting('transaction_isolation')"
+)
+"""Whether the server is a standby, whether nothing may be written, and what a snapshot shows."""

@@ -1,0 +1,120 @@
+"""What a column's default draws from, and whether it does nothing else.
+
+A stored expression is read as text, since ``pg_get_expr`` locks the tables that it looks at. What
+has none of the simple forms is read through it all the same, a few hundred at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import abc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from psycopg import sql
+
+from .message import Failed, LockBudget, in_batches, send_each
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# SQL conditions on a column "expression". 1574 is the oid of nextval, 2205 of regclass, 480 and
+# 714 of the casts from bigint to integer and smallint (pg_proc.dat and pg_type.dat, the same in
+# every version).
+CALLS_NEXTVAL = "expression LIKE '%:funcid 1574 %'"
+"""It calls ``nextval`` somewhere."""
+IS_PLAIN_NEXTVAL = """CASE length(expression) - length(replace(expression, '{', ''))
+    WHEN 2 THEN expression LIKE '{FUNCEXPR :funcid 1574 %'
+    WHEN 3 THEN (expression LIKE '{FUNCEXPR :funcid 480 %'
+                 OR expression LIKE '{FUNCEXPR :funcid 714 %')
+                AND expression LIKE '%:args ({FUNCEXPR :funcid 1574 %'
+    ELSE false
+END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
+"""It is one of the two simple forms: that of bigserial, and with a cast that of serial."""
+
+
+class OddDefault(NamedTuple):
+    """A default that is no ``nextval`` in one of the simple forms.
+
+    ``attrdef`` is its oid in ``pg_attrdef``, ``expression`` its text. ``exact``: it is one
+    ``nextval`` and nothing but casts. ``sequence`` is the oid of the sequence that it names by
+    text, None where it names one that does not exist, or names none by text.
+    """
+
+    attrdef: int
+    expression: str
+    exact: bool
+    by_text: bool
+    sequence: int | None = None
+
+
+def read_odd_defaults(
+    connection: BaseDatabaseWrapper, attrdefs: abc.Sequence[int], budget: LockBudget
+) -> list[OddDefault]:
+    """Return what each of these defaults does, once for every sequence that it names by text."""
+    found: list[OddDefault] = []
+    named: list[tuple[int, str, bool, str]] = []
+    for attrdef, expression in _expressions(connection, attrdefs, budget):
+        names = [name.replace("''", "'") for name in BY_TEXT.findall(expression)]
+        exact = is_exactly_nextval(expression)
+        named += [(attrdef, expression, exact, name) for name in names]
+        if not names:
+            found.append(OddDefault(attrdef, expression, exact, by_text=False))
+    oids = _looked_up(connection, [name for *_, name in named], budget)
+    for (attrdef, expression, exact, _), oid in zip(named, oids, strict=True):
+        found.append(OddDefault(attrdef, expression, exact, by_text=True, sequence=oid))
+    return found
+
+
+def _looked_up(
+    connection: BaseDatabaseWrapper, names: list[str], budget: LockBudget
+) -> Iterator[int | None]:
+    """Yield what each name stands for, None for nothing; a name may be no name at all."""
+    for batch in in_batches(names):
+        for asked, result in send_each(connection, batch, _lookups, budget, in_own_path=False):
+            if isinstance(result, Failed):
+                yield from (None for _ in asked)
+            else:
+                yield from (oid for ((oid,),) in result)
+
+
+def _lookups(names: abc.Sequence[str]) -> list[sql.Composable]:
+    return [
+        sql.SQL("SELECT pg_catalog.to_regclass({})::pg_catalog.oid").format(sql.Literal(name))
+        for name in names
+    ]
+
+
+def _expressions(
+    connection: BaseDatabaseWrapper, attrdefs: abc.Sequence[int], budget: LockBudget
+) -> Iterator[tuple[int, str]]:
+    for batch in in_batches(attrdefs):
+        for oids, result in send_each(connection, batch, _expressions_of, budget):
+            if isinstance(result, Failed):
+                yield from ((oid, result.message) for oid in oids)
+            else:
+                yield from result[-1]
+
+
+def _expressions_of(oids: abc.Sequence[int]) -> list[sql.Composable]:
+    return [
+        sql.SQL("SET LOCAL quote_all_identifiers = off"),
+        sql.SQL(
+            "SELECT oid, coalesce(pg_catalog.pg_get_expr(adbin, adrelid), '')"
+            " FROM pg_catalog.pg_attrdef WHERE oid = ANY({}::oid[])"
+        ).format(sql.Literal(list(oids))),
+    ]
+
+
+LITERAL = r"'((?:[^']|'')*)'"
+BY_TEXT = re.compile(rf"nextval\(\({LITERAL}::(?:text|character varying)\)::regclass\)")
+ONE_CALL = re.compile(rf"nextval\((?:{LITERAL}::regclass|\({LITERAL}::[a-z ]+\)::regclass)\)")
+CAST = re.compile(r'\(#\)::(?:[\w. ]|"(?:[^"]|"")*")+(?:\([\d,]+\))?')
+
+
+def is_exactly_nextval(expression: str) -> bool:
+    """Whether a default, as ``pg_get_expr`` writes it, is one ``nextval`` and nothing but casts."""
+    rest = ONE_CALL.sub("#", expression, count=1)
+    while rest != (shorter := CAST.sub("#", rest, count=1)):
+        rest = shorter
+    return rest == "#"

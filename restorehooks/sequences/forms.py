@@ -1,0 +1,114 @@
+"""How a report is shown: as sentences, as a table for people, as SQL."""
+
+from __future__ import annotations
+
+from collections import abc
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from restorehooks.wording import printable
+
+from .statements import move_for_dba
+from .verdict import Status
+
+if TYPE_CHECKING:
+    from .report import Entry, Report
+
+SHOWN = 5
+"""So many sequences are named in a line; a report has them all."""
+STYLES = {
+    Status.OK: "green",
+    Status.BEHIND: "red",
+    Status.ADVANCED: "cyan",
+    Status.REWOUND: "cyan",
+    Status.EXHAUSTED: "bold red",
+    Status.UNVERIFIED: "yellow",
+    Status.FAILED: "bold red",
+}
+
+
+def summary_sentence(report: Report) -> str:
+    """Return the summary as one line."""
+    counts = ", ".join(
+        f"{count} {status}"
+        for status, count in report.summary().items()
+        if count and status != "total"
+    )
+    noun = "sequence" if len(report) == 1 else "sequences"
+    said = f'Database "{report.database}": {len(report)} {noun}'
+    return f"{said}{': ' + counts if counts else ''}."
+
+
+def sentence_about(database: str, entry: Entry) -> str:
+    """Return what is wrong with one sequence, as one line."""
+    return (
+        f'In database "{database}", sequence {entry.sequence} is {entry.status.value}:'
+        f" {entry.reason or 'its rows have passed it'}."
+    )
+
+
+def hook_lines(report: Report, verbosity: int) -> list[str]:
+    """Return what a hook prints, a line each; see :meth:`Report.lines`."""
+    lines = []
+    if verbosity >= 1 and report.changed:
+        moved = [f"{e.sequence} to {e.next_after}" for e in report.changed]
+        rest = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+        lines.append(
+            f'In database "{report.database}", moved {len(moved)} of {len(report)} sequences past'
+            f" their rows: {', '.join(moved[:SHOWN])}{rest}."
+        )
+    lines += [
+        sentence_about(report.database, entry)
+        for entry in report.unresolved
+        if verbosity >= 1 or entry.status is not Status.UNVERIFIED
+    ]
+    return lines or ([summary_sentence(report)] if verbosity >= 2 else [])
+
+
+def sql_text(report: Report) -> str:
+    """Return the statements that do what a plan says; each guards itself."""
+    lines = [f"-- {summary_sentence(report)}"]
+    for entry in report.entries:
+        if entry.status in (Status.EXHAUSTED, Status.UNVERIFIED, Status.FAILED):
+            reason = _one_line(entry.reason or "")
+            lines.append(f"-- {entry.status.value}: {_one_line(entry.sequence)}: {reason}")
+        if entry.plan is not None:
+            lines.append(move_for_dba(*entry.plan))
+    return "\n".join(lines)
+
+
+def table_text(entries: abc.Iterable[Entry], *, applied: bool, colour: bool) -> str:
+    """Return a table of some entries; ``applied`` tells the headings of a repair from a plan's."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("sequence", "columns", "status"):
+        table.add_column(heading, no_wrap=True)
+    numbers = ("next was", "next is") if applied else ("next is", "should be")
+    for heading in (*numbers, "rows end at", "used"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("reason")
+    for entry in entries:
+        table.add_row(
+            escape(printable(entry.sequence)),
+            escape(printable(", ".join(entry.columns))),
+            f"[{STYLES[entry.status]}]{entry.status.value}[/]",
+            *map(_number, (entry.next_before, entry.next_after, entry.extreme)),
+            "" if entry.used_percent is None else f"{entry.used_percent:g}%",
+            escape(printable(entry.reason or "")),
+        )
+    text = StringIO()
+    system = "standard" if colour else None
+    console = Console(file=text, width=10_000, force_terminal=colour, color_system=system)  # type: ignore[arg-type]
+    console.print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _number(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,33 @@
+"""Functions that planning a query on a table would call, and whose they are.
+
+Index expressions and predicates, partition keys and extended statistics are evaluated as far as
+they are constant whenever a table is planned for, with the rights of whoever plans
+(``eval_const_expressions`` in PostgreSQL's planner). ``SET ROLE`` to the table's owner is no
+remedy: the function can reset it. So a table with a function of another role, who is no
+superuser, is not read; its owner can read it. CHECK constraints are left out of planning by
+``constraint_exclusion = off``.
+"""
+
+from __future__ import annotations
+
+STRANGERS_CODE = """
+SELECT e.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
+FROM (
+    SELECT indrelid AS tab, 'pg_class'::regclass AS classid, indexrelid AS objid
+    FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+    UNION ALL
+    SELECT partrelid, 'pg_class'::regclass, partrelid
+    FROM pg_partitioned_table WHERE partexprs IS NOT NULL
+    UNION ALL
+    SELECT stxrelid, 'pg_statistic_ext'::regclass, oid
+    FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+) e
+JOIN pg_depend d ON d.classid = e.classid AND d.objid = e.objid
+    AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid)
+JOIN pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_roles r ON r.oid = p.proowner
+WHERE NOT r.rolsuper AND r.rolname <> current_user
+"""
+"""The query for them: the table, and a function's quoted name."""

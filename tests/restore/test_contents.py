@@ -1,0 +1,95 @@
+"""An archive's table of contents, read from the file: what pg_restore --list says, and more."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from restorehooks import programs
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.errors import DumpError
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import alone, dumped, fill
+from tests.support.projects import Project
+
+FORMATS = ["custom", "directory", "tar"]
+
+
+def listed(archive: Path) -> dict[int, str]:
+    """Return what pg_restore --list prints of each entry, by id."""
+    program = max(programs.programs("pg_restore"), key=lambda one: one.major)
+    text = subprocess.run(
+        [program.path, "--list", archive], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.findall(r"^(\d+); \d+ \d+ (.*)$", text, re.MULTILINE)
+    return {int(number): rest for number, rest in found}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_it_holds_what_pg_restore_lists(database: Database, tmp_path: Path, form: str) -> None:
+    fill(database)
+    archive = dumped(database, tmp_path / "x", form=form)
+    entries = read_contents(identify(archive))
+    assert len(entries) > 20
+    ours = {e.id: f"{e.kind} {e.schema or '-'} {e.tag} {e.owner}" for e in entries}
+    assert ours == listed(archive)
+    with_data = {entry.kind for entry in entries if entry.data_file}
+    if form == "custom":
+        assert not with_data
+    else:
+        assert "TABLE DATA" in with_data
+        assert "TABLE" not in with_data
+
+
+def test_what_it_says_of_names_privileges_and_order(database: Database, tmp_path: Path) -> None:
+    role = database.role("a role with spaces")
+    database.execute(
+        sql.SQL(
+            'CREATE TABLE "two words" (id int PRIMARY KEY);'
+            'ALTER TABLE "two words" OWNER TO {0};'
+            'GRANT SELECT ON "two words" TO PUBLIC'
+        ).format(sql.Identifier(role))
+    )
+    archive = dumped(database, tmp_path / "x")
+    entries = {(entry.kind, entry.tag): entry for entry in read_contents(identify(archive))}
+    table = entries["TABLE", "two words"]
+    assert (table.schema, table.owner, table.definition) == ("public", role, "")
+    key = entries["CONSTRAINT", "two words two words_pkey"]
+    assert table.id in key.depends_on
+    granted = entries["ACL", 'TABLE "two words"'].definition
+    assert "GRANT" in granted
+    assert "PUBLIC" in granted
+
+
+def test_a_cut_table_of_contents_is_one_sentence(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    archive = dumped(database, tmp_path / "x")
+    whole = archive.read_bytes()
+    known = identify(archive)
+    for size in (len(whole) // 40, 900, 400):
+        archive.write_bytes(whole[:size])
+        with pytest.raises(DumpError, match="cut off or damaged"):
+            read_contents(known)
+
+
+def test_a_role_whose_name_has_a_space_keeps_what_it_owns(
+    project: Project, database: Database, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    source = make_database()
+    role = source.role("my role")
+    source.execute(
+        sql.SQL("CREATE TABLE t (id serial PRIMARY KEY); ALTER TABLE t OWNER TO {}").format(
+            sql.Identifier(role)
+        )
+    )
+    archive = dumped(source, tmp_path / "x")
+    alone(database)
+    done = project.manage("restoredb", str(archive), "--no-input", "--owner")
+    assert "left out" not in done.stdout
+    assert database.execute("SELECT tableowner FROM pg_tables WHERE tablename = 't'") == [(role,)]
+    database.execute("DROP TABLE t")

@@ -1,0 +1,234 @@
+"""How each command ends: JSON in one shape, the exit code, and what Python callers get."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from jsonschema import Draft202012Validator
+
+from restorehooks.signals import post_restore
+from tests.support.databases import Database, pointed
+from tests.support.dumps import SHOP, alone, neighbours
+from tests.support.projects import Project
+from tests.support.reports import SCHEMA, valid
+
+YES: dict[str, Any] = {"interactive": False}
+
+
+def called(command: str, *arguments: str, **options: Any) -> tuple[dict[str, Any], int]:
+    """Call a command as Python code does, and return its report and its exit code."""
+    out, err = StringIO(), StringIO()
+    code = 0
+    try:
+        call_command(command, *arguments, "--format=json", stdout=out, stderr=err, **options)
+    except CommandError as error:
+        code = error.returncode
+    report = valid(out.getvalue(), command)
+    assert report["exit_code"] == code
+    assert (report["error"] is None) == (code == 0 or report["outcome"] == "unresolved")
+    return report, code
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_step_of_a_life_is_reported(live: Database, backup: Path) -> None:
+    plan, _ = called("restoredb", str(backup), "--dry-run")
+    assert (plan["outcome"], plan["restored"]) == ("dry run", False)
+    assert plan["dump"]["archive_version"].startswith("1.")
+    done, _ = called("restoredb", str(backup), **YES)
+    assert (done["outcome"], done["restored"]) == ("restored", True)
+    assert [done["previous"]] == neighbours(live)
+    listed, _ = called("restoredb", "--kept")
+    assert [each["name"] for each in listed["kept"]] == [done["previous"]]
+    undone, _ = called("restoredb", "--undo", done["previous"], **YES)
+    assert (undone["outcome"], undone["restored"]) == ("undone", True)
+    assert [undone["undone"]["replaced"]] == neighbours(live)
+    would, _ = called("restoredb", "--drop-previous", "--dry-run")
+    assert would["outcome"] == "dry run"
+    assert neighbours(live) == would["dropped"] != []
+    dropped, _ = called("restoredb", "--drop-previous", **YES)
+    assert (dropped["outcome"], dropped["dropped"]) == ("dropped", would["dropped"])
+    assert neighbours(live) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome", "kind", "code"),
+    [
+        (["missing"], "failed", "dump", 1),
+        ([], "refused", "usage", 2),
+        (["x", "--jobs=0"], "refused", "usage", 2),
+        (["x", "--database=nowhere"], "refused", "usage", 2),
+        (["--undo"], "failed", "target", 1),
+        (["--drop-previous", "nothing"], "refused", "usage", 2),
+        (["--undo", "nothing"], "refused", "usage", 2),
+    ],
+)
+def test_each_kind_of_refusal(
+    database: Database, arguments: list[str], outcome: str, kind: str, code: int
+) -> None:
+    alone(database)
+    report, found = called("restoredb", *arguments, **YES)
+    assert (report["outcome"], report["error"]["kind"], found) == (outcome, kind, code)
+    assert report["restored"] is False
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--undo", "--jobs=2"],
+        ["--undo", "--migrate"],
+        ["--undo", "--no-owner"],
+        ["--undo", "--no-analyze"],
+        ["--undo", "--drop-previous"],
+        ["--undo", "--kept"],
+        ["--kept", "--keep=2"],
+        ["--drop-previous", "--table=x"],
+        ["a.dump", "--undo"],
+        ["a.dump", "--kept"],
+        ["a.dump", "--drop-previous", "name"],
+        ["a.dump", "--keep=0"],
+        ["a.dump", "--keep=1", "--drop-previous"],
+        ["a.dump", "--keep=1", "--in-place"],
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments: list[str]) -> None:
+    report, code = called("restoredb", *arguments)
+    assert (report["outcome"], code) == ("refused", 2)
+    assert "--" in report["error"]["message"]
+
+
+def test_python_callers_get_an_exception_with_the_exit_code(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restorehooks.management.commands import restoredb
+    from restorehooks.restore import errors
+
+    def saying(answer: bool) -> Callable[..., Callable[[str], bool]]:
+        return lambda interactive: lambda question: answer
+
+    with pytest.raises(CommandError) as raised:
+        call_command("restoredb", "missing")
+    assert (raised.value.returncode, "as it was" in str(raised.value)) == (1, True)
+    monkeypatch.setattr(restoredb, "asking", saying(False))
+    report, code = called("restoredb", str(backup))
+    assert (report["outcome"], report["error"]["kind"], code) == ("declined", "declined", 1)
+
+    def fails(error: BaseException) -> Iterator[tuple[dict[str, Any], int]]:
+        def receiver(**kwargs: Any) -> None:
+            raise error
+
+        post_restore.connect(receiver)
+        try:
+            yield called("restoredb", str(backup), **YES)
+        finally:
+            post_restore.disconnect(receiver)
+
+    monkeypatch.setattr(restoredb, "asking", saying(True))
+    for error, outcome, kind, code in (
+        (ValueError("no"), "failed", "project", 1),
+        (errors.HookError("no"), "failed", "hook", 1),
+        (errors.LiveChangedError("no"), "failed", "live_changed", 1),
+        (errors.OutcomeUnknownError("no"), "unknown", "outcome_unknown", 1),
+        (errors.NobodyToAskError("no"), "refused", "no_terminal", 2),
+        (KeyboardInterrupt(), "interrupted", "interrupted", 130),
+    ):
+        for report, found in fails(error):
+            assert (report["outcome"], report["error"]["kind"], found) == (outcome, kind, code)
+            assert report["restored"] is (None if outcome == "unknown" else False)
+            assert report["dump"]["format"] == "custom"  # how far it came
+    assert neighbours(live) == []
+
+
+def test_dumpdb_reports_what_it_wrote_and_what_not(database: Database, tmp_path: Path) -> None:
+    database.execute(SHOP)
+    alone(database)
+    file = tmp_path / "shop.dir"
+    done, _ = called("dumpdb", str(file), "--format=directory")
+    assert (done["outcome"], done["path"], done["dump"]["format"]) == (
+        "written",
+        str(file),
+        "directory",
+    )
+    refused, code = called("dumpdb", str(file))
+    assert (refused["outcome"], refused["error"]["kind"], code) == ("refused", "usage", 2)
+    assert "--force" in refused["error"]["message"]
+    with pointed("gone", {**database.settings, "HOST": str(tmp_path)}):
+        failed, code = called("dumpdb", str(tmp_path / "x"), "--database=gone")
+    assert (failed["outcome"], failed["error"]["kind"], code) == ("failed", "connection", 1)
+    assert not (tmp_path / "x").exists()
+
+
+def test_resetsequences_reports_a_database_that_is_down(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    alone(database)
+    with pointed("gone", {**database.settings, "HOST": str(tmp_path)}):
+        report, code = called("resetsequences", database=["default", "gone"])
+        assert (report["outcome"], code) == ("failed", 1)
+        assert [each["database"] for each in report["databases"]] == ["default"]
+        assert [each["database"] for each in report["failed"]] == ["gone"]
+        assert called("resetsequences", database=["gone"])[0]["databases"] == []
+    report, code = called("resetsequences", "--check")
+    assert (report["outcome"], code) == ("done", 0)
+    report, code = called("resetsequences", "nonsense")
+    assert (report["outcome"], report["error"]["kind"], code) == ("refused", "usage", 2)
+
+
+def test_a_command_line_that_cannot_be_parsed_is_reported_too(project: Project) -> None:
+    for command in ("restoredb", "dumpdb", "resetsequences"):
+        done = project.manage(command, "--nonsense", "--json", check=False)
+        assert done.returncode == 2
+        assert valid(done.stdout, command)["outcome"] == "refused"
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_traceback_shows_what_is_not_ours(live: Database, backup: Path) -> None:
+    def receiver(**kwargs: Any) -> None:
+        raise ZeroDivisionError("in the project")
+
+    post_restore.connect(receiver)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            call_command("restoredb", str(backup), traceback=True, stderr=StringIO(), **YES)
+        with pytest.raises(CommandError, match="ZeroDivisionError: in the project"):
+            call_command("restoredb", str(backup), stderr=StringIO(), **YES)
+    finally:
+        post_restore.disconnect(receiver)
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("restoredb", "missing", traceback=True, stderr=StringIO(), **YES)
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    database: Database, backup: Path, silent: int
+) -> None:
+    alone(database)
+    nobody = {**database.settings, "HOST": "127.0.0.1", "PORT": str(silent)}
+    settings = {**nobody, "OPTIONS": {"connect_timeout": 2}}
+    with pointed("silent", settings):
+        report, code = called("restoredb", str(backup), "--database=silent", **YES)
+    assert (report["error"]["kind"], code) == ("connection", 1)
+    assert f'connecting to "postgres" on 127.0.0.1:{silent}' in report["error"]["message"]
+
+
+def test_the_time_to_connect_is_bounded_and_the_users_is_kept(database: Database) -> None:
+    from restorehooks.restore.server.address import Address
+
+    assert "connect_timeout=15" in Address.of("default").conninfo("x")
+    assert Address.of("default").variables("x")["PGCONNECT_TIMEOUT"] == "15"
+    with pointed("patient", {**database.settings, "OPTIONS": {"connect_timeout": 77}}):
+        assert "connect_timeout=77" in Address.of("patient").conninfo("x")

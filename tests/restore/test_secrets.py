@@ -1,0 +1,126 @@
+"""Secrets of a connection: in the environment of the programs that need them, nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import pq
+
+from restorehooks.restore.backup import back_up
+from restorehooks.restore.errors import AddressError
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
+from restorehooks.restore.server.address import Address
+from tests.support.databases import Database, pointed
+from tests.support.dumps import dumped, program
+from tests.support.projects import Project
+
+SECRET = b64encode(b"for nobody else's eyes, this one").decode()  # the form of a SCRAM key
+# What libpq hides and has no variable for, in any of its versions; whatever comes next is asked.
+BARE = {"sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+
+
+def _hidden() -> dict[str, bytes | None]:
+    hidden = [option for option in pq.Conninfo.get_defaults() if option.dispchar in (b"*", b"D")]
+    return {option.keyword.decode(): option.envvar for option in hidden}
+
+
+def _with(database: Database, **options: str) -> dict[str, Any]:
+    password = options.pop("password", "")
+    return database.server.settings(database.name, PASSWORD=password, OPTIONS=options)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Programs that write down every command line of the machine and their own environment."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux shows command lines in /proc")
+    folder, seen = tmp_path / "bin", tmp_path / "seen"
+    folder.mkdir()
+    seen.touch()
+    for name in ("pg_dump", "pg_restore"):
+        (folder / name).write_text(
+            '#!/bin/sh\n[ "$1" = --version ] || {\n'
+            f"    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' >> {seen}\n"
+            f'    echo "{name} has $PGPASSWORD" >> {seen}\n'
+            f'}}\nexec {program(database, name)} "$@"\n'
+        )
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PG_BINDIR", str(folder))
+    return seen
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_password_is_in_the_environment_of_the_programs_alone(
+    live: Database, backup: Path, tmp_path: Path, watched: Path, jobs: int
+) -> None:
+    with pointed("default", _with(live, password=SECRET)):
+        back_up(tmp_path / "x", form="directory", jobs=jobs)
+        restore(Request(str(backup), jobs=jobs), confirm=lambda _: True)
+    lines = watched.read_text().splitlines()
+    assert f"pg_dump has {SECRET}" in lines
+    assert f"pg_restore has {SECRET}" in lines
+    assert any("--dbname" in line for line in lines)
+    shown = [line for line in lines if SECRET in line and " has " not in line]
+    assert not shown
+
+
+@pytest.mark.parametrize("keyword", sorted(BARE | {"password"}))
+def test_every_secret_of_libpq_travels_hidden_or_is_refused(
+    live: Database, backup: Path, tmp_path: Path, watched: Path, keyword: str
+) -> None:
+    if keyword not in _hidden():
+        pytest.skip(f"this libpq does not know {keyword}")
+    with pointed("default", _with(live, **{keyword: SECRET})):
+        address = Address.of("default")
+        assert address.secrets == {keyword: SECRET}
+        assert SECRET not in address.conninfo("x") + str(address)
+        if keyword == "password":
+            assert address.environment() == {"PGPASSWORD": SECRET}
+            return
+        with pytest.raises(AddressError, match=keyword):
+            restore(Request(str(backup), dry_run=True))
+        with pytest.raises(AddressError, match=keyword):
+            back_up(tmp_path / "x.dump")
+    assert SECRET not in watched.read_text()
+    assert live.execute("SELECT count(*) FROM precious") == [(300,)]
+
+
+def test_no_keyword_that_libpq_hides_is_taken_for_public(database: Database) -> None:
+    known = {*BARE, "password", "replication", "sslkeylogfile"}
+    assert _hidden().keys() <= known, "libpq hides more now: say whether it is a secret"
+
+
+def test_a_plain_dump_needs_no_program_and_takes_every_secret(
+    live: Database, tmp_path: Path, watched: Path
+) -> None:
+    plain = dumped(live, tmp_path / "x.sql", form="plain")
+    options = dict.fromkeys(BARE & _hidden().keys(), SECRET)
+    with pointed("default", _with(live, **options)):
+        report = restore(Request(str(plain)), confirm=lambda _: True)
+    assert report.restored
+    assert SECRET not in watched.read_text()
+
+
+def test_a_shell_hook_is_refused_what_it_cannot_be_given(
+    live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dumped(live, tmp_path / "x.sql", form="plain")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "a.sh").write_text(":\n")
+    with pointed("default", _with(live, sslpassword=SECRET)):
+        request = Request(str(plain), hooks_dir=tmp_path / "hooks")
+        with pytest.raises(AddressError, match="sslpassword"):
+            restore(request, confirm=lambda _: True)
+
+
+def test_nothing_that_is_printed_holds_a_password(
+    project: Project, live: Database, backup: Path
+) -> None:
+    project.settings(DATABASES={"default": _with(live, password=SECRET)})
+    done = project.manage("restoredb", str(backup), "--no-input", "--verbosity=3")
+    assert SECRET not in done.stdout + done.stderr

@@ -1,0 +1,131 @@
+"""What counts for a sequence, and what is somebody else's: a situation a file in cases/rules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import (
+    DEFAULT,
+    bytes_of_sequences,
+    entry,
+    inspect,
+    reset,
+    standing,
+)
+
+RULES = sorted((ROOT / "tests" / "cases" / "rules").glob("*.sql"))
+ANSWER = re.compile(r"^-- (\w+): (\w+) (-?\d+)$", re.MULTILINE)
+UNCHANGED = ("ok", "unverified", "exhausted")
+
+
+def load(database: Database, file: Path) -> dict[str, tuple[str, int]]:
+    """Load a situation into a schema of its own; return the answer for each sequence."""
+    text = file.read_text().replace("{schema}", file.stem)
+    if "{mallory}" in text:
+        text = text.replace("{mallory}", database.role("mallory"))
+    database.execute(f"CREATE SCHEMA {file.stem}; SET search_path = {file.stem}, public")
+    database.execute(text)
+    database.execute("RESET search_path")
+    found = {f"{file.stem}.{name}": (s, int(n)) for name, s, n in ANSWER.findall(text)}
+    assert found, "the file gives no answer"
+    return found
+
+
+def upcoming(database: Database, sequence: str) -> int:
+    """Return what a sequence would hand out, whatever its increment, without drawing it."""
+    ((number,),) = database.execute(
+        "SELECT last_value + CASE WHEN is_called THEN seqincrement ELSE 0 END"
+        f" FROM {sequence}, pg_sequence WHERE seqrelid = %s::regclass",
+        sequence,
+    )
+    return int(number)
+
+
+@pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
+def test_a_rule(database: Database, file: Path) -> None:
+    answers = load(database, file)
+    before = bytes_of_sequences(database)
+    plan = inspect(DEFAULT)
+    assert bytes_of_sequences(database) == before
+    report = reset(DEFAULT)
+    found = {e.sequence: (e.status.value, upcoming(database, e.sequence)) for e in report}
+    assert {name: found[name] for name in answers} == answers
+    for name, (status, number) in answers.items():
+        assert entry(plan, name).next_after == number
+        short = name if name in before else name.partition(".")[2]
+        if status in UNCHANGED:
+            assert bytes_of_sequences(database)[short] == before[short]
+    assert not reset(DEFAULT).changed
+
+
+def test_all_rules_through_the_command_and_the_hook(database: Database, project: Project) -> None:
+    answers: dict[str, tuple[str, int]] = {}
+    for file in RULES:
+        answers |= load(database, file)
+    project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
+    project.manage("migrate")
+    assert {name: upcoming(database, name) for name in answers} == {
+        name: number for name, (_, number) in answers.items()
+    }
+    done = project.manage("resetsequences", "--check", "-v2", check=False)
+    for name, (status, _) in answers.items():
+        now = status.replace("advanced", "ok")
+        assert re.search(rf"^{re.escape(name)} +.* {now} ", done.stdout, re.MULTILINE), name
+
+
+def test_nothing_of_a_stranger_was_called(database: Database, project: Project) -> None:
+    (file,) = [file for file in RULES if file.stem == "stranger_index"]
+    load(database, file)
+    project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
+    project.manage("migrate")
+    reset(DEFAULT)
+    assert database.execute("SELECT count(*) FROM stranger_index.log") == [(0,)]
+
+
+def test_the_hints(database: Database) -> None:
+    for file in RULES:
+        load(database, file)
+    report = reset(DEFAULT)
+    assert "is public" not in str([e.reason for e in report])
+    assert entry(report, "function_default.invoice_no_seq").reason == (
+        "the default of function_default.invoice.no is function_default.next_invoice_no(), not"
+        " nextval"
+    )
+    assert entry(report, "dead_owner.jobs_id_seq").reason == (
+        "dead_owner.jobs.id_old, which owns it, does not draw from it:"
+        " ALTER SEQUENCE dead_owner.jobs_id_seq OWNED BY dead_owner.jobs.id"
+    )
+    assert "NO MAXVALUE" in str(entry(report, "like_an_identity.copy_id_seq").reason)
+    assert "stranger_index.f" in str(entry(report, "stranger_index.by_index_id_seq").reason)
+
+
+def test_the_members_of_an_extension_whose_rows_are_dumped(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE dumped (id serial PRIMARY KEY); INSERT INTO dumped VALUES (5);"
+        "CREATE TABLE made (id serial PRIMARY KEY); INSERT INTO made VALUES (5);"
+        "ALTER EXTENSION plpgsql ADD TABLE dumped; ALTER EXTENSION plpgsql ADD TABLE made;"
+        "ALTER EXTENSION plpgsql ADD SEQUENCE dumped_id_seq;"
+        "ALTER EXTENSION plpgsql ADD SEQUENCE made_id_seq;"
+        "UPDATE pg_extension SET extconfig = ARRAY['dumped'::regclass::oid],"
+        " extcondition = ARRAY[''] WHERE extname = 'plpgsql'"
+    )
+    report = reset(DEFAULT)
+    assert [(e.sequence, e.next_after) for e in report] == [("public.dumped_id_seq", 6)]
+    assert standing(database, "made_id_seq") == (1, False)
+
+
+def test_an_unlogged_sequence_of_a_logged_table(database: Database) -> None:
+    if database.server.version < 150000:
+        pytest.skip("unlogged sequences came with PostgreSQL 15")
+    database.execute(
+        "CREATE TABLE t (id serial PRIMARY KEY); ALTER SEQUENCE t_id_seq SET UNLOGGED;"
+        "INSERT INTO t SELECT generate_series(1, 5)"
+    )
+    (found,) = reset(DEFAULT)
+    assert (found.status.value, found.next_after) == ("advanced", 6)

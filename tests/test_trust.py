@@ -1,0 +1,95 @@
+"""No program is run that another user of the machine can have put there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from restorehooks import programs
+from restorehooks.embedded import ServerError, server_folder
+from restorehooks.restore.errors import ProgramError
+from restorehooks.trust import why_not_run
+
+EVERYBODY, STICKY = 0o777, 0o1777
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder first in PATH with a pg_dump that writes down that it was run."""
+    folder = tmp_path / "above" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "pg_dump").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (folder / "pg_dump").chmod(0o755)
+    monkeypatch.delenv("PG_BINDIR", raising=False)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def _is_run(planted: Path) -> bool:
+    mark = planted.parent.parent / "ran"
+    mark.unlink(missing_ok=True)
+    [*programs.programs("pg_dump")]
+    return mark.exists()
+
+
+def test_what_is_ours_is_run(planted: Path) -> None:
+    assert _is_run(planted)
+    planted.parent.chmod(STICKY)  # others may add to it, and rename nothing of ours
+    assert _is_run(planted)
+
+
+@pytest.mark.parametrize("mode", [EVERYBODY, STICKY])
+def test_a_folder_that_others_may_write_to(planted: Path, mode: int) -> None:
+    planted.chmod(mode)
+    assert not _is_run(planted)
+    assert f"every user may write to {planted}" in programs.left_out("pg_dump")
+
+
+def test_a_folder_that_others_may_replace(planted: Path) -> None:
+    planted.parent.chmod(EVERYBODY)
+    assert not _is_run(planted)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_belongs_to_somebody_else(planted: Path) -> None:
+    for place in (planted.parent, planted, planted / "pg_dump"):
+        os.chown(place, 12345, 12345)
+        assert not _is_run(planted)
+        assert why_not_run(planted / "pg_dump") == f"{place} belongs to another user"
+        os.chown(place, 0, 0)
+    assert _is_run(planted)
+
+
+def test_a_link_to_what_others_may_write(planted: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    shutil.move(planted / "pg_dump", theirs / "pg_dump")
+    (planted / "pg_dump").symlink_to(theirs / "pg_dump")
+    assert _is_run(planted)
+    theirs.chmod(EVERYBODY)
+    assert not _is_run(planted)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda folder: folder.chmod(EVERYBODY), "every user may write to"),
+        (lambda folder: os.chdir(folder), "absolute path"),
+    ],
+)
+def test_a_chosen_folder_is_refused_in_one_sentence(
+    planted: Path, monkeypatch: pytest.MonkeyPatch, prepare: object, said: str
+) -> None:
+    assert callable(prepare)
+    monkeypatch.chdir(planted.parent)
+    prepare(planted)
+    chosen = "." if said == "absolute path" else str(planted)
+    monkeypatch.setenv("PG_BINDIR", chosen)
+    with pytest.raises(ProgramError, match=said):
+        programs.find("pg_dump", at_least=14)
+    with pytest.raises(ServerError, match=said):
+        server_folder()
+    assert not (planted.parent.parent / "ran").exists()
