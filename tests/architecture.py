@@ -25,10 +25,18 @@ LAYERS = {
     "commands, admin page, operation": ["management.commands", "admin", "operations"],
     "what these share": ["management", "api", "receivers", "models"],
     "a restore: the story": ["restore.restore", "restore.undo", "restore.backup"],
-    "a restore: the ways to do it": ["restore.beside", "restore.in_place", "restore.sources"],
+    "a restore: the ways to do it": [
+        "restore.beside",
+        "restore.in_place",
+        "restore.sources",
+        "restore.cluster",
+    ],
     "a restore: its steps": ["restore.load", "restore.hooks"],
     "a restore: what is known of it": ["restore.run", "restore.report"],
-    "a restore: the plan": ["restore.plan", "restore.jobs", "restore.request"],
+    "a restore: the plan": [
+        *("restore.plan", "restore.mode", "restore.needs", "restore.notes"),
+        *("restore.jobs", "restore.request"),
+    ],
     "a restore: what it works on": ["restore.hook_files", "restore.alias", "restore.archive"],
     "the server and its databases": ["restore.server"],
     "a plain dump as statements": ["restore.script"],
@@ -39,7 +47,10 @@ LAYERS = {
     "the private server": ["embedded"],
     "PostgreSQL's programs": ["programs"],
     "processes and progress": ["restore.processes", "restore.interrupts", "restore.progress"],
-    "ground floor": ["signals", "wording", "restore.errors", "restore.harmless", "restore"],
+    "ground floor": [
+        *("signals", "wording", "restore"),
+        *("restore.errors", "restore.harmless", "restore.superusers"),
+    ],
 }
 """The layers, the highest first; each is a list of modules and packages without the first name.
 

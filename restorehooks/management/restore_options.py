@@ -19,6 +19,7 @@ def add_options(parser: CommandParser) -> None:
         help="The dump: a file or directory made by pg_dump in any format, compressed or not;"
         " - for standard input.",
     )
+    _add_source(parser)
     _add_what(parser)
     _add_how(parser)
     _add_hooks(parser)
@@ -27,8 +28,8 @@ def add_options(parser: CommandParser) -> None:
     add_format(parser, ["text"], "Report as text (the default), or as JSON on standard output.")
 
 
-def _add_what(parser: CommandParser) -> None:
-    add = parser.add_argument_group("what is restored").add_argument
+def _add_source(parser: CommandParser) -> None:
+    add = parser.add_argument_group("what the dump is read from").add_argument
     add(
         "--from-database",
         metavar="NAME",
@@ -40,6 +41,23 @@ def _add_what(parser: CommandParser) -> None:
         help="Print the roles, tablespaces and grants that such a file creates, without their"
         " passwords, and restore nothing.",
     )
+    add(
+        "--accept-unfinished-dump",
+        action="store_true",
+        dest="accept_unfinished",
+        help="Take a plain dump without pg_dump's last line: a missing end is not noticed.",
+    )
+    add(
+        "--spool-dir",
+        type=Path,
+        metavar="DIR",
+        help="Where a temporary copy of the dump goes, for one on standard input or in another"
+        " file. The default is where temporary files go (TMPDIR).",
+    )
+
+
+def _add_what(parser: CommandParser) -> None:
+    add = parser.add_argument_group("what is restored").add_argument
     add(
         "--in-place",
         action="store_true",
@@ -96,19 +114,6 @@ def _add_how(parser: CommandParser) -> None:
         "--accept-lost-settings",
         action="store_true",
         help="Go on although some settings or grants of the live database cannot be carried over.",
-    )
-    add(
-        "--accept-unfinished-dump",
-        action="store_true",
-        dest="accept_unfinished",
-        help="Take a plain dump without pg_dump's last line: a missing end is not noticed.",
-    )
-    add(
-        "--spool-dir",
-        type=Path,
-        metavar="DIR",
-        help="Where a temporary copy of the dump goes, for one on standard input or in another"
-        " file. The default is where temporary files go (TMPDIR).",
     )
 
 

@@ -8,14 +8,13 @@ does no more than guard or connect psql, and refused elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import ScriptError
-from restorehooks.wording import first_line, printable
+from restorehooks.wording import first_line
 
 from .batch import Batch
 from .ending import Ending
@@ -23,7 +22,7 @@ from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .policy import Policy
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
-from .results import LeftOut, ScriptResult, script_error, shown
+from .results import Collected, ScriptResult, script_error, shown
 from .rows import without_first_column
 from .rules import (
     LeaveOut,
@@ -100,7 +99,7 @@ class _Script:
         self._progress = progress
         self._statements = 0
         self._creates = False
-        self._left_out: dict[LeaveOut, LeftOut] = {}
+        self._left_out = Collected()
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
         self._batch = Batch(wire, policy.commit_every)
@@ -131,11 +130,9 @@ class _Script:
         finally:
             # After a success it finds nothing to do.
             self._wire.abandon()
-        left_out = list(self._left_out.values())
+        rows, left_out = self._wire.rows, self._left_out.all()
         ending = self._ending
-        return ScriptResult(
-            self._statements, self._wire.rows, left_out, ending.complete, ending.reason
-        )
+        return ScriptResult(self._statements, rows, left_out, ending.complete, ending.reason)
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
         encoding = self._wire.parameter(b"client_encoding")
@@ -220,11 +217,7 @@ class _Script:
         self._wire.command(b"RELEASE SAVEPOINT restorehooks")
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
-        text = shown(piece.text, self._encoding[1])
-        reason = printable(omitted.reason)
-        first = LeftOut(omitted.what, text, piece.line, reason, 0)
-        known = self._left_out.get(omitted, first)
-        self._left_out[omitted] = replace(known, count=known.count + 1)
+        self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])
 
     def _failed(self, error: StatementFailed) -> ScriptError:
         more = hint(error.statement.text, error.sqlstate, creates=self._creates)
