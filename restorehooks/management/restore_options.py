@@ -106,6 +106,11 @@ def _add_how(parser: CommandParser) -> None:
             f"--no-{name}", action="store_false", dest=name, help=f"Do not restore {what}."
         )
     add(
+        "--skip-superuser-only",
+        action="store_true",
+        help="Leave out what only a superuser may make, such as event triggers.",
+    )
+    add(
         "--dry-run",
         action="store_true",
         help="Read the dump to its end, print the plan, and change nothing.",

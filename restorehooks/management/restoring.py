@@ -30,6 +30,7 @@ RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "analyze": ("--no-analyze", True),
     "hooks_dir": ("--hooks-dir", None),
     "accept_lost_settings": ("--accept-lost-settings", False),
+    "skip_superuser_only": ("--skip-superuser-only", False),
     "accept_unfinished": ("--accept-unfinished-dump", False),
     "keep": ("--keep", None),
 }
@@ -144,6 +145,7 @@ def _request(options: dict[str, Any], *, drop_previous: bool) -> Request:
         hooks_dir=options["hooks_dir"],
         dry_run=options["dry_run"],
         accept_lost_settings=options["accept_lost_settings"],
+        skip_superuser_only=options["skip_superuser_only"],
         accept_unfinished=options["accept_unfinished"],
         drop_previous=drop_previous,
         keep=options["keep"],

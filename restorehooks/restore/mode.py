@@ -37,13 +37,15 @@ def choose_mode(
         )
     is_there_and_empty = live.empty and not live.missing
     if outside and not rights.lacking:
-        if not needed or rights.superuser:
+        leaves_out = request.skip_superuser_only and not is_there_and_empty
+        if not needed or rights.superuser or leaves_out:
             return "beside"
         if not is_there_and_empty:
             raise TargetError(
                 f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, or with "
-                "--in-place into a database that has them."
+                "create, and a new database does not have them: restore as a superuser, with "
+                "--in-place into a database that has them, or without them by "
+                "--skip-superuser-only."
             )
     if is_there_and_empty:
         return "in place"

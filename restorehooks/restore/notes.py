@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from restorehooks.wording import quoted
 
 from .dump.facts import Dump
+from .needs import Holds
 from .server.address import Connection
 from .server.live import Live
 from .server.obstacles import Rights
@@ -22,7 +23,7 @@ def notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
         )
 
 
-def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:
+def warnings(dump: Dump, holds: Holds, live: Live, user: str, rights: Rights) -> Iterator[str]:
     """Yield what the dump itself gives reason to say."""
     dumped, server = dump.server_major, live.server_version // 10000
     if rights.superuser:
@@ -34,6 +35,10 @@ def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]
         yield (
             f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
             "know yet makes the restore fail, with the live database as it was"
+        )
+    if not holds.rows:
+        yield (
+            "the dump holds no rows, as pg_dump --schema-only makes it: all tables will be empty"
         )
     if dump.crlf:
         yield (

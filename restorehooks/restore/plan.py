@@ -17,7 +17,14 @@ from .dump.proof import ACCEPT_UNFINISHED
 from .errors import TargetError, UsageError
 from .jobs import jobs_for, notes_on_jobs
 from .mode import choose_mode
-from .needs import extensions_needed
+from .needs import (
+    extensions_needed,
+    held_by,
+    require_program,
+    require_rows_with_tables,
+    require_server,
+    require_superuser,
+)
 from .notes import notes_on_roles, notes_on_unbelieved, warnings
 from .request import Mode, Request
 from .server.address import Address
@@ -49,6 +56,7 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
+    rows: the dump holds some.
     unfinished: a dump without pg_dump's last line is accepted.
     """
 
@@ -67,6 +75,7 @@ class Plan:
     hooks: Sequence[Path]
     notes: Sequence[str]
     unfinished: bool = False
+    rows: bool = True
 
     @property
     def needs_confirmation(self) -> bool:
@@ -89,6 +98,8 @@ class Plan:
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
         by = described(self.dump)
+        if not self.rows:
+            by += ", which holds NO ROWS"
         if self.unfinished:
             by += ", of which nothing tells whether its end is there"
         return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
@@ -125,9 +136,15 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
     program, entries = _archive(request, dump, live)
-    needed = [] if request.data_only else extensions_needed(connection, entries)
+    whole = request.dry_run or not rights.superuser
+    holds = held_by(dump, entries, to_the_end=whole)
+    require_rows_with_tables(holds, request)
+    require_server(live.server_version, request.using, holds)
+    require_superuser(connection, holds, request, rights)
+    needed = [] if request.data_only else extensions_needed(connection, holds.extensions)
     outside = lock.maintenance != address.name
     mode = choose_mode(request, address, live, rights, needed, outside=outside)
+    require_program(program, live.server_version, mode)
     user = address.role or address.user
     owners = plan_ownership(
         connection,
@@ -162,10 +179,11 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *notes_on_roles(connection, dump),
-            *warnings(dump, live, user, rights),
+            *warnings(dump, holds, live, user, rights),
             *notes_on_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
         unfinished=_unfinished(request, dump, mode),
+        rows=holds.rows,
     )
 
 

@@ -29,6 +29,7 @@ class Request:
     hooks_dir: a directory of ``*.sql``, ``*.sh`` and ``*.py`` to run on the restored data.
     dry_run: prove the dump and return the plan, changing nothing.
     accept_lost_settings: swap although something would not come over.
+    skip_superuser_only: leave out what only a superuser may make, and what hangs on that.
     accept_unfinished: take a plain dump without pg_dump's last line, into a side database only.
         What is missing from its end is not noticed.
     drop_previous: do not keep the database that is replaced.
@@ -53,6 +54,7 @@ class Request:
     hooks_dir: Path | None = None
     dry_run: bool = False
     accept_lost_settings: bool = False
+    skip_superuser_only: bool = False
     accept_unfinished: bool = False
     drop_previous: bool = False
     keep: int | None = None

@@ -34,12 +34,6 @@ _MADE = (
         "text search template",
         re.compile(rf"CREATE TEXT SEARCH (?:PARSER|TEMPLATE) ({_NAMES})\s", re.I),
     ),
-    (
-        "language",
-        re.compile(
-            rf"{_OR}(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE (?!plpgsql\b)({_NAMES})(?=\s|\Z)", re.I
-        ),
-    ),
 )
 #: What may hang on one of these and holds no row: it is left out where its failure shows that.
 _DEPENDENT = re.compile(

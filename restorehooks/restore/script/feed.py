@@ -8,6 +8,7 @@ does no more than guard or connect psql, and refused elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO
 
 import psycopg
@@ -36,7 +37,7 @@ from .rules import (
 )
 from .scanner import LexingError, Unfinished
 from .session import Settings
-from .tolerated import Tolerance, tolerance
+from .tolerated import NO_ROWS, Tolerance, tolerance
 from .wire import IN_FLIGHT, StatementFailed, Wire
 from .words import Words
 
@@ -189,7 +190,12 @@ class _Script:
             if not self._lexer.at_line_end():
                 raise self._error(statement, "refused: its rows must begin in the next line")
             rows = self._lexer.copy_data()
-            self._wire.copy(statement, without_first_column(rows) if oids else rows)
+            if self._lexer.no_rows_follow():
+                none = list(rows)  # read on, whatever the server says
+                copy = partial(self._wire.copy, rows=none)
+                self._run_under_savepoint(statement, NO_ROWS, copy)
+            else:
+                self._wire.copy(statement, without_first_column(rows) if oids else rows)
         elif resets_all(words):
             self._settings.put_back()
         elif tolerated := tolerance(statement.text, words, self._policy, self._encoding[1]):
@@ -203,11 +209,16 @@ class _Script:
         if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
             self._progress(self._statements)
 
-    def _run_under_savepoint(self, statement: Statement, tolerated: Tolerance) -> None:
+    def _run_under_savepoint(
+        self,
+        statement: Statement,
+        tolerated: Tolerance,
+        run: Callable[[Statement], None] | None = None,
+    ) -> None:
         """Send a statement so that its failure, where it does no harm, ends nothing else."""
         self._wire.command(b"SAVEPOINT restorehooks")
         try:
-            self._wire.run(statement)
+            (run or self._wire.run)(statement)
         except StatementFailed as error:
             if not tolerated.covers(error.sqlstate):
                 raise

@@ -129,6 +129,12 @@ class Lexer(Scanner):
             raise Unfinished("COPY data", self._line)
         return not self._buffer[self._position : end].strip(b" \t\r")
 
+    def no_rows_follow(self) -> bool:
+        """Return whether the COPY data after this line are none at all."""
+        start = self._find(b"\n", self._position) + 1
+        self._has(start, 4)
+        return bytes(self._buffer[start : start + 4]).startswith((b"\\.\n", b"\\.\r\n"))
+
     def copy_data(self) -> Iterator[bytes]:
         """Yield the lines after this one in large blocks, up to the line ``\\.``.
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from restorehooks.restore.superusers import made_by_superusers
+
 from .policy import Policy
 from .words import Words
 
@@ -61,6 +63,8 @@ _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
+_MADE = 4000
+"""Bytes at the beginning of a statement that tell what it makes."""
 _TAIL = 2000
 """Bytes at the end of a statement in which its roles are looked for."""
 
@@ -159,6 +163,9 @@ def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) ->
         only_triggers = _TRIGGERS.match(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
     first = head[0]
+    beginning = statement[:_MADE].decode(encoding, "replace")
+    if policy.skip_superuser_only and (made := made_by_superusers(beginning)):
+        return LeaveOut("superuser only", f"only a superuser may make the {made}")
     if first in ("grant", "revoke") or head[:3] == ["alter", "default", "privileges"]:
         return _privileges(statement, policy, encoding) or statement
     if mapped := _MAPPED.match(statement):

@@ -38,7 +38,7 @@ class Survey:
     roles: those that it creates. globals_: all that it creates beside databases, a statement each,
         without passwords.
     extensions: those that it creates. for_superusers: what it makes that only a superuser may.
-    creates, has_rows: whether it creates tables, and fills them.
+    creates, has_rows: whether it creates anything, and adds rows.
     cut: how it was cut off, in the middle of a statement; empty where that is not seen.
     strings_off: it sets standard_conforming_strings to off.
     """
@@ -131,11 +131,11 @@ class _Reading:
             shown = _SECRET.sub("PASSWORD '...'", text.decode(errors="replace"))
             found.globals_.append(f"{printable(' '.join(shown.split()))};")
         if first == ["create"]:
-            self._created(words, text[:10_000].decode(errors="replace"))
+            self._created(text[:10_000].decode(errors="replace"))
 
-    def _created(self, words: Words, text: str) -> None:
+    def _created(self, text: str) -> None:
         found = self.found
-        found.creates = found.creates or "table" in words.first(4)
+        found.creates = True
         if extension := extension_in(text):
             found.extensions.append(extension)
         elif made := made_by_superusers(text):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from restorehooks.restore.harmless import why_harmless
+from restorehooks.restore.superusers import extension_in, hangs_on_it
 
 from .policy import Policy
 from .words import Words
@@ -42,6 +43,10 @@ class Tolerance:
 
 
 _NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
+_DENIED = frozenset(("42501",))
+_NO_EXTENSION = Tolerance("extension", "only a superuser may create it", _DENIED)
+_HANGS_ON_IT = Tolerance("superuser only", "it hangs on what was left out", UNDEFINED | _DENIED)
+NO_ROWS = Tolerance("no rows", "there are none to copy into a table of somebody else", _DENIED)
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
 
 
@@ -51,6 +56,12 @@ def tolerance(statement: bytes, words: Words, policy: Policy, encoding: str) -> 
         return None
     if reason := why_harmless(f"{statement.decode(encoding, 'replace')};"):
         return Tolerance("failed without harm", reason)
+    if policy.skip_superuser_only:
+        text = statement.decode(encoding, "replace")
+        if extension_in(text):
+            return _NO_EXTENSION
+        if hangs_on_it(text):
+            return _HANGS_ON_IT
     if not _INITIAL.match(statement):
         return None
     if policy.drops_may_miss and _drops(statement, words):
