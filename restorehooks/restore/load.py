@@ -8,6 +8,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
 
 from .archive import commands
 from .dump.proof import open_plain
@@ -146,6 +147,19 @@ def _send(run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection
     run.report.left_out += map(str, result.left_out)
 
 
+KEPT_TABLES = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, unnest(e.extconfig) AS oid
+JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions that stay in the database and whose rows are dumped."""
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
+    return frozenset(rows)
+
+
 def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
@@ -154,6 +168,7 @@ def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
+        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
         skip_superuser_only=request.skip_superuser_only and not plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,

@@ -24,12 +24,10 @@ def choose_mode(
 ) -> Mode:
     """Return how to load; ``needed`` are the extensions that only a superuser may create.
 
-    ``outside``: there is a database to work from beside the target. Raises TargetError.
+    ``outside``: there is another database to work from. Raises TargetError.
     """
-    if request.in_place or request.data_only:
-        if live.missing:
-            raise TargetError(f"{address} does not exist; without --in-place it is created.")
-        return "data only" if request.data_only else "in place"
+    if asked := _asked(request, address, live):
+        return asked
     if request.partial and not live.empty:
         raise TargetError(
             f"{address} holds data, and a part of a dump never takes the place of the whole: "
@@ -37,15 +35,15 @@ def choose_mode(
         )
     is_there_and_empty = live.empty and not live.missing
     if outside and not rights.lacking:
-        leaves_out = request.skip_superuser_only and not is_there_and_empty
-        if not needed or rights.superuser or leaves_out:
+        if not needed or rights.superuser:
+            return "beside"
+        if not is_there_and_empty and request.skip_superuser_only:
             return "beside"
         if not is_there_and_empty:
             raise TargetError(
                 f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, with "
-                "--in-place into a database that has them, or without them by "
-                "--skip-superuser-only."
+                "create, and a new database does not have them: restore as a superuser, --in-place "
+                "into a database that has them, or without them by --skip-superuser-only."
             )
     if is_there_and_empty:
         return "in place"
@@ -55,3 +53,11 @@ def choose_mode(
             "name another database with --maintenance-db, or restore with --in-place."
         )
     raise TargetError("; ".join(str(one) for one in rights.lacking))
+
+
+def _asked(request: Request, address: Address, live: Live) -> Mode | None:
+    if not request.in_place and not request.data_only:
+        return None
+    if live.missing:
+        raise TargetError(f"{address} does not exist; without --in-place it is created.")
+    return "data only" if request.data_only else "in place"

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from restorehooks.wording import quoted
 
 from .dump.facts import Dump
+from .extensions import needing
 from .needs import Holds
+from .request import Mode
 from .server.address import Connection
 from .server.live import Live
 from .server.obstacles import Rights
@@ -21,6 +23,13 @@ def notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
             f"the roles {quoted(missing)} are in the dump and not on the server: what concerns "
             "them is left out, unless an administrator creates them first (--show-globals)"
         )
+
+
+def notes_on_extensions(extensions: Sequence[str], mode: Mode) -> Iterator[str]:
+    """Yield what is done for extensions that need something of a restore."""
+    for name, needs in needing(extensions).items():
+        if needs.one_job and mode == "beside":
+            yield f'"{name}" is made ready before the load, and loaded by one job'
 
 
 def warnings(dump: Dump, holds: Holds, live: Live, user: str, rights: Rights) -> Iterator[str]:

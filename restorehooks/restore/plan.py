@@ -15,6 +15,7 @@ from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
 from .errors import TargetError, UsageError
+from .extensions import one_job, require_place
 from .jobs import jobs_for, notes_on_jobs
 from .mode import choose_mode
 from .needs import (
@@ -25,7 +26,7 @@ from .needs import (
     require_server,
     require_superuser,
 )
-from .notes import notes_on_roles, notes_on_unbelieved, warnings
+from .notes import notes_on_extensions, notes_on_roles, notes_on_unbelieved, warnings
 from .request import Mode, Request
 from .server.address import Address
 from .server.live import Live, read_live
@@ -56,7 +57,7 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
-    rows: the dump holds some.
+    rows: the dump holds some. extensions: those that it creates.
     unfinished: a dump without pg_dump's last line is accepted.
     """
 
@@ -76,6 +77,7 @@ class Plan:
     notes: Sequence[str]
     unfinished: bool = False
     rows: bool = True
+    extensions: Sequence[str] = ()
 
     @property
     def needs_confirmation(self) -> bool:
@@ -144,6 +146,8 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     needed = [] if request.data_only else extensions_needed(connection, holds.extensions)
     outside = lock.maintenance != address.name
     mode = choose_mode(request, address, live, rights, needed, outside=outside)
+    require_place(holds.extensions, mode)
+    asked = 1 if one_job(holds.extensions) else request.jobs
     require_program(program, live.server_version, mode)
     user = address.role or address.user
     owners = plan_ownership(
@@ -168,7 +172,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         user=user,
         superuser=rights.superuser,
         program=program,
-        jobs=jobs_for(request.jobs, mode, dump, connection),
+        jobs=jobs_for(asked, mode, dump, connection),
         entries=entries,
         owners=owners,
         obstacles=obstacles(connection, live) if mode == "beside" else [],
@@ -176,6 +180,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         hooks=found,
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
+            *notes_on_extensions(holds.extensions, mode),
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *notes_on_roles(connection, dump),
@@ -184,6 +189,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         ],
         unfinished=_unfinished(request, dump, mode),
         rows=holds.rows,
+        extensions=holds.extensions,
     )
 
 

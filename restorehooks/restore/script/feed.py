@@ -7,6 +7,7 @@ does no more than guard or connect psql, and refused elsewhere.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from .batch import Batch
 from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
+from .oids import copies_oids
 from .policy import Policy
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
@@ -30,14 +32,13 @@ from .rules import (
     Refused,
     Replaced,
     copies_in,
-    copies_oids,
     decide,
     left_out_around,
     resets_all,
 )
 from .scanner import LexingError, Unfinished
 from .session import Settings
-from .tolerated import NO_ROWS, Tolerance, tolerance
+from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
 from .wire import IN_FLIGHT, StatementFailed, Wire
 from .words import Words
 
@@ -174,6 +175,8 @@ class _Script:
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
             self._leave_out(verdict, statement)
+            if copies_in(words):
+                deque(self._lexer.copy_data(), maxlen=0)
             return
         if isinstance(verdict, Replaced):
             self._leave_out(verdict.omitted, statement)
@@ -193,13 +196,13 @@ class _Script:
             if self._lexer.no_rows_follow():
                 none = list(rows)  # read on, whatever the server says
                 copy = partial(self._wire.copy, rows=none)
-                self._run_under_savepoint(statement, NO_ROWS, copy)
+                self._tolerate(statement, NO_ROWS, copy)
             else:
                 self._wire.copy(statement, without_first_column(rows) if oids else rows)
         elif resets_all(words):
             self._settings.put_back()
         elif tolerated := tolerance(statement.text, words, self._policy, self._encoding[1]):
-            self._run_under_savepoint(statement, tolerated)
+            self._tolerate(statement, tolerated, self._wire.run)
         else:
             self._wire.run(statement)
             self._creates = self._creates or words.first(1) == ["create"]
@@ -209,23 +212,12 @@ class _Script:
         if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
             self._progress(self._statements)
 
-    def _run_under_savepoint(
-        self,
-        statement: Statement,
-        tolerated: Tolerance,
-        run: Callable[[Statement], None] | None = None,
+    def _tolerate(
+        self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
     ) -> None:
-        """Send a statement so that its failure, where it does no harm, ends nothing else."""
-        self._wire.command(b"SAVEPOINT restorehooks")
-        try:
-            (run or self._wire.run)(statement)
-        except StatementFailed as error:
-            if not tolerated.covers(error.sqlstate):
-                raise
-            self._wire.command(b"ROLLBACK TO SAVEPOINT restorehooks")
-            self._leave_out(LeaveOut(tolerated.what, tolerated.reason), statement)
+        if not sent_under_savepoint(self._wire, statement, may_fail, send):
+            self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
             self._statements -= 1
-        self._wire.command(b"RELEASE SAVEPOINT restorehooks")
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])

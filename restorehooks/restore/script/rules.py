@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from restorehooks.restore.superusers import made_by_superusers
 
+from .oids import copies_oids, creates_without_oids
 from .policy import Policy
 from .words import Words
 
@@ -55,10 +56,9 @@ _AUTHORIZATION = re.compile(
     rb"(?:RESET|SET)\s+SESSION\s+AUTHORIZATION(?:\s+('(?:[^'\\]|'')*'|%s))?\s*\Z" % _NAME,
     re.IGNORECASE,
 )
-_CREATE_TABLE = re.compile(rb"CREATE\s+(?:UNLOGGED\s+|TEMP\s+)?TABLE\s", re.IGNORECASE)
-_WITH_OIDS = re.compile(rb"(\))\s*WITH\s+OIDS\s*\Z", re.IGNORECASE)
-_OIDS_OPTION = re.compile(rb"\boids\s*=\s*'?true'?(?=\s*[,)][^;']*\Z)", re.IGNORECASE)
-_COPY_OIDS = re.compile(rb"\s{1,9}WITH\s{1,9}OIDS(?=\s{1,9}FROM\s{1,9}stdin\s*\Z)", re.IGNORECASE)
+_FILLED = re.compile(
+    rb"(?:INSERT\s+INTO|COPY)\s+(%s(?:\.%s)?)(?=\s|\()" % (_NAME, _NAME), re.IGNORECASE
+)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _HEAD = 8
@@ -99,6 +99,8 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Ver
     ``words`` are the statement's own; ``encoding`` is Python's name of the client encoding. Raises
     Refused.
     """
+    if policy.kept_tables and (kept := _kept_rows(statement, policy, encoding)):
+        return kept
     if statement.startswith(b"INSERT INTO "):
         return statement
     head = words.first(_HEAD)
@@ -120,6 +122,17 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Ver
     return statement
 
 
+def _kept_rows(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+    """Leave out rows for a table of an extension that stays in the database, with its rows."""
+    found = _FILLED.match(statement)
+    names = tuple(_plain(found[1], encoding)) if found else ()
+    for schema, table in policy.kept_tables:
+        if names in ((schema, table), (table,)):
+            reason = f'"{schema}.{table}" belongs to an extension that stays, with its rows'
+            return LeaveOut("rows", reason)
+    return None
+
+
 def left_out_around(words: Words) -> LeaveOut | None:
     """Return why a statement before or after a whole dump is left out, None where it is judged."""
     first, *rest = words.first(3)
@@ -133,12 +146,6 @@ def left_out_around(words: Words) -> LeaveOut | None:
 def resets_all(words: Words) -> bool:
     """Return whether a statement puts all settings of the session back."""
     return words.first(3) == ["reset", "all"]
-
-
-def copies_oids(statement: bytes) -> bytes | None:
-    """Return a COPY of object ids (``pg_dump --oids`` before 12) without them; None for others."""
-    bare = statement[:-_TAIL] + _COPY_OIDS.sub(b"", statement[-_TAIL:])
-    return bare if bare != statement else None
 
 
 def copies_in(words: Words) -> bool:
@@ -170,7 +177,7 @@ def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) ->
         return _privileges(statement, policy, encoding) or statement
     if mapped := _MAPPED.match(statement):
         return _missing(mapped[1], policy, encoding, "user mapping") or statement
-    if first == "create" and (bare := _without_oids(statement)) != statement:
+    if first == "create" and (bare := creates_without_oids(statement)) != statement:
         return Replaced(bare, _NO_OIDS)
     return (first == "alter" and _ownership(statement, policy, encoding)) or statement
 
@@ -192,15 +199,6 @@ def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):
         raise Refused(f"{first.upper()} {kind.upper()} reaches beyond the one database")
     return None
-
-
-def _without_oids(statement: bytes) -> bytes:
-    """Return a CREATE TABLE without object ids of its rows, which no server since 12 has."""
-    if not _CREATE_TABLE.match(statement):
-        return statement
-    head, tail = statement[:-_TAIL], statement[-_TAIL:]
-    tail = _WITH_OIDS.sub(rb"\1", tail)
-    return head + _OIDS_OPTION.sub(rb"oids=false", tail)
 
 
 def _transaction(head: list[str]) -> LeaveOut:

@@ -17,7 +17,8 @@ from restorehooks.restore.superusers import extension_in, made_by_superusers
 from restorehooks.wording import printable
 
 from .lexer import Comment, Lexer, MetaCommand, Statement
-from .rules import copies_in, copies_oids
+from .oids import copies_oids
+from .rules import copies_in
 from .scanner import LexingError, Unfinished
 from .words import Words
 

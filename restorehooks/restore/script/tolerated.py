@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from restorehooks.restore.harmless import why_harmless
 from restorehooks.restore.superusers import extension_in, hangs_on_it
 
+from .lexer import Statement
 from .policy import Policy
+from .wire import StatementFailed, Wire
 from .words import Words
 
 _LONGEST = 10_000
@@ -76,3 +79,23 @@ def _drops(statement: bytes, words: Words) -> bool:
         said = set(words)
         return "drop" in said and said.isdisjoint(("add", ","))
     return first == "drop" or any(known.match(statement) for known in (_DUMMY_VIEW, _UNLINK))
+
+
+def sent_under_savepoint(
+    wire: Wire, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
+) -> bool:
+    """Send a statement so that its failure, where it is tolerated, ends nothing else.
+
+    Return whether it went through. Raises StatementFailed.
+    """
+    wire.command(b"SAVEPOINT restorehooks")
+    try:
+        send(statement)
+        went_through = True
+    except StatementFailed as error:
+        if not may_fail.covers(error.sqlstate):
+            raise
+        wire.command(b"ROLLBACK TO SAVEPOINT restorehooks")
+        went_through = False
+    wire.command(b"RELEASE SAVEPOINT restorehooks")
+    return went_through
