@@ -11,7 +11,7 @@ from django.core.management import find_commands, get_commands, load_command_cla
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from . import conf
-from .sequences.scope import Scope, tenant_schemas
+from .sequences.scope import Scope
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -116,7 +116,7 @@ def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str
         if connections[alias].vendor != "postgresql":
             continue
         try:
-            scope = Scope(schemas=tenant_schemas(connections[alias]), only_usable=True)
+            scope = Scope(only_usable=True)
             yield alias, inspect(alias, scope, conf.limits(hook=True))
         except Exception as error:  # a check reports what it meets
             yield alias, (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -66,8 +66,16 @@ def test_a_sequence_behind_is_found_before_it_hurts(shop: Project, database: Dat
     assert warnings(shop) == []
 
 
-def test_tables_of_nobody_here_are_not_looked_at(shop: Project, database: Database) -> None:
-    database.execute("CREATE TABLE legacy (id serial); INSERT INTO legacy VALUES (7)")
+def test_every_schema_is_checked_whoever_has_made_its_tables(
+    shop: Project, database: Database
+) -> None:
+    database.execute(
+        "CREATE SCHEMA acme; CREATE TABLE acme.legacy (id serial);"
+        "INSERT INTO acme.legacy VALUES (7); CREATE TABLE fine (id serial)"
+    )
+    (said,) = warnings(shop)
+    assert "sequence acme.legacy_id_seq would hand out 1 next" in said
+    shop.manage("migrate")
     assert warnings(shop) == []
 
 

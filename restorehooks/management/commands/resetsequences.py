@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +59,8 @@ class Request:
         try:
             models = models_for(options["labels"]) if options["labels"] else None
             limits = conf.limits()
+            if options["by_name"]:
+                limits = replace(limits, names="repaired")
         except (LookupError, ImproperlyConfigured) as error:
             raise _wrong_usage(error.args[0]) from None
         return cls(
@@ -130,6 +132,12 @@ class Command(OneSentenceCommand):
             default=0,
             metavar="N",
             help="Stay N increments clear of the rows.",
+        )
+        parser.add_argument(
+            "--by-name",
+            action="store_true",
+            help="Also move sequences that only their names (TABLE_COLUMN_seq, TABLE_seq) lead to a"
+            " key without a default.",
         )
         add_format(
             parser, ["table"], "Report as a table (the default), or as JSON on standard output."
