@@ -130,7 +130,7 @@ def _count_tables(run: Run, database: str) -> None:
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
     dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
+    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         _send(run, stream, connection)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.wording import printable, size_in_words
@@ -41,6 +42,7 @@ class Dump:
     path: what a reader opens: ``source``, or the unpacked copy.
     of_server: pg_dumpall made it: it holds a whole server's databases and roles.
     part: the one database of such a file that is meant. roles: those that the file creates.
+    stream: opens a plain dump that can be read once and has no file; ``beginning`` is its own.
     member: its name inside ``source``, where that is a tar or zip file or a folder around it.
     compression: of the file as a whole, None for compression inside an archive.
     archive_version: of the archive's format (1.14 is PostgreSQL 12 to 15), None for a plain dump.
@@ -72,6 +74,8 @@ class Dump:
     of_server: bool = False
     part: Part | None = None
     roles: tuple[str, ...] = ()
+    stream: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+    beginning: bytes = field(default=b"", repr=False)
 
     @property
     def server_major(self) -> int | None:

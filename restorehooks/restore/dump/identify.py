@@ -8,6 +8,7 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 from restorehooks.restore.errors import DumpError
 from restorehooks.wording import printable
 
-from .compression import compression_of, decompressed
+from .compression import beginning, compression_in, compression_of, decompressed
 from .contents import MAGIC, TABLE_OF_CONTENTS, ArchiveHeader
 from .facts import HEADER, Compression, Dump, Format, size_of, unreadable
 
@@ -84,6 +85,15 @@ def identify(source: Path, *, whole_server: bool = False) -> Dump:
         return dump
     except OSError as error:
         raise unreadable(source, error) from error
+
+
+def identify_beginning(source: Path, head: bytes) -> Dump | None:
+    """Return the plain dump of one database that begins like this, None for anything else."""
+    content = beginning(head)
+    if content.startswith(MAGIC) or content[257:262] == b"ustar" or not is_dump(content):
+        return None
+    dump = _file(source, compression_in(head), 0, content)
+    return None if dump.of_server else replace(dump, beginning=content)
 
 
 def _file(source: Path, compression: Compression | None, size: int, head: bytes) -> Dump:

@@ -55,7 +55,7 @@ def check_trailer(dump: Dump) -> None:
     Raises DumpError. The end of a compressed dump is not seen before all is read: ``prove_plain``
     does that. What is looked for could stand in a string: ``ScriptResult.complete`` is the proof.
     """
-    if dump.format != "plain" or dump.compression or dump.part:
+    if dump.format != "plain" or dump.compression or dump.part or dump.stream:
         return
     try:
         with dump.path.open("rb") as stream:
@@ -104,7 +104,9 @@ def open_plain(dump: Dump, progress: Callable[[int], None] | None = None) -> Bin
     """
     if dump.format != "plain":
         raise ValueError(f"{dump.source} is an archive, which pg_restore reads")
-    stream = decompressed(dump.path, dump.compression, progress)
+    stream = decompressed(
+        dump.path, dump.compression, progress, dump.stream() if dump.stream else None
+    )
     return cast(BinaryIO, _Slice(stream, dump.part)) if dump.part else stream
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -58,13 +59,16 @@ class Survey:
 def survey(dump: Dump, *, to_the_end: bool = True) -> Survey:
     """Read a plain dump and return what it holds.
 
-    Not ``to_the_end`` stops at the first row. Raises DumpError where it cannot be read.
+    Not ``to_the_end`` stops at the first row, and of one that can be read once its beginning alone
+    is read. Raises DumpError where it cannot be read.
     """
-    with open_plain(dump) as stream:
+    with io.BytesIO(dump.beginning) if dump.stream else open_plain(dump) as stream:
         reading = _Reading(stream, of_server=dump.of_server)
         try:
             reading.run(to_the_end=to_the_end)
         except Unfinished as error:
+            if dump.stream:
+                reading.found.has_rows = True
             reading.found.cut = f"it was cut off: {error} (line {error.line})"
         except LexingError as error:
             raise DumpError(f"{dump.source}: line {error.line}: {error}") from None
