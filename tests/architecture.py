@@ -35,7 +35,7 @@ LAYERS = {
     "a restore: what is known of it": ["restore.run", "restore.report"],
     "a restore: the plan": [
         *("restore.plan", "restore.mode", "restore.needs", "restore.notes"),
-        *("restore.extensions", "restore.jobs", "restore.request"),
+        *("restore.extension_registry", "restore.jobs", "restore.request"),
     ],
     "a restore: what it works on": ["restore.hook_files", "restore.alias", "restore.archive"],
     "the server and its databases": ["restore.server"],

@@ -14,7 +14,6 @@ FILE, FUNCTION, CLASS = 300, 40, 150
 
 TO_BE_SPLIT = "to be split; no reason why it has to be as large"
 EXCEPTIONS = {
-    "restorehooks.duplicates.diagnosis._Asking": TO_BE_SPLIT,
     "restorehooks.management.commands.resetsequences.Command.add_arguments": TO_BE_SPLIT,
     "restorehooks.restore.backup.back_up": TO_BE_SPLIT,
     "restorehooks.restore.plan.make_plan": TO_BE_SPLIT,

@@ -14,6 +14,8 @@ from pathlib import Path
 from restorehooks.programs import find
 
 from .archive import commands
+from .dump.contents import read_contents
+from .dump.data_files import prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
@@ -143,6 +145,8 @@ def _read_back(path: Path) -> Dump:
     if found.format == "plain":
         prove_plain(found)
         return found
+    if found.format == "directory":
+        prove_files(found, read_contents(found))
     commands.prove(commands.pg_restore_for(found), path)
     return found
 

@@ -14,9 +14,9 @@ from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
 from restorehooks.signals import post_restore, pre_load
 
-from . import extensions, hook_files
+from . import extension_registry, hook_files
 from .alias import pointed_at, require_database
-from .extensions import needing
+from .extension_registry import needing
 from .run import Run
 from .server.analyze import analyze
 
@@ -28,7 +28,7 @@ def before_load(run: Run, database: str) -> None:
     raises.
     """
     with run.plan.address.connect(database) as connection:
-        extensions.prepare(connection, run.plan.extensions)
+        extension_registry.prepare(connection, run.plan.extensions)
     if pre_load.has_listeners():
         with pointed_at(run.request.using, database, run.lock):
             require_database(run.request.using, database, run.lock)
@@ -40,7 +40,7 @@ def after_load(run: Run, database: str) -> None:
     """Do what extensions need once everything is loaded. Raises TargetError."""
     if needing(run.plan.extensions):
         with run.plan.address.connect(database) as connection:
-            extensions.finish(connection, run.plan.extensions)
+            extension_registry.finish(connection, run.plan.extensions)
 
 
 def run_inside(run: Run, database: str) -> None:
@@ -80,7 +80,9 @@ def gather_statistics(run: Run, database: str) -> None:
     """Run ANALYZE, unless it was not wanted."""
     if run.request.analyze:
         run.step("analyze")
-        analyze(run.plan.address, database, run.plan.jobs)
+        # Hooks change rows, and the dump's statistics do not fit any more.
+        missing_only = run.has_statistics and not run.report.hooks
+        analyze(run.plan.address, database, run.plan.jobs, missing_only=missing_only)
 
 
 def repair_sequences(run: Run) -> None:

@@ -13,7 +13,7 @@ from .server.live import Live
 from .server.obstacles import Rights
 
 
-def choose_mode(
+def mode_for(
     request: Request,
     address: Address,
     live: Live,

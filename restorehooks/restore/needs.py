@@ -9,7 +9,6 @@ import django
 from django.db import connections
 
 from restorehooks.programs import Program, package
-from restorehooks.wording import quoted
 
 from .dump.contents import ArchiveEntry, strings_are_off
 from .dump.facts import Dump
@@ -141,24 +140,3 @@ def require_superuser(
 
 
 _SHOWN = 10
-EXTENSIONS = """
-SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
-           FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
-    ON available.name = wanted
-"""
-
-
-def extensions_needed(connection: Connection, wanted: Sequence[str]) -> list[str]:
-    """Return which of these extensions only a superuser may create.
-
-    Raises TargetError for those that are not installed on the server.
-    """
-    found = connection.execute(EXTENSIONS, [list(wanted)]).fetchall() if wanted else []
-    if absent := [name for name, absent, _ in found if absent]:
-        raise TargetError(
-            f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
-            "server: install their packages there."
-        )
-    return [name for name, _, needs_superuser in found if needs_superuser]

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from restorehooks.wording import quoted
 
 from .dump.facts import Dump
-from .extensions import needing
-from .needs import Holds
+from .extension_registry import needing
 from .request import Mode
 from .server.address import Connection
 from .server.live import Live
@@ -32,7 +31,7 @@ def notes_on_extensions(extensions: Sequence[str], mode: Mode) -> Iterator[str]:
             yield f'"{name}" is made ready before the load, and loaded by one job'
 
 
-def warnings(dump: Dump, holds: Holds, live: Live, user: str, rights: Rights) -> Iterator[str]:
+def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:
     """Yield what the dump itself gives reason to say."""
     dumped, server = dump.server_major, live.server_version // 10000
     if rights.superuser:
@@ -44,10 +43,6 @@ def warnings(dump: Dump, holds: Holds, live: Live, user: str, rights: Rights) ->
         yield (
             f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
             "know yet makes the restore fail, with the live database as it was"
-        )
-    if not holds.rows:
-        yield (
-            "the dump holds no rows, as pg_dump --schema-only makes it: all tables will be empty"
         )
     if dump.crlf:
         yield (

@@ -10,16 +10,18 @@ from restorehooks.programs import Program
 from restorehooks.wording import size_in_words
 
 from . import hook_files
-from .archive.commands import chosen_ids, pg_restore_for
+from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
+from .dump.rows import NO_ROWS, what_is_missing
+from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
-from .extensions import one_job, require_place
+from .extension_registry import one_job, require_place
 from .jobs import jobs_for, notes_on_jobs
-from .mode import choose_mode
+from .mode import mode_for
 from .needs import (
-    extensions_needed,
+    Holds,
     held_by,
     require_program,
     require_rows_with_tables,
@@ -29,9 +31,11 @@ from .needs import (
 from .notes import notes_on_extensions, notes_on_roles, notes_on_unbelieved, warnings
 from .request import Mode, Request
 from .server.address import Address
+from .server.extensions import extensions_needed
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles, read_rights
+from .server.replacing import Replacement, plan_replacement
 from .server.roles import Ownership, plan_ownership
 from .server.sides import Kept, kept, unbelieved
 
@@ -57,8 +61,10 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
-    rows: the dump holds some. extensions: those that it creates.
+    extensions: those that the dump creates.
     unfinished: a dump without pg_dump's last line is accepted.
+    replacement: what becomes of tables that are there, where some alone are restored.
+    missing: what the dump lacks that a database has.
     """
 
     mode: Mode
@@ -76,8 +82,9 @@ class Plan:
     hooks: Sequence[Path]
     notes: Sequence[str]
     unfinished: bool = False
-    rows: bool = True
     extensions: Sequence[str] = ()
+    replacement: Replacement | None = None
+    missing: Sequence[str] = ()
 
     @property
     def needs_confirmation(self) -> bool:
@@ -99,12 +106,20 @@ class Plan:
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
+        if self.replacement:
+            fate = "Some of its tables will be replaced, without undo"
         by = described(self.dump)
-        if not self.rows:
-            by += ", which holds NO ROWS"
         if self.unfinished:
             by += ", of which nothing tells whether its end is there"
-        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
+        return "\n".join(
+            [f"{self.address} holds {size} ({counted}).", f"{fate}, by: {by}", *self._beware()]
+        )
+
+    def _beware(self) -> Iterator[str]:
+        """Yield what becomes of single tables, and what the dump lacks."""
+        if self.replacement:
+            yield from self.replacement.lines()
+        yield from self.missing
 
     def lines(self) -> Iterator[str]:
         """Yield the plan for people, a line each."""
@@ -117,6 +132,8 @@ class Plan:
         yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
+        for line in self._beware():
+            yield f"beware    {line}"
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
         for obstacle in self.obstacles:
@@ -137,15 +154,15 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     live = read_live(address, connection)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
-    program, entries = _archive(request, dump, live)
-    whole = request.dry_run or not rights.superuser
-    holds = held_by(dump, entries, to_the_end=whole)
+    program, selection = _archive(request, dump, live)
+    entries = selection.entries
+    holds = held_by(dump, entries, to_the_end=request.dry_run or not rights.superuser)
     require_rows_with_tables(holds, request)
     require_server(live.server_version, request.using, holds)
     require_superuser(connection, holds, request, rights)
     needed = [] if request.data_only else extensions_needed(connection, holds.extensions)
     outside = lock.maintenance != address.name
-    mode = choose_mode(request, address, live, rights, needed, outside=outside)
+    mode = mode_for(request, address, live, rights, needed, outside=outside)
     require_place(holds.extensions, mode)
     asked = 1 if one_job(holds.extensions) else request.jobs
     require_program(program, live.server_version, mode)
@@ -181,16 +198,39 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         notes=[
             *notes_on_jobs(request.jobs, mode, dump),
             *notes_on_extensions(holds.extensions, mode),
+            *selection.notes,
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
             *notes_on_roles(connection, dump),
-            *warnings(dump, holds, live, user, rights),
+            *warnings(dump, live, user, rights),
             *notes_on_unbelieved(unbelieved(connection, address.name, leftovers)),
         ],
         unfinished=_unfinished(request, dump, mode),
-        rows=holds.rows,
         extensions=holds.extensions,
+        replacement=_replacement(request, address, live, mode, entries),
+        missing=_missing(request, holds, dump, live, entries),
     )
+
+
+def _replacement(
+    request: Request, address: Address, live: Live, mode: Mode, entries: Sequence[ArchiveEntry]
+) -> Replacement | None:
+    """Say what becomes of the tables that are named, where the target has others."""
+    if mode != "in place" or not request.partial or live.empty:
+        return None
+    with address.connect(address.name) as inside:
+        return plan_replacement(inside, entries)
+
+
+def _missing(
+    request: Request, holds: Holds, dump: Dump, live: Live, entries: Sequence[ArchiveEntry]
+) -> Sequence[str]:
+    """Say what the dump lacks, where it takes the place of a database that holds something."""
+    if live.empty or request.data_only:
+        return ()
+    if dump.format == "plain":
+        return () if holds.rows else (NO_ROWS,)
+    return tuple(what_is_missing(entries, whole=not request.partial))
 
 
 def _refuse_templates(address: Address, live: Live) -> None:
@@ -200,20 +240,17 @@ def _refuse_templates(address: Address, live: Live) -> None:
         )
 
 
-def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, list[ArchiveEntry]]:
+def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, Selection]:
     """Return the pg_restore for an archive and the entries that are asked for."""
     if dump.format == "plain":
         if request.partial:
             raise UsageError("--schema and --table need an archive: a plain dump is one script.")
-        return None, []
+        return None, Selection([])
     program = pg_restore_for(dump, prefer=live.server_version // 10000)
     entries = read_contents(dump)
-    if request.partial:
-        chosen = chosen_ids(program, dump.path, request.selection)
-        entries = [entry for entry in entries if entry.id in chosen]
-        if not entries:
-            raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
-    return program, entries
+    if not request.partial:
+        return program, Selection(entries)
+    return program, select(entries, request.schemas, request.tables, with_needed=live.empty)
 
 
 def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:

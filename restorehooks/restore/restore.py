@@ -26,6 +26,7 @@ from .errors import (
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
 from .report import RestoreReport
@@ -35,6 +36,9 @@ from .server.address import Address
 from .server.lock import RestoreLock
 from .server.sides import drop
 from .sources import opened
+
+FEW_NAMED = 5
+"""Sequences named in an error; the report has them all."""
 
 
 def restore(
@@ -60,6 +64,7 @@ def restore(
     with interruptible():
         try:
             _restore(run)
+            _require_safe_sequences(run)
         except (OutcomeUnknownError, LiveChangedError):
             raise
         except BaseException as error:
@@ -97,6 +102,18 @@ def _restore(run: Run) -> None:
             restore_beside(run)
         else:
             restore_in_place(run)
+
+
+def _require_safe_sequences(run: Run) -> None:
+    """Raise LiveChangedError where the restored data are live and may get a number twice."""
+    found = run.report.sequences
+    if not run.report.restored or found is None or found.is_fine:
+        return
+    said = " ".join(map(found.sentence_about, found.unsafe[:FEW_NAMED]))
+    raise LiveChangedError(
+        f"The data are in {run.plan.address}, but {len(found.unsafe)} of its sequences could not "
+        f"be made safe: run resetsequences before rows are added. {said}"
+    )
 
 
 def _locked(address: Address, request: Request) -> RestoreLock:
@@ -137,6 +154,7 @@ def _prove_whole(run: Run) -> None:
     """Read the whole dump and look for room, for a run that changes nothing."""
     plan = run.plan
     if plan.program:
+        prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
         prove_plain(plan.dump, run.bytes_watch(plan.dump.size))

@@ -34,6 +34,7 @@ class Run:
     reporter: who is told how far it is.
     report: what was found and done so far.
     lock, plan: known once they are planned.
+    has_statistics: the dump has brought planner statistics.
     """
 
     request: Request
@@ -42,6 +43,7 @@ class Run:
     report: RestoreReport
     lock: RestoreLock = field(init=False)
     plan: Plan = field(init=False)
+    has_statistics: bool = False
     _step: tuple[str, float] | None = None
 
     def announce(self, dump: Dump, address: Address) -> None:

@@ -36,6 +36,8 @@ def summary_sentence(report: Report) -> str:
     )
     noun = "sequence" if len(report) == 1 else "sequences"
     said = f'Database "{report.database}": {len(report)} {noun}'
+    if not report.entries and report.without_table:
+        return f"{said}; none numbers a table of {', '.join(report.without_table)} there."
     return f"{said}{': ' + counts if counts else ''}."
 
 

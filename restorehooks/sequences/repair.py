@@ -22,6 +22,7 @@ from .scope import (
     Name,
     Scope,
     concrete_models,
+    in_schemas,
     installed_models,
     tables_named,
     tables_of,
@@ -157,8 +158,17 @@ def inspect_table(
 
     The names are raw. The report is empty where there is no such table.
     """
+    return inspect_tables(connection, [(schema, table)], limits)
+
+
+def inspect_tables(
+    connection: BaseDatabaseWrapper, tables: Collection[tuple[str, str]], limits: Limits = DEFAULTS
+) -> Report:
+    """Do so for several, each with its schema, in one run."""
+    if not tables:
+        return Report(connection.alias)
     with _leaving_no_lock(connection.alias):
-        return _plan(_start_at(connection, schema, table, limits))
+        return _plan(_start_at(connection, tables, limits))
 
 
 def reset_table(
@@ -168,7 +178,7 @@ def reset_table(
 
     See :func:`inspect_table` for what is meant, and :func:`inspect` for the rest.
     """
-    return _carry_out(_start_at(connection, schema, table, limits))
+    return _carry_out(_start_at(connection, [(schema, table)], limits))
 
 
 def _plan(run: _Run) -> Report:
@@ -213,12 +223,15 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
     connection = connections[using]
     wanted = None if scope.models is None else concrete_models(scope.models)
     labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
+    if scope.schemas is not None:
+        labels = in_schemas(labels, scope.schemas)
     tables = None if wanted is None else tables_of(connection, labels)
     existing = {label for name in (tables or {}).values() for label in labels[name]}
     missing = [
         model._meta.label
         for model in wanted or []
-        if model._meta.label not in existing and router.allow_migrate_model(using, model)
+        if model._meta.label not in existing
+        and (scope.schemas is not None or router.allow_migrate_model(using, model))
     ]
     return _Run(
         connection,
@@ -233,8 +246,11 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
     )
 
 
-def _start_at(connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits) -> _Run:
-    lineage = LINEAGE.format(sql.Literal(schema), sql.Literal(table))
+def _start_at(
+    connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], limits: Limits
+) -> _Run:
+    schemas, relations = ([*part] for part in zip(*names, strict=True))
+    lineage = LINEAGE.format(sql.Literal(schemas), sql.Literal(relations))
     (rows,) = send(connection, [lineage], limits.lock_timeout)
     tables = [oid for (oid,) in rows]
     labels = tables_named(connection, installed_models(connection.alias))
@@ -245,7 +261,8 @@ LINEAGE = sql.SQL("""
 WITH RECURSIVE kin (oid) AS (
     SELECT c.oid FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = {} AND c.relname = {}
+    JOIN unnest({}::name[], {}::name[]) AS wanted (schema, name)
+        ON wanted.schema = n.nspname AND wanted.name = c.relname
     UNION
     SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
 )

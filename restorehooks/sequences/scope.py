@@ -114,6 +114,18 @@ def tables_named(
     return labels
 
 
+def in_schemas(labels: dict[Name, list[str]], schemas: Collection[str]) -> dict[Name, list[str]]:
+    """Return the same names, each in all of these schemas where the model does not name one.
+
+    A schema that is asked for is where the tables are looked up, whatever the ``search_path`` is.
+    """
+    return {
+        (each, table): found
+        for (schema, table), found in labels.items()
+        for each in ([schema] if schema is not None else schemas)
+    }
+
+
 def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[int, Name]:
     """Return the oids of the tables that exist.
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from restorehooks.restore import extensions
+from restorehooks.restore import extension_registry as extensions
 from restorehooks.restore.errors import TargetError
-from restorehooks.restore.extensions import REGISTRY, Needs
+from restorehooks.restore.extension_registry import REGISTRY, Needs
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore

@@ -324,7 +324,7 @@ def test_owners_set_by_session_authorization_are_kept_where_they_exist(
         database.execute("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'")
     )
     superuser = database.server.params["user"]
-    assert owners == {f"of_{owner}": owner, f"of_{gone}": superuser, "zz_mine": superuser}
+    assert owners == {f"of_{owner}": owner, f"of_{gone}": owner, "zz_mine": superuser}
     assert any(f'the role "{gone}" does not exist here' in line for line in report.left_out)
 
 
@@ -380,9 +380,10 @@ def test_a_dump_without_rows_says_so_before_anything_is_replaced(
         alone(database)
         with pytest.raises(DeclinedError):
             restore(Request(str(dump)), confirm=partial(declining, questions))
-        assert "which holds NO ROWS" in questions[0]
-        notes = restore(Request(str(dump), dry_run=True)).notes
-        assert any("the dump holds no rows" in note for note in notes)
+        assert "holds NO ROWS" in questions[0]
+        plan = restore(Request(str(dump), dry_run=True)).plan
+        assert plan
+        assert any("holds NO ROWS" in missing for missing in plan.missing)
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])
@@ -423,13 +424,14 @@ def ordinary(database: Database) -> str:
     return owner
 
 
+@pytest.mark.parametrize("form", ["custom", "plain"])
 def test_it_is_named_before_loading_and_left_out_when_asked(
-    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path, form: str
 ) -> None:
     source = make_database()
     source.execute(SHOP)
     source.execute(FOR_SUPERUSERS)
-    dump = plain(source, tmp_path / "d.sql")
+    dump = dumped(source, tmp_path / "dump", form=form)
     for wishes in ({}, {"dry_run": True}, {"in_place": True}):
         said = refused(database, dump, **wishes)
         for made in (

@@ -8,6 +8,7 @@ and prints it without quotes: a role called "my role" cannot be told from its li
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +43,11 @@ _FOR_SUPERUSERS = frozenset(
     )
 )
 """Kinds of which some may be made by a superuser alone: their SQL says which."""
-_WITH_DEFINITION = _FOR_SUPERUSERS | {"ACL", "DEFAULT ACL", "FK CONSTRAINT", "STDSTRINGS"}
+_WITH_DEFINITION = _FOR_SUPERUSERS | {"ACL", "DEFAULT ACL", "SEQUENCE SET", "STDSTRINGS"}
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
+_NUMBER = re.compile("[0-9]{1,10}")
 _NEVER_RESTORED = frozenset(
     ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES")
 )
@@ -61,7 +63,7 @@ class ArchiveEntry:
     schema, tag, owner: names as they are, unquoted; empty where there is none. The tag of many
         kinds is more than a name: "person person_pkey" for a constraint.
     tablespace: empty for the database's own.
-    definition: its SQL, for privileges, foreign keys and what may need a superuser.
+    definition: its SQL, for privileges, positions of sequences and what may need a superuser.
     depends_on: ids of entries that have to be restored first.
     data_file: of a directory or tar archive, the file that holds its data; empty without data.
     section: PRE_DATA, DATA, POST_DATA, or 1 for none.
@@ -108,7 +110,7 @@ class ArchiveHeader:
         second, minute, hour, day, month, year, _ = (self._int() for _ in range(7))
         try:
             created_at = datetime(year + 1900, month + 1, day, hour, minute, min(second, 59))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise self._damaged("header") from None
         self.known: dict[str, Any] = {
             "archive_version": self.version,
@@ -177,7 +179,7 @@ class ArchiveHeader:
 
     def _dependencies(self) -> Iterator[int]:
         while digits := self._string():
-            if not digits.isdecimal():
+            if not _NUMBER.fullmatch(digits):
                 raise self._damaged("table of contents")
             yield int(digits)
 

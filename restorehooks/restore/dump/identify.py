@@ -7,7 +7,7 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -179,7 +179,7 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         "server_version": _fact(r"Dumped from database version (.+)", text),
         "dump_version": _fact(r"Dumped by pg_dump version (.+)", text),
         "database": _fact(r"Name: (.+); Type: DATABASE;.*", text),
-        "created_at": datetime.fromisoformat(started) if started else None,
+        "created_at": _date(started) if started else None,
         "of_server": of_server,
         "has_first_line": first_line is not None,
         "crlf": b"\r\n" in head[:1000],
@@ -190,6 +190,12 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
 def _shown(head: bytes) -> str:
     line = head.splitlines()[0][:60]
     return printable(line.decode("utf-8", "replace"))
+
+
+def _date(text: str) -> datetime | None:
+    with suppress(ValueError):  # whoever wrote the dump may have written anything
+        return datetime.fromisoformat(text)
+    return None
 
 
 def _fact(pattern: str, text: str) -> str | None:

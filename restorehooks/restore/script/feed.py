@@ -27,18 +27,11 @@ from .policy import Policy
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
 from .rows import without_first_column
-from .rules import (
-    LeaveOut,
-    Refused,
-    Replaced,
-    copies_in,
-    decide,
-    left_out_around,
-    resets_all,
-)
+from .rules import POSITION, copies_in, decide, left_out_around, resets_all
 from .scanner import LexingError, Unfinished
 from .session import Settings
 from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
+from .verdicts import LeaveOut, Refused, Replaced
 from .wire import IN_FLIGHT, StatementFailed, Wire
 from .words import Words
 
@@ -46,6 +39,10 @@ from .words import Words
 #: one of them (https://www.postgresql.org/docs/current/multibyte.html).
 UNSAFE_ENCODINGS = frozenset(
     (b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC")
+)
+_UNSAFE = (
+    "the dump is in {}, in which a backslash may be half a character; make it again with pg_dump "
+    "--encoding=UTF8"
 )
 #: What --inserts and large objects are made of by the million. Reading on depends on nothing that
 #: such a statement does, so its result can wait.
@@ -102,6 +99,7 @@ class _Script:
         self._statements = 0
         self._creates = False
         self._left_out = Collected()
+        self._positions: list[str] = []
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
         self._batch = Batch(wire, policy.commit_every)
@@ -134,17 +132,15 @@ class _Script:
             self._wire.abandon()
         rows, left_out = self._wire.rows, self._left_out.all()
         ending = self._ending
-        return ScriptResult(self._statements, rows, left_out, ending.complete, ending.reason)
+        return ScriptResult(
+            self._statements, rows, left_out, ending.complete, ending.reason, self._positions
+        )
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
         encoding = self._wire.parameter(b"client_encoding")
         if encoding != self._encoding[0]:
             if encoding in UNSAFE_ENCODINGS:
-                reason = (
-                    f"the dump is in {encoding.decode()}, in which a backslash may be half a "
-                    "character; make it again with pg_dump --encoding=UTF8"
-                )
-                raise script_error(self._lexer.line, reason)
+                raise script_error(self._lexer.line, _UNSAFE.format(encoding.decode()))
             self._encoding = encoding, self._wire.encoding
         return self._lexer.next(self._wire.parameter(b"standard_conforming_strings") == b"off")
 
@@ -174,6 +170,8 @@ class _Script:
         if astray := self._database.astray(statement, verdict):
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
+            if verdict.what == POSITION:
+                self._positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             if copies_in(words):
                 deque(self._lexer.copy_data(), maxlen=0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from restorehooks.restore.errors import ScriptError
 from restorehooks.wording import printable
 
-from .rules import LeaveOut
+from .verdicts import LeaveOut
 
 _WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
 _SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION)\b.*")
@@ -59,7 +59,8 @@ class ScriptResult:
 
     ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
     anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
-    unless somebody accepts that.
+    unless somebody accepts that. ``positions`` are the ``setval`` of sequences that were left out,
+    since only rows were asked for.
     """
 
     statements: int
@@ -67,6 +68,7 @@ class ScriptResult:
     left_out: list[LeftOut]
     complete: bool
     reason: str = ""
+    positions: list[str] = field(default_factory=list)
 
 
 def shown(text: bytes, encoding: str) -> str:
