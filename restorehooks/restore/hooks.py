@@ -14,14 +14,37 @@ from django.core.management import call_command
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
-from restorehooks.signals import post_restore
+from restorehooks.signals import post_restore, pre_load
 from restorehooks.wording import described
 
-from . import hook_files
-from .alias import require_database
+from . import extension_registry, hook_files
+from .alias import pointed_at, require_database
 from .errors import HookError
+from .extension_registry import needing
 from .run import Run
 from .server.analyze import analyze
+
+
+def before_load(run: Run, database: str) -> None:
+    """Make an empty side database ready: what extensions need, the receivers of ``pre_load``.
+
+    Raises TargetError, HookError where the alias does not lead there, and whatever a receiver
+    raises.
+    """
+    with run.plan.address.connect(database) as connection:
+        extension_registry.prepare(connection, run.plan.extensions)
+    if pre_load.has_listeners():
+        with pointed_at(run.request.using, database, run.lock):
+            require_database(run.request.using, database, run.lock)
+            answers = pre_load.send(sender=type(run.report), **run.signal_arguments(database))
+        run.report.hooks += [f"pre_load: {_name_of(receiver)}" for receiver, _ in answers]
+
+
+def after_load(run: Run, database: str) -> None:
+    """Do what extensions need once everything is loaded. Raises TargetError."""
+    if needing(run.plan.extensions):
+        with run.plan.address.connect(database) as connection:
+            extension_registry.finish(connection, run.plan.extensions)
 
 
 def run_inside(run: Run, database: str) -> None:

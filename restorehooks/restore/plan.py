@@ -14,18 +14,28 @@ from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
-from .dump.rows import what_is_missing
+from .dump.rows import NO_ROWS, what_is_missing
 from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
+from .extension_registry import one_job, require_place
 from .jobs import jobs_for, notes_on_jobs
 from .mode import mode_for
+from .needs import (
+    Holds,
+    held_by,
+    require_program,
+    require_rows_with_tables,
+    require_server,
+    require_superuser,
+)
+from .notes import notes_on_extensions, notes_on_roles, notes_on_unbelieved, warnings
 from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
-from .server.obstacles import Obstacle, Rights, obstacles, read_rights
+from .server.obstacles import Obstacle, obstacles, read_rights
 from .server.replacing import Replacement, plan_replacement
 from .server.roles import Ownership, plan_ownership
 from .server.sides import Kept, kept, unbelieved
@@ -53,6 +63,7 @@ class Plan:
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
     room: how much room is needed, and how much there is.
+    extensions: those that the dump creates.
     unfinished: a dump without pg_dump's last line is accepted.
     replacement: what becomes of tables that are there, where some alone are restored.
     missing: what the dump lacks that a database has.
@@ -74,6 +85,7 @@ class Plan:
     notes: Sequence[str]
     room: Room
     unfinished: bool = False
+    extensions: Sequence[str] = ()
     replacement: Replacement | None = None
     missing: Sequence[str] = ()
 
@@ -148,9 +160,16 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     rights = read_rights(connection, live)
     program, selection = _archive(request, dump, live)
     entries = selection.entries
-    needed = [] if request.data_only else extensions_needed(connection, entries)
+    holds = held_by(dump, entries, to_the_end=request.dry_run or not rights.superuser)
+    require_rows_with_tables(holds, request)
+    require_server(live.server_version, request.using, holds)
+    require_superuser(connection, holds, request, rights)
+    needed = [] if request.data_only else extensions_needed(connection, holds.extensions)
     outside = lock.maintenance != address.name
     mode = mode_for(request, address, live, rights, needed, outside=outside)
+    require_place(holds.extensions, mode)
+    asked = 1 if one_job(holds.extensions) else request.jobs
+    require_program(program, live.server_version, mode)
     user = address.role or address.user
     owners = plan_ownership(
         connection,
@@ -167,7 +186,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
         address.environment()  # refuses a secret that no other program can be given
-    missing = _missing(request, dump, live, entries)
+    missing = _missing(request, holds, dump, live, entries)
     return Plan(
         mode=mode,
         address=address,
@@ -176,7 +195,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         user=user,
         superuser=rights.superuser,
         program=program,
-        jobs=jobs_for(request.jobs, mode, dump, connection),
+        jobs=jobs_for(asked, mode, dump, connection),
         entries=entries,
         owners=owners,
         obstacles=obstacles(connection, live) if mode == "beside" else [],
@@ -185,15 +204,18 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         notes=[
             *missing,
             *notes_on_jobs(request.jobs, mode, dump),
+            *notes_on_extensions(holds.extensions, mode),
             *selection.notes,
             *owners.notes,
             *(f"{path.name} in the hooks directory is no hook" for path in others),
-            *_warnings(dump, live, user, rights),
-            *_unbelieved(unbelieved(connection, address.name, leftovers)),
+            *notes_on_roles(connection, dump),
+            *warnings(dump, live, user, rights),
+            *notes_on_unbelieved(unbelieved(connection, address.name, leftovers)),
             *([room.warning()] if room.is_short else []),
         ],
         room=room,
         unfinished=_unfinished(request, dump, mode),
+        extensions=holds.extensions,
         replacement=_replacement(request, address, live, mode, entries),
         missing=missing,
     )
@@ -210,12 +232,14 @@ def _replacement(
 
 
 def _missing(
-    request: Request, dump: Dump, live: Live, entries: Sequence[ArchiveEntry]
+    request: Request, holds: Holds, dump: Dump, live: Live, entries: Sequence[ArchiveEntry]
 ) -> Sequence[str]:
     """Say what the dump lacks, where it takes the place of a database that holds something."""
     if live.empty or request.data_only:
         return ()
-    return tuple(what_is_missing(dump, entries, whole=not request.partial))
+    if dump.format == "plain":
+        return () if holds.rows else (NO_ROWS,)
+    return tuple(what_is_missing(entries, whole=not request.partial))
 
 
 def _refuse_templates(address: Address, live: Live) -> None:
@@ -250,32 +274,3 @@ def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
             f"back; this restore would be {mode}."
         )
     return True
-
-
-def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:
-    dumped, server = dump.server_major, live.server_version // 10000
-    if rights.superuser:
-        yield (
-            f'"{user}" is a superuser, and what the dump holds is run with its rights: '
-            "restore a stranger's dump into a server of its own"
-        )
-    if dumped and dumped > server:
-        yield (
-            f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
-            "know yet makes the restore fail, with the live database as it was"
-        )
-    if dump.crlf:
-        yield (
-            "the dump's lines end with a carriage return and a line feed: strings and functions "
-            "of several lines keep both"
-        )
-    if dump.creates_database:
-        yield "the dump's own CREATE DATABASE and settings of it are left out"
-
-
-def _unbelieved(names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        yield (
-            f'"{name}" is named like what a killed restore leaves behind, but has no marker that '
-            "can be believed: it is left alone"
-        )

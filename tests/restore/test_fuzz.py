@@ -34,8 +34,9 @@ from restorehooks.restore.dump.proof import check_trailer, prove_plain, prove_ta
 from restorehooks.restore.errors import DumpError, ProgramError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.policy import Policy
-from restorehooks.restore.script.rules import Refused, decide
+from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.scanner import LexingError
+from restorehooks.restore.script.verdicts import Refused
 from restorehooks.restore.script.words import Words
 from tests.support.databases import Database
 from tests.support.dumps import dumped
