@@ -6,10 +6,12 @@ setting, ``checks`` the system checks, ``report`` what a command writes as JSON.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import django
@@ -134,6 +136,27 @@ def _holds(field: dict[str, Any]) -> str:
     return " or ".join(kinds)
 
 
+class Files(Written):
+    """``{files}``: every file of the package, by folder, with the first line of what it says."""
+
+    def text(self) -> Iterator[str]:
+        """Yield a table for each folder."""
+        package = Path(__file__).parents[1] / "restorehooks"
+        folders = sorted({file.parent for file in package.rglob("*.py")})
+        for folder in folders:
+            rows = [*_described(folder)]
+            if rows:
+                yield from (f"**{folder.relative_to(package.parent)}/**", "")
+                yield from ("| file | responsibility |", "|---|---|", *rows, "")
+
+
+def _described(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.glob("*.py")):
+        said = ast.get_docstring(ast.parse(file.read_text()))
+        if said:
+            yield f"| `{file.name}` | {_cell(said.partition(chr(10) * 2)[0])} |"
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Register the directives with Sphinx."""
     settings.configure(
@@ -141,6 +164,6 @@ def setup(app: Any) -> dict[str, Any]:
         DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "x"}},
     )
     django.setup()
-    for directive in (Command, Settings, Checks, Report):
+    for directive in (Files, Command, Settings, Checks, Report):
         app.add_directive(directive.__name__.lower(), directive)
     return {"parallel_read_safe": True}

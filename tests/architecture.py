@@ -34,7 +34,7 @@ LAYERS = {
     "a restore: its steps": ["restore.load", "restore.hooks"],
     "a restore: what is known of it": ["restore.run", "restore.report"],
     "a restore: the plan": [
-        *("restore.plan", "restore.mode", "restore.needs", "restore.notes"),
+        *("restore.plan", "restore.known", "restore.mode", "restore.needs", "restore.notes"),
         *("restore.extension_registry", "restore.jobs", "restore.request", "restore.room"),
     ],
     "a restore: what it works on": ["restore.hook_files", "restore.alias", "restore.archive"],

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from restorehooks.programs import find
+from restorehooks.programs import Program, find
 
 from . import rename
 from .archive import commands
@@ -61,12 +61,8 @@ def back_up(
     began = time.monotonic()
     address = Address.of(using)
     _require_free(to, force=force)
-    with address.connect(address.name) as connection:
-        server = connection.info.server_version // 10000
-    program = find("pg_dump", at_least=server, prefer=server)
+    program = _pg_dump_for(address)
     flags = [f"--format={form}", *_options(to, form, jobs, compress, program.major)]
-    if address.role:
-        flags.append(f"--role={address.role}")
     with interruptible(), _unfinished(to) as unfinished:
         told.step(f"dumping {address} with pg_dump {program.version}")
         with _named(unfinished.path, to):
@@ -75,7 +71,7 @@ def back_up(
                 unfinished.path,
                 conninfo=address.conninfo(address.name),
                 environment=address.environment(),
-                flags=flags,
+                flags=[*flags, *_role(address)],
                 on_line=_counting(unfinished.path, told),
             )
             told.step("reading it back")
@@ -84,6 +80,17 @@ def back_up(
             unfinished.put(force=force)
             signals.over = True
     return Written(to, replace(found, source=to, path=to), time.monotonic() - began)
+
+
+def _role(address: Address) -> list[str]:
+    return [f"--role={address.role}"] if address.role else []
+
+
+def _pg_dump_for(address: Address) -> Program:
+    """Return a pg_dump that is not older than the server."""
+    with address.connect(address.name) as connection:
+        server = connection.info.server_version // 10000
+    return find("pg_dump", at_least=server, prefer=server)
 
 
 @contextmanager
