@@ -20,10 +20,12 @@ from tests.support.shadows import calls, plant
 from tests.support.statements import Open
 
 OWN_PATH = {
+    "restorehooks.restore.extension_registry",
     "restorehooks.restore.jobs",
     "restorehooks.restore.load",
-    "restorehooks.restore.plan",
+    "restorehooks.restore.needs",
     "restorehooks.restore.restore",
+    "restorehooks.restore.room",
     "restorehooks.restore.server",
 }
 """Modules whose statements run under a search_path of our own: Address.connect, own_names.

@@ -25,12 +25,13 @@ from .script.feed import run_script
 from .script.policy import Policy
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
-from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.address import Address
 from .server.building import building
 from .server.making_room import replaced
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
 from .server.roles import policy_for
+from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
 
 STATEMENTS_A_COMMIT = 100
 """Statements to a transaction, in a database that is dropped on a failure.
@@ -270,14 +271,14 @@ def _send(
 
 
 KEPT_TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, unnest(e.extconfig) AS oid
+SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig) AS oid
 JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
 
 def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
     """Return the tables of extensions that stay in the database and whose rows are dumped."""
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
     return frozenset(rows)
 

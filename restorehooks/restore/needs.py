@@ -116,7 +116,7 @@ def require_program(program: Program | None, server_version: int, mode: Mode) ->
 MANAGED = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "neon_superuser")
 """Roles whose members a provider lets do some of what only a superuser may."""
 MAY_SOME = """
-SELECT coalesce(bool_or(pg_catalog.pg_has_role(oid, 'MEMBER')), false)
+SELECT coalesce(pg_catalog.bool_or(pg_catalog.pg_has_role(oid, 'MEMBER')), false)
 FROM pg_catalog.pg_roles WHERE rolname = ANY(%s)
 """
 

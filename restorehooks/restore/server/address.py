@@ -7,8 +7,7 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,39 +16,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import tuple_row
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import quoted
 
+from .session_settings import OWN_PATH, SET_PATH, unlimited
+
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-#: Limits a role or database may carry, none of which is meant for a restore.
-UNLIMITED = """
-SELECT pg_catalog.set_config(
-           name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, %s)
-FROM pg_catalog.pg_settings
-WHERE name OPERATOR(pg_catalog.=) ANY (
-          '{statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout,
-            idle_in_transaction_session_timeout, default_transaction_read_only}')
-"""
-
-OWN_PATH = "pg_catalog, pg_temp"
-"""The search_path of our own statements: others may create functions and operators elsewhere."""
-PATH = "SELECT pg_catalog.current_setting('search_path')"
-SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
 
 #: Lets a connection to a server that is gone end after two minutes.
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
-
-#: Lets the server notice within seconds that we were killed, and end what it does for us.
-WATCHED = "client_connection_check_interval=2000"
-
-#: An autovacuum that holds a lock is sent away by whoever has waited so long; a superuser's alone
-#: to set. It comes soon to a new database, and each table that it is at would cost a second.
-PAST_AUTOVACUUM = "deadlock_timeout=10"
 
 SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
@@ -59,7 +37,6 @@ SECONDS_TO_ANSWER = "5"
 DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
 """The variable that names the server's own address, where the alias leads through a pooler."""
 
-_STATUS = pq.TransactionStatus
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
@@ -238,31 +215,6 @@ def _secret_keywords() -> set[str]:
         if option.dispchar in (b"*", b"D")
     }
     return hidden - _HIDDEN_AND_NO_SECRET
-
-
-@contextmanager
-def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Let names mean what they mean in pg_catalog while the block runs, whosever connection it is.
-
-    The path is as it was afterwards; where the block fails inside a transaction, once that is
-    rolled back.
-    """
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        before = cursor.execute(PATH).fetchone()
-        cursor.execute(SET_PATH, [OWN_PATH])
-        try:
-            yield
-        finally:
-            if connection.info.transaction_status in (_STATUS.IDLE, _STATUS.INTRANS):
-                cursor.execute(SET_PATH, before)
-
-
-def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
-    """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
-    connection.execute(UNLIMITED, [scope == "LOCAL"])
-    # Some systems cannot watch a socket, and refuse it.
-    with suppress(psycopg.Error), connection.transaction():
-        connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
 
 
 def _direct(using: str, database: str | None) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from restorehooks.restore.dump.selection import RELATIONS, named
 from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line, quoted
 
-from .address import own_names
 from .replacing import ForeignKey, Replacement, Standing, plan_replacement
+from .session_settings import own_names
 
 _KINDS = {
     "r": "TABLE",

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from .address import OWN_PATH, own_names
+from .session_settings import OWN_PATH, own_names
 
 _SETVAL = re.compile(r"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);?\s*")
 
