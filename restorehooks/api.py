@@ -98,7 +98,7 @@ def _nothing_read(report: Report, models: Collection[type[Model]]) -> Report:
     return replace(report, without_table=labels)
 
 
-class reset_sequences_after:  # noqa: N801  used as a function
+class reset_sequences_after:  # noqa: N801 - used as a function
     """Reset sequences after a block or function that writes explicit ids.
 
     ::

@@ -82,7 +82,6 @@ def finish(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> No
             _call(connection, name, function)
 
 
-#: The extension's own function, never one of the same name that a dump has made.
 MEMBER = """
 SELECT n.nspname FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::regclass
@@ -91,6 +90,7 @@ JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.proname = %s AND p.pronargs =
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE e.extname = %s
 """
+"""The extension's own function, never one of the same name that a dump has made."""
 
 
 def _call(connection: psycopg.Connection[Any], extension: str, function: str) -> None:

@@ -35,7 +35,7 @@ _MADE = (
         re.compile(rf"CREATE TEXT SEARCH (?:PARSER|TEMPLATE) ({_NAMES})\s", re.I),
     ),
 )
-#: What may hang on one of these and holds no row: it is left out where its failure shows that.
+# What may hang on one of these and holds no row: it is left out where its failure shows that.
 _DEPENDENT = re.compile(
     r"""
     (?: CREATE\ (?:OR\ REPLACE\ )?(?:CONSTRAINT\ )?

@@ -154,7 +154,7 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN {PATH} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
 WHERE CASE WHEN s IS NULL THEN path.position IS NOT NULL ELSE n.nspname = s::name END
 ORDER BY s, t, path.position
-""")  # noqa: S608  constants
+""")  # noqa: S608 - constants
 
 
 def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model]]:

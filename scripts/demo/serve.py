@@ -15,7 +15,7 @@ ENDING = {signal.SIGTERM, signal.SIGINT}
 def main(folder: str, *names: str) -> None:
     """Run the server until a signal comes; it ends with this process at the latest."""
     bindir = server_folder()
-    print(bindir, flush=True)  # noqa: T201  for demo.sh to read
+    print(bindir, flush=True)  # noqa: T201 - for demo.sh to read
     with Server(Path(folder), bindir) as server:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         for name in names:

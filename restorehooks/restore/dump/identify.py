@@ -43,7 +43,7 @@ _OTHER_FORMATS = (
 _ARCHIVE_AFTER_TEXT = re.compile(rb"[\x09-\x7e\x80-\xff]{1,20000}?\nPGDMP(?=\x01)", re.DOTALL)
 _ALL_DATABASES = re.compile(rb"^-- PostgreSQL database cluster dump\r?$", re.MULTILINE)
 _PLAIN = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
-#: What every plain dump sets first of all, its comments stripped or not.
+# What every plain dump sets first of all, its comments stripped or not.
 _SETTINGS = re.compile(
     rb"^SET (?:SESSION )?(?:statement_timeout|client_encoding|standard_conforming_strings"
     rb"|session_replication_role) = [^;\n]+;\r?$",

@@ -18,8 +18,8 @@ _TAIL = 16 * 1024
 """Bytes at the end of a plain dump in which its last line is looked for."""
 _CHUNK = 1024 * 1024
 _LAST_LINE = re.compile(rb"^%s\r?$" % re.escape(TRAILER), re.MULTILINE)
-#: What may follow it: comments, and statements that people and programs put around a dump and
-#: that change no data.
+# What may follow it: comments, and statements that people and programs put around a dump and
+# that change no data.
 _CLOSING = re.compile(
     rb"""
     (?: \s | --[^\n]*$ | \\unrestrict\ [^\n]*$ | \\q[ \t\r]*$

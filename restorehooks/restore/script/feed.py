@@ -35,17 +35,17 @@ from .verdicts import LeaveOut, Refused, Replaced
 from .wire import IN_FLIGHT, StatementFailed, Wire
 from .words import Words
 
-#: Client encodings in which a backslash can be the second byte of a character. No database is in
-#: one of them (https://www.postgresql.org/docs/current/multibyte.html).
 UNSAFE_ENCODINGS = frozenset(
     (b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC")
 )
+"""Client encodings in which a backslash can be the second byte of a character. No database is in
+one of them (https://www.postgresql.org/docs/current/multibyte.html)."""
 _UNSAFE = (
     "the dump is in {}, in which a backslash may be half a character; make it again with pg_dump "
     "--encoding=UTF8"
 )
-#: What --inserts and large objects are made of by the million. Reading on depends on nothing that
-#: such a statement does, so its result can wait.
+# What --inserts and large objects are made of by the million. Reading on depends on nothing that
+# such a statement does, so its result can wait.
 _CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
 
 

@@ -14,8 +14,8 @@ from .buffer import CHUNK
 from .scanner import Scanner, Unfinished
 from .text import FIRST_LINE, is_sql
 
-#: The statements that ``pg_dump --inserts`` writes by the million, found in one go: no comments,
-#: no $, and strings that are no E'', B'' or the like, since something else stands before them.
+# The statements that ``pg_dump --inserts`` writes by the million, found in one go: no comments,
+# no $, and strings that are no E'', B'' or the like, since something else stands before them.
 _PLAIN_INSERT = re.compile(
     rb"""
     INSERT\ INTO\ [^'"$;\\/-]*

@@ -43,7 +43,7 @@ POSITION = "sequence position"
 """What is left out where it might set back a sequence."""
 _ALONE = "the restore alone begins and ends transactions"
 
-#: What may stand between COPY and FROM, every name written as n: a table, and columns of it.
+# What may stand between COPY and FROM, every name written as n: a table, and columns of it.
 _TABLE = re.compile(r"n(\.n)*(\(n(,n)*\))?")
 _MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % NAME, re.IGNORECASE)
 _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % NAME, re.IGNORECASE)

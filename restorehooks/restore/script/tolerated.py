@@ -16,12 +16,12 @@ from .words import Words
 
 _LONGEST = 10_000
 """Bytes of the longest statement that is looked at: pg_dump writes none of these longer."""
-#: An undefined object, table, function or column, an invalid schema name
-#: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 UNDEFINED = frozenset(("42704", "42P01", "42883", "42703", "3F000"))
+"""An undefined object, table, function or column, an invalid schema name
+(https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 _DUPLICATE = frozenset(("42710",))
 _INITIAL = re.compile(rb"(?:DROP|ALTER|CREATE|SELECT)\s", re.IGNORECASE)
-#: What ``pg_dump --clean`` puts in the place of a view before it drops what the view needs.
+# What ``pg_dump --clean`` puts in the place of a view before it drops what the view needs.
 _DUMMY_VIEW = re.compile(rb"CREATE OR REPLACE VIEW [^;']+ AS\nSELECT\n    NULL::")
 _UNLINK = re.compile(rb"SELECT (?:pg_catalog\.)?lo_unlink\('?\d+'?\)\s*\Z")
 _LANGUAGE = re.compile(

@@ -26,8 +26,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
 
-#: Lets a connection to a server that is gone end after two minutes.
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
+"""Lets a connection to a server that is gone end after two minutes."""
 
 SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
