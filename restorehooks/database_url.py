@@ -40,7 +40,7 @@ def database_settings() -> dict[str, Any]:
             " percent-encoded)."
         )
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
-    for key in ("host", "port"):  # where a socket's folder stands; psql is told by HOST and PORT
+    for key in ("host", "port"):  # where a socket's folder stands; psql takes it from HOST and PORT
         if key in database.get("OPTIONS", {}):
             database[key.upper()] = database["OPTIONS"].pop(key)
     return database

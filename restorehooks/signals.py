@@ -39,6 +39,6 @@ place, where nothing is empty. An exception ends the restore, and the live datab
 post_restore = Signal()
 """Sent when the data are loaded and their sequences repaired, *before* they go live.
 
-The alias means the restored database meanwhile. Arguments as for :data:`pre_restore`, ``target``
+Until then the alias means the restored database. Arguments as for :data:`pre_restore`, ``target``
 being the restored database's name. An exception means that it never goes live.
 """

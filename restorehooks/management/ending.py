@@ -81,7 +81,7 @@ def ending(
 
     Called from Python, the command raises CommandError with that line and ``returncode``.
     ``traceback`` lets an error through that is none of ours. ``untouched`` returns the sentence
-    about what is as it was, ``report`` is told of the failure first.
+    about what is as it was, ``report`` is called with the failure first.
     """
     alone = command.is_alone
     try:

@@ -15,7 +15,7 @@ from restorehooks.restore.progress import Progress, Reporter
 from restorehooks.wording import printable, size_in_words
 
 SECONDS_BETWEEN_LINES = 30.0
-"""How often a log is told how far it is."""
+"""How often a log says how far it is."""
 SECONDS_STANDING = 15.0
 """After how long without progress nobody knows how long it will take."""
 SHARE_TO_TELL = 0.05

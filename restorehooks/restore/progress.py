@@ -1,4 +1,4 @@
-"""How far a restore or a backup is, and who is told."""
+"""How far a restore or a backup is, and who shows it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Watch = Callable[[Progress], None]
 
 
 class Reporter:
-    """Who is told how far it is; this one keeps quiet."""
+    """Shows how far it is; this one shows nothing."""
 
     def step(self, text: str) -> None:
         """Take in which step begins."""

@@ -14,7 +14,7 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 @dataclass(frozen=True)
 class Entry:
-    """A name in an open folder: whoever renames the folder meanwhile changes nothing."""
+    """A name in an open folder: renaming the folder changes nothing."""
 
     folder: int
     name: str

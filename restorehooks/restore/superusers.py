@@ -1,4 +1,4 @@
-"""What only a superuser may make, told by the statement that makes it."""
+"""What only a superuser may make, recognised by the statement that makes it."""
 
 from __future__ import annotations
 

@@ -59,14 +59,14 @@ def jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
 def readable(
     conditions: Conditions, connection: BaseDatabaseWrapper, sequence: Sequence
 ) -> Sequence:
-    """Return a sequence without the columns that the transaction at hand had better not read.
+    """Return a sequence without the columns that the present transaction should not read.
 
     What a SERIALIZABLE transaction reads may make it, or another, fail at COMMIT. What it has
     written to is its own concern already.
     """
     if conditions.written is None or not in_transaction(connection):
         return sequence
-    why = "not read, since a SERIALIZABLE transaction that has not written to it is at hand"
+    why = "not read, since this SERIALIZABLE transaction has not written to it"
     columns = [
         column
         if column.unseen is not None or column.table_oid in conditions.written

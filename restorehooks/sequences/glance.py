@@ -84,7 +84,7 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
 def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
     lookups = combined([lookup(link.table, link.column) for link in filled])
-    # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
+    # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
     found = _asked(connection, [PLAN_LOOKUPS, *lookups, last])
     if found is None:

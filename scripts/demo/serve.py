@@ -1,4 +1,4 @@
-"""Run a private PostgreSQL until this process is told to end: ``serve.py FOLDER DATABASE...``.
+"""Run a private PostgreSQL until this process is ended: ``serve.py FOLDER DATABASE...``.
 
 Prints the folder of PostgreSQL's programs, then the URL of each database, created empty.
 """

@@ -1,4 +1,4 @@
-"""Compressed files: told by their content, and read in little memory."""
+"""Compressed files: recognised by their content, and read in little memory."""
 
 from __future__ import annotations
 

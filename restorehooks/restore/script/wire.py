@@ -37,7 +37,7 @@ class StatementFailed(Exception):  # noqa: N818 - the server's verdict
 
 
 class Wire(Channel):
-    """Sends statements over a connection that does nothing else meanwhile.
+    """Sends statements over a connection that does nothing else.
 
     ``rows`` counts what INSERT and COPY have added. A connection that breaks raises
     psycopg.OperationalError.

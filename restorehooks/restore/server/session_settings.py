@@ -39,7 +39,7 @@ on would cost a second.
 
 @contextmanager
 def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Let names mean what they mean in pg_catalog while the block runs, whosever connection it is.
+    """Resolve names in pg_catalog alone while the block runs, on anybody's connection.
 
     The path is as it was afterwards; where the block fails inside a transaction, once that is
     rolled back.
