@@ -62,8 +62,9 @@ def run_script(
     Everything goes into the transaction that is open, or into a new one that is left open: the
     caller commits, once the result is ``complete``. With ``policy.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
-    goes. The session's settings are afterwards what they were. ``progress`` is called with the number of
-    statements so far. ``first_line`` is the number that messages give to the stream's first line.
+    goes. The session's settings are afterwards what they were. ``progress`` is called with the
+    number of statements so far. ``first_line`` is the number that messages give to the stream's
+    first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
     its transaction has failed. Raises ValueError for a connection that does not suit the policy.
