@@ -155,7 +155,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     _require_environment(known, mode, hooks)
     beside = mode == "beside"
-    sides = kept(connection, address.name, "side") if beside else []
+    sides = kept(connection, address.name, "side")
     owners = _ownership(known, may_act_as_owner=beside and not needed)
     room = room_for(connection, live, dump, kept(connection, address.name, "previous"))
     missing = _missing(known)
@@ -171,7 +171,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         entries=known.entries,
         owners=owners,
         obstacles=obstacles(connection, live) if beside else [],
-        leftovers=sides,
+        leftovers=sides if beside else [],
         hooks=hooks,
         notes=[*missing, *_notes(known, mode, owners, room, others, sides)],
         room=room,
