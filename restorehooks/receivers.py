@@ -71,7 +71,7 @@ def _repair(
             return
         limits = conf.limits(hook=True)
         tables = [model._meta.db_table for model in installed_models(using)]
-        if verbosity < TALKATIVE and all_fine(connections[using], tables):
+        if verbosity < TALKATIVE and not limits.links and all_fine(connections[using], tables):
             return
         lines = _reset(trigger, using, limits, verbosity)
     except Exception as error:  # a hook never stands in the way of migrate

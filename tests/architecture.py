@@ -20,7 +20,7 @@ Kind = Literal["import", "deferred", "typing"]
 
 LAYERS = {
     "the command that needs no project": ["__main__"],
-    "what is imported by name": ["", "apps", "standalone"],
+    "what is imported by name": ["", "apps"],
     "system checks": ["checks"],
     "commands, admin page, operation": ["management.commands", "admin", "operations"],
     "what these share": ["management", "api", "receivers", "models"],
@@ -34,12 +34,19 @@ LAYERS = {
     "a plain dump as statements": ["restore.script"],
     "what a dump is": ["restore.dump"],
     "duplicate keys": ["duplicates"],
-    "settings, and who is told of a repair": ["conf", "announce"],
+    "settings, and who is told of a repair": ["conf", "announce", "standalone"],
     "sequences": ["sequences"],
     "the private server": ["embedded"],
     "PostgreSQL's programs": ["programs"],
     "processes and progress": ["restore.processes", "restore.interrupts", "restore.progress"],
-    "ground floor": ["signals", "wording", "restore.errors", "restore.harmless", "restore"],
+    "ground floor": [
+        "signals",
+        "trust",
+        "wording",
+        "restore.errors",
+        "restore.harmless",
+        "restore",
+    ],
 }
 """The layers, the highest first; each is a list of modules and packages without the first name.
 

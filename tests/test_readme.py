@@ -1,4 +1,4 @@
-"""The README is a promise: what its console blocks show is what the commands print."""
+"""README and docs are a promise: what their console blocks show is what the commands print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.support import ROOT
 from tests.support.databases import Database
 from tests.support.projects import Project
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHOWN = "\n".join(page.read_text() for page in PAGES)
 ORDERS = [
     {"model": "shop.order", "pk": pk, "fields": {"name": name}}
     for pk, name in ((7, "seven"), (42, "forty-two"))
@@ -26,7 +27,7 @@ ORDERS = [
 
 def transcripts(where: str) -> Iterator[tuple[str, str]]:
     """Yield each command of the blocks marked with ``where``, and the output shown for it."""
-    for block in re.findall(rf"<!-- run: {where} -->\n```console\n(.*?)```", README, re.S):
+    for block in re.findall(rf"<!-- run: {where} -->\n```console\n(.*?)```", SHOWN, re.S):
         for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, output = part.partition("\n")
             yield command, output
@@ -125,7 +126,7 @@ def test_the_restore_prints_what_is_shown(
     shop.execute(sql.SQL("ALTER DATABASE shop OWNER TO {}").format(sql.Identifier(app)))
     shop.disconnect()
     shutil.copy(ROOT / "scripts/demo/shop.dump", project.folder / "backup.dump")
-    (hook,) = re.findall(r"```sql\n(.*?)```", README, re.S)
+    (hook,) = re.findall(r"```sql\n(.*?)```", SHOWN, re.S)
     project.write("hooks/10-scrub.sql", hook)
     (project.folder / "manage.py").unlink()
 
@@ -150,3 +151,13 @@ def test_the_restore_prints_what_is_shown(
         )
         assert done.returncode == 0, done.stdout
         assert steady(done.stdout) == steady(output), command
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 700
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"

@@ -9,10 +9,10 @@ from typing import Any
 
 from restorehooks.management.ending import Failure
 from restorehooks.management.restoring import Action
-from restorehooks.restore.report import RestoreReport, kept_as_json
+from restorehooks.restore.report import RestoreReport, kept_as_json, room_of
 from restorehooks.restore.server.sides import Kept
 from restorehooks.restore.undo import Undone
-from restorehooks.wording import size_in_words
+from restorehooks.wording import printable, size_in_words
 
 _OUTCOMES: dict[Action, str] = {
     "restore": "restored",
@@ -47,8 +47,7 @@ class Done:
                 yield f'{verb} "{one.name}" ({size_in_words(one.size or 0)}).'
         elif self.action == "list kept":
             yield from map(_kept_line, self.kept)
-            if not self.kept:
-                yield "No previous database is kept."
+            yield room_of(self.kept) if self.kept else "No previous database is kept."
         else:
             yield from self.report.lines()
 
@@ -70,7 +69,7 @@ class Done:
             "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
             **report,
             "undone": _undone_as_json(self.undone) if self.undone else None,
-            "kept": [kept_as_json(one) for one in self.kept],
+            "kept": [kept_as_json(one) for one in self.kept or self.report.kept],
         }
 
     def _outcome(self) -> str:
@@ -87,7 +86,12 @@ def _undone_line(undone: Undone, *, dry_run: bool) -> str:
 
 def _kept_line(kept: Kept) -> str:
     size = size_in_words(kept.size) if kept.size is not None else "size not known"
-    return f'"{kept.name}" ({size}), replaced {kept.marker.at} by {kept.marker.by}'
+    origin = kept.marker.origin or "not known"
+    broken = "; a DROP of it was cut off: it can only be dropped" if kept.broken else ""
+    return printable(
+        f'"{kept.name}" ({size}), from: {origin}; replaced {kept.marker.at} by: {kept.marker.by}'
+        f"{broken}"
+    )
 
 
 def _undone_as_json(undone: Undone) -> dict[str, Any]:

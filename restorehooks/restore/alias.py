@@ -49,9 +49,9 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
 
 def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
     found = {**lock.address.parameters, **lock.address.secrets}
-    options = dict(settings["OPTIONS"])
-    if "hostaddr" in found:
-        options["hostaddr"] = found["hostaddr"]
+    # Bounded, since signals may be deferred when it connects again.
+    place = {key: found[key] for key in ("hostaddr", "connect_timeout") if key in found}
+    options = {**settings["OPTIONS"], **place}
     settings.update(
         NAME=database,
         HOST=found.get("host", ""),

@@ -18,7 +18,7 @@ from .run import Run
 from .server.carried import carry_settings
 from .server.live import is_empty
 from .server.sides import create_side, drop, kept
-from .server.swap import Swapped, swap
+from .server.swap import swap
 
 
 def restore_beside(run: Run) -> None:
@@ -77,21 +77,29 @@ def _swap(run: Run, name: str, oid: int) -> None:
         run.report.previous, run.report.restored = swapped.previous, True
         for what in swapped.lost:
             run.note(f"{what} was not carried over")
-        _drop_what_is_not_kept(run, swapped)
+        _drop_what_is_not_kept(run)
 
 
-def _drop_what_is_not_kept(run: Run, swapped: Swapped) -> None:
-    if swapped.previous is None:
-        return
+def _drop_what_is_not_kept(run: Run) -> None:
+    """Drop the previous databases that are not to be kept; a failure of that is only noted."""
+    report, request, address = run.report, run.request, run.plan.address
     try:
-        if run.request.drop_previous:
-            drop(run.lock.retaken(), swapped.previous)
-            run.report.previous, run.report.dropped = None, [swapped.previous]
-        elif run.plan.live.empty and is_empty(run.plan.address, swapped.previous):
-            drop(run.lock.retaken(), swapped.previous)
-            run.report.previous = None
+        if report.previous and run.plan.live.empty and is_empty(address, report.previous):
+            drop(run.lock.retaken(), report.previous)
+            report.previous = None
+        found = kept(run.lock.retaken(), address.name, "previous")
+        beyond = found[request.keep :] if request.keep is not None else []
+        if request.drop_previous:
+            beyond = [one for one in found if one.name == report.previous]
+        report.kept = found
+        for one in beyond:
+            drop(run.lock.retaken(), one.name)
+            report.dropped.append(one.name)
+            report.kept = [other for other in report.kept if other is not one]
+        if report.previous in report.dropped:
+            report.previous = None
     except (psycopg.Error, RestoreError) as error:
-        run.note(f'"{swapped.previous}" could not be dropped ({first_line(error)})')
+        run.note(f"what is not to be kept could not be dropped ({first_line(error)})")
 
 
 def _clean_up(run: Run, name: str, oid: int) -> None:

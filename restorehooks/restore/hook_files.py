@@ -66,6 +66,7 @@ def _run_sql(path: Path, address: Address, database: str) -> None:
     text = path.read_text()
     with address.connect(database) as connection:
         try:
+            connection.execute("RESET search_path")
             connection.execute(text.encode())
         except psycopg.Error as error:
             line = _line(text, error)

@@ -117,8 +117,10 @@ def _connected(run: Run, database: str) -> Iterator[psycopg.Connection[Any]]:
     """Give a connection as the role to load as; what it commits need not wait for the disk."""
     with run.plan.address.connect(database) as connection:
         if role := run.plan.owners.load_as:
-            connection.execute("SELECT set_config('role', %s, false)", [role])
+            connection.execute("SELECT pg_catalog.set_config('role', %s, false)", [role])
         connection.execute("SET synchronous_commit = off")
+        # A dump that sets none means the one that it was written under.
+        connection.execute("RESET search_path")
         yield connection
 
 
@@ -225,7 +227,7 @@ def _conninfo(run: Run, database: str) -> str:
 
 
 TABLES = """
-SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
 """
 
 

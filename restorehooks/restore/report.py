@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from restorehooks.sequences.report import Report as SequencesReport
+from restorehooks.wording import size_in_words
 
 from .dump.facts import Dump
 from .plan import Plan
@@ -23,6 +24,7 @@ class RestoreReport:
     restored: the restored data are live. dry_run: nothing was to be changed.
     dump, plan: what was to be restored and how; None where it did not come so far.
     previous: the name under which the database that was replaced is kept.
+    kept: the previous databases that are kept now, the latest first.
     dropped: the names of the previous databases that were dropped, as asked.
     left_out: what of the dump was left out, and why, a line each.
     notes: what the person who restores should know.
@@ -39,6 +41,7 @@ class RestoreReport:
     dump: Dump | None = None
     plan: Plan | None = None
     previous: str | None = None
+    kept: Sequence[Kept] = ()
     dropped: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -76,6 +79,8 @@ class RestoreReport:
         if self.sequences is not None:
             yield from map(self.sequences.sentence_about, self.sequences.unresolved)
             yield self.sequences.sentence()
+        if self.kept:
+            yield room_of(self.kept)
         yield self._outcome()
 
     def _outcome(self) -> str:
@@ -117,10 +122,26 @@ def dump_as_json(dump: Dump) -> dict[str, Any]:
 
 
 def kept_as_json(kept: Kept) -> dict[str, Any]:
-    """Return a previous database as what json.dumps takes; ``at`` is when it was replaced."""
+    """Return a previous database as what json.dumps takes; ``at`` is when it was replaced.
+
+    ``origin`` is the dump that it came from, None where that is not known.
+    """
     return {
         "name": kept.name,
         "at": kept.marker.at or None,
         "by": kept.marker.by,
+        "origin": kept.marker.origin,
         "size": kept.size,
+        "broken": kept.broken,
     }
+
+
+def room_of(found: Sequence[Kept]) -> str:
+    """Return how many previous databases are kept and how much room they take."""
+    known = size_in_words(sum(one.size or 0 for one in found))
+    room = known if all(one.size is not None for one in found) else f"at least {known}"
+    are, take = ("database is", "takes") if len(found) == 1 else ("databases are", "take")
+    return (
+        f"{len(found)} previous {are} kept and {take} {room}: --kept lists them, --undo NAME "
+        "brings one back, --drop-previous NAME drops it."
+    )

@@ -37,6 +37,9 @@ from .server.lock import RestoreLock
 from .server.sides import drop
 from .sources import opened
 
+FEW_NAMED = 5
+"""Sequences named in an error; the report has them all."""
+
 
 def restore(
     request: Request,
@@ -61,6 +64,7 @@ def restore(
     with interruptible():
         try:
             _restore(run)
+            _require_safe_sequences(run)
         except (OutcomeUnknownError, LiveChangedError):
             raise
         except BaseException as error:
@@ -98,6 +102,18 @@ def _restore(run: Run) -> None:
             restore_beside(run)
         else:
             restore_in_place(run)
+
+
+def _require_safe_sequences(run: Run) -> None:
+    """Raise LiveChangedError where the restored data are live and may get a number twice."""
+    found = run.report.sequences
+    if not run.report.restored or found is None or found.is_fine:
+        return
+    said = " ".join(map(found.sentence_about, found.unsafe[:FEW_NAMED]))
+    raise LiveChangedError(
+        f"The data are in {run.plan.address}, but {len(found.unsafe)} of its sequences could not "
+        f"be made safe: run resetsequences before rows are added. {said}"
+    )
 
 
 def _locked(address: Address, request: Request) -> RestoreLock:

@@ -36,15 +36,16 @@ def summary_sentence(report: Report) -> str:
     )
     noun = "sequence" if len(report) == 1 else "sequences"
     said = f'Database "{report.database}": {len(report)} {noun}'
+    if not report.entries and report.without_table:
+        return f"{said}; none numbers a table of {', '.join(report.without_table)} there."
     return f"{said}{': ' + counts if counts else ''}."
 
 
 def sentence_about(database: str, entry: Entry) -> str:
     """Return what is wrong with one sequence, as one line."""
-    return (
-        f'In database "{database}", sequence {entry.sequence} is {entry.status.value}:'
-        f" {entry.reason or 'its rows have passed it'}."
-    )
+    passed = ["its rows have passed it"] if entry.status is Status.BEHIND else []
+    reason = "; ".join([*passed, *filter(None, [entry.reason])])
+    return f'In database "{database}", sequence {entry.sequence} is {entry.status.value}: {reason}.'
 
 
 def hook_lines(report: Report, verbosity: int) -> list[str]:

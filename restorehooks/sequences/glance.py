@@ -17,8 +17,6 @@ from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
-    REMEMBER_TENANT,
-    TENANT,
     Failed,
     LockBudget,
     Rows,
@@ -30,6 +28,7 @@ from .message import (
     lookup,
     send_once,
 )
+from .session import REMEMBER_TENANT, TENANT
 from .strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:

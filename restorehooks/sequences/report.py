@@ -140,8 +140,11 @@ class Report:
 
     @property
     def is_fine(self) -> bool:
-        """Whether no sequence is behind, exhausted or failed, and every model is safe."""
-        return not self.unsafe
+        """Whether no sequence is behind, exhausted or failed, and every model is safe.
+
+        Where models were asked for and nothing was read, that is not known.
+        """
+        return not self.unsafe and not (self.without_table and not self.entries)
 
     def following(self, earlier: Report) -> Report:
         """Return what two runs, this one after ``earlier``, found and did together."""

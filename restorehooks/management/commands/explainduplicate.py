@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
-from restorehooks.duplicates.diagnosis import Diagnosis, diagnose
+from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.target import NotFoundError
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
+from restorehooks.wording import first_line
 
 
 class Command(OneSentenceCommand):
-    """Parse, call, print."""
+    """Reads the database, and prints what was found of each constraint that the text names."""
 
     help = (
         "Explains a unique violation by looking at the database: a sequence behind, or data that"
@@ -63,12 +65,48 @@ class Command(OneSentenceCommand):
         except NotFoundError as error:
             raise CommandError(str(error)) from None
         except (Error, ImproperlyConfigured) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CommandError(f'Database "{alias}" cannot be asked: {first_line}') from None
+            why = first_line(error)
+            raise CommandError(f'Database "{alias}" cannot be asked: {why}') from None
         if options["format"] == "json":
             self.stdout.write(json.dumps([each.as_dict() for each in found], indent=2))
             return
-        self.stdout.write("\n\n".join(_as_text(each) for each in found))
+        self.stdout.write("\n\n".join(_texts(found)))
+
+
+MANY = 3
+"""Up to so many constraints of one name are explained one by one, as schema tenants have them."""
+WORTH_SHOWING = (Situation.BEHIND, Situation.EXHAUSTED, Situation.DUPLICATED)
+SHOWN = 10
+"""So many of those are explained after the summary."""
+
+
+def _texts(found: list[Diagnosis]) -> list[str]:
+    if len(found) <= MANY:
+        return [_as_text(each) for each in found]
+    shown = [each for each in found if each.situation in WORTH_SHOWING]
+    texts = [_summary(found), *map(_as_text, shown[:SHOWN])]
+    if len(shown) > SHOWN:
+        texts.append(f"And {len(shown) - SHOWN} more; --format json has them all.")
+    return texts
+
+
+def _summary(found: list[Diagnosis]) -> str:
+    schemas = len({each.target.schema for each in found})
+    counts = Counter(each.situation for each in found)
+    said = ", ".join(f"{counts[each]} {IN_WORDS[each]}" for each in Situation if counts[each])
+    names = ", ".join(dict.fromkeys(each.target.name for each in found))
+    return f'Database "{found[0].database}": {names} in {schemas} schemas: {said}.'
+
+
+IN_WORDS = {
+    Situation.BEHIND: "with a sequence behind",
+    Situation.EXHAUSTED: "with a sequence used up",
+    Situation.UNSEEN: "with a sequence that cannot be judged",
+    Situation.PASSED: "with no sequence behind",
+    Situation.UNIQUE: "that no sequence numbers",
+    Situation.DUPLICATED: "with rows duplicated",
+    Situation.CLEAN: "with no rows duplicated",
+}
 
 
 def _as_text(diagnosis: Diagnosis) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error, connections, router
+from django.db import Error, connections
 
 from restorehooks import conf
 from restorehooks.announce import announce
@@ -20,6 +20,7 @@ from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.scope import Limits, Scope, check_schemas, models_for
+from restorehooks.sequences.tenants import is_allowed, within_tenant
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
 
@@ -59,6 +60,8 @@ class Request:
         try:
             models = models_for(options["labels"]) if options["labels"] else None
             limits = conf.limits()
+            if options["by_name"]:
+                limits = replace(limits, names="repaired")
         except (LookupError, ImproperlyConfigured) as error:
             raise _wrong_usage(error.args[0]) from None
         return cls(
@@ -131,6 +134,12 @@ class Command(OneSentenceCommand):
             metavar="N",
             help="Stay N increments clear of the rows.",
         )
+        parser.add_argument(
+            "--by-name",
+            action="store_true",
+            help="Also move sequences that only their names (TABLE_COLUMN_seq, TABLE_seq) lead to a"
+            " key without a default.",
+        )
         add_format(
             parser, ["table"], "Report as a table (the default), or as JSON on standard output."
         )
@@ -197,9 +206,9 @@ class Command(OneSentenceCommand):
 
 
 def _run(alias: str, request: Request) -> Report | CommandError:
-    scope = request.scope
     function = reset if request.mode == "reset" else inspect
     try:
+        scope = within_tenant(connections[alias], request.scope)
         check_schemas(connections[alias], scope.schemas or [])
         report = function(
             alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
@@ -208,8 +217,8 @@ def _run(alias: str, request: Request) -> Report | CommandError:
         return _wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:
         return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
-    if scope.models and not any(router.allow_migrate_model(alias, m) for m in scope.models):
-        labels = ", ".join(model._meta.label for model in scope.models)
+    if scope.schemas is None and not is_allowed(alias, scope):
+        labels = ", ".join(model._meta.label for model in scope.models or [])
         return _wrong_usage(
             f'The router keeps {labels} out of database "{alias}"; name another with --database.'
         )

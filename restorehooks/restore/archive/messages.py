@@ -54,7 +54,7 @@ class Outcome:
 # gone before somebody else's. The message itself, "Command was:" included, is one piece.
 _BEFORE = re.compile(r"\s*(?:(?:pg_restore|pg_dump|error|warning|detail|hint):\s*)*")
 _MESSAGE = re.compile(r"could not execute query: |COPY failed for table |error returned by PQ")
-_IGNORED = re.compile(r"(?:pg_restore: )?warning: errors ignored on restore: (\d+)")
+_IGNORED = re.compile(r"(?:pg_restore: )?warning: errors ignored on restore: ([0-9]{1,9})")
 _STARTED = re.compile(
     r"(?:creating|processing data for table|executing|connecting to database for restore)\b"
 )
@@ -153,7 +153,7 @@ def check_exit(outcome: Outcome, exit_code: int, expected: int = 0) -> None:
     on; only its last line, "errors ignored on restore: N", tells those apart.
     """
     if exit_code < 0:
-        raise ProgramError(f"pg_restore was ended by {signal.Signals(-exit_code).name}")
+        raise ProgramError(f"pg_restore was ended by {_name_of(-exit_code)}")
     last = _IGNORED.fullmatch(outcome.last)
     counted = int(last[1]) if last and exit_code == 1 else 0
     if exit_code != (1 if counted else 0):
@@ -164,3 +164,8 @@ def check_exit(outcome: Outcome, exit_code: int, expected: int = 0) -> None:
         raise ProgramError(
             f"pg_restore counted {counted} errors where {expected} were to be expected: {problems}"
         )
+
+
+def _name_of(number: int) -> str:
+    known = {each.value: each.name for each in signal.Signals}
+    return known.get(number, f"the signal {number}")

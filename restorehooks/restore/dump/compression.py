@@ -52,13 +52,14 @@ def decompressed(
 
 
 def _library(what: Compression, *names: str) -> Any:
-    """Import the first of these modules that is there."""
+    """Import the first of these modules that is there; the last is of the package to install."""
     for name in names:
         with suppress(ImportError):
             return import_module(name)
     raise DumpError(
         f"reading {what} needs a package that is not installed: pip install "
-        '"django-restorehooks[compression]", or decompress the dump before'
+        f'"django-restorehooks[compression]" (or {names[-1].removesuffix(".frame")} alone), '
+        "or decompress the dump first"
     )
 
 

@@ -8,6 +8,7 @@ and prints it without quotes: a role called "my role" cannot be told from its li
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL", "SEQUENCE SET"))
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
+_NUMBER = re.compile("[0-9]{1,10}")
 _NEVER_RESTORED = frozenset(
     ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES")
 )
@@ -98,7 +100,7 @@ class ArchiveHeader:
         second, minute, hour, day, month, year, _ = (self._int() for _ in range(7))
         try:
             created_at = datetime(year + 1900, month + 1, day, hour, minute, min(second, 59))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise self._damaged("header") from None
         self.known: dict[str, Any] = {
             "archive_version": self.version,
@@ -167,7 +169,7 @@ class ArchiveHeader:
 
     def _dependencies(self) -> Iterator[int]:
         while digits := self._string():
-            if not digits.isdecimal():
+            if not _NUMBER.fullmatch(digits):
                 raise self._damaged("table of contents")
             yield int(digits)
 

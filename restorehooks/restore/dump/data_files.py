@@ -27,7 +27,7 @@ _SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz
 _CHUNK = 1024 * 1024
 _END_OF_ROWS = b"\n\\.\n"
 _EMPTY_LINES = b"\n\n"
-_LARGE_OBJECT = re.compile(rb"(\d+) (blob_\d+\.dat)")
+_LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
 _AGAIN = "copy or dump it again"
 
 

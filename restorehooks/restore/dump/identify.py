@@ -7,7 +7,7 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -149,11 +149,17 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         "server_version": _fact(r"Dumped from database version (.+)", text),
         "dump_version": _fact(r"Dumped by pg_dump version (.+)", text),
         "database": _fact(r"Name: (.+); Type: DATABASE;.*", text),
-        "created_at": datetime.fromisoformat(started) if started else None,
+        "created_at": _date(started) if started else None,
         "has_first_line": first_line is not None,
         "crlf": b"\r\n" in head[:1000],
         "creates_database": first is not None and first[1] in (None, b"DATABASE"),
     }
+
+
+def _date(text: str) -> datetime | None:
+    with suppress(ValueError):  # whoever wrote the dump may have written anything
+        return datetime.fromisoformat(text)
+    return None
 
 
 def _fact(pattern: str, text: str) -> str | None:

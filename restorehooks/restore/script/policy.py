@@ -69,7 +69,7 @@ class Policy:
             roles: dict[str, bool] = dict(cursor.fetchall())
             tablespaces = cursor.execute(TABLESPACES).fetchall()
             statistics = cursor.execute(STATISTICS).fetchall()
-            acting = cursor.execute("SELECT current_setting('role')").fetchone()
+            acting = cursor.execute("SELECT pg_catalog.current_setting('role')").fetchone()
         return cls(
             owners=frozenset(name for name, may_act in roles.items() if may_act),
             roles=frozenset(roles),

@@ -59,6 +59,8 @@ def _work(
         running.append(connection)
         with suppress(errors.InsufficientPrivilege):
             connection.execute(f"SET {PAST_AUTOVACUUM}".encode())
+        # Up to 16 an index's expression is evaluated under it, as always with its owner's rights.
+        connection.execute("RESET search_path")
         # The swap waits for the disk, and so for all that came before it.
         connection.execute("SET synchronous_commit = off")
         while True:

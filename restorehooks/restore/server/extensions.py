@@ -12,8 +12,8 @@ from .address import Connection
 
 EXTENSIONS = """
 SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
+FROM pg_catalog.unnest(%s::text[]) AS wanted
+LEFT JOIN (SELECT name, pg_catalog.bool_and(superuser AND NOT trusted) AS superuser
            FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
     ON available.name = wanted
 """
