@@ -232,6 +232,24 @@ def test_tables_with_odd_owners(shop: Project, database: Database) -> None:
     assert by_code[0][0].startswith("restorehooks: No sequence is to blame")
 
 
+def test_a_model_s_shard(shop: Project, database: Database) -> None:
+    """A violation as Citus passes it on: without the server's fields, with the shard's name."""
+    database.execute(
+        """
+        CREATE FUNCTION as_citus() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE unique_violation USING DETAIL = 'Key (id)=(1) already exists.',
+                MESSAGE = 'duplicate key violates unique constraint "shop_order_pkey_102008"';
+        END $$;
+        CREATE TRIGGER as_citus BEFORE INSERT ON shop_order
+            FOR EACH ROW EXECUTE FUNCTION as_citus()
+        """
+    )
+    behind, by_hand = run(shop, "told(Order.objects.create)\n    told(Order.objects.create, id=1)")
+    assert behind == ([BEHIND.replace("public.shop_order", "shop_order")], ["WARNING"])
+    assert by_hand[0][0].startswith("restorehooks: The statement itself set id: no sequence")
+    assert by_hand[0][0].endswith('is there already (constraint "shop_order_pkey").')
+
+
 def test_no_query_is_run_and_the_exception_is_the_same(shop: Project) -> None:
     out = shop.shell(
         """

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import IntegrityError, connections
 from django.test import override_settings
 from psycopg.errors import UniqueViolation
@@ -195,6 +196,20 @@ def test_of_two_sequences_of_a_column_the_one_behind_is_shown(database: Database
     assert found.situation is Situation.BEHIND
     assert found.sequence is not None
     assert found.sequence.sequence == "public.zz_books_seq"
+
+
+def test_a_sequence_that_only_its_name_leads_to_is_not_acquitted(database: Database) -> None:
+    """As SQLAlchemy and Hibernate have them: the client draws, and the table has no default."""
+    database.execute(
+        "CREATE TABLE owner (id int PRIMARY KEY); CREATE SEQUENCE owner_seq;"
+        "INSERT INTO owner SELECT generate_series(1, 50)"
+    )
+    (found,) = explain("owner_pkey")
+    assert found.situation is Situation.UNSEEN
+    assert "by its name it numbers public.owner.id, where it is behind" in found.sentences
+    (command,) = found.commands
+    call_command(*command.split()[2:], verbosity=0)
+    assert next_of(database, "owner_seq") == 51
 
 
 # Violations of a Citus shard: the server's fields are empty, and the name has the shard's number.

@@ -51,6 +51,23 @@ WHERE t.relkind IN ('r', 'p') AND (t.relname = {{0}} AND path.position IS NOT NU
 ORDER BY 3, 1, 2
 """)  # noqa: S608  constants
 
+
+def sequences_named(
+    connection: BaseDatabaseWrapper, columns: Collection[tuple[str, str, str]]
+) -> list[str]:
+    """Return the quoted sequences whose names lead to these columns (schema, table, column)."""
+    parts = [sql.Literal([*part]) for part in zip(*columns, strict=True)]
+    return [name for (name,) in ask(connection, SEQUENCES_NAMED.format(*parts))] if parts else []
+
+
+SEQUENCES_NAMED = sql.SQL("""
+SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
+FROM unnest({}::name[], {}::name[], {}::name[]) AS wanted (schema, tab, att)
+JOIN pg_namespace n ON n.nspname = wanted.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'S'
+    AND lower(c.relname) IN (lower(tab || '_seq'), lower(tab || '_' || att || '_seq'))
+""")
+
 INDEXES = sql.SQL("""
 SELECT n.nspname, c.relname, x.indisunique OR x.indisexclusion
 FROM pg_index x

@@ -31,6 +31,12 @@ def mending_command(
     return manage("resetsequences", *schemas, label, using=using, program=program)
 
 
+def guessing_command(using: str, schema: str, *, program: Sequence[str] = MANAGE) -> str:
+    """Return the command that repairs the sequences that only their names lead to columns."""
+    arguments = ("resetsequences", "--by-name", "--schema", schema)
+    return manage(*arguments, using=using, program=program)
+
+
 def manage(*arguments: str, using: str, program: Sequence[str] = MANAGE) -> str:
     """Return a command line for a person to copy."""
     database = [] if using == DEFAULT_DB_ALIAS else ["--database", using]

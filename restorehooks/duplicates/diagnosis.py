@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from restorehooks import conf
-from restorehooks.sequences.repair import inspect_tables
+from restorehooks.sequences.repair import inspect, inspect_tables
 from restorehooks.sequences.report import Entry, Report
+from restorehooks.sequences.scope import Scope
 from restorehooks.sequences.verdict import Status
 
-from .commands import MANAGE, manage, mending_command
+from .catalog import sequences_named
+from .commands import MANAGE, guessing_command, manage, mending_command
 from .key import DuplicateKey, parse_key
 from .rows import (
     Duplicates,
@@ -105,8 +107,26 @@ def diagnose(
     targets = find_targets(connection, text)
     tables = {(t.schema, t.table) for t in targets if t.state is None and t.stranger is None}
     report = inspect_tables(connection, sorted(tables), conf.limits())
+    entries = [*report, *_by_name(connection, targets, report)]
     key = parse_key(text)
-    return [_diagnosis(connection, target, report, key, tuple(program)) for target in targets]
+    return [_diagnosis(connection, target, entries, key, tuple(program)) for target in targets]
+
+
+def _by_name(
+    connection: BaseDatabaseWrapper, targets: Sequence[Target], report: Report
+) -> Iterator[Entry]:
+    """Yield the sequences that nothing but their names lead to columns that none numbers."""
+    columns = [
+        (target.schema, target.table, column)
+        for target in targets
+        if target.state is None and target.stranger is None
+        if _worst_sequence(target, report) is None
+        for column in target.columns
+        if column is not None
+    ]
+    names = sequences_named(connection, columns)
+    if names:
+        yield from inspect(connection.alias, Scope(sequences=names), conf.limits())
 
 
 def _unescaped(what: str) -> str:
@@ -117,7 +137,7 @@ def _unescaped(what: str) -> str:
 def _diagnosis(
     connection: BaseDatabaseWrapper,
     target: Target,
-    report: Report,
+    entries: Sequence[Entry],
     key: DuplicateKey | None,
     program: tuple[str, ...],
 ) -> Diagnosis:
@@ -132,21 +152,23 @@ def _diagnosis(
         return _promise_not_kept(target, alias, duplicates_in(connection, target), program)
     rows = rows_with(connection, target, key)
     there = _there(key, rows)
-    entry = _worst_sequence(target, report)
+    entry = _worst_sequence(target, entries)
     if entry is None:
         found = _no_sequence(target, alias, there, statement_for_rows(target, key))
     else:
         mend = mending_command(alias, target.model, target.schema, program=program)
+        if entry.found and any(column.guessed for column in entry.found[0].columns):
+            mend = guessing_command(alias, target.schema, program=program)
         found = _numbered(target, alias, entry, there, mend)
     return replace(found, rows=rows)
 
 
-def _worst_sequence(target: Target, report: Report) -> Entry | None:
+def _worst_sequence(target: Target, entries: Iterable[Entry]) -> Entry | None:
     """Return the worst of the sequences that may number one of its columns."""
     pairs = zip(target.expressions, target.columns, strict=True)
     columns = [expression for expression, column in pairs if column is not None]
     wanted = {f"{quoted}.{column}" for _, _, quoted in target.lineage for column in columns}
-    found = [entry for entry in report if wanted & set(entry.columns)]
+    found = [entry for entry in entries if wanted & set(entry.columns)]
     return min(found, key=lambda entry: WORST_FIRST.index(entry.status), default=None)
 
 
@@ -164,7 +186,7 @@ def _numbered(target: Target, alias: str, entry: Entry, there: str, mend: str) -
         said = f"A sequence is used up: {entry.sequence}: {entry.reason}."
     elif entry.status is not Status.OK:
         situation, commands = Situation.UNSEEN, (mend,)
-        said = f"Sequence {entry.sequence} numbers it, but cannot be judged: {entry.reason}."
+        said = f"Whether sequence {entry.sequence} is behind is not certain: {entry.reason}."
     else:
         where = "" if entry.extreme is None else f", past the last row ({entry.extreme})"
         said = (

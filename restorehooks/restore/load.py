@@ -11,6 +11,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
 
 from .archive import commands
 from .archive.phases import phases
@@ -25,6 +26,7 @@ from .script.policy import Policy
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.building import building
 from .server.making_room import replaced
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
@@ -129,8 +131,11 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     plan = run.plan
     progress = Progress(0, len(plan.entries), 0, plan.dump.size)
 
+    now = building(lambda: run.lock.connection, database)
+
     def watch(state: Progress) -> None:
         check()
+        state.building = now()
         run.reporter.progress(state)
 
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
@@ -243,7 +248,7 @@ def _count_tables(run: Run, database: str) -> None:
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
     dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
+    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         result = _send(run, stream, connection)
     _name(run, [result.left_out])
     _carry_forward(run, connection, positions_in(result.positions))
@@ -253,12 +258,28 @@ def _send(
     run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
 ) -> ScriptResult:
     policy = _policy(run, connection)
-    result = run_script(cast(BinaryIO, stream), connection, policy=policy)
+    part = run.plan.dump.part
+    result = run_script(
+        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+    )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
         raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
     return result
+
+
+KEPT_TABLES = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, unnest(e.extconfig) AS oid
+JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions that stay in the database and whose rows are dumped."""
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
+    return frozenset(rows)
 
 
 def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
@@ -271,6 +292,8 @@ def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
+        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
+        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

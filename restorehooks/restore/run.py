@@ -79,7 +79,7 @@ class Run:
         self.report.notes.append(text)
         self.reporter.note(text)
 
-    def bytes_watch(self, total: int) -> Callable[[int], None]:
+    def bytes_watch(self, total: int | None) -> Callable[[int], None]:
         """Return a function that tells the reporter how many bytes of ``total`` are read."""
         progress = Progress(bytes_total=total)
 

@@ -9,7 +9,7 @@ from .catalog import Conditions
 from .extremes import farthest
 from .message import Failed, LockBudget, in_transaction, send_for_one
 from .model import Reading, Sequence
-from .verdict import is_far
+from .verdict import Status, Verdict, is_far
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -44,6 +44,16 @@ def with_lone_row(
     if not is_far(sequence, base, reading.extreme):
         return reading
     return reading._replace(lone_after=base)
+
+
+def jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
+    """Whether its rows take a sequence so far that one of them may stand alone."""
+    if verdict.next is None or verdict.extreme is None:
+        return False
+    is_moved = verdict.target is not None and not verdict.rewinds
+    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
+        sequence, verdict.next, verdict.extreme
+    )
 
 
 def readable(

@@ -87,8 +87,11 @@ class Address:
     role: str | None
 
     @classmethod
-    def of(cls, using: str) -> Address:
-        """Return where ``using`` points; raises AddressError when that is no PostgreSQL."""
+    def of(cls, using: str, *, direct: bool = True) -> Address:
+        """Return where ``using`` points; raises AddressError when that is no PostgreSQL.
+
+        With ``direct`` the server's own address replaces a pooler's, where it is given.
+        """
         if using not in connections.settings:
             raise AddressError(f'There is no alias "{using}" in DATABASES.')
         connection: Any = connections[using]
@@ -98,16 +101,17 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        return cls.of_parameters(using, asked, connection.settings_dict["OPTIONS"])
+        found = {key: asked[key] for key in asked if key in _variables()}
+        if direct:
+            found |= _direct(using, found.get("dbname"))
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
 
     @classmethod
     def of_parameters(
         cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Address:
-        """Return where these parameters of a connection lead; ``options`` are the alias's own."""
-        secret, known = _secret_keywords(), _variables()
-        wanted = {key: asked[key] for key in asked if key in known}
-        found = _resolved(wanted | _direct(using, wanted.get("dbname")))
+        """Return where libpq's keywords lead; ``options`` are those of the alias."""
+        secret, found = _secret_keywords(), _resolved(asked)
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -155,12 +159,6 @@ class Address:
             raise
         return connection
 
-    def answers(self) -> bool:
-        """Return whether the server is there and takes connections, whoever may connect."""
-        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
-        conninfo = make_conninfo(**parameters, dbname=self.name)
-        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
-
     def _require_direct(self, connection: Connection, database: str) -> None:
         row = connection.execute(WHERE_I_AM).fetchone()
         assert row  # noqa: S101 - it has no FROM
@@ -187,6 +185,11 @@ class Address:
             place["hostaddr"] = info.hostaddr
         kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
         return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
+
+    def answers(self) -> bool:
+        """Return whether the server is there and takes connections, whoever may connect."""
+        asked = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER, "dbname": self.name}
+        return pq.PGconn.ping(make_conninfo(**asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, without a secret in it."""
