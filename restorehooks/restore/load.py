@@ -270,7 +270,7 @@ def _send(
 
 
 KEPT_TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, unnest(e.extconfig) AS oid
+SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig) AS oid
 JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
