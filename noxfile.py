@@ -92,7 +92,7 @@ def table(session):
 def row(results, pair):
     if not results.exists():
         return [*pair, "not run", "", ""]
-    suite = ET.parse(results).getroot()[0]  # noqa: S314  our own file
+    suite = ET.parse(results).getroot()[0]  # noqa: S314 - our own file
     failed = int(suite.get("failures")) + int(suite.get("errors"))
     skipped = int(suite.get("skipped"))
     passed = int(suite.get("tests")) - failed - skipped

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 
 
-class Died(Exception):  # noqa: N818  what it is called in the table
+class Died(Exception):  # noqa: N818 - what it is called in the table
     """A competitor could not do its work; the message is the first line of what it said."""
 
 

@@ -339,5 +339,5 @@ def _client(
                         now = monotonic()
                         last[:] = [now, max(last[1], now - last[0])]
                     stop.wait(0.005)
-        except psycopg.OperationalError:  # noqa: PERF203  what is to be lived through
+        except psycopg.OperationalError:  # noqa: PERF203 - what is to be lived through
             stop.wait(0.002)

@@ -71,6 +71,14 @@ def reset_sequences(
     if scope.models and not report.entries:
         report = _nothing_read(report, scope.models)
     announce(report, "reset_sequences")
+    if scope.models is not None and not report.entries:
+        missing = [*report.without_table, *report.without_sequence]
+        logger.warning(
+            "No sequence was checked in database %s: there is none for %s",
+            report.database,
+            ", ".join(missing) or "these models",
+            extra={"database": report.database},
+        )
     return report
 
 
@@ -90,7 +98,7 @@ def _nothing_read(report: Report, models: Collection[type[Model]]) -> Report:
     return replace(report, without_table=labels)
 
 
-class reset_sequences_after:  # noqa: N801  used as a function
+class reset_sequences_after:  # noqa: N801 - used as a function
     """Reset sequences after a block or function that writes explicit ids.
 
     ::

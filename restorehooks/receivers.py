@@ -85,7 +85,8 @@ def _reset(trigger: Trigger, using: str, limits: Limits, verbosity: int) -> list
     from .announce import announce
     from .sequences.repair import reset
 
-    scope = Scope(schemas=tenant_schemas(connections[using]), only_usable=True)
+    schemas = tenant_schemas(connections[using], by_option=True)
+    scope = Scope(schemas=schemas, only_usable=True)
     report = reset(using, scope, limits)
     announce(report, trigger, printed=True)
     return report.lines(verbosity)

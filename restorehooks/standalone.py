@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,17 +12,14 @@ from typing import Any, ClassVar
 import django
 import environ
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
+from restorehooks.database_url import EMBEDDED, UrlError, database_settings
 from restorehooks.trust import belongs_to_us, others_may_write, why_not_run
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
     " environment or in a file .env in the current folder."
 )
-EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-SCHEMES = ("postgresql", "postgres", "psql", "pgsql", "postgis")
-EMBEDDED = "embedded:"
 
 
 class StandaloneError(Exception):
@@ -44,7 +40,7 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
         url = os.environ.get("DATABASE_URL", "")
         if url.startswith(EMBEDDED):
             stack.enter_context(_embedded(url.removeprefix(EMBEDDED) or "restorehooks"))
-        databases = {"default": database_settings()} if url else {}
+        databases = {"default": _settings()} if url else {}
         if needs_database and not databases:
             raise StandaloneError(f"{note} {MISSING}" if note else MISSING)
         if note:
@@ -112,28 +108,8 @@ def _embedded(name: str) -> Iterator[None]:
         raise StandaloneError(str(error)) from None
 
 
-def database_settings() -> dict[str, Any]:
-    """Return ``DATABASE_URL`` as an entry of DATABASES; StandaloneError where it is wrong."""
-    env = environ.Env()
-    scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
-    if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
-        raise StandaloneError(
-            f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
-        )
+def _settings() -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they repeat the password
-            database = dict(env.db_url("DATABASE_URL"))
-    except (ImproperlyConfigured, ValueError, KeyError):
-        database = {}
-    is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # within a password
-    if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
-        raise StandaloneError(
-            f"DATABASE_URL is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
-            " percent-encoded)."
-        )
-    database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
-    for key in ("host", "port"):  # of a socket; dbshell reads HOST and PORT only
-        if key in database.get("OPTIONS", {}):
-            database[key.upper()] = database["OPTIONS"].pop(key)
-    return database
+        return database_settings()
+    except UrlError as error:
+        raise StandaloneError(str(error)) from None

@@ -20,10 +20,12 @@ from tests.support.shadows import calls, plant
 from tests.support.statements import Open
 
 OWN_PATH = {
+    "restorehooks.restore.extension_registry",
     "restorehooks.restore.jobs",
     "restorehooks.restore.load",
-    "restorehooks.restore.plan",
+    "restorehooks.restore.needs",
     "restorehooks.restore.restore",
+    "restorehooks.restore.room",
     "restorehooks.restore.server",
 }
 """Modules whose statements run under a search_path of our own: Address.connect, own_names.
@@ -92,6 +94,7 @@ print("admin", answer.status_code, "shop_order_id_seq" in answer.content.decode(
 run("restoredb", os.environ["DUMP"], dry_run=True)
 run("restoredb", os.environ["DUMP"], "--no-input")
 run("restoredb", "--undo", "--no-input")
+run("restoredb", os.environ["DUMP"], "--in-place", "--table=thing", "--no-input")
 run("restoredb", os.environ["DUMP"], "--in-place", "--no-input")
 """
 
@@ -143,6 +146,4 @@ def test_no_command_calls_what_a_stranger_has_made(
     database.disconnect()
     assert [call.name for call in calls(server)] == ["unnest(oid[])", ">=(oid, integer)"]
     assert project.shell(EVERYTHING, {"DUMP": str(dump)}).splitlines() == ["admin 200 True"]
-    assert [
-        call for call in calls(server)[2:] if "pg_catalog.pg_index x JOIN" not in call.query
-    ] == []
+    assert calls(server)[2:] == []

@@ -46,7 +46,7 @@ class SequenceAdmin(Columns, Addresses):
     actions = ("repair_sequences",)
 
     class Media:  # noqa: D106
-        css = {"all": ("restorehooks/sequences.css",)}  # noqa: RUF012  as Django declares it
+        css = {"all": ("restorehooks/sequences.css",)}  # noqa: RUF012 - as Django declares it
 
     def get_schemas(self, request: HttpRequest) -> Collection[str] | None:
         """Return the schemas of the page's database that this user may look at; None means all.

@@ -49,7 +49,7 @@ LEFT JOIN (pg_index x JOIN pg_class i ON i.oid = x.indexrelid AND i.relname = {{
 WHERE t.relkind IN ('r', 'p') AND (t.relname = {{0}} AND path.position IS NOT NULL
                                    OR x.indexrelid IS NOT NULL)
 ORDER BY 3, 1, 2
-""")  # noqa: S608  constants
+""")  # noqa: S608 - constants
 
 
 def sequences_named(
@@ -86,7 +86,7 @@ WHERE c.relname = {{table}} AND c.relkind IN ('r', 'p', 'f')
   AND CASE WHEN {{schema}}::name IS NULL THEN path.position IS NOT NULL
            ELSE n.nspname = {{schema}}::name END
 ORDER BY path.position LIMIT 1
-""")  # noqa: S608  constants
+""")  # noqa: S608 - constants
 
 # nullsnotdistinct is there since PostgreSQL 15. Equality is the operator of the index's own class,
 # which only a superuser can make; a type or function of another role is never called.
@@ -166,7 +166,7 @@ WITH RECURSIVE member (root, oid) AS (
 )
 SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
 GROUP BY member.root
-""")  # noqa: S608  constants
+""")  # noqa: S608 - constants
 
 
 def lineages(

@@ -95,7 +95,7 @@ def _separate(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
     return own
 
 
-class retry_after_repair:  # noqa: N801  used as a function
+class retry_after_repair:  # noqa: N801 - used as a function
     """Do work again when a sequence that was behind made it fail, once that is repaired.
 
     ::

@@ -140,7 +140,7 @@ class ServerFolder:
             os.kill(pid, number)
             return
         account = Account("", status.st_uid, status.st_gid)
-        subprocess.run(  # noqa: S603  an argument list
+        subprocess.run(  # noqa: S603 - an argument list
             ["/bin/sh", "-c", 'kill -"$1" "$2" 2>/dev/null', "sh", str(int(number)), str(pid)],
             cwd="/",
             check=False,

@@ -33,7 +33,7 @@ def main(data: str, sockets: str, account: str, *command: str) -> int:
         _become(*map(int, account.split(":")))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     keeper = os.getpid()
-    server = subprocess.Popen(  # noqa: S603  an argument list, no shell
+    server = subprocess.Popen(  # noqa: S603 - an argument list, no shell
         command,
         preexec_fn=lambda: _end_with(keeper),  # safe: no thread is running yet
     )

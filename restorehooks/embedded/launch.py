@@ -69,7 +69,7 @@ def _socket_folder(folder: ServerFolder, account: Account | None, port: int) -> 
     short = Path(tempfile.gettempdir())
     too_long = len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40
     if too_long or (account and not account.may_enter(short)):
-        short = Path("/tmp")  # noqa: S108  a fresh folder of our own is made in it
+        short = Path("/tmp")  # noqa: S108 - a fresh folder of our own is made in it
     made = Path(tempfile.mkdtemp(prefix="restorehooks-", dir=short))
     if account:
         os.chown(made, account.uid, account.gid)

@@ -69,7 +69,7 @@ class Programs:
         Raises :exc:`ServerError` with the last line of its messages where it fails.
         """
         try:
-            done = subprocess.run(  # noqa: S603  an argument list, no shell
+            done = subprocess.run(  # noqa: S603 - an argument list, no shell
                 [str(self.bindir / name), *arguments],
                 # The account may not be allowed into the current directory.
                 cwd="/" if self.account else None,

@@ -36,7 +36,7 @@ class OneSentenceCommand(BaseCommand):
     ``epilog`` has the examples and exit codes that stand at the end of its help.
     """
 
-    requires_system_checks: list[str] = []  # noqa: RUF012  as Django declares it
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
     epilog = ""
     stdout: SafeOutput
     stderr: SafeOutput
@@ -57,7 +57,7 @@ class OneSentenceCommand(BaseCommand):
         """Return a parser that says what is wrong, and what there is instead, in one sentence."""
         kwargs = {"formatter_class": _HelpFormatter, "epilog": self.epilog or None, **kwargs}
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        setattr(parser, "error", partial(self._wrong_usage, parser))  # noqa: B010  its one hook
+        setattr(parser, "error", partial(self._wrong_usage, parser))  # noqa: B010 - its one hook
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:

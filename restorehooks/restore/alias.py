@@ -14,8 +14,8 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from .errors import HookError
-from .server.address import unlimited
 from .server.lock import RestoreLock
+from .server.session_settings import unlimited
 
 
 @contextmanager

@@ -11,24 +11,27 @@ from typing import IO, Any, BinaryIO, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
 
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
 from .dump.data_files import prove_files, proving
 from .dump.proof import open_plain
-from .errors import RestoreError
+from .errors import RestoreError, ScriptError
 from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
 from .script.policy import Policy
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
-from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.address import Address
+from .server.building import building
 from .server.making_room import replaced
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
 from .server.roles import policy_for
+from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
 
 STATEMENTS_A_COMMIT = 100
 """Statements to a transaction, in a database that is dropped on a failure.
@@ -129,8 +132,11 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     plan = run.plan
     progress = Progress(0, len(plan.entries), 0, plan.dump.size)
 
+    now = building(lambda: run.lock.connection, database)
+
     def watch(state: Progress) -> None:
         check()
+        state.building = now()
         run.reporter.progress(state)
 
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
@@ -191,7 +197,12 @@ def _send_entries(
         flags = [*flags, f"--use-list={chosen}"]
         process = stack.enter_context(commands.statements(plan.program, plan.dump.path, flags))
         assert process.stdout  # noqa: S101 - it was asked for
-        return _send(run, process.stdout, connection)
+        try:
+            return _send(run, process.stdout, connection)
+        except ScriptError as error:
+            # Its line is one of pg_restore's output, which nobody has.
+            said = str(error).removeprefix(f"line {error.line} of the dump: ")
+            raise ScriptError(f"{plan.dump.source}: {said}", error.line, error.sqlstate) from error
 
 
 def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
@@ -238,7 +249,7 @@ def _count_tables(run: Run, database: str) -> None:
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
     dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
+    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         result = _send(run, stream, connection)
     _name(run, [result.left_out])
     _carry_forward(run, connection, positions_in(result.positions))
@@ -248,12 +259,28 @@ def _send(
     run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
 ) -> ScriptResult:
     policy = _policy(run, connection)
-    result = run_script(cast(BinaryIO, stream), connection, policy=policy)
+    part = run.plan.dump.part
+    result = run_script(
+        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+    )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
         raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
     return result
+
+
+KEPT_TABLES = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig) AS oid
+JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions that stay in the database and whose rows are dumped."""
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
+    return frozenset(rows)
 
 
 def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
@@ -266,6 +293,8 @@ def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
+        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
+        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

@@ -24,12 +24,10 @@ def mode_for(
 ) -> Mode:
     """Return how to load; ``needed`` are the extensions that only a superuser may create.
 
-    ``outside``: there is a database to work from beside the target.
+    ``outside``: there is another database to work from. Raises TargetError.
     """
-    if request.in_place or request.data_only:
-        if live.missing:
-            raise TargetError(f"{address} does not exist; without --in-place it is created.")
-        return "data only" if request.data_only else "in place"
+    if asked := _asked(request, address, live):
+        return asked
     if request.partial and not live.empty:
         raise TargetError(
             f"{address} holds data, and a part of a dump never takes the place of the whole: "
@@ -39,11 +37,13 @@ def mode_for(
     if outside and not rights.lacking:
         if not needed or rights.superuser:
             return "beside"
+        if not is_there_and_empty and request.skip_superuser_only:
+            return "beside"
         if not is_there_and_empty:
             raise TargetError(
                 f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, or with "
-                "--in-place into a database that has them."
+                "create, and a new database does not have them: restore as a superuser, --in-place "
+                "into a database that has them, or without them by --skip-superuser-only."
             )
     if is_there_and_empty:
         return "in place"
@@ -53,3 +53,11 @@ def mode_for(
             "name another database with --maintenance-db, or restore with --in-place."
         )
     raise TargetError("; ".join(str(one) for one in rights.lacking))
+
+
+def _asked(request: Request, address: Address, live: Live) -> Mode | None:
+    if not request.in_place and not request.data_only:
+        return None
+    if live.missing:
+        raise TargetError(f"{address} does not exist; without --in-place it is created.")
+    return "data only" if request.data_only else "in place"

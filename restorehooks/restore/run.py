@@ -1,4 +1,4 @@
-"""One restore on its way: what was asked, what is planned, who is told, what was done."""
+"""One restore on its way: what was asked, what is planned, what was done, and who shows it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Run:
 
     request: what was asked.
     confirm: asked before anything that is there is replaced, added to or dropped.
-    reporter: who is told how far it is.
+    reporter: shows how far it is.
     report: what was found and done so far.
     lock, plan: known once they are planned.
     has_statistics: the dump has brought planner statistics.
@@ -79,7 +79,7 @@ class Run:
         self.report.notes.append(text)
         self.reporter.note(text)
 
-    def bytes_watch(self, total: int) -> Callable[[int], None]:
+    def bytes_watch(self, total: int | None) -> Callable[[int], None]:
         """Return a function that tells the reporter how many bytes of ``total`` are read."""
         progress = Progress(bytes_total=total)
 

@@ -28,7 +28,7 @@ DEFAULTS = Limits()
 class Conditions(NamedTuple):
     """What holds for all that a run reads.
 
-    ``isolation`` is that of the transaction at hand; ``written`` are the oids of the tables that it
+    ``isolation`` is that of the present transaction; ``written`` are the oids of the tables that it
     has written to, None where that does not matter.
     """
 

@@ -34,7 +34,7 @@ drawing AS MATERIALIZED (
           AND EXISTS (SELECT FROM pg_type WHERE typdefaultbin IS NOT NULL)
     ) d
     WHERE {CALLS_NEXTVAL}
-)"""  # noqa: S608  constants
+)"""  # noqa: S608 - constants
 
 ODD_DEFAULTS = sql.SQL(f"""
 SELECT oid FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d

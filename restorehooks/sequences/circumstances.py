@@ -9,7 +9,7 @@ from .catalog import Conditions
 from .extremes import farthest
 from .message import Failed, LockBudget, in_transaction, send_for_one
 from .model import Reading, Sequence
-from .verdict import is_far
+from .verdict import Status, Verdict, is_far
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -46,17 +46,27 @@ def with_lone_row(
     return reading._replace(lone_after=base)
 
 
+def jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
+    """Whether its rows take a sequence so far that one of them may stand alone."""
+    if verdict.next is None or verdict.extreme is None:
+        return False
+    is_moved = verdict.target is not None and not verdict.rewinds
+    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
+        sequence, verdict.next, verdict.extreme
+    )
+
+
 def readable(
     conditions: Conditions, connection: BaseDatabaseWrapper, sequence: Sequence
 ) -> Sequence:
-    """Return a sequence without the columns that the transaction at hand had better not read.
+    """Return a sequence without the columns that the present transaction should not read.
 
     What a SERIALIZABLE transaction reads may make it, or another, fail at COMMIT. What it has
     written to is its own concern already.
     """
     if conditions.written is None or not in_transaction(connection):
         return sequence
-    why = "not read, since a SERIALIZABLE transaction that has not written to it is at hand"
+    why = "not read, since this SERIALIZABLE transaction has not written to it"
     columns = [
         column
         if column.unseen is not None or column.table_oid in conditions.written

@@ -60,10 +60,12 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
         )
     lines += [
         sentence_about(report.database, entry)
-        for entry in report.unresolved
+        for entry in (report.unresolved if verbosity >= 2 else report.unsafe)
         if verbosity >= 1 or entry.status is not Status.UNVERIFIED
     ]
-    return lines or ([summary_sentence(report)] if verbosity >= 2 else [])
+    # They go to whatever stream a hook has: nothing in a name may command a terminal.
+    said = lines or ([summary_sentence(report)] if verbosity >= 2 else [])
+    return [printable(line) for line in said]
 
 
 def sql_text(report: Report) -> str:

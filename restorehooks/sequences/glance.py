@@ -28,7 +28,7 @@ from .message import (
     lookup,
     send_once,
 )
-from .session import REMEMBER_TENANT, TENANT
+from .session import REMEMBER_OWN_SCHEMAS, TENANT
 from .strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:
@@ -64,15 +64,15 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
     """Whether every sequence of the database that a hook looks after is certainly past its rows.
 
     Those are the sequences that this role may draw from, and those of ``tables``, names as in
-    ``Model._meta.db_table``; where a package for tenants has set the session's ``search_path``,
-    those of its schemas.
+    ``Model._meta.db_table``; where a package for tenants or the connection's options have set
+    ``search_path``, those of its schemas.
     False says nothing; where somebody's lock is in the way or a privilege is lacking it is soon
     the answer. Within a transaction it always is: what is read here would stay locked.
     """
     if in_transaction(connection):
         return False
     statements: list[Statement] = [LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD]
-    found = _asked(connection, statements, remembering=[REMEMBER_TENANT])
+    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS])
     if found is None or found[1][0][0]:
         return False
     links = [_Link._make(row) for row in found[0]]
@@ -84,7 +84,7 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
 def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
     lookups = combined([lookup(link.table, link.column) for link in filled])
-    # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
+    # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
     found = _asked(connection, [PLAN_LOOKUPS, *lookups, last])
     if found is None:

@@ -91,7 +91,7 @@ class Sequence(NamedTuple):
     ``schema`` and ``name`` are raw, ``quoted`` is both as PostgreSQL writes them; ``type`` is
     smallint, integer or bigint; ``may_read`` stands for SELECT on it, ``may_draw`` for ``nextval``
     (USAGE or UPDATE), ``may_set`` for ``setval`` (UPDATE) and ``may_alter`` for owning it.
-    ``owner`` is the quoted name of the role that does. ``is_rewritten``: the transaction at hand
+    ``owner`` is the quoted name of the role that does. ``is_rewritten``: the present transaction
     has rewritten it, so that its rollback undoes what moves the sequence now. ``hint`` says what
     is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
     """

@@ -54,7 +54,7 @@ def read(
     drafts = map(_Draft, sequences)
     about_rows = ((draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts)
     for load in by_locks(about_rows, lambda each: 1 + sum(q.locks for q in each[1])):
-        # Rows come first: a number drawn and inserted meanwhile is no sequence behind its rows.
+        # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
         questions: list[_Question] = []
         left: list[_Draft] = []
         for draft, asked in load:

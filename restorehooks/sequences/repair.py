@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
@@ -11,7 +12,7 @@ from psycopg import sql
 
 from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
-from .circumstances import readable, under, with_lone_row
+from .circumstances import jumps_far, readable, under, with_lone_row
 from .finding import Finding
 from .message import LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
@@ -28,7 +29,8 @@ from .scope import (
     tables_of,
 )
 from .statements import Move
-from .verdict import Status, Verdict, guess, is_far, verdict_on
+from .unnumbered import automatic_fields, unnumbered
+from .verdict import Verdict, guess, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -41,7 +43,8 @@ class _Run(NamedTuple):
     """What one run looks at, and how.
 
     ``labels`` are those of the models by the names of their tables; ``tables`` are the oids that
-    limit the scope, None where no model does.
+    limit the scope, None where no model does. ``automatic`` are the fields that were asked for and
+    that a sequence should number, by label.
     """
 
     connection: BaseDatabaseWrapper
@@ -53,6 +56,7 @@ class _Run(NamedTuple):
     headroom: int = 0
     rewind: bool = False
     without_table: tuple[str, ...] = ()
+    automatic: Mapping[str, str] = MappingProxyType({})
 
     def find(self) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
@@ -81,7 +85,7 @@ class _Run(NamedTuple):
 
     def _found(self, sequence: Sequence, reading: Reading) -> Finding:
         verdict = self._verdict_on(sequence, reading)
-        if _jumps_far(sequence, verdict):
+        if jumps_far(sequence, verdict):
             reading = with_lone_row(self.connection, sequence, reading, self.budget)
             verdict = self._verdict_on(sequence, reading)
         if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
@@ -102,7 +106,9 @@ class _Run(NamedTuple):
         found: set[str] = set()
         for column in sequence.columns:
             found.update(self.labels.get((column.schema, column.table), ()))
-            if column.visible:
+            if column.visible or (
+                self.scope.models and column.schema in (self.scope.schemas or ())
+            ):
                 found.update(self.labels.get((None, column.table), ()))
         return tuple(sorted(found))
 
@@ -184,7 +190,12 @@ def reset_table(
 def _plan(run: _Run) -> Report:
     _, findings = run.find()
     entries = tuple(finding.planned() for finding in findings)
-    return Report(run.connection.alias, entries, without_table=run.without_table)
+    return Report(
+        run.connection.alias,
+        entries,
+        without_table=run.without_table,
+        without_sequence=unnumbered(run.automatic, findings),
+    )
 
 
 def _carry_out(run: _Run) -> Report:
@@ -195,15 +206,13 @@ def _carry_out(run: _Run) -> Report:
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
-    return Report(run.connection.alias, entries, True, read_only, run.without_table)
-
-
-def _jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
-    if verdict.next is None or verdict.extreme is None:
-        return False
-    is_moved = verdict.target is not None and not verdict.rewinds
-    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
-        sequence, verdict.next, verdict.extreme
+    return Report(
+        run.connection.alias,
+        entries,
+        applied=True,
+        read_only=read_only,
+        without_table=run.without_table,
+        without_sequence=unnumbered(run.automatic, findings),
     )
 
 
@@ -243,6 +252,7 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         headroom,
         rewind,
         tuple(missing),
+        automatic_fields(wanted or [], existing),
     )
 
 

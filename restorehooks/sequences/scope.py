@@ -15,7 +15,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
 from .message import send
-from .session import PATH, REMEMBER_TENANT, TENANT
+from .session import PATH, REMEMBER_OWN_SCHEMAS, REMEMBER_TENANT, TENANT
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -154,7 +154,7 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN {PATH} WITH ORDINALITY AS path (name, position) ON path.name = n.nspname
 WHERE CASE WHEN s IS NULL THEN path.position IS NOT NULL ELSE n.nspname = s::name END
 ORDER BY s, t, path.position
-""")  # noqa: S608  constants
+""")  # noqa: S608 - constants
 
 
 def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model]]:
@@ -198,12 +198,14 @@ SCHEMAS = (
 )
 
 
-def tenant_schemas(connection: BaseDatabaseWrapper) -> list[str] | None:
+def tenant_schemas(connection: BaseDatabaseWrapper, *, by_option: bool = False) -> list[str] | None:
     """Return the schemas that the session has been given, None where it has its usual ones.
 
     Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
-    database or the connection's options set is what the session had from the beginning.
+    database or the connection's options set is what the session had from the beginning. With
+    ``by_option`` those of the options count, too.
     """
+    remembered = REMEMBER_OWN_SCHEMAS if by_option else REMEMBER_TENANT
     statement = f"SELECT {TENANT}"
-    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[REMEMBER_TENANT])
+    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[remembered])
     return rows[0][0]  # type: ignore[no-any-return]

@@ -36,12 +36,15 @@ REMEMBER_PATH = (
     "pg_catalog.set_config('restorehooks.path',"
     " pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, true)"
 )
-REMEMBER_TENANT = (
+_REMEMBER = (
     "pg_catalog.set_config('restorehooks.schemas', ("
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
     " FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
-    " AND setting OPERATOR(pg_catalog.<>) reset_val), true)"
+    " AND (setting OPERATOR(pg_catalog.<>) reset_val{})), true)"
 )
+REMEMBER_TENANT = _REMEMBER.format("")
+REMEMBER_OWN_SCHEMAS = _REMEMBER.format(" OR source OPERATOR(pg_catalog.=) 'client'")
+"""The same, where the connection's options have set the path, too."""
 TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas'), '')::json"
 """In a statement sent with REMEMBER_TENANT: the schemas that the session's ``search_path`` has been
 set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it."""

@@ -119,7 +119,7 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
 
 
 UNKNOWN_COLUMN = "numbers no column that the database knows of"
-FAR, NEAR = 0.1, 10_000
+FAR, NEAR = 0.1, 100_000
 """The share of what is left of a range that a single row may take; and what never matters."""
 
 

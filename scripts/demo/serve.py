@@ -1,4 +1,4 @@
-"""Run a private PostgreSQL until this process is told to end: ``serve.py FOLDER DATABASE...``.
+"""Run a private PostgreSQL until this process is ended: ``serve.py FOLDER DATABASE...``.
 
 Prints the folder of PostgreSQL's programs, then the URL of each database, created empty.
 """
@@ -15,7 +15,7 @@ ENDING = {signal.SIGTERM, signal.SIGINT}
 def main(folder: str, *names: str) -> None:
     """Run the server until a signal comes; it ends with this process at the latest."""
     bindir = server_folder()
-    print(bindir, flush=True)  # noqa: T201  for demo.sh to read
+    print(bindir, flush=True)  # noqa: T201 - for demo.sh to read
     with Server(Path(folder), bindir) as server:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         for name in names:

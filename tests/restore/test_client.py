@@ -180,3 +180,25 @@ def test_the_list_and_a_whole_read(database: Database, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(ProgramError):
         commands.prove(program, file)
+
+
+def test_where_a_statement_is_wrong_is_no_part_of_the_message() -> None:
+    lines = [
+        'pg_restore: error: could not execute query: ERROR:  syntax error at or near "VIRTUAL"',
+        "LINE 3:     y integer GENERATED ALWAYS AS (x) VIRTUAL",
+        "                                              ^",
+        "Command was: CREATE TABLE public.t (",
+    ]
+    with pytest.raises(ProgramError) as caught:
+        read_messages(lines)
+    assert str(caught.value) == 'pg_restore: syntax error at or near "VIRTUAL"'
+
+
+def test_both_versions_are_named_where_pg_restore_refuses_the_server() -> None:
+    lines = [
+        "pg_restore: connecting to database for restore",
+        "pg_restore: error: aborting because of server version mismatch",
+        "pg_restore: detail: server version: 19rc1; pg_restore version: 18.6",
+    ]
+    with pytest.raises(ProgramError, match=r"mismatch server version: 19rc1; .* version: 18\.6$"):
+        read_messages(lines)

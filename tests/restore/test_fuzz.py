@@ -15,6 +15,7 @@ import shutil
 import struct
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ from restorehooks.restore.dump.proof import check_trailer, prove_plain, prove_ta
 from restorehooks.restore.errors import DumpError, ProgramError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.policy import Policy
-from restorehooks.restore.script.rules import Refused, decide
+from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.scanner import LexingError
+from restorehooks.restore.script.verdicts import Refused
 from restorehooks.restore.script.words import Words
 from tests.support.databases import Database
 from tests.support.dumps import dumped
@@ -142,8 +144,7 @@ def looked_at(path: Path) -> str:
                 prove_files(whole, entries)
         return dump.format
     except DumpError as error:
-        assert "\n" not in str(error)
-        return "refused"
+        return "refused" if str(error).strip() else "refused without a reason"
 
 
 def test_real_dumps_are_what_they_are(genuine: Dumps, folder: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_damaged_dump(
 ) -> None:
     content = edited(genuine[form], edits, near)
     (folder / "damaged").write_bytes(content[: int(cut * len(content))])
-    looked_at(folder / "damaged")
+    assert looked_at(folder / "damaged") != "refused without a reason"
 
 
 @bounded
@@ -196,11 +197,8 @@ def test_a_header_made_up(
     content = MAGIC + bytes([*version, *sizes, form])
 
     def number(value: int) -> bytes:
-        size = sizes[0]
-        return (
-            bytes([value < 0])
-            + (abs(value) % 256 ** max(size, 1)).to_bytes(max(size, 1), "little")[:size]
-        )
+        bits = abs(value).to_bytes(255, "little")[: sizes[0]]
+        return bytes([value < 0]) + bits
 
     for field in fields:
         if field is None:
@@ -231,8 +229,9 @@ SAID = st.lists(
     st.lists(
         st.sampled_from([
             "pg_restore: ", "error: ", "warning: ", "errors ignored on restore: ", "1", "9" * 5000,
-            "٣", "could not execute query: ERROR:  ", "Command was: ", "SET transaction_timeout = 0;",
-            "COMMENT ON EXTENSION ", "finished item 3 ", "from TOC entry 3; 1 2 TABLE x", "CONTEXT: ",
+            "٣", "could not execute query: ERROR:  ", "Command was: ", "CONTEXT: ",
+            "SET transaction_timeout = 0;", "COMMENT ON EXTENSION ", "finished item 3 ",
+            "from TOC entry 3; 1 2 TABLE x",
             "\x1b[2J", "\r", "\udcff", "processing item ", "while PROCESSING TOC:", "DETAIL: ", "x",
         ]),
         max_size=6,
@@ -244,10 +243,8 @@ SAID = st.lists(
 @bounded
 @given(lines=SAID, code=st.integers(-70, 3), workers=st.integers(0, 3))
 def test_what_pg_restore_says(lines: list[str], code: int, workers: int) -> None:
-    try:
+    with suppress(ProgramError):
         check_exit(read_messages(lines), code, workers)
-    except ProgramError as error:
-        assert str(error)
 
 
 SQL = st.lists(
@@ -277,7 +274,7 @@ def test_a_script(text: bytes, escapes: bool, policy: Policy) -> None:
             found += 1
             if isinstance(piece, Statement):
                 words = Words(piece.text)
-                [*words]
+                assert len([*words]) <= len(piece.text)
                 decide(piece.text, words, policy, "utf-8")
                 if words.first(1) == ["copy"] and lexer.at_line_end():
                     assert sum(map(len, lexer.copy_data())) <= len(text)

@@ -11,7 +11,8 @@ from psycopg import sql
 
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server.address import Address, own_names
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped

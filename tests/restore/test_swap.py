@@ -28,6 +28,7 @@ def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: An
         live = read_live(address, lock.connection)
         made = sides.create_side(lock, live, "a test")
         with address.connect(made[0]) as inside:
+            inside.execute("RESET search_path")
             inside.execute(fill)
         return swap(lock, live, made, by="a test", **how).previous or ""
 

@@ -166,3 +166,13 @@ def test_migrate_does_not_follow_a_single_far_row(database: Database, project: P
     done = project.manage("migrate")
     assert "the row numbered 2147483646 stands alone" in done.stdout
     assert upcoming(database, "t_id_seq") == 1
+
+
+def test_what_cannot_be_verified_and_is_of_no_model_is_no_line_in_every_migrate(
+    database: Database, project: Project
+) -> None:
+    (file,) = [file for file in RULES if file.stem == "function_default"]
+    load(database, file)
+    project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
+    assert "invoice" not in project.manage("migrate").stdout
+    assert "next_invoice_no" in project.manage("migrate", "-v2").stdout

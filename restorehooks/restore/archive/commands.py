@@ -62,9 +62,8 @@ def load(
     for any error but that of a setting which a server of ``server_version`` (150019 for 15.19)
     does not know, and for a run that ended without saying that it went through.
     """
-    argv = [str(program.path), "--verbose", "--dbname", conninfo, *flags]
-    if jobs > 1:
-        argv += ["--jobs", str(jobs)]
+    parallel = ["--jobs", str(jobs)] if jobs > 1 else []
+    argv = [str(program.path), "--verbose", "--dbname", conninfo, *flags, *parallel]
     with running([*argv, "--", str(archive)], environment) as process:
         state = progress or Progress()
         done = state.entries

@@ -58,6 +58,8 @@ _IGNORED = re.compile(r"(?:pg_restore: )?warning: errors ignored on restore: ([0
 _STARTED = re.compile(
     r"(?:creating|processing data for table|executing|connecting to database for restore)\b"
 )
+_PLACE = re.compile(r"CONTEXT:|LINE |\s*\^\s*\Z")
+"""Lines that show where in a statement the server objects to something."""
 _FINISHED = re.compile(r"finished item \d+ ")
 _NO_ERROR = re.compile(
     r"(?:processing|launching|skipping|finished) item |entering main |"
@@ -100,6 +102,8 @@ class _Reading:
         if _MESSAGE.match(said) or ("error:" in words and not _NO_ERROR.match(said)):
             self.close()
             self._message.append(re.sub(r"^could not execute query: (?:ERROR:\s+)?", "", said))
+        elif self._message and said and words.endswith(("detail:", "hint:")):
+            self._message.append(said)  # pg_restore's own, after a message of its own
         elif words or _NO_ERROR.match(said):
             self.close()
             self._take_note(words, said)
@@ -120,7 +124,7 @@ class _Reading:
             self._statement.append(line.removeprefix("Command was: "))
         elif self._statement:
             self._statement.append(line)
-        elif self._message and not line.startswith(("CONTEXT:", "LINE ")):
+        elif self._message and not _PLACE.match(line):
             self._message.append(line.strip())
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Compressed files: told by their content, and read in little memory."""
+"""Compressed files: recognised by their content, and read in little memory."""
 
 from __future__ import annotations
 
@@ -34,19 +34,39 @@ def compression_of(source: Path) -> Compression | None:
     with source.open("rb") as stream:
         while _SKIPPABLE.match(head := stream.read(8)):
             stream.seek(int.from_bytes(head[4:], "little"), os.SEEK_CUR)
+    return compression_in(head)
+
+
+def compression_in(head: bytes) -> Compression | None:
+    """Return how a file is compressed that begins like this."""
     return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def beginning(head: bytes) -> bytes:
+    """Return what a file that begins like this begins with once it is decompressed.
+
+    What is damaged, or needs a package that is not there, is empty.
+    """
+    if not (name := compression_in(head)):
+        return head
+    with suppress(Exception):  # each library has its own
+        return cast(bytes, _OPENERS[name](io.BytesIO(head)).read1(len(head)))
+    return b""
+
+
 def decompressed(
-    path: Path, compression: Compression | None, progress: Callable[[int], None] | None = None
+    path: Path,
+    compression: Compression | None,
+    progress: Callable[[int], None] | None = None,
+    stream: Any = None,
 ) -> BinaryIO:
-    """Open a file and read what is in it, decompressed.
+    """Open a file and read what is in it, decompressed; ``stream`` is read instead if given.
 
     ``progress`` is called with the number of bytes of the file that were read so far. Opening and
     reading raise DumpError where the data are damaged or cut off.
     """
     try:
-        return cast(BinaryIO, _Content(path, compression, progress))
+        return cast(BinaryIO, _Content(path, compression, progress, stream))
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -80,10 +100,11 @@ class _Content(io.RawIOBase):
         path: Path,
         compression: Compression | None,
         progress: Callable[[int], None] | None,
+        stream: Any = None,
     ):
         self._path = path
         self._progress = progress
-        self._raw = path.open("rb", buffering=0)
+        self._raw = stream or path.open("rb", buffering=0)
         self._stream: Any = self._raw
         if compression:
             try:

@@ -8,7 +8,7 @@ from restorehooks.restore.dump.proof import ACCEPT_UNFINISHED
 from .lexer import MetaCommand, Statement
 
 NO_LAST_LINE = "the dump was cut off: pg_dump's last line is missing"
-#: First words of what people and programs put after a dump, and what changes no data.
+# First words of what people and programs put after a dump, and what changes no data.
 _CLOSING = frozenset(("analyze", "commit", "end", "reset", "set", "vacuum"))
 
 

@@ -18,8 +18,9 @@ WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
 """
 
 STATISTICS = """
-SELECT proname::text FROM pg_catalog.pg_proc
-WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_restore_.*_stats$'
+SELECT proname::pg_catalog.text FROM pg_catalog.pg_proc
+WHERE pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
+  AND proname OPERATOR(pg_catalog.~) '^pg_restore_.*_stats$'
 """
 
 
@@ -42,6 +43,8 @@ class Policy:
         outlives a rollback, and may set back a sequence that is ahead).
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
+    kept_tables: (schema, table) of extensions that stay, whose rows are there already.
+    skip_superuser_only: leave out what only a superuser may make, and what hangs on that.
     acting_role: the role that the session acts as, ``none`` for the one that connects.
     commit_every: how many statements (single rows not counted) make a transaction, for a database
         that is thrown away when the restore fails; None for everything in one transaction.
@@ -56,6 +59,8 @@ class Policy:
     no_privileges: bool = False
     data_only: bool = False
     drops_may_miss: bool = False
+    kept_tables: frozenset[tuple[str, str]] = frozenset()
+    skip_superuser_only: bool = False
     acting_role: str = "none"
     commit_every: int | None = None
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from restorehooks.restore.errors import ScriptError
 from restorehooks.wording import printable
+
+from .verdicts import LeaveOut
 
 _WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
 _SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION)\b.*")
@@ -32,6 +34,23 @@ class LeftOut:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason} ({self.count}, the first: {self.statement})"
+
+
+class Collected:
+    """What was left out so far, gathered by reason."""
+
+    def __init__(self) -> None:
+        self._found: dict[LeaveOut, LeftOut] = {}
+
+    def add(self, omitted: LeaveOut, text: bytes, line: int, encoding: str) -> None:
+        """Take in a piece of the dump that is left out; the first of each reason is shown."""
+        first = LeftOut(omitted.what, shown(text, encoding), line, printable(omitted.reason), 0)
+        known = self._found.get(omitted, first)
+        self._found[omitted] = replace(known, count=known.count + 1)
+
+    def all(self) -> list[LeftOut]:
+        """Return it, one of each reason."""
+        return list(self._found.values())
 
 
 @dataclass

@@ -30,7 +30,7 @@ _COMMENT_MARK = re.compile(rb"/\*|\*/")
 _QUOTE = re.compile(rb"'")
 _QUOTE_OR_ESCAPE = re.compile(rb"['\\]")
 _NAME_QUOTE = re.compile(rb'"')
-#: What stands between two strings that the server takes as one: a newline, blanks and comments.
+# What stands between two strings that the server takes as one: a newline, blanks and comments.
 _CONTINUATION = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n])*")
 _NOTHING = re.compile(rb"(?:[ \t\n\r\f\v]|--[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure) ")

@@ -7,8 +7,7 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,39 +16,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import tuple_row
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import quoted
 
+from .session_settings import OWN_PATH, SET_PATH, unlimited
+
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-#: Limits a role or database may carry, none of which is meant for a restore.
-UNLIMITED = """
-SELECT pg_catalog.set_config(
-           name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, %s)
-FROM pg_catalog.pg_settings
-WHERE name OPERATOR(pg_catalog.=) ANY (
-          '{statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout,
-            idle_in_transaction_session_timeout, default_transaction_read_only}')
-"""
-
-OWN_PATH = "pg_catalog, pg_temp"
-"""The search_path of our own statements: others may create functions and operators elsewhere."""
-PATH = "SELECT pg_catalog.current_setting('search_path')"
-SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
 
-#: Lets a connection to a server that is gone end after two minutes.
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
-
-#: Lets the server notice within seconds that we were killed, and end what it does for us.
-WATCHED = "client_connection_check_interval=2000"
-
-#: An autovacuum that holds a lock is sent away by whoever has waited so long; a superuser's alone
-#: to set. It comes soon to a new database, and each table that it is at would cost a second.
-PAST_AUTOVACUUM = "deadlock_timeout=10"
+"""Lets a connection to a server that is gone end after two minutes."""
 
 SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
@@ -59,7 +37,6 @@ SECONDS_TO_ANSWER = "5"
 DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
 """The variable that names the server's own address, where the alias leads through a pooler."""
 
-_STATUS = pq.TransactionStatus
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
@@ -87,8 +64,11 @@ class Address:
     role: str | None
 
     @classmethod
-    def of(cls, using: str) -> Address:
-        """Return where ``using`` points; raises AddressError when that is no PostgreSQL."""
+    def of(cls, using: str, *, direct: bool = True) -> Address:
+        """Return where ``using`` points; raises AddressError when that is no PostgreSQL.
+
+        With ``direct`` the server's own address replaces a pooler's, where it is given.
+        """
         if using not in connections.settings:
             raise AddressError(f'There is no alias "{using}" in DATABASES.')
         connection: Any = connections[using]
@@ -98,16 +78,17 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        return cls.of_parameters(using, asked, connection.settings_dict["OPTIONS"])
+        found = {key: asked[key] for key in asked if key in _variables()}
+        if direct:
+            found |= _direct(using, found.get("dbname"))
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
 
     @classmethod
     def of_parameters(
         cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Address:
-        """Return where these parameters of a connection lead; ``options`` are the alias's own."""
-        secret, known = _secret_keywords(), _variables()
-        wanted = {key: asked[key] for key in asked if key in known}
-        found = _resolved(wanted | _direct(using, wanted.get("dbname")))
+        """Return where libpq's keywords lead; ``options`` are those of the alias."""
+        secret, found = _secret_keywords(), _resolved(asked)
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -155,12 +136,6 @@ class Address:
             raise
         return connection
 
-    def answers(self) -> bool:
-        """Return whether the server is there and takes connections, whoever may connect."""
-        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
-        conninfo = make_conninfo(**parameters, dbname=self.name)
-        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
-
     def _require_direct(self, connection: Connection, database: str) -> None:
         row = connection.execute(WHERE_I_AM).fetchone()
         assert row  # noqa: S101 - it has no FROM
@@ -187,6 +162,11 @@ class Address:
             place["hostaddr"] = info.hostaddr
         kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
         return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
+
+    def answers(self) -> bool:
+        """Return whether the server is there and takes connections, whoever may connect."""
+        asked = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER, "dbname": self.name}
+        return pq.PGconn.ping(make_conninfo(**asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, without a secret in it."""
@@ -235,31 +215,6 @@ def _secret_keywords() -> set[str]:
         if option.dispchar in (b"*", b"D")
     }
     return hidden - _HIDDEN_AND_NO_SECRET
-
-
-@contextmanager
-def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Let names mean what they mean in pg_catalog while the block runs, whosever connection it is.
-
-    The path is as it was afterwards; where the block fails inside a transaction, once that is
-    rolled back.
-    """
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        before = cursor.execute(PATH).fetchone()
-        cursor.execute(SET_PATH, [OWN_PATH])
-        try:
-            yield
-        finally:
-            if connection.info.transaction_status in (_STATUS.IDLE, _STATUS.INTRANS):
-                cursor.execute(SET_PATH, before)
-
-
-def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
-    """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
-    connection.execute(UNLIMITED, [scope == "LOCAL"])
-    # Some systems cannot watch a socket, and refuse it.
-    with suppress(psycopg.Error), connection.transaction():
-        connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
 
 
 def _direct(using: str, database: str | None) -> dict[str, Any]:

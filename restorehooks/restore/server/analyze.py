@@ -9,7 +9,8 @@ from contextlib import suppress
 import psycopg
 from psycopg import errors, sql
 
-from .address import PAST_AUTOVACUUM, Address, Connection
+from .address import Address, Connection
+from .session_settings import PAST_AUTOVACUUM
 
 # As ANALYZE without a name takes them, but for partitions, which their root brings along. The
 # largest come first, so that none is left over for one worker alone.

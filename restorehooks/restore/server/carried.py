@@ -28,7 +28,6 @@ SELECT provider, label FROM pg_catalog.pg_shseclabel
 WHERE classoid = 'pg_database'::regclass AND objoid = %s
 """
 
-#: The parameters whose value is a list of names (GUC_LIST_QUOTE in guc_tables.c).
 LISTS = {
     "local_preload_libraries",
     "search_path",
@@ -37,6 +36,7 @@ LISTS = {
     "temp_tablespaces",
     "unix_socket_directories",
 }
+"""The parameters whose value is a list of names (GUC_LIST_QUOTE in guc_tables.c)."""
 
 
 LIMITS = {

@@ -1,10 +1,9 @@
-"""Extensions that an archive names, and what the server has of them."""
+"""Extensions that a dump names, and what the server has of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
 from restorehooks.wording import quoted
 
@@ -19,13 +18,12 @@ LEFT JOIN (SELECT name, pg_catalog.bool_and(superuser AND NOT trusted) AS superu
 """
 
 
-def extensions_needed(connection: Connection, entries: Sequence[ArchiveEntry]) -> list[str]:
-    """Return the extensions of an archive that only a superuser may create.
+def extensions_needed(connection: Connection, wanted: Sequence[str]) -> list[str]:
+    """Return which of these extensions only a superuser may create.
 
     Raises TargetError for those that are not installed on the server.
     """
-    wanted = [entry.tag for entry in entries if entry.kind == "EXTENSION"]
-    found = connection.execute(EXTENSIONS, [wanted]).fetchall() if wanted else []
+    found = connection.execute(EXTENSIONS, [list(wanted)]).fetchall() if wanted else []
     if absent := [name for name, absent, _ in found if absent]:
         raise TargetError(
             f"The dump needs the extensions {quoted(absent)}, which are not installed on the "

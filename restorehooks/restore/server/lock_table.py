@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from restorehooks.restore.errors import TargetError
 
-from .address import Connection, own_names
+from .address import Connection
+from .session_settings import own_names
 
 CAPACITY = """
 SELECT pg_catalog.current_setting('max_locks_per_transaction')::bigint

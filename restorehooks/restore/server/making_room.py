@@ -19,6 +19,7 @@ from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line, quoted
 
 from .replacing import ForeignKey, Replacement, Standing, plan_replacement
+from .session_settings import own_names
 
 _KINDS = {
     "r": "TABLE",
@@ -71,7 +72,7 @@ def _empty(
 ) -> list[tuple[str, str, str]]:
     """Empty the tables that keep their structure; return their triggers, which are disabled."""
     tables = [one for one in kept if one.relkind == "r"]
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         found = cursor.execute(TRIGGERS, [[one.oid for one in tables]]).fetchall()
     for table, name, _ in found:
         _run(connection, f"ALTER TABLE {table} DISABLE TRIGGER {_name(connection, name)}")

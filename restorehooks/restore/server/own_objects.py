@@ -6,7 +6,8 @@ from psycopg import sql
 
 from restorehooks.restore.errors import TargetError
 
-from .address import Connection, own_names
+from .address import Connection
+from .session_settings import own_names
 
 OWN_SCHEMAS = """
 SELECT n.nspname FROM pg_catalog.pg_namespace n

@@ -15,6 +15,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from .session_settings import OWN_PATH, own_names
+
 _SETVAL = re.compile(r"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);?\s*")
 
 OWNED = """
@@ -53,7 +55,7 @@ def positions_in(statements: Iterable[str]) -> list[Position]:
 
 def positions_of(connection: psycopg.Connection[Any], tables: Sequence[int]) -> list[Position]:
     """Return where the sequences stand that belong to tables (oids)."""
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         names = [name for (name,) in cursor.execute(OWNED, [list(tables)]).fetchall()]
         return [Position(name, *_stands(cursor, name)) for name in names]
 
@@ -76,6 +78,7 @@ def _carry(connection: psycopg.Connection[Any], position: Position, patience: st
             connection.transaction(force_rollback=True),
             psycopg.Cursor(connection, row_factory=tuple_row) as cursor,
         ):
+            cursor.execute(f"SET LOCAL search_path = {OWN_PATH}")
             cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, true)", [patience])
             row = cursor.execute(STAND, [name]).fetchone()
             if row is None:

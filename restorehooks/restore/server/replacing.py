@@ -23,7 +23,8 @@ _ROWS = frozenset(("TABLE DATA", "MATERIALIZED VIEW DATA"))
 
 STANDING = """
 SELECT c.oid, c.relkind::text, n.nspname::text, c.relname::text, c.oid::regclass::text
-FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))
+     AS wanted (schema, name)
 JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') ORDER BY c.oid
@@ -34,7 +35,7 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') ORDER BY c.oid
 # one of these would be lost with it.
 REFERRING = """
 WITH RECURSIVE part (base, classid, objid) AS (
-    SELECT oid, 'pg_class'::regclass::oid, oid FROM unnest(%(oids)s::oid[]) AS t (oid)
+    SELECT oid, 'pg_class'::regclass::oid, oid FROM pg_catalog.unnest(%(oids)s::oid[]) AS t (oid)
     UNION
     SELECT p.base, d.classid, d.objid
     FROM pg_catalog.pg_depend d JOIN part p ON d.refclassid = p.classid AND d.refobjid = p.objid

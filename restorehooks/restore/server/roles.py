@@ -18,7 +18,8 @@ from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.policy import Policy
-from restorehooks.restore.script.rules import LeaveOut, decide
+from restorehooks.restore.script.rules import decide
+from restorehooks.restore.script.verdicts import LeaveOut
 from restorehooks.restore.script.words import Words
 from restorehooks.wording import quoted
 
@@ -81,6 +82,12 @@ def plan_ownership(
     ownership = Ownership(keep, privileges is not False, load_as, instead)
     notes = _notes(ownership, policy, user, live, entries)
     return replace(ownership, notes=tuple(notes))
+
+
+def missing_roles(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Return which of these roles do not exist on the server."""
+    there = {row[0] for row in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+    return sorted(set(names) - there)
 
 
 def _notes(

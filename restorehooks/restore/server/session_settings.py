@@ -1,0 +1,67 @@
+"""What a session of a restore sets for itself: where names are looked up, and no limits of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.rows import tuple_row
+
+UNLIMITED = """
+SELECT pg_catalog.set_config(
+           name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, %s)
+FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) ANY (
+          '{statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout,
+            idle_in_transaction_session_timeout, default_transaction_read_only}')
+"""
+"""Lifts the limits that a role or database may carry, none of which is meant for a restore."""
+
+_STATUS = pq.TransactionStatus
+
+OWN_PATH = "pg_catalog, pg_temp"
+"""The search_path of our own statements: others may create functions and operators elsewhere."""
+PATH = "SELECT pg_catalog.current_setting('search_path')"
+SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
+
+WATCHED = "client_connection_check_interval=2000"
+"""Lets the server notice within seconds that we were killed, and end what it does for us."""
+PAST_AUTOVACUUM = "deadlock_timeout=10"
+"""After so many milliseconds an autovacuum that holds a lock is ended by whoever waits for it.
+
+Only a superuser may set it. Autovacuum comes soon to a new database, and each table that it works
+on would cost a second.
+"""
+
+
+@contextmanager
+def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Resolve names in pg_catalog alone while the block runs, on anybody's connection.
+
+    The path is as it was afterwards; where the block fails inside a transaction, once that is
+    rolled back.
+    """
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        before = cursor.execute(PATH).fetchone()
+        cursor.execute(SET_PATH, [OWN_PATH])
+        try:
+            yield
+        finally:
+            if connection.info.transaction_status in (
+                _STATUS.IDLE,
+                _STATUS.INTRANS,
+            ):
+                cursor.execute(SET_PATH, before)
+
+
+def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
+    """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
+    # First and by itself: what follows may take longer than a short limit.
+    connection.execute(f"SET {scope} statement_timeout TO 0".encode())
+    connection.execute(UNLIMITED, [scope == "LOCAL"])
+    # Some systems cannot watch a socket, and refuse it.
+    with suppress(psycopg.Error), connection.transaction():
+        connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
