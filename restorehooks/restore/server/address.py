@@ -226,6 +226,8 @@ def _secret_keywords() -> set[str]:
 
 def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
     """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
+    # First and by itself: what follows may take longer than a short limit.
+    connection.execute(f"SET {scope} statement_timeout TO 0".encode())
     connection.execute(UNLIMITED, [scope == "LOCAL"])
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():

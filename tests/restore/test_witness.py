@@ -1,0 +1,150 @@
+"""One session holds the lock and is the witness: on the same server, all the way, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from restorehooks.restore.errors import LockLostError
+from restorehooks.restore.server.address import DIRECT_URL, Address
+from restorehooks.restore.server.lock import RestoreLock
+from restorehooks.signals import post_restore
+from tests.support.databases import Database, MakeDatabase, pointed
+from tests.support.dumps import alone, contents, neighbours
+from tests.support.proxies import as_a_pooler, proxy
+from tests.support.servers import RunningServer
+
+LOCKS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+
+
+def restoredb(*arguments: str) -> str:
+    said = StringIO()
+    call_command("restoredb", *arguments, "--no-input", stdout=said, stderr=said)
+    return said.getvalue()
+
+
+@contextmanager
+def received(what: Callable[[str], object]) -> Iterator[None]:
+    """Call it with the alias when the restored data are there and not live yet."""
+
+    def receiver(using: str, **_: Any) -> None:
+        what(using)
+
+    post_restore.connect(receiver)
+    try:
+        yield
+    finally:
+        post_restore.disconnect(receiver)
+
+
+@pytest.mark.parametrize("how", [[], ["--in-place"]], ids=["beside", "in place"])
+def test_a_lock_lost_in_mid_run_ends_the_run(live: Database, backup: Path, how: list[str]) -> None:
+    before = contents(live)
+    alone(live)
+
+    def lose(using: str) -> None:
+        live.server.execute(LOCKS)
+
+    with received(lose), pytest.raises(CommandError, match=r"session that h.* the lock"):
+        restoredb(str(backup), *how)
+    assert (contents(live), neighbours(live)) == (before, [])
+
+
+def test_a_server_that_crashed_and_came_back_in_the_hooks_gets_nothing_swapped_in(
+    make_server: Callable[..., RunningServer], make_database: MakeDatabase, backup: Path
+) -> None:
+    server = make_server()
+    process = server.process
+    assert process
+    live = make_database(on=server, alias="default")
+    live.execute("CREATE TABLE precious AS SELECT 1 AS id")
+    alone(live)
+    before = contents(live)
+
+    def crash(using: str) -> None:
+        connections[using].close()
+        process.stop("immediate")
+        process.start()
+
+    with received(crash), pytest.raises(CommandError, match="lock"):
+        restoredb(str(backup))
+    assert contents(live) == before
+
+
+def test_of_several_hosts_one_is_the_server_of_the_whole_run(
+    make_server: Callable[..., RunningServer], make_database: MakeDatabase, backup: Path
+) -> None:
+    first, second = make_server(), make_server()
+    live = make_database(name="shop", on=first)
+    twin = make_database(name="shop", on=second)
+    both = {key: f"{first.params[key]},{second.params[key]}" for key in ("host", "port")}
+    settings = {**live.settings, "HOST": both["host"], "PORT": both["port"]}
+    before = contents(twin)
+    alone(twin)
+    seen: list[str] = []
+
+    def fail_over(using: str) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT current_setting('unix_socket_directories')")
+            seen.append(cursor.fetchone()[0].strip('"'))
+        connections[using].close()
+        assert first.process
+        first.process.stop("immediate")
+
+    with pointed("default", settings):
+        with received(fail_over), pytest.raises(CommandError):
+            restoredb(str(backup))
+        assert first.process
+        first.process.start()
+        assert seen == [first.params["host"]]
+        assert contents(twin) == before
+        with RestoreLock(Address.of("default")) as lock, second.connect() as elsewhere:
+            assert lock.address.parameters["host"] == first.params["host"]
+            lock.require_here(lock.connection.cursor())
+            with pytest.raises(LockLostError):
+                lock.require_here(elsewhere.cursor())
+
+
+def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+
+    def note(data: bytes, state: dict[str, Any]) -> bytes:
+        sent.append(data)
+        return data
+
+    with (
+        proxy(live, ours=note, theirs=as_a_pooler) as pooler,
+        pointed("default", pooler.settings(live)),
+    ):
+        for arguments in ([str(backup)], [str(backup), "--dry-run"], ["--undo"]):
+            with pytest.raises(CommandError, match=DIRECT_URL):
+                restoredb(*arguments)
+        everything = b"".join(sent)
+        for setting in (b"set_config", b"SET ", b"advisory"):
+            assert setting not in everything
+        monkeypatch.setenv(DIRECT_URL, live.server.url("postgres"))
+        with pytest.raises(CommandError, match=f'"{live.name}"'):
+            restoredb(str(backup))
+        monkeypatch.setenv(DIRECT_URL, live.url)
+        assert "Restored" in restoredb(str(backup))
+    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
+
+
+def test_the_lock_is_taken_or_the_run_does_not_begin(database: Database) -> None:
+    address = Address.of("default")
+    with RestoreLock(address) as lock:
+        pid = lock.connection.info.backend_pid
+        database.server.execute("SELECT pg_terminate_backend(%s)", pid)
+        with pytest.raises(LockLostError):
+            _ = lock.connection
+        with RestoreLock(address), pytest.raises(Exception, match="Another restore"):
+            lock.retaken()
