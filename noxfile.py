@@ -1,7 +1,7 @@
-"""The matrix of supported versions: ``nox`` runs it all and writes the table in README.md.
+"""The matrix of supported versions: ``nox`` runs it and writes the table of the results.
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
-combination, ``nox -s table`` writes the table again. What follows ``--`` goes to pytest.
+combination, ``nox -s table`` writes the table again. Arguments after ``--`` are pytest's.
 """
 
 import contextlib
@@ -32,8 +32,13 @@ PAIRS = [
     ("3.13", "6.0", "14", "newest"),
     ("3.13", "6.1", "16", "newest"),
     ("3.13", "6.1", "18", "newest"),
+    ("3.14", "6.0", "17", "newest"),
+    ("3.14", "6.1", "18", "newest"),
+    ("3.15", "6.1", "18", "newest"),
 ]
-"""Python, Django, PostgreSQL, and the drivers: each version with old and with new neighbours."""
+"""Python, Django, PostgreSQL, drivers: each version beside old and new versions of the others."""
+
+VERSIONS = sorted({python for python, *_ in PAIRS}, key=lambda version: int(version[2:]))
 
 nox.options.sessions = ["matrix", "table"]
 nox.options.reuse_venv = "yes"
@@ -63,21 +68,21 @@ def matrix(session, django, postgresql, drivers):
     run(session, django, drivers, server, f"--junitxml={results}")
 
 
-@nox.session(python=next(filter(None, map(interpreter, ["3.10", "3.11", "3.12", "3.13"])), None))
+@nox.session(python=next(filter(None, map(interpreter, VERSIONS)), None))
 def oldest(session):
-    """Run the tests on the oldest versions of everything that this machine has or gets."""
+    """Run the tests on the oldest versions that this machine has, or that can be installed."""
     _, django, postgresql, drivers = PAIRS[0]
     run(session, django, drivers, server_programs(session, postgresql, required=False))
 
 
 @nox.session(python=False)
 def table(session):
-    """Write what the last run of every combination came to into README.md."""
+    """Write the results of the last run of every combination into docs/compatibility.md."""
     rows = [row(RESULTS / f"{'-'.join(pair)}.xml", pair) for pair in PAIRS]
     head = ["Python", "Django", "PostgreSQL", "psycopg", "passed", "failed", "skipped"]
     lines = [head, ["---"] * len(head), *rows]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    page = Path("README.md")
+    page = Path("docs/compatibility.md")
     before, _, rest = page.read_text().partition("<!-- matrix -->\n")
     _, _, after = rest.partition("<!-- end of matrix -->\n")
     page.write_text(f"{before}<!-- matrix -->\n{text}<!-- end of matrix -->\n{after}")
@@ -104,7 +109,7 @@ def run(session, django, drivers, server, *arguments):
 def server_programs(session, major, required=True):
     """Return the folder of PostgreSQL's programs, downloaded once into .cache.
 
-    Where they do not run the session is skipped, or, unless required, goes on with any others.
+    Where they do not run, the session is skipped; if they are not required, it uses any others.
     """
     target = CACHE / f"postgresql-{major}"
     if not target.exists():

@@ -97,8 +97,8 @@ def _write(results: dict[str, Any], folder: Path, *, readme: bool) -> None:
     if not readme:
         sys.stdout.write(text)
         return
-    page = ROOT / "README.md"
-    image = "![How many times as long the others take](benchmarks/results.svg)"
+    page = ROOT / "docs/benchmarks.md"
+    image = "![How many times as long the others take](../benchmarks/results.svg)"
     excerpt = f"{image}\n\n{report.excerpt(contests, facts, results['about'])}\n"
     page.write_text(MARKERS.sub(lambda m: m[1] + excerpt + m[2], page.read_text()))
 

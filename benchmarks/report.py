@@ -51,7 +51,7 @@ def aims(contests: Sequence[Contest], facts: Sequence[Fact]) -> str:
 
 
 def excerpt(contests: Sequence[Contest], facts: Sequence[Fact], about: dict[str, Any]) -> str:
-    """Return what the README shows: the aims, who died, and on what."""
+    """Return what docs/benchmarks.md shows: the aims, who died, and on what."""
     died: dict[str, set[str]] = {}
     for contest in contests:
         for result in contest.results:

@@ -1,13 +1,17 @@
 """Sphinx directives that write the reference from the code, so that it cannot go stale.
 
 ``command`` has a command's own help and options, ``settings`` the options of the RESTOREHOOKS
-setting, ``checks`` the system checks.
+setting, ``checks`` the system checks, ``report`` what a command writes as JSON.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
+import json
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import django
@@ -103,6 +107,56 @@ class Checks(Written):
             yield f"- {_cell(function.__doc__ or '')}"
 
 
+class Report(Written):
+    """``{report} restoredb``: what a command writes with --format json, from the JSON Schema."""
+
+    required_arguments = 1
+
+    def text(self) -> Iterator[str]:
+        """Yield a table of the fields."""
+        schema = json.loads((files("restorehooks") / "schemas" / "report.json").read_text())
+        part = schema["$defs"][self.arguments[0]]
+        yield from ("| field | holds | meaning |", "|---|---|---|")
+        for name, field in part["properties"].items():
+            yield f"| `{name}` | {_holds(field)} | {_cell(field.get('description', ''))} |"
+
+
+def _holds(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return field["$ref"].rpartition("/")[2]
+    if "oneOf" in field:
+        return " or ".join(map(_holds, field["oneOf"]))
+    if "enum" in field:
+        return ", ".join(f"`{json.dumps(value)}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{json.dumps(field['const'])}`"
+    if field["type"] == "array":
+        return f"list of {_holds(field['items'])}"
+    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    return " or ".join(kinds)
+
+
+class Files(Written):
+    """``{files}``: every file of the package, by folder, with the first line of what it says."""
+
+    def text(self) -> Iterator[str]:
+        """Yield a table for each folder."""
+        package = Path(__file__).parents[1] / "restorehooks"
+        folders = sorted({file.parent for file in package.rglob("*.py")})
+        for folder in folders:
+            rows = [*_described(folder)]
+            if rows:
+                yield from (f"**{folder.relative_to(package.parent)}/**", "")
+                yield from ("| file | responsibility |", "|---|---|", *rows, "")
+
+
+def _described(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.glob("*.py")):
+        said = ast.get_docstring(ast.parse(file.read_text()))
+        if said:
+            yield f"| `{file.name}` | {_cell(said.partition(chr(10) * 2)[0])} |"
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Register the directives with Sphinx."""
     settings.configure(
@@ -110,6 +164,6 @@ def setup(app: Any) -> dict[str, Any]:
         DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "x"}},
     )
     django.setup()
-    for directive in (Command, Settings, Checks):
+    for directive in (Files, Command, Settings, Checks, Report):
         app.add_directive(directive.__name__.lower(), directive)
     return {"parallel_read_safe": True}

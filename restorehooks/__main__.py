@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from restorehooks import __version__
-from restorehooks.wording import first_line, sentence
+from restorehooks.wording import first_line, printable, sentence
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 USAGE = """\
@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"restorehooks {__version__}\n")
         return 0
     if arguments[0] not in _commands():
-        sys.stderr.write(f'There is no command "{arguments[0]}"; there are: {names}.\n')
+        wrong = printable(arguments[0])
+        sys.stderr.write(f'There is no command "{wrong}"; there are: {names}.\n')
         return WRONG_USAGE
     return _run(arguments)
 
@@ -101,7 +102,7 @@ def _run(arguments: list[str]) -> int:
     except standalone.StandaloneError as error:
         if isinstance(command, OneSentenceCommand) and names_json(arguments):
             command.stdout.write_json(command.refused(str(error)))
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return WRONG_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")

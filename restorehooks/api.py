@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import TracebackType
@@ -67,8 +68,34 @@ def reset_sequences(
     if connections[alias].vendor != "postgresql":
         return Report(alias)
     report = repair.reset(alias, scope, conf.limits(), headroom=headroom, rewind=rewind)
+    if scope.models and not report.entries:
+        report = _nothing_read(report, scope.models)
     announce(report, "reset_sequences")
+    if scope.models is not None and not report.entries:
+        missing = [*report.without_table, *report.without_sequence]
+        logger.warning(
+            "No sequence was checked in database %s: there is none for %s",
+            report.database,
+            ", ".join(missing) or "these models",
+            extra={"database": report.database},
+        )
     return report
+
+
+def _nothing_read(report: Report, models: Collection[type[Model]]) -> Report:
+    """Say that no sequence was read for these models; a tenant's may be in another schema."""
+    labels = tuple(model._meta.label for model in models)
+    with connections[report.database].cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.current_setting('search_path')")
+        (path,) = cursor.fetchone()
+    logger.warning(
+        'No sequence was read for %s in database "%s": none numbers their tables there (search_path'
+        " is %s)",
+        ", ".join(labels),
+        report.database,
+        path,
+    )
+    return replace(report, without_table=labels)
 
 
 class reset_sequences_after:  # noqa: N801  used as a function

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -11,7 +13,8 @@ from django.core.management import find_commands, get_commands, load_command_cla
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from . import conf
-from .sequences.scope import Scope, tenant_schemas
+from .sequences.scope import Scope
+from .wording import first_line
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -36,7 +39,7 @@ def loaddata_is_ours(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"The loaddata command of {type(found).__module__} is used instead of the one of"
-            " restorehooks, so sequences are not looked after when fixtures are loaded.",
+            " restorehooks, so sequences are not repaired when fixtures are loaded.",
             hint="List restorehooks before that app in INSTALLED_APPS, or let its command subclass"
             " restorehooks.management.commands.loaddata.Command.",
             id="restorehooks.W001",
@@ -65,24 +68,31 @@ def loaddata_hides_none(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+SHOWN = 5
+"""So many sequences are named in a warning."""
+GROUPED = 10
+"""From more warnings of one kind than this on, each schema has one: tenants may have hundreds."""
+
+
 def sequences_are_ahead(
     databases: Collection[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn of sequences behind their rows (restorehooks.W003), and of those not seen (W005)."""
+    """Warn of sequences behind their rows (restorehooks.W003), and of those not read (W005).
+
+    In all schemas of each database. Django runs it for the databases that ``--database`` names;
+    with ``--tag database`` and none named, Django 6.1 runs it for every alias of DATABASES.
+    """
     from .sequences.verdict import Status
 
     found: list[CheckMessage] = []
-    for alias, looked_at in _look(databases):
-        if isinstance(looked_at, str):
-            found.append(_not_looked_at(alias, looked_at))
+    for alias, report in _reports(databases):
+        if isinstance(report, str):
+            found.append(_not_read(alias, report))
             continue
-        option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
-        for entry in looked_at.having(Status.BEHIND, Status.FAILED):
-            if entry.status is Status.FAILED:
-                found.append(_not_looked_at(alias, f"{entry.sequence}: {entry.reason}"))
-                continue
-            hint = f"Run migrate, or: python manage.py resetsequences{option}"
-            found.append(Warning(_behind(alias, entry), hint=hint, id="restorehooks.W003"))
+        found += _behind(alias, report.having(Status.BEHIND))
+        found += [
+            _not_read(alias, f"{e.sequence}: {e.reason}") for e in report.having(Status.FAILED)
+        ]
     return found
 
 
@@ -92,7 +102,7 @@ def sequences_have_room(
     """Warn of sequences near the end of their range, or their column's type (restorehooks.W004).
 
     From ``MAX_USED_PERCENT`` on. Says nothing where :func:`sequences_are_ahead` says that it
-    could not look.
+    could not read them.
     """
     return [
         Warning(
@@ -101,14 +111,14 @@ def sequences_have_room(
             hint=_room(entry),
             id="restorehooks.W004",
         )
-        for alias, looked_at in _look(databases)
-        if not isinstance(looked_at, str)
-        for entry in looked_at
+        for alias, report in _reports(databases)
+        if not isinstance(report, str)
+        for entry in report
         if entry.used_percent is not None and entry.used_percent >= conf.max_used_percent()
     ]
 
 
-def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str]]:
+def _reports(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str]]:
     """Yield the PostgreSQL databases among those asked for, each with a report or why not."""
     from .sequences.repair import inspect  # for --deploy alone: these checks are in every process
 
@@ -116,29 +126,54 @@ def _look(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str
         if connections[alias].vendor != "postgresql":
             continue
         try:
-            scope = Scope(schemas=tenant_schemas(connections[alias]), only_usable=True)
-            yield alias, inspect(alias, scope, conf.limits(hook=True))
+            yield alias, inspect(alias, Scope(only_usable=True), conf.limits(hook=True))
         except Exception as error:  # a check reports what it meets
-            yield alias, (str(error).strip() or type(error).__name__).splitlines()[0]
+            yield alias, first_line(error)
 
 
-def _not_looked_at(alias: str, why: str) -> CheckMessage:
+def _not_read(alias: str, why: str) -> CheckMessage:
     return Warning(
-        f'The sequences of database "{alias}" could not be looked at: {why}',
-        hint="Run the check where the database can be reached.",
+        f'The sequences of database "{alias}" could not be read: {why}',
+        hint="Run the check where the database can be reached, or name others with --database.",
         id="restorehooks.W005",
     )
 
 
-def _behind(alias: str, entry: Entry) -> str:
-    return (
-        f'In database "{alias}", sequence {entry.sequence} would hand out {entry.next_before}'
-        f" next, but its rows go up to {entry.extreme}: the next insert may fail."
-    )
+def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
+    """Yield a warning for each sequence, or for each schema where there are many."""
+    option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
+    command = f"python manage.py resetsequences{option}"
+    if len(entries) <= GROUPED:
+        for entry in entries:
+            yield Warning(
+                f'In database "{alias}", sequence {entry.sequence} would hand out'
+                f" {entry.next_before} next, but its rows go up to {entry.extreme}: the next insert"
+                " may fail.",
+                hint=f"Run migrate, or: {command}",
+                id="restorehooks.W003",
+            )
+        return
+    for schema, group in groupby(sorted(entries, key=_schema), key=_schema):
+        names = [entry.sequence for entry in group]
+        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield Warning(
+            f'In schema "{schema}" of database "{alias}", the rows have passed'
+            f" {len(names)} sequence{'' if len(names) == 1 else 's'}:"
+            f" {', '.join(names[:SHOWN])}{rest}: the next inserts may fail.",
+            hint=f"Run: {command} --schema {shlex.quote(schema)}",
+            id="restorehooks.W003",
+        )
+
+
+def _schema(entry: Entry) -> str:
+    return entry.found[0].schema if entry.found else ""
 
 
 def _room(entry: Entry) -> str:
-    if not entry.makes_room:
+    changes = "; ".join(entry.makes_room)
+    if not changes:
         return "No type is larger than bigint."
+    # A migration widens the column, and with it the sequence; a bound of its own it leaves.
+    widens_columns = "ALTER TABLE" in changes and " NO M" not in changes
     automatic = " (or make the fields BigAutoField and migrate)" if entry.models else ""
-    return f"{'; '.join(entry.makes_room)}{automatic}"
+    return f"{changes}{automatic if widens_columns else ''}"

@@ -37,6 +37,12 @@ def _is_timeout(value: object) -> bool:
     return _is_positive(value) and value < 2**31 / 1000  # type: ignore[operator]
 
 
+def _is_names(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, str) and each for pair in value.items() for each in pair
+    )
+
+
 OPTIONS = {
     "PRE_MIGRATE": Option(True, _is_bool, "True or False"),
     "POST_MIGRATE": Option(True, _is_bool, "True or False"),
@@ -46,6 +52,8 @@ OPTIONS = {
     "EXPLAIN_DUPLICATES": Option(True, _is_bool, "True or False"),
     "REPAIR_ON_DUPLICATE": Option(False, _is_bool, "True or False"),
     "MAX_USED_PERCENT": Option(80, _is_percentage, "a number above 0, up to 100"),
+    "IGNORE": Option({}, _is_names, "a dictionary from names or patterns to reasons"),
+    "LINKS": Option({}, _is_names, "a dictionary from columns to sequences"),
 }
 
 
@@ -75,8 +83,32 @@ def scan_limit() -> int:
 
 
 def limits(*, hook: bool = False) -> Limits:
-    """Return how much time a run may take: what a person asked for, or a hook, which reads less."""
-    return Limits(lock_timeout(), scan_limit() if hook else None)
+    """Return how much a run may do: what a person asked for, or a hook, which does less."""
+    return Limits(
+        lock_timeout(),
+        scan_limit() if hook else None,
+        follows_lone_rows=not hook,
+        names="ignored" if hook else "reported",
+        ignore=ignore(),
+        links=links(),
+    )
+
+
+def ignore() -> dict[str, str]:
+    """Sequences and columns that are left alone (``IGNORE``, none): names to reasons.
+
+    A name is ``schema.sequence`` or ``schema.table.column`` as a report shows it; ``*``, ``?`` and
+    ``[...]`` stand for what they stand for in file names.
+    """
+    return dict(_read("IGNORE"))
+
+
+def links() -> dict[str, str]:
+    """Columns whose numbers the client or a trigger draws (``LINKS``, none): columns to sequences.
+
+    A column is ``app.Model.field`` or ``schema.table.column``, a sequence is named as in SQL.
+    """
+    return dict(_read("LINKS"))
 
 
 def explain_duplicates() -> bool:

@@ -71,7 +71,7 @@ def _repair(
             return
         limits = conf.limits(hook=True)
         tables = [model._meta.db_table for model in installed_models(using)]
-        if verbosity < TALKATIVE and all_fine(connections[using], tables):
+        if verbosity < TALKATIVE and not limits.links and all_fine(connections[using], tables):
             return
         lines = _reset(trigger, using, limits, verbosity)
     except Exception as error:  # a hook never stands in the way of migrate
@@ -85,7 +85,8 @@ def _reset(trigger: Trigger, using: str, limits: Limits, verbosity: int) -> list
     from .announce import announce
     from .sequences.repair import reset
 
-    scope = Scope(schemas=tenant_schemas(connections[using]), only_usable=True)
+    schemas = tenant_schemas(connections[using], by_option=True)
+    scope = Scope(schemas=schemas, only_usable=True)
     report = reset(using, scope, limits)
     announce(report, trigger, printed=True)
     return report.lines(verbosity)

@@ -28,6 +28,14 @@ Arguments: ``using`` (the alias), ``dump`` (a :class:`restorehooks.restore.dump.
 the restore, and the live database is as it was.
 """
 
+pre_load = Signal()
+"""Sent when the side database exists and before the first statement of the dump goes into it.
+
+The alias means that empty database while it is sent: create what the dump expects to be there.
+Arguments as for :data:`pre_restore`, ``target`` being the side database's name. It is not sent in
+place, where nothing is empty. An exception ends the restore, and the live database is as it was.
+"""
+
 post_restore = Signal()
 """Sent when the data are loaded and their sequences repaired, *before* they go live.
 

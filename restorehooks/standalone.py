@@ -1,10 +1,9 @@
-"""Settings from the environment, for use with no Django project."""
+"""Django's settings from the environment, for the command that needs no Django project."""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,30 +12,27 @@ from typing import Any, ClassVar
 import django
 import environ
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
+from restorehooks.database_url import EMBEDDED, UrlError, database_settings
 from restorehooks.trust import belongs_to_us, others_may_write, why_not_run
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
-    " environment or in a file .env here."
+    " environment or in a file .env in the current folder."
 )
-EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-SCHEMES = ("postgresql", "postgres", "psql", "pgsql", "postgis")
-EMBEDDED = "embedded:"
 
 
 class StandaloneError(Exception):
-    """The environment does not say which database; one sentence."""
+    """The environment names no database that can be used; the message is one sentence."""
 
 
 @contextmanager
 def configured(*, needs_database: bool = True) -> Iterator[None]:
-    """Set Django up for the database that ``DATABASE_URL`` names, or a ``.env`` file here.
+    """Set Django up for the database that ``DATABASE_URL`` names, if need be in a file ``.env``.
 
-    ``embedded:`` or ``embedded:NAME`` stands for a database of a private server, which runs while
-    the block does. Raises ``StandaloneError`` where there is no URL or it cannot be read; the URL
-    itself, which may hold a password, is never repeated.
+    ``embedded:`` or ``embedded:NAME`` means a database of a private server, which runs while the
+    block runs. Raises ``StandaloneError`` where the URL is missing or wrong. No message repeats the
+    URL, which may hold a password.
     """
     note = _read_env_file()
     _leave_out_of_path()
@@ -44,7 +40,7 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
         url = os.environ.get("DATABASE_URL", "")
         if url.startswith(EMBEDDED):
             stack.enter_context(_embedded(url.removeprefix(EMBEDDED) or "restorehooks"))
-        databases = {"default": database_settings()} if url else {}
+        databases = {"default": _settings()} if url else {}
         if needs_database and not databases:
             raise StandaloneError(f"{note} {MISSING}" if note else MISSING)
         if note:
@@ -61,9 +57,9 @@ class _File(environ.Env):  # type: ignore[misc]
 
 
 def _read_env_file() -> str | None:
-    """Take what is ours from a file .env here, and nothing that would choose a program.
+    """Take this package's variables from a file .env, and none that would choose a program.
 
-    Return why the file was not read, None where it was or where there is none.
+    Return why the file was not read; None where it was read, or where there is none.
     """
     path = Path(".env")
     if not path.is_file():
@@ -72,14 +68,14 @@ def _read_env_file() -> str | None:
         with path.open(encoding="utf-8") as file:
             status = os.fstat(file.fileno())
             if not belongs_to_us(status):
-                return "The file .env here is not read, since it belongs to another user."
+                return "The file .env is not read, since it belongs to another user."
             if others_may_write(status):
-                return "The file .env here is not read, since every user may write to it."
+                return "The file .env is not read, since every user may write to it."
             _File.read_env(file)
     except OSError as error:
-        return f"The file .env here cannot be read ({error.strerror})."
+        return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
-        raise StandaloneError("The file .env here is not UTF-8 text.") from None
+        raise StandaloneError("The file .env is not UTF-8 text.") from None
     for name, value in _File.ENVIRON.items():
         if name == "DATABASE_URL" or name.startswith("RESTOREHOOKS_"):
             os.environ.setdefault(name, value)
@@ -87,7 +83,7 @@ def _read_env_file() -> str | None:
 
 
 def _leave_out_of_path() -> None:
-    """Let the command dbshell find no psql that another user can have put there."""
+    """Remove from PATH the folders in which another user could have put a psql for dbshell."""
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(
         entry
@@ -98,7 +94,7 @@ def _leave_out_of_path() -> None:
 
 @contextmanager
 def _embedded(name: str) -> Iterator[None]:
-    """Point ``DATABASE_URL`` at a private server, and the client programs at its own."""
+    """Let ``DATABASE_URL`` name a private server while the block runs, and use its programs."""
     from .embedded import ServerError, embedded_server
 
     try:
@@ -112,28 +108,8 @@ def _embedded(name: str) -> Iterator[None]:
         raise StandaloneError(str(error)) from None
 
 
-def database_settings() -> dict[str, Any]:
-    """Return what ``DATABASE_URL`` names as an entry of DATABASES; raises ``StandaloneError``."""
-    env = environ.Env()
-    scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
-    if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
-        raise StandaloneError(
-            f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
-        )
+def _settings() -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they tell the password
-            database = dict(env.db_url("DATABASE_URL"))
-    except (ImproperlyConfigured, ValueError, KeyError):
-        database = {}
-    is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # in the midst of a password
-    if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
-        raise StandaloneError(
-            f"DATABASE_URL is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
-            " percent-encoded)."
-        )
-    database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
-    for key in ("host", "port"):  # where a socket's folder stands; psql is told by HOST and PORT
-        if key in database.get("OPTIONS", {}):
-            database[key.upper()] = database["OPTIONS"].pop(key)
-    return database
+        return database_settings()
+    except UrlError as error:
+        raise StandaloneError(str(error)) from None

@@ -13,6 +13,12 @@ def first_line(error: BaseException | str) -> str:
     return error if isinstance(error, str) else type(error).__name__
 
 
+def described(error: BaseException) -> str:
+    """Return the type and first line of an error that somebody else's code raised."""
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if str(error).strip() else name
+
+
 def sentence(text: object) -> str:
     """Return a text that ends as a sentence does."""
     said = str(text).strip()

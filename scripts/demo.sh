@@ -1,8 +1,8 @@
 #!/bin/sh
 # Shows what this project is for, on a machine with nothing but Python >= 3.10: a dump whose
-# sequences are behind their rows, restored naively, and restored by scripts/restore.sh.
+# sequences are behind their rows is restored with pg_restore, and then with scripts/restore.sh.
 #
-# Everything it installs and makes stays in .demo here and in a temporary folder.
+# Everything that it installs or writes is in .demo and in a temporary folder.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -40,7 +40,7 @@ naively() {
     say 'A dump is restored with pg_restore, and somebody places an order.'
     run pg_restore --dbname="$naive" "$dump"
     fails psql "$naive" --command="$order"
-    say 'The data is fine; the sequence never heard of the 1,000 rows that came with their ids.'
+    say 'The rows are there, but their ids came with the dump: the sequence still stands before them.'
 }
 
 with_restorehooks() {

@@ -1,21 +1,23 @@
 #!/bin/sh
-# Restore a dump beside the live database, repair its sequences, and put it in place.
+# Restores a dump beside the live database, repairs its sequences, and swaps it in.
 #
 #   scripts/restore.sh backup.dump [options of restoredb]
 #
-# With a Django project it is manage.py that does it: the one $DJANGO_MANAGE names, or the one in
-# the current directory. Without one, DATABASE_URL says which database.
+# In a Django project this runs manage.py: the file that $DJANGO_MANAGE names, or the one in the
+# current folder. Without a project, DATABASE_URL names the database.
+#
+# PYTHON  the Python to use (by default python3)
 set -eu
 
 python=${PYTHON:-$(command -v python3 || command -v python || true)}
 if [ -z "$python" ]; then
-    echo "restore.sh: Python is needed and was not found; set PYTHON to it." >&2
+    echo "restore.sh: no Python was found: install Python 3.10 or later, or set PYTHON." >&2
     exit 2
 fi
 
 manage=${DJANGO_MANAGE:-manage.py}
 if [ -n "${DJANGO_MANAGE:-}" ] && [ ! -f "$manage" ]; then
-    echo "restore.sh: DJANGO_MANAGE is $manage, and there is no such file." >&2
+    echo "restore.sh: DJANGO_MANAGE names $manage, which does not exist." >&2
     exit 2
 fi
 
@@ -26,7 +28,7 @@ if [ -z "${PYTHON:-}" ] && command -v restorehooks >/dev/null 2>&1; then
     exec restorehooks restoredb "$@"
 fi
 if ! "$python" -c 'import restorehooks' 2>/dev/null; then
-    echo "restore.sh: $python has no restorehooks: pip install django-restorehooks, or set PYTHON." >&2
+    echo "restore.sh: $python does not have restorehooks: pip install django-restorehooks, or set PYTHON." >&2
     exit 2
 fi
 exec "$python" -m restorehooks restoredb "$@"

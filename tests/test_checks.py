@@ -45,7 +45,7 @@ def test_loaddata_in_both_orders(project: Project) -> None:
     done = project.manage("check")
     assert (
         "?: (restorehooks.W001) The loaddata command of theirs.management.commands.loaddata is"
-        " used instead of the one of restorehooks, so sequences are not looked after when"
+        " used instead of the one of restorehooks, so sequences are not repaired when"
         " fixtures are loaded.\n"
         "\tHINT: List restorehooks before that app in INSTALLED_APPS, or let its command subclass"
         " restorehooks.management.commands.loaddata.Command.\n"

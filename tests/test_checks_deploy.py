@@ -66,8 +66,56 @@ def test_a_sequence_behind_is_found_before_it_hurts(shop: Project, database: Dat
     assert warnings(shop) == []
 
 
-def test_tables_of_nobody_here_are_not_looked_at(shop: Project, database: Database) -> None:
-    database.execute("CREATE TABLE legacy (id serial); INSERT INTO legacy VALUES (7)")
+def test_every_schema_is_looked_at_and_many_are_grouped(shop: Project, database: Database) -> None:
+    """As schema tenants have them; migrate repairs tables of no model too."""
+
+    def tenant(name: str, tables: int) -> None:
+        database.execute(f'CREATE SCHEMA "{name}"')
+        for n in range(tables):
+            table = f'"{name}".t{n}'
+            database.execute(f"CREATE TABLE {table} (id serial); INSERT INTO {table} VALUES (7)")
+
+    tenant("acme", 3)
+    assert sorted(re.findall(r"acme\.t\d", " ".join(warnings(shop)))) == [
+        "acme.t0",
+        "acme.t1",
+        "acme.t2",
+    ]
+    tenant("Odd one", 8)
+    assert sorted(warnings(shop)) == [
+        'restorehooks.W003) In schema "Odd one" of database "default", the rows have passed 8'
+        ' sequences: "Odd one".t0_id_seq, "Odd one".t1_id_seq, "Odd one".t2_id_seq, "Odd'
+        ' one".t3_id_seq, "Odd one".t4_id_seq and 3 more: the next inserts may fail. | Run: python'
+        " manage.py resetsequences --schema 'Odd one'",
+        'restorehooks.W003) In schema "acme" of database "default", the rows have passed 3'
+        " sequences: acme.t0_id_seq, acme.t1_id_seq, acme.t2_id_seq: the next inserts may fail. |"
+        " Run: python manage.py resetsequences --schema acme",
+    ]
+    shop.manage("resetsequences", "--schema", "Odd one")
+    assert len(warnings(shop)) == 3
+
+
+def test_a_bound_of_the_sequence_alone_is_no_matter_of_fields(
+    shop: Project, database: Database
+) -> None:
+    database.execute("ALTER SEQUENCE shop_visit_id_seq MAXVALUE 1000")
+    database.execute("SELECT setval('shop_visit_id_seq', 1000)")
+    (said,) = warnings(shop)
+    assert said.endswith("| ALTER SEQUENCE public.shop_visit_id_seq NO MAXVALUE")
+    database.execute(said.partition(" | ")[2])
+    assert warnings(shop) == []
+
+
+def test_every_schema_is_checked_whoever_has_made_its_tables(
+    shop: Project, database: Database
+) -> None:
+    database.execute(
+        "CREATE SCHEMA acme; CREATE TABLE acme.legacy (id serial);"
+        "INSERT INTO acme.legacy VALUES (7); CREATE TABLE fine (id serial)"
+    )
+    (said,) = warnings(shop)
+    assert "sequence acme.legacy_id_seq would hand out 1 next" in said
+    shop.manage("migrate")
     assert warnings(shop) == []
 
 
@@ -119,7 +167,7 @@ def test_a_database_that_cannot_be_reached(shop: Project, database: Database) ->
     settings(shop, DATABASES=databases)
     (said,) = warnings(shop, "check", "--deploy", "--database", "default", "--database", "far")
     assert said.startswith(
-        'restorehooks.W005) The sequences of database "far" could not be looked at: connection'
+        'restorehooks.W005) The sequences of database "far" could not be read: connection'
     )
     assert 'database "no_such_database" does not exist' in said
 

@@ -50,7 +50,7 @@ def routed(project: Project, database: Database, other_database: Database) -> Pr
     return project
 
 
-def test_hooks_keep_to_their_alias_and_to_the_router(routed: Project, database: Database) -> None:
+def test_hooks_keep_to_their_alias(routed: Project, database: Database) -> None:
     (line,) = said(routed.manage("migrate", "--database", "other").stdout)
     assert line == (
         'restorehooks: In database "other", moved 1 of 2 sequences past their rows:'
@@ -59,7 +59,7 @@ def test_hooks_keep_to_their_alias_and_to_the_router(routed: Project, database: 
     assert upcoming(database, "shop_order") == 1
     assert len(said(routed.manage("migrate", "-v2").stdout)) == 2
     assert upcoming(database, "shop_order") == 8
-    assert upcoming(database, "stats_hit") == 1
+    assert upcoming(database, "stats_hit") == 8, "no model's here, and behind its rows all the same"
     assert said(routed.manage("flush", "--no-input", "--database", "other").stdout) == []
 
 

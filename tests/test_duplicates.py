@@ -12,7 +12,8 @@ from django.db import IntegrityError, connections
 from psycopg import sql
 
 from restorehooks.duplicates.explain import explained
-from restorehooks.duplicates.key import Key, gives_value, parse_key
+from restorehooks.duplicates.key import DuplicateKey, parse_key
+from restorehooks.duplicates.statement import gives_value
 from tests.support.databases import Database
 from tests.support.projects import Project
 from tests.support.sequences import set_back
@@ -222,12 +223,31 @@ def test_tables_with_odd_owners(shop: Project, database: Database) -> None:
     assert "was behind the rows of crm.else where." in by_schema[0][0]
     assert by_serial == (
         [
-            'restorehooks: Whether a sequence is behind "legacy_pkey" of table public.legacy or its'
-            " data really are duplicated is told by: python manage.py explainduplicate legacy_pkey"
+            "restorehooks: Either a sequence is behind or the data really are duplicated"
+            ' (constraint "legacy_pkey" of table public.legacy). This shows which: python'
+            " manage.py explainduplicate legacy_pkey"
         ],
         [],
     )
     assert by_code[0][0].startswith("restorehooks: No sequence is to blame")
+
+
+def test_a_model_s_shard(shop: Project, database: Database) -> None:
+    """A violation as Citus passes it on: without the server's fields, with the shard's name."""
+    database.execute(
+        """
+        CREATE FUNCTION as_citus() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE unique_violation USING DETAIL = 'Key (id)=(1) already exists.',
+                MESSAGE = 'duplicate key violates unique constraint "shop_order_pkey_102008"';
+        END $$;
+        CREATE TRIGGER as_citus BEFORE INSERT ON shop_order
+            FOR EACH ROW EXECUTE FUNCTION as_citus()
+        """
+    )
+    behind, by_hand = run(shop, "told(Order.objects.create)\n    told(Order.objects.create, id=1)")
+    assert behind == ([BEHIND.replace("public.shop_order", "shop_order")], ["WARNING"])
+    assert by_hand[0][0].startswith("restorehooks: The statement itself set id: no sequence")
+    assert by_hand[0][0].endswith('is there already (constraint "shop_order_pkey").')
 
 
 def test_no_query_is_run_and_the_exception_is_the_same(shop: Project) -> None:
@@ -340,7 +360,7 @@ def test_what_goes_wrong_while_explaining_stays_out_of_the_way(
     database.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
     with connections["default"].cursor() as cursor, pytest.raises(IntegrityError, match="t_pkey"):
         cursor.execute("INSERT INTO t VALUES (1)")
-    assert caplog.messages == ["A unique violation could not be looked into"]
+    assert caplog.messages == ["A unique violation could not be explained"]
 
 
 def test_other_integrity_errors_are_left_alone(database: Database) -> None:
@@ -375,7 +395,7 @@ def test_a_server_that_speaks_another_language(
     detail = caught.value.diag.message_detail  # type: ignore[attr-defined]
     if "already exists" in detail:
         pytest.skip("this server has only English")
-    assert parse_key(detail) == Key(("id", "B c"), "1, x")
+    assert parse_key(detail) == DuplicateKey(("id", "B c"), "1, x")
 
 
 KEYS = {
@@ -395,7 +415,7 @@ KEYS = {
 
 @pytest.mark.parametrize("message", KEYS)
 def test_the_key_in_a_message(message: str) -> None:
-    assert parse_key(message) == Key(*KEYS[message])
+    assert parse_key(message) == DuplicateKey(*KEYS[message])
 
 
 @pytest.mark.parametrize("message", ["", "no key", "(a)=", "((a)=(b)", "f(x) (y"])

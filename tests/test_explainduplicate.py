@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from psycopg import sql
 
-from restorehooks.duplicates.diagnosis import Case, Diagnosis, diagnose
-from restorehooks.duplicates.target import NotFoundError, named_in
+from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
+from restorehooks.duplicates.target import NotFoundError
+from restorehooks.duplicates.words import named_in
 from tests.support.databases import Database
 from tests.support.projects import Project
 from tests.support.sequences import set_back, upcoming
@@ -142,22 +143,22 @@ def test_pasted_tracebacks_that_no_sequence_is_to_blame_for(
 
 def test_serial_identity_uuid_composite_and_unique_without_models(tables: Database) -> None:
     serial = explain("plain_pkey")
-    assert serial.case is Case.BEHIND
+    assert serial.situation is Situation.BEHIND
     assert serial.sequence is not None
     assert (serial.sequence.next_before, serial.sequence.extreme) == (1, 5)
     assert serial.commands == ("python manage.py resetsequences --schema public",)
     identity = explain("ident_pkey")
-    assert identity.case is Case.BEHIND
+    assert identity.situation is Situation.BEHIND
     assert identity.sequence is not None
     assert identity.sequence.extreme == 7
-    assert explain("plain_code_key").case is Case.UNIQUE
-    assert explain('Odd "table_pkey').case is Case.UNIQUE
+    assert explain("plain_code_key").situation is Situation.UNIQUE
+    assert explain('Odd "table_pkey').situation is Situation.UNIQUE
 
     composite = explain(
         'duplicate key value violates unique constraint "odd "key"\n'
         'DETAIL:  Key ("a b", c)=(1, x) already exists.'
     )
-    assert composite.case is Case.UNIQUE
+    assert composite.situation is Situation.UNIQUE
     assert composite.rows == ("(id)=(00000000-0000-0000-0000-000000000001)",)
     ((row,),) = [tables.execute(sql.SQL(command)) for command in composite.commands]
     assert row[1:] == (1, "x")
@@ -167,11 +168,11 @@ def test_serial_identity_uuid_composite_and_unique_without_models(tables: Databa
     )
 
     call_command("resetsequences", verbosity=0)
-    assert explain("plain_pkey").case is Case.PASSED
+    assert explain("plain_pkey").situation is Situation.PASSED
     tables.execute("ALTER SEQUENCE plain_id_seq MAXVALUE 6; SELECT setval('plain_id_seq', 6)")
     tables.execute("INSERT INTO plain VALUES (6, 'b')")
     used_up = explain("plain_pkey")
-    assert used_up.case is Case.EXHAUSTED
+    assert used_up.situation is Situation.EXHAUSTED
     for command in used_up.commands[:-1]:
         tables.execute(sql.SQL(command))
     call_command("resetsequences", verbosity=0)
@@ -186,7 +187,7 @@ def test_a_partition_is_numbered_by_its_parent_s_sequence(database: Database) ->
         "INSERT INTO visit VALUES (9, '2026-01-01')"
     )
     found = explain("visit_old_pkey")
-    assert found.case is Case.BEHIND
+    assert found.situation is Situation.BEHIND
     assert found.sequence is not None
     assert found.sequence.extreme == 9
 
@@ -203,7 +204,7 @@ def test_rows_duplicated_under_an_index_that_could_not_be_built(tables: Database
     ):
         connection.execute("CREATE UNIQUE INDEX CONCURRENTLY one_code ON plain (lower(code))")
     found = explain(str(raised.value))
-    assert found.case is Case.DUPLICATED
+    assert found.situation is Situation.DUPLICATED
     assert found.duplicates is not None
     assert (found.duplicates.keys, found.duplicates.surplus) == (2, 2)
     assert found.duplicates.worst == ((("a",), 2), (("b",), 2))
@@ -212,10 +213,10 @@ def test_rows_duplicated_under_an_index_that_could_not_be_built(tables: Database
 
     tables.execute("DELETE FROM plain WHERE id IN (11, 12)")
     clean = explain("one_code")
-    assert clean.case is Case.CLEAN
+    assert clean.situation is Situation.CLEAN
     assert clean.commands == (reindex,)
     tables.execute(sql.SQL(reindex))
-    assert explain("one_code").case is Case.UNIQUE
+    assert explain("one_code").situation is Situation.UNIQUE
 
 
 def test_nulls_predicates_and_indexes_that_are_not_unique(tables: Database, server: Any) -> None:
@@ -225,7 +226,7 @@ def test_nulls_predicates_and_indexes_that_are_not_unique(tables: Database, serv
         "CREATE TABLE part (a int, b int); INSERT INTO part VALUES (1, 1), (1, 2), (2, 3), (2, 3);"
         "CREATE INDEX first_ones ON part (a) WHERE b < 3"
     )
-    assert explain("by_code").case is Case.CLEAN
+    assert explain("by_code").situation is Situation.CLEAN
     partial = explain("first_ones")
     assert partial.duplicates is not None
     assert partial.duplicates.worst == ((("1",), 2),)
@@ -328,7 +329,7 @@ def test_one_name_in_two_schemas(tables: Database) -> None:
     tables.execute("CREATE SCHEMA tenant; CREATE TABLE tenant.plain (id serial PRIMARY KEY)")
     both = diagnose(connections["default"], "plain_pkey")
     assert [each.target.schema for each in both] == ["public", "tenant"]
-    assert [each.case for each in both] == [Case.BEHIND, Case.PASSED]
+    assert [each.situation for each in both] == [Situation.BEHIND, Situation.PASSED]
     assert explain("tenant.plain_pkey").target.schema == "tenant"
 
 
@@ -338,7 +339,7 @@ def test_a_role_that_sees_little(tables: Database) -> None:
     connection.settings_dict["USER"] = role
     try:
         (found,) = diagnose(connection, '"plain_pkey" (id)=(5) "')
-        assert found.case is Case.UNSEEN
+        assert found.situation is Situation.UNSEEN
         assert found.rows is None
         assert "no SELECT privilege" in found.sentences
     finally:
@@ -349,7 +350,7 @@ def test_within_a_transaction_that_goes_on(tables: Database) -> None:
     with transaction.atomic():
         other_type = explain('"odd "key" (x, y)=(no number, x)')
         assert other_type.rows is None
-        assert explain("plain_pkey").case is Case.BEHIND
+        assert explain("plain_pkey").situation is Situation.BEHIND
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT 1")
             assert cursor.fetchone() == (1,)
@@ -407,6 +408,6 @@ def test_the_name_in_a_message(message: str) -> None:
 
 def test_the_whole_messages(tables: Database) -> None:
     for message in MESSAGES:
-        assert explain(message).case is Case.BEHIND
+        assert explain(message).situation is Situation.BEHIND
     with pytest.raises(NotFoundError):
         explain("")

@@ -395,3 +395,58 @@ def test_a_read_only_database(shop: Project, database: Database) -> None:
     )
     assert upcoming(database, "shop_order") == 1
     assert shop.manage("resetsequences", "stock").stderr == ""
+
+
+def test_an_automatic_field_that_no_sequence_numbers_is_named(
+    shop: Project, database: Database
+) -> None:
+    database.execute("ALTER TABLE shop_order ALTER id DROP IDENTITY")
+    done = shop.manage("resetsequences", "shop.Order")
+    assert done.stderr == (
+        'No sequence numbers shop.Order.id in database "default": an insert has to bring its own'
+        " number.\n"
+    )
+    done = shop.manage("resetsequences", "shop")
+    assert "shop.Order.id" in done.stderr
+    assert "shop.OrderLine" not in done.stderr
+
+
+TENANTS = """
+    from django.db import connections
+    from django.db.backends.signals import connection_created
+
+    class Router:
+        def allow_migrate(self, db, app_label, **hints):
+            return app_label != "shop"
+
+    def tenant(connection, **kwargs):
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path = shared")
+
+    connection_created.connect(tenant)
+"""
+
+
+def test_a_model_in_the_schemas_of_tenants(shop: Project, database: Database) -> None:
+    database.execute("CREATE SCHEMA shared")
+    for schema in ("acme", "globex"):
+        database.execute(
+            f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.shop_order (id serial PRIMARY KEY);"
+            f"INSERT INTO {schema}.shop_order VALUES (7)"
+        )
+    shop.manage("resetsequences", "--schema", "acme", "shop.Order")
+    assert next_of(database, "acme.shop_order_id_seq") == 8
+    assert next_of(database, "globex.shop_order_id_seq") == 1
+
+    shop.write("tenants.py", TENANTS)
+    shop.write("stock/models.py", "import tenants  # as an app for tenants is loaded early")
+    shop.settings(
+        INSTALLED_APPS=APPS,
+        MIGRATION_MODULES={"shop": None, "stock": None},
+        DATABASE_ROUTERS=["tenants.Router"],
+    )
+    done = shop.manage("resetsequences", "--check", "shop.Order", check=False)
+    assert done.returncode == 1
+    assert "globex.shop_order_id_seq" in done.stdout
+    shop.manage("resetsequences", "shop.Order")
+    assert next_of(database, "globex.shop_order_id_seq") == 8

@@ -51,7 +51,9 @@ def test_a_python_without_restorehooks_is_one_sentence(bare_python: Path, tmp_pa
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"restore.sh: {bare_python} has no restorehooks: pip install")
+    assert done.stderr.startswith(
+        f"restore.sh: {bare_python} does not have restorehooks: pip install"
+    )
     assert done.stderr.count("\n") == 1
 
 

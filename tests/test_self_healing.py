@@ -79,7 +79,7 @@ def test_the_second_attempt_works(things: Database, repaired: list[str]) -> None
     with pytest.raises(IntegrityError) as caught:
         insert()
     assert (
-        "thing_id_seq has been moved on to 43; the next attempt will do."
+        "thing_id_seq has been moved on to 43; the next attempt works."
         in caught.value.__notes__[-1]
     )
     assert repaired == ["duplicate public.thing_id_seq 43"]

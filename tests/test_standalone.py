@@ -91,7 +91,7 @@ def test_env_file(tmp_path: Path, database: Database) -> None:
     assert next_of(database, "t_id_seq") == 5
     (tmp_path / ".env").write_bytes(b"DATABASE_URL=postgresql://j\xf6rg@localhost/shop\n")
     done = restorehooks(tmp_path, "resetsequences", env=bare)
-    assert (done.returncode, done.stderr) == (2, "The file .env here is not UTF-8 text.\n")
+    assert (done.returncode, done.stderr) == (2, "The file .env is not UTF-8 text.\n")
     (tmp_path / ".env").write_text("DATABASE_URL=postgresql://localhost/not-this-one\n")
     elsewhere = {**bare, "DATABASE_URL": database.server.url("no such database")}
     done = restorehooks(tmp_path, "resetsequences", env=elsewhere)
@@ -131,7 +131,7 @@ def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database
     bare = environment(database.server)
     file.chmod(0o666)
     done = restorehooks(tmp_path, "resetsequences", env=bare)
-    said = "The file .env here is not read, since every user may write to it."
+    said = "The file .env is not read, since every user may write to it."
     assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
     done = restorehooks(tmp_path, "resetsequences", env={**bare, "DATABASE_URL": database.url})
     assert (done.returncode, done.stderr) == (0, f"{said}\n")
@@ -140,7 +140,7 @@ def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database
     file.chmod(0o644)
     os.chown(file, 12345, 12345)
     done = restorehooks(tmp_path, "resetsequences", env=bare)
-    said = "The file .env here is not read, since it belongs to another user."
+    said = "The file .env is not read, since it belongs to another user."
     assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
 
 
@@ -163,7 +163,10 @@ for url in json.loads(sys.argv[1]):
 """
 
 
-MISSING = f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env here.\n"
+MISSING = (
+    f"DATABASE_URL is not set: set it to {FORM}, in the environment or in a file .env in the"
+    " current folder.\n"
+)
 
 
 def test_what_is_not_a_database(tmp_path: Path, server: RunningServer) -> None:

@@ -25,7 +25,7 @@ class Addresses(_ModelAdmin):
     """A list for each database that a user may look at."""
 
     def get_aliases(self, request: HttpRequest) -> list[str]:
-        """Return the databases that this user may look at; any alias of DATABASES will do."""
+        """Return the databases that this user may look at; each is an alias of DATABASES."""
         return list(connections)
 
     def get_urls(self) -> list[URLPattern]:

@@ -20,7 +20,7 @@ class SequenceList(ChangeList):
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: Any = None
     ) -> SequenceQuerySet:
-        """Return what the filters and the search leave; the worst first, unless told."""
+        """Return what the filters and the search leave; the worst first, or by columns."""
         specs, _, _, _, self.has_active_filters = self.get_filters(request)
         self.filter_specs = [spec for spec in specs if len(list(spec.choices(self))) > 1]
         self.has_filters = bool(self.filter_specs)

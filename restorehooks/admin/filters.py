@@ -106,7 +106,7 @@ class SchemaFilter(ReportFilter):
 
 
 class DatabaseFilter(admin.SimpleListFilter):
-    """The databases; each has a page of its own, so that one that is down is in nobody's way."""
+    """The databases; each has a page of its own, so that one that is down affects no other."""
 
     title = _("database")
     parameter_name = "database"

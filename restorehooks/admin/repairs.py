@@ -61,7 +61,7 @@ def confirmation(
 
 
 def carry_out(page: ModelAdmin, request: HttpRequest, alias: str, names: list[str]) -> None:
-    """Move the sequences of these names past their rows, and tell the user what came of it."""
+    """Move the sequences of these names past their rows, and say to the user what was done."""
     try:
         report = repair.reset(alias, Scope(sequences=names), conf.limits(hook=True))
     except (Error, ImproperlyConfigured) as error:

@@ -1,33 +1,47 @@
-"""Asks the live database why a unique constraint was violated, by its name or a whole message."""
+"""Asks the database why a unique constraint was violated, by its name or a whole message."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, transaction
 from psycopg import sql
 
 from restorehooks import conf
-from restorehooks.sequences.repair import inspect_table
-from restorehooks.sequences.report import Entry
+from restorehooks.sequences.repair import inspect, inspect_tables
+from restorehooks.sequences.report import Entry, Report
+from restorehooks.sequences.scope import Scope
 from restorehooks.sequences.verdict import Status
 
-from .key import Key, parse_key
+from .catalog import sequences_named
+from .commands import MANAGE, guessing_command, manage, mending_command
+from .key import DuplicateKey, parse_key
+from .rows import (
+    Duplicates,
+    duplicates_in,
+    rows_with,
+    statement_for_duplicates,
+    statement_for_rows,
+)
 from .target import NOT_THERE, NOT_UNIQUE, Target, find_targets
-from .violation import MANAGE, manage, mending_command
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-SHOWN = 10
-"""So many duplicated keys are shown."""
+WORST_FIRST = (
+    Status.BEHIND,
+    Status.EXHAUSTED,
+    Status.FAILED,
+    Status.UNVERIFIED,
+    Status.OK,
+)
+"""Which of several sequences of a column explains its violation best."""
 
 
-class Case(str, Enum):
-    """What was found; the values are those of the JSON form."""
+class Situation(str, Enum):
+    """What was found; the values are those of the JSON form's ``case``."""
 
     BEHIND = "sequence_behind"
     EXHAUSTED = "sequence_exhausted"
@@ -39,26 +53,17 @@ class Case(str, Enum):
 
 
 @dataclass(frozen=True)
-class Duplicates:
-    """Keys that rows share: how many, the rows too many, and the worst with their rows' number."""
-
-    keys: int
-    surplus: int
-    worst: tuple[tuple[tuple[str | None, ...], int], ...]
-
-
-@dataclass(frozen=True)
 class Diagnosis:
-    """One constraint, which case it is, and what to do.
+    """One constraint, what was found of it, and what to do.
 
     ``sentences`` are for people; ``commands`` are command lines and SQL, in order, that mend it or
     show more. ``sequence`` is the entry of the sequence concerned. ``rows`` are the primary keys of
-    the rows that hold the key which the message named, None where that was not looked up.
+    the rows that hold the key which the message named, None where they were not asked for.
     """
 
     database: str
     target: Target
-    case: Case
+    situation: Situation
     sentences: str
     commands: tuple[str, ...] = ()
     sequence: Entry | None = None
@@ -74,7 +79,7 @@ class Diagnosis:
             "table": self.target.quoted_table,
             "columns": self.target.names,
             "model": model._meta.label if model else None,
-            "case": self.case.value,
+            "case": self.situation.value,
             "explanation": self.sentences,
             "commands": list(self.commands),
             "sequence": self.sequence.as_dict() if self.sequence else None,
@@ -100,8 +105,28 @@ def diagnose(
     """
     text = _unescaped(what)
     targets = find_targets(connection, text)
-    asking = _Asking(connection, parse_key(text), tuple(program))
-    return [asking.diagnosis(target) for target in targets]
+    tables = {(t.schema, t.table) for t in targets if t.state is None and t.stranger is None}
+    report = inspect_tables(connection, sorted(tables), conf.limits())
+    entries = [*report, *_by_name(connection, targets, report)]
+    key = parse_key(text)
+    return [_diagnosis(connection, target, entries, key, tuple(program)) for target in targets]
+
+
+def _by_name(
+    connection: BaseDatabaseWrapper, targets: Sequence[Target], report: Report
+) -> Iterator[Entry]:
+    """Yield the sequences that nothing but their names lead to columns that none numbers."""
+    columns = [
+        (target.schema, target.table, column)
+        for target in targets
+        if target.state is None and target.stranger is None
+        if _worst_sequence(target, report) is None
+        for column in target.columns
+        if column is not None
+    ]
+    names = sequences_named(connection, columns)
+    if names:
+        yield from inspect(connection.alias, Scope(sequences=names), conf.limits())
 
 
 def _unescaped(what: str) -> str:
@@ -109,174 +134,111 @@ def _unescaped(what: str) -> str:
     return what.replace("\\n", "\n").replace('\\"', '"').strip()
 
 
-@dataclass(frozen=True)
-class _Asking:
-    """What one run asks the database about each target."""
-
-    connection: BaseDatabaseWrapper
-    key: Key | None
-    program: tuple[str, ...]
-
-    def diagnosis(self, target: Target) -> Diagnosis:
-        if target.state is not None:
-            return self._promise_not_kept(target)
-        entry = self._sequence(target)
-        rows = self._rows(target)
-        if entry is None:
-            return self._no_sequence(target, rows)
-        return self._numbered(target, entry, rows)
-
-    def _made(self, target: Target, case: Case, sentences: str, **found: Any) -> Diagnosis:
-        return Diagnosis(self.connection.alias, target, case, sentences, **found)
-
-    def _numbered(self, target: Target, entry: Entry, rows: tuple[str, ...] | None) -> Diagnosis:
-        mend = mending_command(
-            self.connection.alias, target.model, target.schema, program=self.program
-        )
-        stands = f"{entry.sequence} would hand out {entry.next_before} next"
-        case, commands = Case.PASSED, tuple[str, ...]()
-        if entry.status is Status.BEHIND:
-            case, commands = Case.BEHIND, (mend,)
-            said = (
-                f"A sequence is behind, and the data are fine: {stands}, but the rows end at"
-                f" {entry.extreme}."
-            )
-        elif entry.status is Status.EXHAUSTED:
-            case, commands = Case.EXHAUSTED, (*(f"{s};" for s in entry.makes_room), mend)
-            said = f"A sequence is used up: {entry.sequence}: {entry.reason}."
-        elif entry.status is not Status.OK:
-            case, commands = Case.UNSEEN, (mend,)
-            said = f"Sequence {entry.sequence} numbers it, but cannot be judged: {entry.reason}."
-        else:
-            where = "" if entry.extreme is None else f", past the last row ({entry.extreme})"
-            said = (
-                f"No sequence is behind now: {stands}{where}. Either it has been repaired since, or"
-                f" the statement set {target.on} itself.{self._there(rows)}"
-            )
-        return self._made(target, case, said, commands=commands, sequence=entry, rows=rows)
-
-    def _no_sequence(self, target: Target, rows: tuple[str, ...] | None) -> Diagnosis:
-        kind = f" (of type {', '.join(target.types)})" if target.types else ""
+def _diagnosis(
+    connection: BaseDatabaseWrapper,
+    target: Target,
+    entries: Sequence[Entry],
+    key: DuplicateKey | None,
+    program: tuple[str, ...],
+) -> Diagnosis:
+    alias = connection.alias
+    if target.stranger is not None:
         said = (
-            f"No sequence numbers {target.on}{kind}, so none is to blame: the statement brought a"
-            f" key that another row has.{self._there(rows)}"
+            f"{target.quoted_table} is not read, since that would call another role's code,"
+            f" {target.stranger}, with the rights of this one; the table's owner can explain it."
         )
-        condition = self._condition(target)
-        commands = () if condition is None else (_show_rows(target, condition),)
-        return self._made(target, Case.UNIQUE, said, commands=commands, rows=rows)
+        return Diagnosis(alias, target, Situation.UNSEEN, said)
+    if target.state is not None:
+        return _promise_not_kept(target, alias, duplicates_in(connection, target), program)
+    rows = rows_with(connection, target, key)
+    there = _there(key, rows)
+    entry = _worst_sequence(target, entries)
+    if entry is None:
+        found = _no_sequence(target, alias, there, statement_for_rows(target, key))
+    else:
+        mend = mending_command(alias, target.model, target.schema, program=program)
+        if entry.found and any(column.guessed for column in entry.found[0].columns):
+            mend = guessing_command(alias, target.schema, program=program)
+        found = _numbered(target, alias, entry, there, mend)
+    return replace(found, rows=rows)
 
-    def _there(self, rows: tuple[str, ...] | None) -> str:
-        if rows is None or self.key is None:
-            return ""
-        named = f"({', '.join(self.key.columns)})=({self.key.values})"
-        if not rows:
-            return f" No row with {named} is there now."
-        return f" The row with {named} is there{f': {rows[0]}' if rows[0] else ''}."
 
-    def _promise_not_kept(self, target: Target) -> Diagnosis:
-        found = self._duplicates(target)
-        said = f"No sequence is to blame. {target.name} {target.state}"
-        commands: tuple[str, ...] = ()
-        if found.keys:
-            commands = (self._list_duplicates(target),)
-            said += (
-                f", and rows really are duplicated: {_count(found.keys, 'key')} more than once,"
-                f" {_count(found.surplus, 'row')} too many."
-            )
-        else:
-            said += ", and no rows are duplicated."
-        commands += self._make_it_unique(target)
-        case = Case.DUPLICATED if found.keys else Case.CLEAN
-        return self._made(target, case, said, commands=commands, duplicates=found)
+def _worst_sequence(target: Target, entries: Iterable[Entry]) -> Entry | None:
+    """Return the worst of the sequences that may number one of its columns."""
+    pairs = zip(target.expressions, target.columns, strict=True)
+    columns = [expression for expression, column in pairs if column is not None]
+    wanted = {f"{quoted}.{column}" for _, _, quoted in target.lineage for column in columns}
+    found = [entry for entry in entries if wanted & set(entry.columns)]
+    return min(found, key=lambda entry: WORST_FIRST.index(entry.status), default=None)
 
-    def _make_it_unique(self, target: Target) -> tuple[str, ...]:
-        if target.state == NOT_THERE:
-            using = self.connection.alias
-            return (manage("migrate", using=using, program=self.program),)
-        if target.state == NOT_UNIQUE:
-            return ()
-        index = sql.Identifier(target.schema, target.name).as_string(None)
-        return (f"REINDEX INDEX CONCURRENTLY {index};",)
 
-    def _sequence(self, target: Target) -> Entry | None:
-        """Return the sequence that numbers one of its columns."""
-        pairs = zip(target.expressions, target.columns, strict=True)
-        columns = [expression for expression, column in pairs if column is not None]
-        wanted = {f"{quoted}.{column}" for _, _, quoted in target.lineage for column in columns}
-        report = inspect_table(self.connection, target.schema, target.table, conf.limits())
-        return next((entry for entry in report if wanted & set(entry.columns)), None)
-
-    def _condition(self, target: Target) -> sql.Composable | None:
-        """Return what is true of the rows with the key of the message, None without one."""
-        values = self.key.each_value if self.key else None
-        if values is None or len(values) != len(target.types):
-            return None
-        each: list[sql.Composable] = [
-            sql.SQL("{} = {}::{}").format(sql.SQL(expression), sql.Literal(value), sql.SQL(type_))
-            for expression, value, type_ in zip(
-                target.expressions, values, target.types, strict=True
-            )
-        ]
-        if target.predicate:
-            each.append(sql.SQL(target.predicate))
-        return sql.SQL(" AND ").join(each)
-
-    def _rows(self, target: Target) -> tuple[str, ...] | None:
-        """Return the primary keys of the rows with the key of the message."""
-        condition = self._condition(target)
-        if condition is None:
-            return None
-        columns = target.primary if target.primary != target.expressions else ()
-        query = sql.SQL("SELECT ARRAY[{}]::text[] FROM {} WHERE {} LIMIT 10").format(
-            sql.SQL(", ".join(f"{column}::text" for column in columns)),
-            sql.SQL(target.quoted_table),
-            condition,
+def _numbered(target: Target, alias: str, entry: Entry, there: str, mend: str) -> Diagnosis:
+    stands = f"{entry.sequence} would hand out {entry.next_before} next"
+    situation, commands = Situation.PASSED, tuple[str, ...]()
+    if entry.status is Status.BEHIND:
+        situation, commands = Situation.BEHIND, (mend,)
+        said = (
+            f"A sequence is behind, and the data are fine: {stands}, but the rows end at"
+            f" {entry.extreme}."
         )
-        try:
-            found = self._fetch(query)
-        except DatabaseError:  # the message is of another database, or the table is not ours
-            return None
-        names = ", ".join(columns)
-        return tuple(f"({names})=({', '.join(row)})" if names else "" for (row,) in found)
-
-    def _duplicates(self, target: Target) -> Duplicates:
-        query = sql.SQL(
-            "SELECT count(*) OVER (), sum(n - 1) OVER (), n, each FROM ({}) AS t"
-            " ORDER BY n DESC, each LIMIT {}"
-        ).format(self._groups(target, "ARRAY[{}]::text[] AS each"), sql.Literal(SHOWN))
-        found = self._fetch(query)
-        keys, surplus = (int(found[0][0]), int(found[0][1])) if found else (0, 0)
-        return Duplicates(keys, surplus, tuple((tuple(row[3]), int(row[2])) for row in found))
-
-    def _groups(self, target: Target, shown: str) -> sql.Composable:
-        each = [sql.SQL(expression) for expression in target.expressions]
-        texts = sql.SQL(", ").join([sql.SQL("{}::text").format(e) for e in each])
-        kept: list[sql.Composable] = []
-        if not target.nulls_are_equal:
-            kept += [sql.SQL("{} IS NOT NULL").format(expression) for expression in each]
-        if target.predicate:
-            kept.append(sql.SQL(target.predicate))
-        return sql.SQL("SELECT {}, count(*) AS n FROM {}{} GROUP BY {} HAVING count(*) > 1").format(
-            sql.SQL(shown).format(texts) if shown else sql.SQL(", ").join(each),
-            sql.SQL(target.quoted_table),
-            sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(kept)) if kept else sql.SQL(""),
-            sql.SQL(", ").join(each),
+    elif entry.status is Status.EXHAUSTED:
+        situation, commands = Situation.EXHAUSTED, (*(f"{s};" for s in entry.makes_room), mend)
+        said = f"A sequence is used up: {entry.sequence}: {entry.reason}."
+    elif entry.status is not Status.OK:
+        situation, commands = Situation.UNSEEN, (mend,)
+        said = f"Whether sequence {entry.sequence} is behind is not certain: {entry.reason}."
+    else:
+        where = "" if entry.extreme is None else f", past the last row ({entry.extreme})"
+        said = (
+            f"No sequence is behind now: {stands}{where}. Either it has been repaired since, or"
+            f" the statement set {target.on} itself.{there}"
         )
-
-    def _list_duplicates(self, target: Target) -> str:
-        return f"{self._groups(target, '').as_string(None)};"
-
-    def _fetch(self, query: sql.Composable) -> list[tuple[Any, ...]]:
-        alias = self.connection.alias
-        with transaction.atomic(using=alias), self.connection.cursor() as cursor:
-            cursor.execute(query.as_string(None))
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    return Diagnosis(alias, target, situation, said, commands, sequence=entry)
 
 
-def _show_rows(target: Target, condition: sql.Composable) -> str:
-    query = sql.SQL("SELECT * FROM {} WHERE {};")
-    return query.format(sql.SQL(target.quoted_table), condition).as_string(None)
+def _no_sequence(target: Target, alias: str, there: str, commands: tuple[str, ...]) -> Diagnosis:
+    kind = f" (of type {', '.join(target.types)})" if target.types else ""
+    said = (
+        f"No sequence numbers {target.on}{kind}, so none is to blame: the statement brought a"
+        f" key that another row has.{there}"
+    )
+    return Diagnosis(alias, target, Situation.UNIQUE, said, commands)
+
+
+def _there(key: DuplicateKey | None, rows: tuple[str, ...] | None) -> str:
+    if rows is None or key is None:
+        return ""
+    named = f"({', '.join(key.columns)})=({key.values})"
+    if not rows:
+        return f" No row with {named} is there now."
+    return f" The row with {named} is there{f': {rows[0]}' if rows[0] else ''}."
+
+
+def _promise_not_kept(
+    target: Target, alias: str, found: Duplicates, program: tuple[str, ...]
+) -> Diagnosis:
+    said = f"No sequence is to blame. {target.name} {target.state}"
+    commands: tuple[str, ...] = ()
+    if found.keys:
+        commands = (statement_for_duplicates(target),)
+        said += (
+            f", and rows really are duplicated: {_count(found.keys, 'key')} more than once,"
+            f" {_count(found.surplus, 'row')} too many."
+        )
+    else:
+        said += ", and no rows are duplicated."
+    commands += _make_it_unique(target, alias, program)
+    situation = Situation.DUPLICATED if found.keys else Situation.CLEAN
+    return Diagnosis(alias, target, situation, said, commands, duplicates=found)
+
+
+def _make_it_unique(target: Target, alias: str, program: tuple[str, ...]) -> tuple[str, ...]:
+    if target.state == NOT_THERE:
+        return (manage("migrate", using=alias, program=program),)
+    if target.state == NOT_UNIQUE:
+        return ()
+    index = sql.Identifier(target.schema, target.name).as_string(None)
+    return (f"REINDEX INDEX CONCURRENTLY {index};",)
 
 
 def _count(number: int, noun: str) -> str:

@@ -37,7 +37,7 @@ def watch(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
 
 
 def watch_open_connections() -> None:
-    """Do so for the connections that were opened before the apps were ready."""
+    """Watch the connections that were opened before the apps were ready."""
     for connection in connections.all(initialized_only=True):
         watch(connection)
 
@@ -50,27 +50,27 @@ def explained(
         return execute(sql, params, many, context)
     except IntegrityError as error:
         if is_unique_violation(error):
-            _look_into(error, context["connection"], sql)
+            _explain(error, context["connection"], sql)
         raise
 
 
-def _look_into(error: IntegrityError, connection: BaseDatabaseWrapper, statement: Any) -> None:
+def _explain(error: IntegrityError, connection: BaseDatabaseWrapper, statement: Any) -> None:
     # Imported when there is something to explain: every process of a project watches.
     from .heal import heal
     from .violation import Cause, Violation
 
     try:
         violation = Violation.of(error, connection.alias, statement)
-        if conf.explain_duplicates():
+        if conf.explain_duplicates() and violation.is_explained:
             add_note(error, violation.sentences)
             if violation.cause is Cause.SEQUENCE:
                 logger.warning("%s", violation.sentences, extra=violation.extra)
         if conf.repair_on_duplicate() and violation.cause is not Cause.DATA:
             for entry in heal(connection, violation).changed:
                 moved = f"{entry.sequence} has been moved on to {entry.next_after}"
-                add_note(error, f"{moved}; the next attempt will do.")
+                add_note(error, f"{moved}; the next attempt works.")
     except Exception:  # whatever goes wrong here, the caller gets the violation itself
-        logger.warning("A unique violation could not be looked into", exc_info=True)
+        logger.warning("A unique violation could not be explained", exc_info=True)
 
 
 def add_note(error: BaseException, sentences: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from threading import Lock
@@ -17,11 +17,13 @@ from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset_table
-from restorehooks.sequences.report import Report
+from restorehooks.sequences.report import Entry, Report
 from restorehooks.sequences.scope import Limits
 from restorehooks.sequences.verdict import Status
+from restorehooks.wording import first_line
 
 from . import is_unique_violation
+from .catalog import locate
 from .violation import Cause, Violation
 
 if TYPE_CHECKING:
@@ -44,24 +46,31 @@ _lock = Lock()
 def heal(connection: BaseDatabaseWrapper, violation: Violation) -> Report:
     """Repair the sequences of the violated table through a short connection of its own.
 
-    What the repair looks at is the database, so a wrong guess changes nothing. The report is empty
-    where it was tried a moment ago, or could not be done, which is logged.
+    The repair reads the database, so a wrong guess changes nothing. The report is empty where one
+    was tried less than ``INTERVAL`` ago, or could not be done, which is logged.
     """
     database = str(connection.settings_dict["NAME"])
-    if not _is_due((connection.alias, database, violation.schema, violation.table)):
+    place = (violation.schema, violation.table or violation.constraint)
+    if not _is_due((connection.alias, database, *place)):
         return Report(connection.alias)
     own = _separate(connection)
     try:
-        limits = Limits(LOCK_TIMEOUT, conf.scan_limit())
-        report = reset_table(own, violation.schema, violation.table, limits)
+        report = _reset(own, violation, Limits(LOCK_TIMEOUT, conf.scan_limit()))
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        logger.warning("After a unique violation, no sequence was repaired: %s", first_line)
+        why = first_line(error)
+        logger.warning("After a unique violation, no sequence was repaired: %s", why)
         return Report(connection.alias)
     finally:
         own.close()
     announce(report, "duplicate")
     return report
+
+
+def _reset(connection: BaseDatabaseWrapper, violation: Violation, limits: Limits) -> Report:
+    schema, table = violation.schema, violation.table
+    if not (schema and table):
+        schema, table = locate(connection, table, violation.constraint) or ("", "")
+    return reset_table(connection, schema, table, limits)
 
 
 def _is_due(table: tuple[str, ...]) -> bool:
@@ -183,7 +192,7 @@ class _Attempt:
         if violation.cause is Cause.DATA:
             return False
         try:
-            report = reset_table(connection, violation.schema, violation.table, conf.limits())
+            report = _reset(connection, violation, conf.limits())
         except Exception:
             logger.warning("After a unique violation, no sequence was repaired", exc_info=True)
             return False
@@ -191,6 +200,13 @@ class _Attempt:
         # Another process may have repaired it; but the same violation twice is no sequence's.
         is_new = violation.constraint not in self.met
         self.met.add(violation.constraint)
-        if report.changed:
+        concerned = [entry for entry in report if _may_number(entry, violation.columns)]
+        if any(entry.changed for entry in concerned):
             return True
-        return is_new and len(report) > 0 and not report.having(*set(Status) - {Status.OK})
+        return is_new and bool(concerned) and all(e.status is Status.OK for e in concerned)
+
+
+def _may_number(entry: Entry, columns: Collection[str]) -> bool:
+    """Return whether a sequence numbers one of these columns; with none known, it may."""
+    numbered = {column.name for column in entry.found[0].columns} if entry.found else set()
+    return not columns or not numbered.isdisjoint(columns)

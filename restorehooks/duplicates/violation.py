@@ -1,37 +1,59 @@
-"""What can be told of a unique violation from the exception, the statement and the models."""
+"""What an exception, its statement and the models say of a unique violation."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS
-from django.db.models import AutoField, Field, Model, UniqueConstraint
-from django.db.models.fields import NOT_PROVIDED
+from django.db.models import AutoField, Model
 
-from .key import Key, gives_value, parse_key
+from . import EXCLUSION_VIOLATION, sqlstate
+from .commands import manage, mending_command
+from .declared import columns_of, field_of, model_of
+from .key import parse_key
+from .statement import columns_in, gives_value, names_table, only_changes
+from .words import quoted_name, without_shard
 
 
 class Cause(str, Enum):
-    """What a violation comes from, as far as can be told without asking the database."""
+    """What a violation comes from, as far as is known without asking the database."""
 
     SEQUENCE = "sequence"
     DATA = "data"
     UNKNOWN = "unknown"
 
 
+class Place(NamedTuple):
+    """Where a violation happened: raw names, each empty where it is not known."""
+
+    schema: str
+    table: str
+    constraint: str
+
+    @classmethod
+    def of(cls, error: BaseException, statement: Any) -> Place:
+        """Return what the server's fields say, or else its message and the statement.
+
+        A violation of a Citus shard, and one that a function raises, has no fields.
+        """
+        diag = error.__cause__.diag  # type: ignore[union-attr]
+        if diag.table_name:
+            return cls(diag.schema_name or "", diag.table_name, diag.constraint_name or "")
+        constraint = diag.constraint_name or quoted_name(diag.message_primary or "") or ""
+        return cls(*names_table(statement), without_shard(constraint))
+
+
 @dataclass(frozen=True)
 class Violation:
     """A unique violation.
 
-    ``schema``, ``table`` and ``constraint`` are raw names; ``columns`` are the constraint's, with
-    expressions as the server writes them, and empty where they are not known. ``model`` is the
-    installed model of the table, if any. ``column`` is the one of them that a sequence numbers,
-    and ``statement_sets`` whether the statement gave a value for it (None: cannot be told).
+    ``schema``, ``table`` and ``constraint`` are raw names, empty where they are not known;
+    ``columns`` are the constraint's, with expressions as the server writes them, and empty where
+    they are not known. ``model`` is the installed model of the table, if any. ``column`` is the one
+    of them that a sequence numbers by the model, and ``statement_sets`` whether the statement gave
+    a value for it (None: not known). ``overlaps``: the constraint is one of exclusion.
     """
 
     using: str
@@ -43,25 +65,35 @@ class Violation:
     cause: Cause
     column: str | None = None
     statement_sets: bool | None = None
+    overlaps: bool = False
 
     @classmethod
     def of(cls, error: BaseException, using: str, statement: Any = None) -> Violation:
-        """Put together what the exception, the statement and the models tell."""
-        diag = error.__cause__.diag  # type: ignore[union-attr]
-        schema, table = diag.schema_name or "", diag.table_name or ""
-        constraint = diag.constraint_name or ""
+        """Put together what the exception, the statement and the models say."""
+        schema, table, constraint = Place.of(error, statement)
         model = model_of(table, schema)
-        key = parse_key(diag.message_detail or "")
-        columns = key.columns if key else _columns_of(model, constraint)
-        cause, column, sets = _cause(model, table, columns, key, statement)
-        return cls(using, schema, table, constraint, columns, model, cause, column, sets)
+        key = parse_key(error.__cause__.diag.message_detail or "")  # type: ignore[union-attr]
+        columns = key.columns if key else columns_of(model, constraint)
+        cause, column, sets = _cause(model, table, columns, statement)
+        overlaps = sqlstate(error) == EXCLUSION_VIOLATION
+        return cls(using, schema, table, constraint, columns, model, cause, column, sets, overlaps)
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether there is something to say: rows that overlap are nobody's sequence."""
+        return not (self.overlaps and self.cause is Cause.DATA)
 
     @property
     def command(self) -> str:
         """The command that mends it, or that finds out."""
         if self.cause is Cause.SEQUENCE and self.model is not None:
             return mending_command(self.using, self.model, self.schema)
-        return manage("explainduplicate", self.constraint, using=self.using)
+        if not self.constraint:
+            return manage("resetsequences", "--check", using=self.using)
+        name = self.constraint
+        if self.schema not in ("", "public"):
+            name = f"{self.schema}.{name}"
+        return manage("explainduplicate", name, using=self.using)
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -78,20 +110,30 @@ class Violation:
 
     @property
     def sentences(self) -> str:
-        """One or two sentences: whose fault it is, and what mends it."""
+        """One or two sentences: what it comes from, and what mends it."""
         if self.cause is Cause.SEQUENCE:
             return self._sequence_behind()
         if self.cause is Cause.UNKNOWN:
             return (
-                f'Whether a sequence is behind "{self.constraint}" of {self.where} or its data'
-                f" really are duplicated is told by: {self.command}"
+                f"Either a sequence is behind or the data really are duplicated{self._at()}."
+                f" This shows which: {self.command}"
             )
         by_hand = f"The statement itself set {self.column}: no" if self.column else "No"
         return (
             f"{by_hand} sequence is to blame, the data really are duplicated. A row of"
-            f" {self.where} with the same {self.what} is there already (constraint"
-            f' "{self.constraint}").'
+            f" {self.where} with the same {self.what} is there already{self._named()}."
         )
+
+    def _at(self) -> str:
+        place = " of ".join(filter(None, [self._constraint, self.where if self.table else ""]))
+        return f" ({place})" if place else ""
+
+    @property
+    def _constraint(self) -> str:
+        return f'constraint "{self.constraint}"' if self.constraint else ""
+
+    def _named(self) -> str:
+        return f" ({self._constraint})" if self.constraint else ""
 
     def _sequence_behind(self) -> str:
         fine = "The data are fine"
@@ -102,108 +144,56 @@ class Violation:
         named = f" ({name}, unless renamed)" if len(name) < 64 and name.isascii() else ""
         label = self.model._meta.label if self.model else self.table
         return (
-            f"{fine}: the sequence that numbers {label}.{self.what}{named} was behind the rows of"
-            f" {self.schema}.{self.table}. This mends it: {self.command}"
+            f"{fine}: the sequence that numbers {label}.{self.field}{named} was behind the rows of"
+            f" {self._quoted_table}. This mends it: {self.command}"
         )
+
+    @property
+    def _quoted_table(self) -> str:
+        return ".".join(filter(None, [self.schema, self.table]))
 
     @property
     def where(self) -> str:
         """The model and its table, or the table alone."""
-        table = f"{self.schema}.{self.table}" if self.schema else self.table
-        return f"{self.model._meta.label} (table {table})" if self.model else f"table {table}"
+        table = f"table {self._quoted_table}"
+        return f"{self.model._meta.label} ({table})" if self.model else table
 
     @property
     def what(self) -> str:
         """The fields, or else the columns and expressions, that the constraint is on."""
-        return ", ".join(_field_name(self.model, column) for column in self.columns)
+        return ", ".join(self._field_names(self.columns))
 
+    @property
+    def field(self) -> str:
+        """The field, or else the column, that a sequence numbers."""
+        return ", ".join(self._field_names(filter(None, [self.column])))
 
-def model_of(table: str, schema: str = "") -> type[Model] | None:
-    """Return the installed model whose rows a table holds; several share one: the first."""
-    if not apps.models_ready:
-        return None
-    for model in apps.get_models(include_auto_created=True):
-        if not model._meta.proxy and model._meta.db_table.strip('"') in (
-            table,
-            f'{schema}"."{table}',
-        ):
-            return model
-    return None
-
-
-def field_of(model: type[Model] | None, column: str) -> Field[Any, Any] | None:
-    """Return the field of a column."""
-    fields: Sequence[Any] = model._meta.local_concrete_fields if model else ()
-    return next((field for field in fields if field.column == column), None)
-
-
-MANAGE = ("python", "manage.py")
-
-
-def mending_command(
-    using: str, model: type[Model] | None, schema: str, *, program: Sequence[str] = MANAGE
-) -> str:
-    """Return the command that repairs the sequences of a model, or of a schema without models."""
-    if model is None:
-        return manage("resetsequences", "--schema", schema, using=using, program=program)
-    # The automatic table of a many-to-many field has no label of its own.
-    creator = model._meta.auto_created
-    owner = model if isinstance(creator, bool) else creator
-    return manage("resetsequences", owner._meta.label, using=using, program=program)
-
-
-def manage(*arguments: str, using: str, program: Sequence[str] = MANAGE) -> str:
-    """Return a command line for a person to copy."""
-    database = [] if using == DEFAULT_DB_ALIAS else ["--database", using]
-    return shlex.join([*program, *arguments, *database])
+    def _field_names(self, columns: Iterable[str]) -> list[str]:
+        fields = ((field_of(self.model, column), column) for column in columns)
+        return [column if field is None else field.name for field, column in fields]
 
 
 def _cause(
-    model: type[Model] | None,
-    table: str,
-    columns: Sequence[str],
-    key: Key | None,
-    statement: Any,
+    model: type[Model] | None, table: str, columns: Sequence[str], statement: Any
 ) -> tuple[Cause, str | None, bool | None]:
-    for column in columns:
-        numbered = _is_numbered(model, column)
-        sets = gives_value(statement, table, column)
-        if numbered:
-            return Cause.DATA if sets else Cause.SEQUENCE, column, sets
-        if numbered is None and not sets and not (key and key.holds_no_number):
-            return Cause.UNKNOWN, column, sets
-    return Cause.DATA if columns else Cause.UNKNOWN, None, None
+    """Return the cause: the data, only where the statement gave each column its value."""
+    numbered = [c for c in columns if isinstance(field_of(model, c), AutoField)]
+    given = {column: _gives(statement, table, column) for column in columns}
+    if only_changes(statement) and True in given.values():
+        given = dict.fromkeys(columns, True)  # what an UPDATE leaves out was there before
+    for column in numbered:
+        if not given[column]:
+            return Cause.SEQUENCE, column, given[column]
+    by_model = numbered[0] if numbered else None
+    if columns and all(given.values()):
+        return Cause.DATA, by_model, True if numbered else None
+    return Cause.UNKNOWN, by_model, None
 
 
-def _is_numbered(model: type[Model] | None, column: str) -> bool | None:
-    """Whether a sequence numbers a column, by its model; None where that cannot tell."""
-    if model is None:
-        return None
-    field = field_of(model, column)
-    if isinstance(field, AutoField):
-        return True
-    drawn_by_default = getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
-    return None if drawn_by_default else False
-
-
-def _columns_of(model: type[Model] | None, constraint: str) -> tuple[str, ...]:
-    """Return a constraint's columns by the model, for a role that may not see the key's values."""
-    if model is None:
-        return ()
-    if constraint == f"{model._meta.db_table}_pkey":
-        return tuple(field.column for field in model._meta.pk_fields if field.column)
-    return model_constraints(model).get(constraint, ())
-
-
-def model_constraints(model: type[Model]) -> Mapping[str, tuple[str, ...]]:
-    """Return the columns of each UniqueConstraint on fields that a model declares, by name."""
-    return {
-        each.name: tuple(str(model._meta.get_field(name).column) for name in each.fields)  # type: ignore[union-attr]
-        for each in model._meta.constraints
-        if isinstance(each, UniqueConstraint) and each.fields
-    }
-
-
-def _field_name(model: type[Model] | None, column: str) -> str:
-    field = field_of(model, column)
-    return column if field is None else field.name
+def _gives(statement: Any, table: str, column: str) -> bool | None:
+    """Return the answer for a column, or for the columns that an expression may be made of."""
+    if (given := gives_value(statement, table, column)) is not False:
+        return given
+    names = columns_in(column)
+    each = [gives_value(statement, table, name) for name in names]
+    return bool(each) and all(each)

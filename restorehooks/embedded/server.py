@@ -16,6 +16,8 @@ from restorehooks.embedded.programs import Programs
 if TYPE_CHECKING:
     import psycopg
 
+DATABASE = "SELECT FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s"
+
 
 class Server:
     """One private PostgreSQL server, which ends with the last process that uses it.
@@ -95,9 +97,7 @@ class Server:
         from psycopg import sql
 
         with self.connect() as connection:
-            if not connection.execute(
-                "SELECT FROM pg_database WHERE datname = %s", [name]
-            ).rowcount:
+            if not connection.execute(DATABASE, [name]).rowcount:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def start(self) -> None:

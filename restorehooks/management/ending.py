@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback as tracebacks
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from restorehooks.restore.errors import (
 )
 from restorehooks.restore.interrupts import interruptible
 from restorehooks.restore.server.address import Address
-from restorehooks.wording import first_line, sentence
+from restorehooks.wording import described, first_line, sentence
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -146,7 +147,9 @@ def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException
             kind, said = "interrupted", f"The {verb} was interrupted."
             return failure("interrupted", f"Interrupted. {untouched(error)}", INTERRUPTED, said)
     # A receiver's or a migration's: whatever a project may raise.
-    said = sentence(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    frames = tracebacks.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    said = f"{described(error)}{place}."
     return failure("failed", f"Failed: {said} {untouched(error)}", said=said)
 
 

@@ -19,6 +19,7 @@ _OUTCOMES: dict[Action, str] = {
     "undo": "undone",
     "drop previous": "dropped",
     "list kept": "listed",
+    "show globals": "shown",
 }
 
 
@@ -28,6 +29,7 @@ class Done:
 
     report: of the restore; of the other actions it holds the alias alone.
     undone, dropped, kept: what was put back, what was dropped, what is kept.
+    globals_: what a file of pg_dumpall creates beside databases.
     """
 
     action: Action
@@ -35,6 +37,7 @@ class Done:
     undone: Undone | None = None
     dropped: Sequence[Kept] = ()
     kept: Sequence[Kept] = ()
+    globals_: Sequence[str] = ()
 
     def lines(self) -> Iterator[str]:
         """Yield it for people, the outcome last."""
@@ -48,6 +51,8 @@ class Done:
         elif self.action == "list kept":
             yield from map(_kept_line, self.kept)
             yield room_of(self.kept) if self.kept else "No previous database is kept."
+        elif self.action == "show globals":
+            yield from self.globals_
         else:
             yield from self.report.lines()
 
@@ -69,6 +74,7 @@ class Done:
             "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
             **report,
             "undone": _undone_as_json(self.undone) if self.undone else None,
+            "globals": list(self.globals_),
             "kept": [kept_as_json(one) for one in self.kept or self.report.kept],
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 from argparse import _ArgumentGroup
@@ -15,9 +14,10 @@ import psycopg
 from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
 
-from restorehooks import standalone
-from restorehooks.restore.errors import AddressError, UsageError
+from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
+from restorehooks.restore.errors import AddressError, RestoreError, UsageError
 from restorehooks.restore.server.address import Address
+from restorehooks.trust import belongs_to_us, others_may_write
 
 Place = Literal["database url", "project"] | None
 """What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
@@ -76,11 +76,14 @@ def disagreement(alias: str | None = None) -> str | None:
     using = alias or "default"
     named = _named(os.environ.get("DATABASE_URL", ""))
     aliases = [*connections] if alias else [using]
-    addresses = [Address.of(one) for one in aliases if connections[one].vendor == "postgresql"]
+    addresses = [
+        Address.of(one, direct=False) for one in aliases if connections[one].vendor == "postgresql"
+    ]
     if named is None or any(_same(named, address) for address in addresses):
         return None
+    own = Address.of(using, direct=False)
     return (
-        f"DATABASE_URL names {named}, and the project's settings name {Address.of(using)}: "
+        f"DATABASE_URL names {named}, and the project's settings name {own}: "
         "give --database-url for the first, or --project for the second."
     )
 
@@ -109,18 +112,18 @@ def disagreement_here() -> str | None:
 
 
 def _is_trusted(manage: Path) -> bool:
-    with suppress(OSError, AttributeError):  # no such file; a system without user ids
+    with suppress(OSError):  # no such file
         found = manage.stat()
-        return found.st_uid in (0, os.getuid()) and not found.st_mode & stat.S_IWOTH
+        return belongs_to_us(found) and not others_may_write(found)
     return False
 
 
 def _named(url: str) -> Address | str | None:
     """Return what a URL names: None where it is empty, no PostgreSQL's, or cannot be read."""
-    if url.startswith(standalone.EMBEDDED):
+    if url.startswith(EMBEDDED):
         return "a private server (embedded:)"
     scheme, _, rest = url.partition("://")
-    if scheme.partition("+")[0] not in standalone.SCHEMES:  # SQLAlchemy writes postgresql+psycopg
+    if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
     try:
         return Address.of_parameters("", conninfo_to_dict(f"postgresql://{rest}"), {})
@@ -146,20 +149,20 @@ def _identity(address: Address) -> tuple[Any, ...] | None:
     try:
         with address.connect(address.name) as connection:
             return connection.execute(IDENTITY).fetchone()
-    except psycopg.Error:
+    except (psycopg.Error, RestoreError):
         return None
 
 
 def _use_database_url(using: str) -> None:
     url = os.environ.get("DATABASE_URL", "")
-    if not url or url.startswith(standalone.EMBEDDED):
+    if not url or url.startswith(EMBEDDED):
         raise UsageError(
             "--database-url needs DATABASE_URL to name a PostgreSQL database; for a private server "
             "(embedded:) run restorehooks restoredb."
         )
     try:
-        found = standalone.database_settings()
-    except standalone.StandaloneError as error:
+        found = database_settings()
+    except UrlError as error:
         raise UsageError(str(error)) from None
     connections[using].close()
     nothing: dict[str, Any] = dict.fromkeys(("USER", "PASSWORD", "HOST", "PORT"), "")

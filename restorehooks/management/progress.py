@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
 from restorehooks.restore.progress import Progress, Reporter
+from restorehooks.wording import printable, size_in_words
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 30.0
+"""How often a log is told how far it is."""
+SECONDS_STANDING = 15.0
+"""After how long without progress nobody knows how long it will take."""
+SHARE_TO_TELL = 0.05
+"""The share of the work from which the time left can be told."""
+
+
+class TimeLeft:
+    """An estimate of the time left, by the share of the work that is done."""
+
+    def __init__(self) -> None:
+        self._began = self._moved = time.monotonic()
+        self._share = 0.0
+
+    def text(self, share: float) -> str:
+        """Return it in words: unknown at the beginning, and where nothing moves."""
+        now = time.monotonic()
+        if share > self._share:
+            self._share, self._moved = share, now
+        if share < SHARE_TO_TELL or now - self._moved > SECONDS_STANDING:
+            return "time left unknown"
+        return f"about {_clock((now - self._began) * (1 - share) / share)} left"
+
+    def elapsed(self) -> str:
+        """Return how long it takes so far."""
+        return _clock(time.monotonic() - self._began)
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def _done(progress: Progress) -> Iterator[str]:
+    if progress.entries_total:
+        yield f"{progress.entries}/{progress.entries_total} entries"
+    if progress.bytes_total:
+        read = min(progress.bytes, progress.bytes_total)
+        yield f"{size_in_words(read)} of {size_in_words(progress.bytes_total)} read"
 
 
 class Lines(Reporter):
-    """Plain lines with times, for logs: each step, and now and then how far it is."""
+    """Plain lines with times, for logs: each step, and every half minute how far it is."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
         self._said = time.monotonic()
+        self._left = TimeLeft()
 
     def step(self, text: str) -> None:
         """Say which step begins."""
+        self._left = TimeLeft()
         self._write(text)
 
     def note(self, text: str) -> None:
@@ -39,17 +75,10 @@ class Lines(Reporter):
         self._write(f"note: {text}")
 
     def progress(self, progress: Progress) -> None:
-        """Say how much is loaded, every few seconds at most."""
-        if time.monotonic() - self._said < SECONDS_BETWEEN_LINES:
-            return
-        parts = []
-        if progress.entries_total:
-            parts.append(f"{progress.entries} of {progress.entries_total} entries")
-        if progress.bytes_total:
-            share = min(100, 100 * progress.bytes // progress.bytes_total)
-            parts.append(f"{share} % of {progress.bytes_total} bytes")
-        if parts:
-            self._write(", ".join(parts))
+        """Say how far it is, every half minute at most."""
+        left = self._left.text(progress.share)
+        if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
+            self._write(", ".join([*_done(progress), *progress.building, left]))
 
     def _write(self, text: str) -> None:
         self._said = time.monotonic()
@@ -59,7 +88,7 @@ class Lines(Reporter):
 
 
 class OnTerminal(Reporter):
-    """A bar with entries, bytes and an estimate of the time left."""
+    """A bar with entries, bytes, what is being built, and an estimate of the time left."""
 
     def __init__(self) -> None:
         # Not a command's stderr: that ends each piece with a new line, and paints it red.
@@ -68,34 +97,36 @@ class OnTerminal(Reporter):
         self.bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[entries]}", markup=False),
-            DownloadColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[said]}", markup=False),
             console=self.console,
             auto_refresh=False,
             transient=True,
         )
         self._task: TaskID | None = None
+        self._left = TimeLeft()
 
     def step(self, text: str) -> None:
         """Print which step begins."""
         self.close()
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(printable(text), markup=False, highlight=False)
 
     def note(self, text: str) -> None:
         """Print what the person in front of it should know."""
         self.close()
-        self.console.print(f"note: {text}", style="yellow", markup=False, highlight=False)
+        said = f"note: {printable(text)}"
+        self.console.print(said, style="yellow", markup=False, highlight=False)
 
     def progress(self, progress: Progress) -> None:
         """Move the bar on."""
         if self._task is None:
+            self._left = TimeLeft()
             self.bar.start()
-            self._task = self.bar.add_task("loading", total=progress.bytes_total, entries="")
-        entries = f"{progress.entries}/{progress.entries_total}" if progress.entries_total else ""
-        self.bar.update(self._task, completed=progress.bytes, entries=entries, refresh=True)
+            self._task = self.bar.add_task("loading", total=1.0, said="")
+        share = progress.share
+        clock = f"{self._left.elapsed()}, {self._left.text(share)}"
+        said = ", ".join([*_done(progress), clock, *progress.building])
+        self.bar.update(self._task, completed=share, said=printable(said), refresh=True)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from restorehooks.programs import find
+from restorehooks.programs import Program, find
 
+from . import rename
 from .archive import commands
+from .dump.contents import read_contents
+from .dump.data_files import prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
-from .errors import RestoreError, UsageError
+from .errors import DumpError, ProgramError, RestoreError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .progress import Progress, Reporter
+from .rename import Entry
 from .server.address import Address
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,28 +61,45 @@ def back_up(
     began = time.monotonic()
     address = Address.of(using)
     _require_free(to, force=force)
+    program = _pg_dump_for(address)
+    flags = [f"--format={form}", *_options(to, form, jobs, compress, program.major)]
+    with interruptible(), _unfinished(to) as unfinished:
+        told.step(f"dumping {address} with pg_dump {program.version}")
+        with _named(unfinished.path, to):
+            commands.write(
+                program,
+                unfinished.path,
+                conninfo=address.conninfo(address.name),
+                environment=address.environment(),
+                flags=[*flags, *_role(address)],
+                on_line=_counting(unfinished.path, told),
+            )
+            told.step("reading it back")
+            found = _read_back(unfinished.path)
+        with uninterrupted() as signals:
+            unfinished.put(force=force)
+            signals.over = True
+    return Written(to, replace(found, source=to, path=to), time.monotonic() - began)
+
+
+def _role(address: Address) -> list[str]:
+    return [f"--role={address.role}"] if address.role else []
+
+
+def _pg_dump_for(address: Address) -> Program:
+    """Return a pg_dump that is not older than the server."""
     with address.connect(address.name) as connection:
         server = connection.info.server_version // 10000
-    program = find("pg_dump", at_least=server, prefer=server)
-    flags = [f"--format={form}", *_options(form, jobs, compress, program.major)]
-    if address.role:
-        flags.append(f"--role={address.role}")
-    with interruptible(), _unfinished(to, form) as unfinished:
-        told.step(f"dumping {address} with pg_dump {program.version}")
-        commands.write(
-            program,
-            unfinished,
-            conninfo=address.conninfo(address.name),
-            environment=address.environment(),
-            flags=flags,
-            on_line=_counting(unfinished, told),
-        )
-        told.step("reading it back")
-        found = _read_back(unfinished)
-        with uninterrupted() as signals:
-            _put(unfinished, to, force=force)
-            signals.over = True
-    return Written(to, found, time.monotonic() - began)
+    return find("pg_dump", at_least=server, prefer=server)
+
+
+@contextmanager
+def _named(path: Path, to: Path) -> Iterator[None]:
+    """Let errors name the dump as the user does."""
+    try:
+        yield
+    except (ProgramError, DumpError) as error:
+        raise type(error)(str(error).replace(str(path), str(to))) from None
 
 
 def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
@@ -89,19 +114,25 @@ def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
 
 
 def _require_free(to: Path, *, force: bool) -> None:
+    if str(to) == "-":
+        raise UsageError("A dump is read back before it counts, so that it needs a file: name one.")
     if not to.parent.is_dir():
         raise UsageError(f"There is no directory {to.parent}.")
     if os.path.lexists(to) and not force:
         raise UsageError(f"{to} is there already: choose another name, or replace it with --force.")
 
 
-def _options(form: Format, jobs: int | None, compress: str | None, major: int) -> Iterator[str]:
+def _options(
+    to: Path, form: Format, jobs: int | None, compress: str | None, major: int
+) -> Iterator[str]:
     if form != "plain":
         yield "--verbose"  # which would write comments of its own into a plain dump
     if jobs is not None and jobs > 1:
         if form != "directory":
             raise UsageError("--jobs needs --format directory: the others are one file.")
         yield f"--jobs={jobs}"
+    if form == "plain" and compress is None and to.suffix in (".gz", ".zst", ".lz4"):
+        raise UsageError(f"{to.name} is named like a compressed file: give --compress too.")
     if compress is not None:
         known = r"\d|(none|gzip|lz4|zstd)(:[\w=,]+)?" if major >= 16 else r"\d"
         if not re.fullmatch(known, compress):
@@ -110,25 +141,89 @@ def _options(form: Format, jobs: int | None, compress: str | None, major: int) -
         yield f"--compress={compress}"
 
 
+@dataclass(frozen=True)
+class _Unfinished:
+    """A dump on its way: ``folder`` is open, new, and nobody else's to enter.
+
+    ``path`` is where programs write it: by way of the open folder where the system can, so that
+    whoever may rename the folder cannot lead them elsewhere.
+    """
+
+    to: Path
+    folder: int
+    parent: int
+    path: Path
+
+    def put(self, *, force: bool) -> None:
+        """Give it its name. Raises UsageError where that is taken, unless ``force``."""
+        new, to = Entry(self.folder, self.path.name), Entry(self.parent, self.to.name)
+        try:
+            if force:
+                rename.replace(new, to, Entry(self.folder, "replaced"))
+            else:
+                rename.into_free_name(new, to)
+        except FileExistsError:
+            raise UsageError(
+                f"{self.to} was created by somebody else in the meantime, and was left alone."
+            ) from None
+        os.fsync(self.parent)
+
+
 @contextmanager
-def _unfinished(to: Path, form: Format) -> Iterator[Path]:
-    path = to.with_name(f".{to.name}.{os.getpid()}.unfinished")
-    try:
-        if form != "directory":
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        yield path
-    except OSError as error:
-        raise RestoreError(f"{to} cannot be written: {error.strerror}") from None
-    finally:
-        _remove(path)
+def _unfinished(to: Path) -> Iterator[_Unfinished]:
+    with ExitStack() as stack:
+        try:
+            parent = stack.enter_context(_opened(to.parent))
+            prefix = f".{to.name[:40]}."
+            made = tempfile.mkdtemp(prefix=prefix, suffix=".unfinished", dir=to.parent)
+            # Nothing but an empty folder is removed by a name that others may have moved.
+            stack.callback(_try, os.rmdir, made)
+            folder = stack.enter_context(_opened(Path(made)))
+            _require_ours(folder, made)
+            way = _way_into(folder, made)
+            stack.callback(_try, _empty, way)
+            yield _Unfinished(to, folder, parent, way / "dump")
+        except OSError as error:
+            raise RestoreError(f"{to} cannot be written: {error.strerror}") from None
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
+
+
+def _try(do: Callable[[T], object], what: T) -> None:
+    with suppress(OSError):
+        do(what)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _require_ours(folder: int, path: str) -> None:
+    """Raise RestoreError unless the open folder is the one that was made: somebody was quicker."""
+    status = os.fstat(folder)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or os.listdir(folder):
+        raise RestoreError(
+            f"{path} was replaced by somebody else: dump into a folder that others cannot write to."
+        )
+
+
+def _way_into(folder: int, path: str) -> Path:
+    way = Path(f"/proc/{os.getpid()}/fd/{folder}")
+    with suppress(OSError):
+        if os.path.samestat(way.stat(), os.fstat(folder)):
+            return way
+    return Path(path)
 
 
 def _written(path: Path) -> int:
@@ -143,40 +238,7 @@ def _read_back(path: Path) -> Dump:
     if found.format == "plain":
         prove_plain(found)
         return found
+    if found.format == "directory":
+        prove_files(found, read_contents(found))
     commands.prove(commands.pg_restore_for(found), path)
     return found
-
-
-def _put(unfinished: Path, to: Path, *, force: bool) -> None:
-    if unfinished.is_dir():
-        _put_directory(unfinished, to, force=force)
-    elif force:
-        unfinished.replace(to)
-    else:
-        # A link is made only where there is nothing, whoever came first.
-        try:
-            os.link(unfinished, to)
-        except FileExistsError:
-            raise UsageError(
-                f"{to} was created by somebody else in the meantime, and was left alone."
-            ) from None
-        except OSError:
-            unfinished.rename(to)
-    folder = os.open(to.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _put_directory(unfinished: Path, to: Path, *, force: bool) -> None:
-    old = to.with_name(f".{to.name}.{os.getpid()}.replaced")
-    if force and os.path.lexists(to):
-        to.rename(old)
-    try:
-        unfinished.rename(to)
-    except OSError:
-        if os.path.lexists(old):
-            old.rename(to)
-        raise
-    _remove(old)

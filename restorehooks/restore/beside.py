@@ -37,7 +37,9 @@ def restore_beside(run: Run) -> None:
             if signals.came.is_set():
                 raise KeyboardInterrupt
             run.step("load", f'loading into "{name}"')
+            hooks.before_load(run, name)
             load_beside(run, name)
+            hooks.after_load(run, name)
             carry_settings(lock.connection, plan.live, name)
             with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)

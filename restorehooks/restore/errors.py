@@ -72,6 +72,8 @@ class BusyError(TargetError):
 class LockLostError(TargetError):
     """The session that holds the lock of a restore was lost while it ran."""
 
+    kind = "lock_lost"
+
 
 class HookError(RestoreError):
     """A hook failed; the sentence names it."""

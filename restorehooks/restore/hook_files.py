@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from restorehooks.wording import first_line
+from restorehooks.wording import described, first_line
 
 from .alias import require_database
 from .errors import HookError, RestoreError
@@ -59,13 +60,22 @@ def run(path: Path, lock: RestoreLock, database: str) -> None:
     except RestoreError:
         raise
     except Exception as error:
-        raise HookError(f"The hook {path.name} failed: {first_line(error)}") from error
+        said = first_line(error) if isinstance(error, OSError) else described(error)
+        raise HookError(f"The hook {path.name}{_place(path, error)} failed: {said}") from error
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """Return the line of a hook in Python that an error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f", line {lines[-1]}," if lines else ""
 
 
 def _run_sql(path: Path, address: Address, database: str) -> None:
     text = path.read_text()
     with address.connect(database) as connection:
         try:
+            connection.execute("RESET search_path")
             connection.execute(text.encode())
         except psycopg.Error as error:
             line = _line(text, error)

@@ -5,6 +5,8 @@ Sequences, migrate, the project's receivers, the files of a hooks directory, the
 
 from __future__ import annotations
 
+import re
+from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
@@ -12,12 +14,37 @@ from django.core.management import call_command
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
-from restorehooks.signals import post_restore
+from restorehooks.signals import post_restore, pre_load
+from restorehooks.wording import described
 
-from . import hook_files
-from .alias import require_database
+from . import extension_registry, hook_files
+from .alias import pointed_at, require_database
+from .errors import HookError
+from .extension_registry import needing
 from .run import Run
 from .server.analyze import analyze
+
+
+def before_load(run: Run, database: str) -> None:
+    """Make an empty side database ready: what extensions need, the receivers of ``pre_load``.
+
+    Raises TargetError, HookError where the alias does not lead there, and whatever a receiver
+    raises.
+    """
+    with run.plan.address.connect(database) as connection:
+        extension_registry.prepare(connection, run.plan.extensions)
+    if pre_load.has_listeners():
+        with pointed_at(run.request.using, database, run.lock):
+            require_database(run.request.using, database, run.lock)
+            answers = pre_load.send(sender=type(run.report), **run.signal_arguments(database))
+        run.report.hooks += [f"pre_load: {_name_of(receiver)}" for receiver, _ in answers]
+
+
+def after_load(run: Run, database: str) -> None:
+    """Do what extensions need once everything is loaded. Raises TargetError."""
+    if needing(run.plan.extensions):
+        with run.plan.address.connect(database) as connection:
+            extension_registry.finish(connection, run.plan.extensions)
 
 
 def run_inside(run: Run, database: str) -> None:
@@ -32,7 +59,7 @@ def run_inside(run: Run, database: str) -> None:
     if run.request.migrate:
         run.step("migrate")
         require_database(using, database, run.lock)
-        call_command("migrate", database=using, interactive=False, verbosity=0)
+        _migrate(using)
         run.report.hooks.append("migrate")
     if post_restore.has_listeners():
         run.step("post_restore")
@@ -41,15 +68,28 @@ def run_inside(run: Run, database: str) -> None:
         run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
 
 
+def _migrate(using: str) -> None:
+    """Run ``migrate``; raise HookError, which names the migration, when it fails."""
+    said = StringIO()
+    try:
+        call_command(
+            "migrate", database=using, interactive=False, verbosity=1, no_color=True, stdout=said
+        )
+    except Exception as error:
+        begun = re.findall(r"^ *Applying (\S+?)\.\.\.", said.getvalue(), re.MULTILINE)
+        at = f" at {begun[-1]}" if begun else ""
+        raise HookError(f"migrate failed{at}: {described(error)}") from error
+
+
 def run_files(run: Run, database: str) -> None:
     """Run the files of the hooks directory, and repair the sequences again after any hook."""
     for path in run.plan.hooks:
-        run.step("hooks", f"hook {path.name}")
+        run.step("hooks", f"running the hook {path.name}")
         hook_files.run(path, run.lock, database)
         run.report.hooks.append(path.name)
     if run.report.hooks:
         # Hooks insert rows.
-        run.step("sequences", "sequences once more")
+        run.step("sequences", "repairing the sequences once more")
         repair_sequences(run)
 
 
@@ -57,7 +97,9 @@ def gather_statistics(run: Run, database: str) -> None:
     """Run ANALYZE, unless it was not wanted."""
     if run.request.analyze:
         run.step("analyze")
-        analyze(run.plan.address, database, run.plan.jobs)
+        # Hooks change rows, and the dump's statistics do not fit any more.
+        missing_only = run.has_statistics and not run.report.hooks
+        analyze(run.plan.address, database, run.plan.jobs, missing_only=missing_only)
 
 
 def repair_sequences(run: Run) -> None:

@@ -14,7 +14,7 @@ from . import hooks
 from .alias import pointed_at
 from .dump.contents import ArchiveEntry
 from .interrupts import Handler, raise_if_interrupted, uninterrupted
-from .load import load_in_transaction
+from .load import load_in_transaction, prove_first
 from .run import Run
 from .server.lock_table import require_locks
 from .server.outcome import NUMBER, was_committed
@@ -31,6 +31,7 @@ def restore_in_place(run: Run) -> None:
     hooks directory, ANALYZE) fails with ``report.restored`` set.
     """
     name = run.plan.address.name
+    prove_first(run)
     with ExitStack() as deferred, pointed_at(run.request.using, name, run.lock):
         signals = _in_one_transaction(run, name, deferred)
         with signals.heard():

@@ -33,10 +33,10 @@ def _cores() -> int:
 
 LEFT = """
 SELECT least(
-    current_setting('max_connections')::int
-        - current_setting('superuser_reserved_connections')::int
-        - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL),
-    (SELECT nullif(rolconnlimit, -1) - (SELECT count(*) FROM pg_catalog.pg_stat_activity
+    pg_catalog.current_setting('max_connections')::int
+        - pg_catalog.current_setting('superuser_reserved_connections')::int
+        - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL),
+    (SELECT nullif(rolconnlimit, -1) - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
                                         WHERE usename = rolname)
      FROM pg_catalog.pg_roles WHERE rolname = session_user))
 """

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
 
 from .archive import commands
+from .archive.phases import phases
+from .dump.contents import ArchiveEntry
+from .dump.data_files import prove_files, proving
 from .dump.proof import open_plain
-from .errors import RestoreError
-from .progress import Progress
+from .errors import RestoreError, ScriptError
+from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
 from .script.policy import Policy
+from .script.results import LeftOut, ScriptResult
+from .script.rules import POSITION
 from .server.address import PAST_AUTOVACUUM, WATCHED, Address
+from .server.building import building
+from .server.making_room import replaced
+from .server.positions import Position, carry_forward, positions_in, positions_of
+from .server.replacing import Replacement
 from .server.roles import policy_for
 
-STATEMENTS_A_COMMIT = 1000
-"""Statements of a plain dump to a transaction, in a database that is dropped on a failure."""
+STATEMENTS_A_COMMIT = 100
+"""Statements to a transaction, in a database that is dropped on a failure.
+
+More would hardly be faster, and each one that makes something holds several locks till the end.
+"""
 SERIAL = ("max_parallel_maintenance_workers=0", "max_parallel_workers_per_gather=0")
 """Parallel workers are slower in all than the jobs by themselves, where those are busy."""
 
@@ -28,14 +44,12 @@ SERIAL = ("max_parallel_maintenance_workers=0", "max_parallel_workers_per_gather
 def load_beside(run: Run, database: str) -> None:
     """Load the dump into an empty database that is dropped when this fails."""
     if run.plan.program is None:
-        with run.plan.address.connect(database) as connection:
-            if role := run.plan.owners.load_as:
-                connection.execute("SELECT set_config('role', %s, false)", [role])
-            connection.execute("SET synchronous_commit = off")
+        with _connected(run, database) as connection:
             _load_plain(run, connection)
-    else:
-        _load_archive(run, database)
-        _count_tables(run, database)
+        return
+    with _proved_meanwhile(run) as check:
+        _load_archive(run, database, check)
+    _count_tables(run, database)
 
 
 def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
@@ -44,26 +58,113 @@ def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
     if plan.program is None:
         _load_plain(run, connection)
         return
-    flags = _flags(run)
-    if plan.mode == "data only":
-        flags.append("--data-only")
-    elif run.request.partial:
-        flags += ["--clean", "--if-exists"]
-    with ExitStack() as stack:
-        if plan.mode == "data only":
-            # setval would survive a rollback; the sequences are repaired afterwards anyway.
-            entries = [entry for entry in plan.entries if entry.kind != "SEQUENCE SET"]
-            flags.append(f"--use-list={stack.enter_context(commands.list_file(entries))}")
-        sql = commands.statements(plan.program, plan.dump.path, flags)
-        process = stack.enter_context(sql)
-        assert process.stdout  # noqa: S101 - it was asked for
-        _send(run, process.stdout, connection)
+    if plan.replacement:
+        _replace(run, connection, plan.replacement)
+    else:
+        flags = ["--data-only"] if plan.mode == "data only" else []
+        result = _send_entries(run, plan.entries, connection, flags)
+        _name(run, [result.left_out])
+        _carry_forward(run, connection, positions_in(result.positions))
 
 
-def _load_archive(run: Run, database: str) -> None:
+def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replacement) -> None:
+    """Restore some tables or schemas into a database that has others."""
+    plan = run.plan
+    entries = replacement.entries_of(plan.entries)
+    restored = {entry.id for entry in entries}
+    wanted = positions_in(
+        one.definition
+        for one in plan.entries
+        if one.kind == "SEQUENCE SET" and one.id not in restored
+    )
+    # What the live database has handed out may be in other tables, or on paper.
+    wanted += positions_of(connection, [one.oid for one in replacement.dropped])
+    # A schema has more than tables, which make way for those of the dump.
+    flags = [] if run.request.tables else ["--clean", "--if-exists"]
+    with replaced(connection, plan.entries, replacement):
+        _name(run, [_send_entries(run, entries, connection, flags).left_out])
+    _carry_forward(run, connection, wanted)
+
+
+def _carry_forward(
+    run: Run, connection: psycopg.Connection[Any], positions: Sequence[Position]
+) -> None:
+    """Move sequences that are in use to where the dump has them, and never back."""
+    run.report.left_out += carry_forward(connection, positions)
+
+
+def prove_first(run: Run) -> None:
+    """Prove what pg_restore does not, before anything is changed. Raises DumpError."""
+    if run.plan.dump.format == "directory":
+        run.step("prove", "reading the dump to its end")
+        watch = run.bytes_watch(run.plan.dump.size)
+        for doubt in prove_files(run.plan.dump, run.plan.entries, watch).doubts():
+            run.note(doubt)
+
+
+@contextmanager
+def _proved_meanwhile(run: Run) -> Iterator[Callable[[], None]]:
+    """Prove what pg_restore does not while the block loads, with a function to ask how it goes."""
+    if run.plan.dump.format != "directory":
+        yield lambda: None
+        return
+    with proving(run.plan.dump, run.plan.entries) as proof:
+        yield proof.check
+    for doubt in proof.found.doubts():
+        run.note(doubt)
+
+
+@contextmanager
+def _connected(run: Run, database: str) -> Iterator[psycopg.Connection[Any]]:
+    """Give a connection as the role to load as; what it commits need not wait for the disk."""
+    with run.plan.address.connect(database) as connection:
+        if role := run.plan.owners.load_as:
+            connection.execute("SELECT pg_catalog.set_config('role', %s, false)", [role])
+        connection.execute("SET synchronous_commit = off")
+        # A dump that sets none means the one that it was written under.
+        connection.execute("RESET search_path")
+        yield connection
+
+
+def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
+    """Load an archive in its three steps, see ``phases``."""
+    plan = run.plan
+    progress = Progress(0, len(plan.entries), 0, plan.dump.size)
+
+    now = building(lambda: run.lock.connection, database)
+
+    def watch(state: Progress) -> None:
+        check()
+        state.building = now()
+        run.reporter.progress(state)
+
+    def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
+        run.reporter.progress(progress)
+        with _connected(run, database) as connection:
+            found = _send_entries(run, entries, connection).left_out
+        progress.entries += len(entries)
+        return found
+
+    with _connected(run, database) as connection:
+        policy = _policy(run, connection)
+    steps = phases(plan.entries, policy.tablespaces or frozenset())
+    has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
+    run.has_statistics = has_statistics and bool(policy.statistics)
+    left_out = [sent(steps.before)]
+    if steps.load:
+        with commands.list_file(steps.load) as chosen:
+            _run_pg_restore(run, database, chosen, progress, watch)
+    if steps.after:
+        left_out.append(sent(steps.after))
+    _name(run, left_out)
+
+
+def _run_pg_restore(
+    run: Run, database: str, chosen: Path, progress: Progress, watch: Watch
+) -> None:
     plan = run.plan
     assert plan.program  # noqa: S101 - an archive's plan has one
-    flags = _flags(run)
+    flags = ["--no-owner", "--no-privileges", f"--use-list={chosen}"]
     if role := plan.owners.load_as or plan.address.role:
         flags.append(f"--role={role}")
     outcome = commands.load(
@@ -71,30 +172,48 @@ def _load_archive(run: Run, database: str) -> None:
         plan.dump.path,
         conninfo=_conninfo(run, database),
         environment=plan.address.environment(),
+        server_version=plan.live.server_version,
         flags=flags,
         jobs=plan.jobs,
-        progress=Progress(0, len(plan.entries), 0, plan.dump.size),
-        watch=run.reporter.progress,
+        progress=progress,
+        watch=watch,
     )
-    run.report.left_out += [f"{reason} ({count})" for reason, count in outcome.left_out().items()]
     for warning in outcome.warnings:
         run.note(f"pg_restore: {warning}")
 
 
-OWN_TABLESPACES = "SELECT FROM pg_catalog.pg_tablespace WHERE oid >= 16384"
+def _send_entries(
+    run: Run,
+    entries: Sequence[ArchiveEntry],
+    connection: psycopg.Connection[Any],
+    flags: Sequence[str] = (),
+) -> ScriptResult:
+    """Turn entries of an archive into SQL, and send that as a plain dump is sent."""
+    plan = run.plan
+    assert plan.program  # noqa: S101 - an archive's plan has one
+    with ExitStack() as stack:
+        chosen = stack.enter_context(commands.list_file(entries))
+        flags = [*flags, f"--use-list={chosen}"]
+        process = stack.enter_context(commands.statements(plan.program, plan.dump.path, flags))
+        assert process.stdout  # noqa: S101 - it was asked for
+        try:
+            return _send(run, process.stdout, connection)
+        except ScriptError as error:
+            # Its line is one of pg_restore's output, which nobody has.
+            said = str(error).removeprefix(f"line {error.line} of the dump: ")
+            raise ScriptError(f"{plan.dump.source}: {said}", error.line, error.sqlstate) from error
 
 
-def _flags(run: Run) -> list[str]:
-    flags = run.request.selection
-    if not run.plan.owners.owner:
-        flags.append("--no-owner")
-    if not run.plan.owners.privileges:
-        flags.append("--no-privileges")
-    # A copy must not begin to take part in somebody's replication.
-    flags.append("--no-subscriptions")
-    if not run.lock.connection.execute(OWN_TABLESPACES).fetchone():
-        flags.append("--no-tablespaces")
-    return flags
+def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
+    """Put into the report what was left out, everything that has one reason in one line."""
+    merged: dict[tuple[str, str], LeftOut] = {}
+    for one in chain.from_iterable(left_out):
+        if one.what == POSITION:
+            continue  # ``carry_forward`` sees to it
+        key = one.what, one.reason
+        known = merged.get(key)
+        merged[key] = replace(known, count=known.count + one.count) if known else one
+    run.report.left_out += map(str, merged.values())
 
 
 def _conninfo(run: Run, database: str) -> str:
@@ -113,7 +232,7 @@ def _conninfo(run: Run, database: str) -> str:
 
 
 TABLES = """
-SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
 """
 
 
@@ -129,28 +248,52 @@ def _count_tables(run: Run, database: str) -> None:
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
     dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size)) as stream:
-        _send(run, stream, connection)
+    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
+        result = _send(run, stream, connection)
+    _name(run, [result.left_out])
+    _carry_forward(run, connection, positions_in(result.positions))
 
 
-def _send(run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]) -> None:
+def _send(
+    run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
+) -> ScriptResult:
     policy = _policy(run, connection)
-    result = run_script(cast(BinaryIO, stream), connection, policy=policy)
+    part = run.plan.dump.part
+    result = run_script(
+        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+    )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
         raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
-    run.report.left_out += map(str, result.left_out)
+    return result
+
+
+KEPT_TABLES = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, unnest(e.extconfig) AS oid
+JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions that stay in the database and whose rows are dumped."""
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
+    return frozenset(rows)
 
 
 def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
+    all_owners = plan.superuser or request.owner is True
     return replace(
-        policy_for(connection, user=user, superuser=plan.superuser),
+        policy_for(connection, user=user, all_owners=all_owners),
+        owner_instead=plan.owners.instead,
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
+        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
+        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

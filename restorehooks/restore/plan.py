@@ -7,20 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorehooks.programs import Program
-from restorehooks.wording import quoted, size_in_words
+from restorehooks.wording import size_in_words
 
 from . import hook_files
-from .archive.commands import chosen_ids, pg_restore_for
-from .dump.contents import ArchiveEntry, read_contents
+from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
-from .errors import TargetError, UsageError
+from .dump.rows import NO_ROWS, what_is_missing
+from .errors import UsageError
+from .extension_registry import one_job, require_place
 from .jobs import jobs_for, notes_on_jobs
+from .known import Known, find_out
+from .mode import mode_for
+from .needs import require_program
+from .notes import notes_on_extensions, notes_on_roles, notes_on_unbelieved, warnings
 from .request import Mode, Request
-from .server.address import Address, Connection
-from .server.live import Live, read_live
+from .room import Room, room_for
+from .server.address import Address
+from .server.extensions import extensions_needed
+from .server.live import Live
 from .server.lock import RestoreLock
-from .server.obstacles import Obstacle, Rights, obstacles, read_rights
+from .server.obstacles import Obstacle, obstacles
+from .server.replacing import Replacement, plan_replacement
 from .server.roles import Ownership, plan_ownership
 from .server.sides import Kept, kept, unbelieved
 
@@ -46,7 +54,11 @@ class Plan:
     leftovers: side databases of runs that were killed.
     hooks: the files to run on the restored data, in order.
     notes: what the person who restores should know.
+    room: how much room is needed, and how much there is.
+    extensions: those that the dump creates.
     unfinished: a dump without pg_dump's last line is accepted.
+    replacement: what becomes of tables that are there, where some alone are restored.
+    missing: what the dump lacks that a database has.
     """
 
     mode: Mode
@@ -63,7 +75,11 @@ class Plan:
     leftovers: Sequence[Kept]
     hooks: Sequence[Path]
     notes: Sequence[str]
+    room: Room
     unfinished: bool = False
+    extensions: Sequence[str] = ()
+    replacement: Replacement | None = None
+    missing: Sequence[str] = ()
 
     @property
     def needs_confirmation(self) -> bool:
@@ -85,10 +101,20 @@ class Plan:
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]
+        if self.replacement:
+            fate = "Some of its tables will be replaced, without undo"
         by = described(self.dump)
         if self.unfinished:
             by += ", of which nothing tells whether its end is there"
-        return f"{self.address} holds {size} ({counted}).\n{fate}, by: {by}"
+        return "\n".join(
+            [f"{self.address} holds {size} ({counted}).", f"{fate}, by: {by}", *self._beware()]
+        )
+
+    def _beware(self) -> Iterator[str]:
+        """Yield what becomes of single tables, and what the dump lacks."""
+        if self.replacement:
+            yield from self.replacement.lines()
+        yield from self.missing
 
     def lines(self) -> Iterator[str]:
         """Yield the plan for people, a line each."""
@@ -101,6 +127,9 @@ class Plan:
         yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
+        yield from self.room.lines()
+        for line in self.replacement.lines() if self.replacement else ():
+            yield f"beware    {line}"
         if self.hooks:
             yield f"hooks     {', '.join(path.name for path in self.hooks)}"
         for obstacle in self.obstacles:
@@ -117,75 +146,97 @@ def _kept_or_not(kept: bool) -> str:
 
 def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump) -> Plan:
     """Find out what would happen; raise a RestoreError for what prevents it."""
-    connection = lock.connection
-    live = read_live(address, connection)
-    _refuse_templates(address, live)
-    rights = read_rights(connection, live)
-    program, entries = _archive(request, dump, live)
-    needed = [] if request.data_only else _extensions_needed(connection, entries)
-    outside = lock.maintenance != address.name
-    mode = _mode(request, address, live, rights, needed, outside=outside)
-    user = address.role or address.user
-    owners = plan_ownership(
-        connection,
-        user=user,
-        superuser=rights.superuser,
-        live=live,
-        entries=entries,
-        owner=request.owner,
-        privileges=request.privileges,
-        may_act_as_owner=mode == "beside" and not needed,
-    )
-    leftovers = kept(connection, address.name, "side") if mode == "beside" else []
-    found, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
-    if (program and mode == "beside") or any(path.suffix == ".sh" for path in found):
-        address.environment()  # refuses a secret that no other program can be given
+    known = find_out(request, address, lock, dump)
+    connection, live, extensions = known.connection, known.live, known.holds.extensions
+    needed = [] if request.data_only else extensions_needed(connection, extensions)
+    mode = mode_for(request, address, live, known.rights, needed, outside=known.outside)
+    require_place(extensions, mode)
+    require_program(known.program, live.server_version, mode)
+    hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
+    _require_environment(known, mode, hooks)
+    beside = mode == "beside"
+    sides = kept(connection, address.name, "side") if beside else []
+    owners = _ownership(known, may_act_as_owner=beside and not needed)
+    room = room_for(connection, live, dump, kept(connection, address.name, "previous"))
+    missing = _missing(known)
     return Plan(
         mode=mode,
         address=address,
         live=live,
         dump=dump,
-        user=user,
-        superuser=rights.superuser,
-        program=program,
-        jobs=jobs_for(request.jobs, mode, dump, connection),
-        entries=entries,
+        user=known.user,
+        superuser=known.rights.superuser,
+        program=known.program,
+        jobs=jobs_for(1 if one_job(extensions) else request.jobs, mode, dump, connection),
+        entries=known.entries,
         owners=owners,
-        obstacles=obstacles(connection, live) if mode == "beside" else [],
-        leftovers=leftovers,
-        hooks=found,
-        notes=[
-            *notes_on_jobs(request.jobs, mode, dump),
-            *owners.notes,
-            *(f"{path.name} in the hooks directory is no hook" for path in others),
-            *_warnings(dump, live, user, rights),
-            *_unbelieved(unbelieved(connection, address.name, leftovers)),
-        ],
+        obstacles=obstacles(connection, live) if beside else [],
+        leftovers=sides,
+        hooks=hooks,
+        notes=[*missing, *_notes(known, mode, owners, room, others, sides)],
+        room=room,
         unfinished=_unfinished(request, dump, mode),
+        extensions=extensions,
+        replacement=_replacement(known, mode),
+        missing=missing,
     )
 
 
-def _refuse_templates(address: Address, live: Live) -> None:
-    if live.properties.get("is_template") or address.name in ("template0", "template1"):
-        raise TargetError(
-            f"{address} is a template, which every new database is a copy of; name another target."
-        )
+def _ownership(known: Known, *, may_act_as_owner: bool) -> Ownership:
+    return plan_ownership(
+        known.connection,
+        user=known.user,
+        superuser=known.rights.superuser,
+        live=known.live,
+        entries=known.entries,
+        owner=known.request.owner,
+        privileges=known.request.privileges,
+        may_act_as_owner=may_act_as_owner,
+    )
 
 
-def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, list[ArchiveEntry]]:
-    """Return the pg_restore for an archive and the entries that are asked for."""
-    if dump.format == "plain":
-        if request.partial:
-            raise UsageError("--schema and --table need an archive: a plain dump is one script.")
-        return None, []
-    program = pg_restore_for(dump, prefer=live.server_version // 10000)
-    entries = read_contents(dump)
-    if request.partial:
-        chosen = chosen_ids(program, dump.path, request.selection)
-        entries = [entry for entry in entries if entry.id in chosen]
-        if not entries:
-            raise UsageError("Nothing in the dump is in the schemas and tables that were named.")
-    return program, entries
+def _notes(
+    known: Known,
+    mode: Mode,
+    owners: Ownership,
+    room: Room,
+    others: Sequence[Path],
+    sides: Sequence[Kept],
+) -> Iterator[str]:
+    yield from notes_on_jobs(known.request.jobs, mode, known.dump)
+    yield from notes_on_extensions(known.holds.extensions, mode)
+    yield from known.selection.notes
+    yield from owners.notes
+    yield from (f"{path.name} in the hooks directory is no hook" for path in others)
+    yield from notes_on_roles(known.connection, known.dump)
+    yield from warnings(known.dump, known.live, known.user, known.rights)
+    yield from notes_on_unbelieved(unbelieved(known.connection, known.address.name, sides))
+    if room.is_short:
+        yield room.warning()
+
+
+def _require_environment(known: Known, mode: Mode, hooks: Sequence[Path]) -> None:
+    """Refuse a secret that no other program can be given, where one is to run."""
+    runs_pg_restore = known.program is not None and mode == "beside"
+    if runs_pg_restore or any(path.suffix == ".sh" for path in hooks):
+        known.address.environment()
+
+
+def _replacement(known: Known, mode: Mode) -> Replacement | None:
+    """Say what becomes of the tables that are named, where the target has others."""
+    if mode != "in place" or not known.request.partial or known.live.empty:
+        return None
+    with known.address.connect(known.address.name) as inside:
+        return plan_replacement(inside, known.entries)
+
+
+def _missing(known: Known) -> Sequence[str]:
+    """Say what the dump lacks, where it takes the place of a database that holds something."""
+    if known.live.empty or known.request.data_only:
+        return ()
+    if known.dump.format == "plain":
+        return () if known.holds.rows else (NO_ROWS,)
+    return tuple(what_is_missing(known.entries, whole=not known.request.partial))
 
 
 def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
@@ -200,98 +251,3 @@ def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
             f"back; this restore would be {mode}."
         )
     return True
-
-
-EXTENSIONS = """
-SELECT wanted, available.name IS NULL, coalesce(available.superuser, false)
-FROM unnest(%s::text[]) AS wanted
-LEFT JOIN (SELECT name, bool_and(superuser AND NOT trusted) AS superuser
-           FROM pg_catalog.pg_available_extension_versions GROUP BY name) AS available
-    ON available.name = wanted
-"""
-
-
-def _extensions_needed(connection: Connection, entries: Sequence[ArchiveEntry]) -> list[str]:
-    """Return the extensions of an archive that only a superuser may create.
-
-    Raises TargetError for those that are not installed on the server.
-    """
-    wanted = [entry.tag for entry in entries if entry.kind == "EXTENSION"]
-    found = connection.execute(EXTENSIONS, [wanted]).fetchall() if wanted else []
-    if absent := [name for name, absent, _ in found if absent]:
-        raise TargetError(
-            f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
-            "server: install their packages there."
-        )
-    return [name for name, _, needs_superuser in found if needs_superuser]
-
-
-def _mode(
-    request: Request,
-    address: Address,
-    live: Live,
-    rights: Rights,
-    needed: Sequence[str],
-    *,
-    outside: bool,
-) -> Mode:
-    """Return how to load; ``needed`` are the extensions that only a superuser may create.
-
-    ``outside``: there is a database to work from beside the target.
-    """
-    if request.in_place or request.data_only:
-        if live.missing:
-            raise TargetError(f"{address} does not exist; without --in-place it is created.")
-        return "data only" if request.data_only else "in place"
-    if request.partial and not live.empty:
-        raise TargetError(
-            f"{address} holds data, and a part of a dump never takes the place of the whole: "
-            "restore it with --in-place, or into another database."
-        )
-    is_there_and_empty = live.empty and not live.missing
-    if outside and not rights.lacking:
-        if not needed or rights.superuser:
-            return "beside"
-        if not is_there_and_empty:
-            raise TargetError(
-                f"The dump needs the extensions {quoted(needed)}, which only a superuser may "
-                "create, and a new database does not have them: restore as a superuser, or with "
-                "--in-place into a database that has them."
-            )
-    if is_there_and_empty:
-        return "in place"
-    if not outside:
-        raise TargetError(
-            f"Only {address} itself can be entered, so nothing can be loaded beside it; "
-            "name another database with --maintenance-db, or restore with --in-place."
-        )
-    raise TargetError("; ".join(str(one) for one in rights.lacking))
-
-
-def _warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:
-    dumped, server = dump.server_major, live.server_version // 10000
-    if rights.superuser:
-        yield (
-            f'"{user}" is a superuser, and what the dump holds is run with its rights: '
-            "restore a stranger's dump into a server of its own"
-        )
-    if dumped and dumped > server:
-        yield (
-            f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
-            "know yet makes the restore fail, with the live database as it was"
-        )
-    if dump.crlf:
-        yield (
-            "the dump's lines end with a carriage return and a line feed: strings and functions "
-            "of several lines keep both"
-        )
-    if dump.creates_database:
-        yield "the dump's own CREATE DATABASE and settings of it are left out"
-
-
-def _unbelieved(names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        yield (
-            f'"{name}" is named like what a killed restore leaves behind, but has no marker that '
-            "can be believed: it is left alone"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -10,13 +10,21 @@ from dataclasses import dataclass
 class Progress:
     """What is done so far: entries of an archive, and bytes.
 
-    The totals are None where they cannot be known.
+    The totals are None where they cannot be known. ``building`` says what takes long right now.
     """
 
     entries: int = 0
     entries_total: int | None = None
     bytes: int = 0
     bytes_total: int | None = None
+    building: Sequence[str] = ()
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, from 0 to 1: the mean of what is known."""
+        pairs = ((self.entries, self.entries_total), (self.bytes, self.bytes_total))
+        shares = [min(1.0, done / total) for done, total in pairs if total]
+        return sum(shares) / len(shares) if shares else 0.0
 
 
 Watch = Callable[[Progress], None]

@@ -17,6 +17,7 @@ class Request:
     """What is to be restored, where, and how.
 
     source: a file, a directory, or "-" for standard input.
+    from_database: of a file that pg_dumpall made, the database to restore.
     using: the alias whose database is the target.
     in_place: drop what the role owns in the target and load there, in one transaction.
     data_only: add the dump's rows to the tables that are there, in one transaction.
@@ -28,16 +29,19 @@ class Request:
     hooks_dir: a directory of ``*.sql``, ``*.sh`` and ``*.py`` to run on the restored data.
     dry_run: prove the dump and return the plan, changing nothing.
     accept_lost_settings: swap although something would not come over.
+    skip_superuser_only: leave out what only a superuser may make, and what hangs on that.
     accept_unfinished: take a plain dump without pg_dump's last line, into a side database only.
         What is missing from its end is not noticed.
     drop_previous: do not keep the database that is replaced.
     keep: after a success drop the oldest of the previous databases beyond this number.
     maintenance_db: the database to work from; None tries postgres and template1.
+    spool_dir: where temporary copies of the dump go; None is where temporary files go.
     swap_seconds: how long the sessions in the live database may take to end.
     """
 
     source: str
     using: str = "default"
+    from_database: str | None = None
     in_place: bool = False
     data_only: bool = False
     schemas: tuple[str, ...] = ()
@@ -50,10 +54,12 @@ class Request:
     hooks_dir: Path | None = None
     dry_run: bool = False
     accept_lost_settings: bool = False
+    skip_superuser_only: bool = False
     accept_unfinished: bool = False
     drop_previous: bool = False
     keep: int | None = None
     maintenance_db: str | None = None
+    spool_dir: Path | None = None
     swap_seconds: float = SECONDS_TO_SWAP
 
     @property

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import psycopg
 from django.db import connections
 
 from restorehooks.signals import pre_restore
-from restorehooks.wording import size_in_words
 
 from .archive import commands
 from .beside import restore_beside
@@ -26,6 +23,7 @@ from .errors import (
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
 from .report import RestoreReport
@@ -150,20 +148,11 @@ def _agree(run: Run) -> None:
 
 
 def _prove_whole(run: Run) -> None:
-    """Read the whole dump and look for room, for a run that changes nothing."""
+    """Read the whole dump, for a run that changes nothing."""
     plan = run.plan
     if plan.program:
+        prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
         prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
-    run.note(_room(run))
     _require_way(run)
-
-
-def _room(run: Run) -> str:
-    query = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"
-    row = run.lock.connection.execute(query).fetchone()
-    if row and row[0] and Path(row[0]).exists() and run.plan.address.host.startswith("/"):
-        free = shutil.disk_usage(row[0]).free
-        return f"room on the server: {size_in_words(free)} free"
-    return "room on the server: cannot be seen from here"

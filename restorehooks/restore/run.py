@@ -34,6 +34,7 @@ class Run:
     reporter: who is told how far it is.
     report: what was found and done so far.
     lock, plan: known once they are planned.
+    has_statistics: the dump has brought planner statistics.
     """
 
     request: Request
@@ -42,6 +43,7 @@ class Run:
     report: RestoreReport
     lock: RestoreLock = field(init=False)
     plan: Plan = field(init=False)
+    has_statistics: bool = False
     _step: tuple[str, float] | None = None
 
     def announce(self, dump: Dump, address: Address) -> None:
@@ -77,7 +79,7 @@ class Run:
         self.report.notes.append(text)
         self.reporter.note(text)
 
-    def bytes_watch(self, total: int) -> Callable[[int], None]:
+    def bytes_watch(self, total: int | None) -> Callable[[int], None]:
         """Return a function that tells the reporter how many bytes of ``total`` are read."""
         progress = Progress(bytes_total=total)
 

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO, cast
 
+from .cluster import one_database
+from .dump.containers import taken_out
 from .dump.copies import spooled, unpacked
 from .dump.facts import Dump
 from .dump.identify import identify
+from .dump.incoming import STANDARD_INPUT, incoming, read_as_it_comes
 from .dump.proof import check_trailer, prove_tar
 from .run import Run
 
@@ -21,19 +25,30 @@ def opened(run: Run) -> Iterator[Dump]:
 
     What can be proved of it in no time is proved. Raises DumpError.
     """
+    request = run.request
     with ExitStack() as stack:
-        if run.request.source == "-":
+        if request.source == "-":
+            stream = incoming(sys.stdin.buffer)
+            # What is to be read twice is copied: to prove it first, or to find a database in it.
+            if not request.dry_run and not request.from_database:
+                run.report.dump = read_as_it_comes(stream)
+            if run.report.dump:
+                yield run.report.dump
+                return
             run.step("spool", "reading the dump from standard input")
-            source = stack.enter_context(spooled(sys.stdin.buffer))
+            source = stack.enter_context(spooled(cast(BinaryIO, stream), request.spool_dir))
         else:
-            source = Path(run.request.source)
-        dump = run.report.dump = identify(source)
-        if run.request.source == "-":
-            dump = run.report.dump = replace(dump, source=Path("standard input"))
-        if not run.request.accept_unfinished:
+            source = Path(request.source)
+        inside = stack.enter_context(taken_out(source, request.spool_dir))
+        dump = identify(inside.path if inside else source, whole_server=True)
+        if inside or request.source == "-":
+            named = STANDARD_INPUT if request.source == "-" else source
+            dump = replace(dump, source=named, member=inside.name if inside else "")
+        dump = run.report.dump = one_database(dump, request.from_database)
+        if not request.accept_unfinished:
             check_trailer(dump)
         if dump.format != "plain":
-            dump = stack.enter_context(unpacked(dump))
+            dump = stack.enter_context(unpacked(dump, request.spool_dir))
         if dump.format == "tar":
             prove_tar(dump)
         yield dump

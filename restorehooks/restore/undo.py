@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from restorehooks.wording import quoted, size_in_words
 
 from .alias import close_connections
-from .errors import DeclinedError, TargetError
+from .errors import DeclinedError, TargetError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .server.address import Address, Connection
 from .server.live import Live, read_live
@@ -47,8 +47,9 @@ def undo(
 ) -> Undone:
     """Swap a previous database back in, the latest unless ``name`` says which.
 
-    The one that was live is kept in its turn. Raises TargetError when there is none or the swap
-    fails, DeclinedError when ``confirm`` says no; the live database then is as it was.
+    The one that was live is kept in its turn. Raises UsageError for a name that is not kept,
+    TargetError when there is none or the swap fails, DeclinedError when ``confirm`` says no; the
+    live database then is as it was.
     """
     with interruptible(), RestoreLock(Address.of(using), maintenance_db) as lock:
         address = lock.address
@@ -81,8 +82,8 @@ def drop_previous(
 ) -> list[Kept]:
     """Drop the previous databases of these names, or all of them, and return them.
 
-    Raises TargetError when there is none or one is not among them, DeclinedError when ``confirm``
-    says no.
+    Raises UsageError for a name that is not kept, TargetError when there is none, DeclinedError
+    when ``confirm`` says no.
     """
     with interruptible(), RestoreLock(Address.of(using), maintenance_db) as lock:
         address = lock.address
@@ -99,13 +100,13 @@ def drop_previous(
 
 def _chosen(connection: Connection, address: Address, names: Sequence[str]) -> list[Kept]:
     found = kept(connection, address.name, "previous")
-    if not found:
-        raise TargetError(f"No previous database of {address} is kept.")
-    there = quoted(one.name for one in found)
+    there = quoted(one.name for one in found) or "none"
     if unknown := [name for name in names if name not in {one.name for one in found}]:
-        raise TargetError(
+        raise UsageError(
             f"{quoted(unknown)} is not kept as a previous database of {address}; there is {there}."
         )
+    if not found:
+        raise TargetError(f"No previous database of {address} is kept.")
     return [one for one in found if not names or one.name in names]
 
 

@@ -1,28 +1,30 @@
 """Moves a sequence past its rows while others draw from it, and never back.
 
-A small gap is closed by drawing ``nextval``, which cannot go back. A large one is closed by a
-``setval`` whose guard reads the sequence in the same statement: it could undo what others drew in
-the moment between the two only if they drew the whole gap in it. With CACHE above 1 a draw moves
-the sequence by so many numbers at once, so it may end up to CACHE - 1 of them further. Repairs of
-one sequence run one after the other, by an advisory lock that ends with the message.
+A small gap is closed by drawing ``nextval``, which cannot go back. For a large one the sequence is
+held for a moment, by a statement that changes nothing and that only its owner may send: ``nextval``
+of others waits, ``setval`` moves it, and the end of the message, or a savepoint that is rolled
+back, lets it go. Holding waits for transactions that have drawn from it and keeps new draws
+waiting behind, so it is tried for a few milliseconds at a time; where it is not to be had, and for
+whoever is not the owner, as much is drawn as time allows. Repairs of one sequence run one after
+the other, by an advisory lock that ends with the message. With CACHE above 1 a draw moves the
+sequence by so many numbers at once, so it may end up to CACHE - 1 of them further.
 """
 
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import DatabaseError, transaction
 from psycopg import sql
 
 from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
-from .statements import Move, close_gaps, table_name
+from .statements import Move, draw, hold, set_forward, table_name
 from .verdict import next_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .model import Sequence
@@ -30,36 +32,92 @@ if TYPE_CHECKING:
 ADVISORY_CLASS = 0x72686F6B
 """Upper half of the advisory lock's key ("rhok"); the sequence's oid is the lower half."""
 
-DRAWN_WHEN_IDLE = 500
-"""Largest gap, in increments, that is drawn where the sequence has not moved since it was read."""
-DRAWN_WHEN_LIVE = 100_000
-"""The same where somebody draws from it at this moment (measured: that many take 20 ms).
-
-Between guard and ``setval`` this session may be put off while others go on: with eight sessions
-that did nothing but draw, on two processors, 10,000 numbers went by in that time, once in 30,000
-repairs; 100,000 never.
-"""
-DRAWN_WITHOUT_UPDATE = 1_000_000
-"""The same where this role may draw (USAGE) but not set (UPDATE)."""
-
-
+DRAWN_AT_ONCE = 500
+"""Largest gap, in increments, that is drawn without trying to hold the sequence."""
+PIECE = 200_000
+"""Numbers to a message where a larger gap is drawn (measured: 100,000 take 20 ms)."""
+DRAWN_RATHER_THAN_WAITED_FOR = 1_000_000
+"""Largest gap that is drawn as soon as a sequence cannot be held at once."""
+DRAWN_A_SECOND = 5_000_000
+"""What is assumed of drawing without trying: a larger gap than time allows for is not begun."""
+PAUSE = 0.1
+"""Seconds between two tries, in which others go on."""
 LOCKS_A_MOVE = 2
 """That on the sequence, and the advisory one."""
 
 
+class Postponed(NamedTuple):
+    """Why a sequence could not be moved all the way without risk: it is still behind."""
+
+    reason: str
+
+
+Outcome = int | Failed | Postponed
+"""What ``nextval`` hands out after a move, or why it was not made."""
+
+
 def advance(
     connection: BaseDatabaseWrapper, moves: abc.Sequence[Move], budget: LockBudget
-) -> Iterator[tuple[Move, int | Failed]]:
-    """Yield each move with what ``nextval`` would hand out afterwards, or with why it failed."""
+) -> Iterator[tuple[Move, Outcome]]:
+    """Yield each move with what came of it."""
     possible = []
     for move in moves:
-        refusal = _refusal(move.sequence, move.gap)
-        if refusal is None:
+        sequence = move.sequence
+        if sequence.may_draw or sequence.may_set:
             possible.append(move)
         else:
-            yield move, refusal
-    for batch in in_batches(possible, LOCKS // LOCKS_A_MOVE):
-        for items, result in send_each(connection, batch, _statements, budget):
+            grant = f"GRANT UPDATE ON SEQUENCE {sequence.quoted} to this role"
+            yield move, Failed(f"no UPDATE privilege: {grant}")
+    large = [move for move in possible if move.gap > DRAWN_AT_ONCE]
+    small = [move for move in possible if move.gap <= DRAWN_AT_ONCE]
+    yield from _sent(connection, small, _drawing, budget)
+    held: list[Move] = []
+    for move, outcome in _sent(
+        connection, [m for m in large if m.sequence.may_alter], _setting, LockBudget(0)
+    ):
+        if isinstance(outcome, Failed):
+            held.append(move)
+        else:
+            yield move, outcome
+    for move in [*held, *(move for move in large if not move.sequence.may_alter)]:
+        yield move, _insist(connection, move, budget)
+
+
+def _insist(connection: BaseDatabaseWrapper, move: Move, budget: LockBudget) -> Outcome:
+    """Move a sequence that could not be held: wait for it or draw, as long as the budget lasts."""
+    seconds = budget.for_one()
+    until = monotonic() + seconds
+    may_hold = move.sequence.may_alter and move.gap > DRAWN_RATHER_THAN_WAITED_FOR
+    if not may_hold and move.gap > DRAWN_A_SECOND * seconds:
+        return _postponed(move, "there is no time to draw that many")
+    while True:
+        statements_for = _setting if may_hold else _drawing
+        wait = LockBudget(0) if may_hold else budget
+        ((_, outcome),) = _sent(connection, [move], statements_for, wait)
+        if isinstance(outcome, int) or (isinstance(outcome, Failed) and not may_hold):
+            return outcome
+        if monotonic() > until:
+            return _postponed(move, outcome[0])
+        if may_hold:
+            sleep(PAUSE)
+
+
+def _postponed(move: Move, why: str) -> Postponed:
+    sequence = move.sequence
+    if sequence.may_alter:
+        return Postponed(f"others draw from it all the time, repair it again ({why})")
+    far = f"{move.gap:,} numbers on at once"
+    return Postponed(f"only its owner can move it {far}: let {sequence.owner} repair it")
+
+
+def _sent(
+    connection: BaseDatabaseWrapper,
+    moves: abc.Sequence[Move],
+    statements_for: Callable[[abc.Sequence[Move]], list[sql.Composable]],
+    budget: LockBudget,
+) -> Iterator[tuple[Move, Outcome]]:
+    for batch in in_batches(moves, LOCKS // LOCKS_A_MOVE):
+        for items, result in send_each(connection, batch, statements_for, budget):
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")
                 continue
@@ -68,23 +126,16 @@ def advance(
                 yield move, _outcome(move, stands)
 
 
-def _refusal(sequence: Sequence, gap: int = 0) -> Failed | None:
-    if sequence.may_set or (sequence.may_draw and gap <= DRAWN_WITHOUT_UPDATE):
-        return None
-    return Failed(f"no UPDATE privilege: GRANT UPDATE ON SEQUENCE {sequence.quoted} to this role")
-
-
-def _outcome(move: Move, stands: dict[int, int | None]) -> int | Failed:
+def _outcome(move: Move, stands: dict[int, int | None]) -> Outcome:
     last_value = stands[move.sequence.oid]
     ahead = 1 if move.sequence.counts_up else -1
     if last_value is None or (last_value - move.final) * ahead < 0:
-        return Failed("another session set it back at the same moment; repair again")
+        return Postponed("it was set back, or has not been drawn far enough yet: repair it again")
     return next_value(move.sequence, last_value, True)
 
 
-def _statements(moves: abc.Sequence[Move]) -> list[sql.Composable]:
+def _drawing(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
-    draws = [draws_at_most(move.sequence) for move in moves]
     # What this session holds in advance would be drawn first, and moves the sequence nowhere.
     forget = [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
     return [
@@ -92,18 +143,20 @@ def _statements(moves: abc.Sequence[Move]) -> list[sql.Composable]:
         *forget,
         CALL_FIRST.format(oids, sql.Literal([move.last_of_cycle for move in moves])),
         *forget,
-        close_gaps(moves, draws),
+        draw(moves, PIECE),
         STAND.format(oids),
     ]
 
 
-def draws_at_most(sequence: Sequence) -> tuple[int, int]:
-    """Return the largest gap that is drawn, not set: where the sequence is idle, and where live."""
-    most = DRAWN_WITHOUT_UPDATE
-    if not sequence.may_set:
-        return most, most
-    # One draw of somebody else's takes as many numbers as are cached.
-    return min(DRAWN_WHEN_IDLE * sequence.cache, most), min(DRAWN_WHEN_LIVE * sequence.cache, most)
+def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
+    oids = sql.Literal([move.sequence.oid for move in moves])
+    in_order = sorted(moves, key=lambda move: move.sequence.oid)
+    return [
+        LOCK_OTHER_REPAIRS_OUT.format(sql.Literal(ADVISORY_CLASS), oids),
+        *(hold(move.sequence) for move in in_order),
+        *(set_forward(move) for move in in_order),
+        STAND.format(oids),
+    ]
 
 
 # In order of oid, so that two runs over the same sequences cannot deadlock.
@@ -147,7 +200,7 @@ def rewind(
     ones before they draw; it is released at the end, within a caller's transaction too.
     """
     if not sequence.may_set:
-        return _refusal(sequence) or Failed(f"no UPDATE privilege on sequence {sequence.quoted}")
+        return Failed(f"no UPDATE privilege on sequence {sequence.quoted}")
     if sequence.cache > 1:
         return Failed(f"CACHE {sequence.cache}: other sessions may hold numbers not yet used")
     within = in_transaction(connection)
@@ -179,6 +232,8 @@ def _lock(
     with connection.cursor() as cursor:
         if own:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         cursor.execute(f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}")
         cursor.execute(
             "SELECT pg_catalog.pg_advisory_xact_lock(%s::bigint << 32 | %s)",

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
 
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
 from .defaults import OddDefault, read_odd_defaults
 from .links import counted, hint_about
+from .listed import Listed, guessed, listed
 from .message import LockBudget, Statement, send
 from .model import Column, Sequence
+from .row import Row
+from .scope import Limits
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
+DEFAULTS = Limits()
+
+
 class Conditions(NamedTuple):
-    """What holds for all that a run reads: ``isolation`` is that of the transaction at hand."""
+    """What holds for all that a run reads.
+
+    ``isolation`` is that of the transaction at hand; ``written`` are the oids of the tables that it
+    has written to, None where that does not matter.
+    """
 
     is_standby: bool
     is_read_only: bool
     isolation: str
+    written: list[int] | None = None
 
     @property
     def why_read_only(self) -> str | None:
@@ -36,6 +48,7 @@ class Conditions(NamedTuple):
 def read_catalog(
     connection: BaseDatabaseWrapper,
     budget: LockBudget,
+    limits: Limits = DEFAULTS,
     *,
     tables: Collection[int] | None = None,
     schemas: Collection[str] | None = None,
@@ -46,80 +59,50 @@ def read_catalog(
     in one of them or number a table that does. Temporary and system sequences are never among
     them, nor those of extensions whose tables are not dumped, nor columns of temporary tables.
     """
-    statements: list[Statement] = [_sequences(tables, []), ODD_DEFAULTS, CONDITIONS]
+    links = listed(connection, limits.links, budget) if limits.links else []
+    statements: list[Statement] = [_sequences(tables, [], links), ODD_DEFAULTS, CONDITIONS]
     rows, odd, (conditions,) = send(connection, statements, budget.for_one())
     expressions: dict[int, str] = {}
+    defaults: list[OddDefault] = []
     if odd:
-        attrdefs = [attrdef for (attrdef,) in odd]
-        defaults = read_odd_defaults(connection, attrdefs, budget)
+        defaults = read_odd_defaults(connection, [attrdef for (attrdef,) in odd], budget)
         expressions = {default.attrdef: default.expression for default in defaults}
-        (rows,) = send(connection, [_sequences(tables, defaults)], budget.for_one())
-    named = map(Row._make, rows)
-    groups = (list(group) for _, group in groupby(named, key=lambda row: row.oid))
-    found = [_sequence(group, expressions) for group in groups]
+        (rows,) = send(connection, [_sequences(tables, defaults, links)], budget.for_one())
+    found = _assembled(rows, expressions)
+    alone = [s.oid for s in found if not s.columns and s.hint is None]
+    if alone and limits.names != "ignored" and tables is None:
+        guesses = guessed(connection, alone, budget)
+        if guesses:
+            again = _sequences(tables, defaults, [*links, *guesses])
+            (rows,) = send(connection, [again], budget.for_one())
+            found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
         found = [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
-    return found, Conditions._make(conditions)
+    return [_left_alone(sequence, limits) for sequence in found], Conditions._make(conditions)
 
 
-class Row(NamedTuple):
-    """A row of the query: a sequence, and a column that it may number or None throughout.
-
-    ``is_owner``: the sequence is owned by the column. ``draws``: its default is exactly ``nextval``
-    of the sequence; ``draws_more``: it calls that and does more. ``draws_from`` is another sequence
-    that it draws from. ``has_trigger``: one before each row that is inserted. ``calls`` is a
-    function of somebody else's that reading the table would call.
-    """
-
-    oid: int
-    schema: str
-    name: str
-    quoted: str
-    type: str
-    start: int
-    increment: int
-    minimum: int
-    maximum: int
-    cache: int
-    cycle: bool
-    may_read: bool
-    may_draw: bool
-    may_set: bool
-    may_alter: bool
-    owner: str
-    is_rewritten: bool
-    table_oid: int | None
-    table_schema: str
-    table_name: str
-    column_name: str
-    quoted_table: str
-    quoted_column: str
-    column_type: str
-    typmod: int
-    indexed: bool
-    plain: bool
-    nullable: bool
-    may_be_empty: bool
-    visible: bool
-    locks: int
-    is_owner: bool
-    is_identity: bool
-    is_listed: bool
-    draws: bool
-    draws_more: bool
-    draws_from: str | None
-    attrdef: int | None
-    has_default: bool
-    has_trigger: bool
-    is_view: bool
-    is_foreign: bool
-    may_read_rows: bool
-    is_filtered: bool
-    calls: str | None
+def _assembled(
+    rows: Iterable[tuple[Any, ...]], expressions: Mapping[int, str], guesses: Collection[int] = ()
+) -> list[Sequence]:
+    groups = groupby(map(Row._make, rows), key=lambda row: row.oid)
+    return [_sequence(list(group), expressions, oid in guesses) for oid, group in groups]
 
 
-def _sequences(tables: Collection[int] | None, odd: Iterable[OddDefault]) -> sql.Composable:
-    odd = list(odd)
+def _left_alone(sequence: Sequence, limits: Limits) -> Sequence:
+    """Return the sequence without the columns that are left alone, or marked as such itself."""
+    if not limits.ignore:
+        return sequence
+    reasons = {column: limits.reason_to_ignore(column.quoted) for column in sequence.columns}
+    why = limits.reason_to_ignore(sequence.quoted)
+    kept = tuple(column for column, reason in reasons.items() if reason is None)
+    if why is None and not kept:
+        why = next((reason for reason in reasons.values() if reason is not None), None)
+    return sequence._replace(columns=kept if why is None else sequence.columns, ignored=why)
+
+
+def _sequences(
+    tables: Collection[int] | None, odd: abc.Sequence[OddDefault], links: abc.Sequence[Listed]
+) -> sql.Composable:
     by_text = [default for default in odd if default.by_text]
     return SEQUENCES.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, Row._fields)),
@@ -128,15 +111,19 @@ def _sequences(tables: Collection[int] | None, odd: Iterable[OddDefault]) -> sql
         by_text=sql.Literal([d.attrdef for d in by_text]),
         by_text_sequences=sql.Literal([d.sequence for d in by_text]),
         by_text_exact=sql.Literal([d.exact for d in by_text]),
-        listed_sequences=sql.Literal([]),
-        listed_tables=sql.Literal([]),
-        listed_columns=sql.Literal([]),
+        listed_sequences=sql.Literal([link.sequence for link in links]),
+        listed_tables=sql.Literal([link.table for link in links]),
+        listed_columns=sql.Literal([link.column for link in links]),
     )
 
 
-def _sequence(rows: list[Row], expressions: Mapping[int, str]) -> Sequence:
+def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool) -> Sequence:
     row = rows[0]
-    pairs = [(_column(each, each.table_oid), each) for each in rows if each.table_oid is not None]
+    pairs = [
+        (_column(each, each.table_oid)._replace(guessed=is_guessed), each)
+        for each in rows
+        if each.table_oid is not None
+    ]
     columns = counted(pairs, expressions)
     return Sequence(
         row.oid,

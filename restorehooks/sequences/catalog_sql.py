@@ -8,7 +8,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
-from .message import PATH
+from .session import PATH
 from .strangers import STRANGERS_CODE
 
 
@@ -46,7 +46,7 @@ WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
 """).format()  # noqa: S608
 """The defaults of columns that call ``nextval`` in no simple form, or own a sequence and do not."""
 
-# The names of the columns are those of catalog.Row.
+# The names of the columns are those of row.Row.
 SEQUENCES = sql.SQL(f"""
 WITH RECURSIVE {_DRAWING},
 default_of AS MATERIALIZED (
@@ -113,9 +113,9 @@ sequence AS MATERIALIZED (
     CROSS JOIN me
     CROSS JOIN LATERAL (
         SELECT me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all) mine
-    CROSS JOIN LATERAL (  -- xmin with the epoch that it must be of
-        SELECT now - mod(mod(now - c.xmin::text::numeric, 4294967296) + 4294967296, 4294967296)
-               AS full
+    CROSS JOIN LATERAL (  -- xmin with the epoch that is nearest
+        SELECT now + mod(mod(c.xmin::text::numeric - now + 2147483648, 4294967296) + 4294967296,
+                         4294967296) - 2147483648 AS full
         FROM (SELECT pg_current_xact_id_if_assigned()::text::numeric AS now) n) xact
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
@@ -244,6 +244,9 @@ ORDER BY schema, name, oid, table_schema, table_name, column_name
 
 CONDITIONS = (
     "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-    " current_setting('transaction_isolation')"
+    " current_setting('transaction_isolation'),"
+    " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
+    " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
+    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END"
 )
-"""Whether the server is a standby, whether nothing may be written, and what a snapshot shows."""
+"""What holds for all that a run reads, in the order of catalog.Conditions."""

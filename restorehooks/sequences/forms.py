@@ -36,15 +36,16 @@ def summary_sentence(report: Report) -> str:
     )
     noun = "sequence" if len(report) == 1 else "sequences"
     said = f'Database "{report.database}": {len(report)} {noun}'
+    if not report.entries and report.without_table:
+        return f"{said}; none numbers a table of {', '.join(report.without_table)} there."
     return f"{said}{': ' + counts if counts else ''}."
 
 
 def sentence_about(database: str, entry: Entry) -> str:
     """Return what is wrong with one sequence, as one line."""
-    return (
-        f'In database "{database}", sequence {entry.sequence} is {entry.status.value}:'
-        f" {entry.reason or 'its rows have passed it'}."
-    )
+    passed = ["its rows have passed it"] if entry.status is Status.BEHIND else []
+    reason = "; ".join([*passed, *filter(None, [entry.reason])])
+    return f'In database "{database}", sequence {entry.sequence} is {entry.status.value}: {reason}.'
 
 
 def hook_lines(report: Report, verbosity: int) -> list[str]:
@@ -59,10 +60,12 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
         )
     lines += [
         sentence_about(report.database, entry)
-        for entry in report.unresolved
+        for entry in (report.unresolved if verbosity >= 2 else report.unsafe)
         if verbosity >= 1 or entry.status is not Status.UNVERIFIED
     ]
-    return lines or ([summary_sentence(report)] if verbosity >= 2 else [])
+    # They go to whatever stream a hook has: nothing in a name may command a terminal.
+    said = lines or ([summary_sentence(report)] if verbosity >= 2 else [])
+    return [printable(line) for line in said]
 
 
 def sql_text(report: Report) -> str:

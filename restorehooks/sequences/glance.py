@@ -17,8 +17,6 @@ from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
-    REMEMBER_TENANT,
-    TENANT,
     Failed,
     LockBudget,
     Rows,
@@ -30,6 +28,7 @@ from .message import (
     lookup,
     send_once,
 )
+from .session import REMEMBER_OWN_SCHEMAS, TENANT
 from .strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:
@@ -65,15 +64,15 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
     """Whether every sequence of the database that a hook looks after is certainly past its rows.
 
     Those are the sequences that this role may draw from, and those of ``tables``, names as in
-    ``Model._meta.db_table``; where a package for tenants has set the session's ``search_path``,
-    those of its schemas.
+    ``Model._meta.db_table``; where a package for tenants or the connection's options have set
+    ``search_path``, those of its schemas.
     False says nothing; where somebody's lock is in the way or a privilege is lacking it is soon
     the answer. Within a transaction it always is: what is read here would stay locked.
     """
     if in_transaction(connection):
         return False
     statements: list[Statement] = [LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD]
-    found = _asked(connection, statements, remembering=[REMEMBER_TENANT])
+    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS])
     if found is None or found[1][0][0]:
         return False
     links = [_Link._make(row) for row in found[0]]

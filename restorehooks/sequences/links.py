@@ -9,14 +9,11 @@ never a reason to move anything, unless something else draws.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from .model import Column
+from .row import Row
 
-if TYPE_CHECKING:
-    from .catalog import Row
-
-Pairs = list[tuple[Column, "Row"]]
+Pairs = list[tuple[Column, Row]]
 
 
 def counted(pairs: Pairs, expressions: Mapping[int, str]) -> tuple[Column, ...]:

@@ -21,6 +21,8 @@ from psycopg.pq import TransactionStatus
 
 from restorehooks.wording import first_line
 
+from .session import REMEMBER_PATH, local_settings
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -172,14 +174,9 @@ def send(
     but for numbers drawn from sequences, and the caller's transaction goes on.
     """
     within = in_transaction(connection)
-    settings = {"lock_timeout": str(round(lock_timeout * 1000)), **ALWAYS}
-    if in_own_path:
-        settings |= OWN_PATH
-    if not within:  # what the database or the role has set; a caller's transaction is the caller's
-        settings["statement_timeout"] = "0"
-    prepare = (
-        f"SELECT {', '.join([REMEMBER_PATH, *remembering, *map(_set_local, settings.items())])}"
-    )
+    version = connection.pg_version  # type: ignore[attr-defined]
+    settings = local_settings(lock_timeout, within=within, own_path=in_own_path, version=version)
+    prepare = f"SELECT {', '.join([REMEMBER_PATH, *remembering, *settings])}"
     if not within:
         return _execute(connection, [prepare, *statements])[1:]
     try:
@@ -190,30 +187,6 @@ def send(
         raise
 
 
-def _set_local(setting: tuple[str, str]) -> str:
-    return "pg_catalog.set_config('{}', '{}', true)".format(*setting)
-
-
-ALWAYS = {
-    "row_security": "off",  # an error, where a policy would hide rows without a word
-    "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
-}
-OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
-REMEMBER_PATH = (
-    "pg_catalog.set_config('restorehooks.path',"
-    " pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, true)"
-)
-REMEMBER_TENANT = (
-    "pg_catalog.set_config('restorehooks.schemas', ("
-    "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
-    " FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
-    " AND setting OPERATOR(pg_catalog.<>) reset_val), true)"
-)
-TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas'), '')::json"
-"""In a statement sent with REMEMBER_TENANT: the schemas that the session's ``search_path`` has been
-set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it."""
-PATH = "pg_catalog.json_array_elements_text(pg_catalog.current_setting('restorehooks.path')::json)"
-"""In a statement: the names of the schemas that the caller's names resolve in, in order."""
 SAVEPOINT = "SAVEPOINT restorehooks"
 UNDO = "ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks"
 

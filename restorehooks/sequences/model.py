@@ -24,6 +24,7 @@ class Column(NamedTuple):
     name finds it without a schema. ``locks``: so many does a query take that reads the column
     (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
     is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
+    ``guessed``: nothing but the sequence's name leads to it.
     """
 
     table_oid: int
@@ -42,6 +43,7 @@ class Column(NamedTuple):
     visible: bool = True
     locks: int = 2
     draws: bool = True
+    guessed: bool = False
 
     @property
     def quoted(self) -> str:
@@ -91,7 +93,7 @@ class Sequence(NamedTuple):
     (USAGE or UPDATE), ``may_set`` for ``setval`` (UPDATE) and ``may_alter`` for owning it.
     ``owner`` is the quoted name of the role that does. ``is_rewritten``: the transaction at hand
     has rewritten it, so that its rollback undoes what moves the sequence now. ``hint`` says what
-    is wrong with the column that owns it, remedy included.
+    is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
     """
 
     oid: int
@@ -113,6 +115,7 @@ class Sequence(NamedTuple):
     owner: str = ""
     is_rewritten: bool = False
     hint: str | None = None
+    ignored: str | None = None
 
     @property
     def counts_up(self) -> bool:
@@ -152,7 +155,9 @@ class Reading(NamedTuple):
     with the sequence's own small type, it is the row past that: the columns were widened without
     the sequence. ``unseen`` says why the sequence or some rows could not be seen, ``doubts`` why
     more may be there than was seen; ``margin`` is the number of increments by which the sequence
-    may stand further back than it seems. ``error`` is the server's message when reading failed.
+    may stand further back than it seems. ``lone_after``: the row at the extreme stands alone, far
+    past this number, which the other rows or the sequence end at. ``error`` is the server's
+    message when reading failed.
     """
 
     last_value: int | None = None
@@ -162,3 +167,4 @@ class Reading(NamedTuple):
     error: str | None = None
     doubts: tuple[str, ...] = ()
     margin: int = 0
+    lone_after: int | None = None

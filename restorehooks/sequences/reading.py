@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .extremes import can_be_looked_up, extreme
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -20,16 +21,14 @@ from .message import (
     combined,
     in_batches,
     in_transaction,
-    lookup,
     send_for_one,
     send_once,
 )
-from .model import FLOATS, INTEGERS, Column, Reading, Sequence
+from .model import Column, Reading, Sequence
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .catalog import Conditions
 
 SMALL = 20
 """Up to so many sequences are read outright; asking for sizes first would cost more."""
@@ -159,21 +158,6 @@ TREE_SIZES = (
 )
 
 
-def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Reading) -> Reading:
-    """Return a reading with what the server and the transaction leave open about it."""
-    doubts: tuple[str, ...] = ()
-    if conditions.isolation in OLD_SNAPSHOTS and in_transaction(connection):
-        doubts = (f"the snapshot of this {conditions.isolation} transaction may hide newer rows",)
-    margin = AHEAD_ON_A_STANDBY if conditions.is_standby else 0
-    return reading._replace(doubts=doubts, margin=margin)
-
-
-OLD_SNAPSHOTS = ("repeatable read", "serializable")
-AHEAD_ON_A_STANDBY = 33
-"""Increments that a standby may show a sequence ahead of the primary: the 32 that nextval logs in
-advance (SEQ_LOG_VALS in PostgreSQL's sequence.c), and the one that made it log."""
-
-
 @dataclass
 class _Draft:
     """A reading while its answers come in."""
@@ -240,8 +224,8 @@ def _about_rows(
         if reason is not None:
             draft.unseen += (reason,)
         elif not (column.plain and sizes.get(column.table_oid) == 0):
-            statement = _extreme(draft.sequence, column)
-            is_lookup = _can_be_looked_up(column)
+            statement = extreme(draft.sequence, column)
+            is_lookup = can_be_looked_up(column)
             yield _Question(
                 draft, column.quoted, statement, draft.take_extreme, is_lookup, column.locks
             )
@@ -255,46 +239,6 @@ def _about_position(draft: _Draft) -> Iterator[_Question]:
     elif draft.last_value is None:
         statement = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
         yield _Question(draft, sequence.quoted, statement, draft.take_position, True, 1)
-
-
-def _can_be_looked_up(column: Column) -> bool:
-    return column.plain and column.indexed and not column.nullable and column.type in INTEGERS
-
-
-def _extreme(sequence: Sequence, column: Column) -> str:
-    """Return the query for a column's extreme within the sequence's reach.
-
-    Rows beyond its last number were numbered by somebody else: another node, an import. Only where
-    the range ends with the sequence's own small type, and no row is within it, is it asked for all.
-    """
-    reach = _reach(sequence, column)
-    within = _farthest(sequence, column, reach)
-    if reach is None or not sequence.is_short:
-        return within
-    return f"SELECT coalesce(({within}), ({_farthest(sequence, column, None)}))"
-
-
-def _reach(sequence: Sequence, column: Column) -> str | None:
-    """Return the condition that keeps rows within reach, None where the type does that."""
-    up, limit = sequence.counts_up, sequence.limit
-    if (column.largest <= limit) if up else (column.smallest >= limit):
-        return None
-    # A number with decimals is within reach if the whole number before it is.
-    bound = f"< {limit + 1}" if up else f"> {limit - 1}"
-    return f"{column.quoted_name} {bound}"
-
-
-def _farthest(sequence: Sequence, column: Column, reach: str | None) -> str:
-    """Return the query for the extreme of the rows in reach, the one that is planned fastest."""
-    up = sequence.counts_up
-    name, table = column.quoted_name, column.quoted_table
-    if _can_be_looked_up(column):
-        return lookup(table, name, up=up, reach=reach)
-    conditions = [] if reach is None else [reach]
-    if column.type == "numeric" or column.type in FLOATS:  # NaN sorts above every number
-        conditions += [f"{name} > '-Infinity'", f"{name} < 'Infinity'"]
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT pg_catalog.{'max' if up else 'min'}({name}) FROM {table}{where}"  # noqa: S608
 
 
 def _why_unseen(column: Column, sizes: dict[int, int], scan_limit: int | None) -> str | None:

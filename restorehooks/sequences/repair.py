@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
 from psycopg import sql
 
-from .advance import advance, forget_cached_numbers, rewind
+from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
-from .message import Failed, LockBudget, in_transaction, rolled_back, send
+from .circumstances import jumps_far, readable, under, with_lone_row
+from .finding import Finding
+from .message import LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
-from .reading import read, under
-from .report import Entry, Report
+from .reading import read
+from .report import Report
 from .scope import (
     Limits,
     Name,
     Scope,
     concrete_models,
+    in_schemas,
     installed_models,
     tables_named,
     tables_of,
 )
 from .statements import Move
-from .verdict import Status, Verdict, verdict_on
+from .unnumbered import automatic_fields, unnumbered
+from .verdict import Verdict, guess, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -34,43 +39,12 @@ EVERYTHING = Scope()
 DEFAULTS = Limits()
 
 
-class _Finding(NamedTuple):
-    sequence: Sequence
-    reading: Reading
-    verdict: Verdict
-    models: tuple[str, ...]
-
-    def entry(self, outcome: int | Failed | None, read_only: str | None = None) -> Entry:
-        """Return the entry after a repair; ``outcome`` is the next number, None without a move."""
-        status, after, reason = self.verdict.status, self.verdict.next, self.verdict.reason
-        if isinstance(outcome, Failed):
-            status, reason = Status.FAILED, outcome.message
-        elif outcome is not None:
-            after = outcome
-            if self.verdict.rewinds:
-                status, reason = Status.REWOUND, None
-            elif status is Status.BEHIND:
-                status = Status.ADVANCED
-            else:
-                reason = f"moved past the rows that could be seen; {reason}"
-        elif self.verdict.target is not None and read_only:
-            reason = "; ".join(filter(None, [reason, read_only]))
-        return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
-
-    def planned(self) -> Entry:
-        """Return the entry of a plan."""
-        verdict, reason = self.verdict, self.verdict.reason
-        if verdict.rewinds:
-            reason = f"{reason}: would be rewound to {verdict.target}"
-        after = verdict.next if verdict.target is None else verdict.target
-        return Entry.of(self.sequence, verdict, verdict.status, after, reason, self.models)
-
-
 class _Run(NamedTuple):
     """What one run looks at, and how.
 
     ``labels`` are those of the models by the names of their tables; ``tables`` are the oids that
-    limit the scope, None where no model does.
+    limit the scope, None where no model does. ``automatic`` are the fields that were asked for and
+    that a sequence should number, by label.
     """
 
     connection: BaseDatabaseWrapper
@@ -82,13 +56,22 @@ class _Run(NamedTuple):
     headroom: int = 0
     rewind: bool = False
     without_table: tuple[str, ...] = ()
+    automatic: Mapping[str, str] = MappingProxyType({})
 
-    def find(self) -> tuple[Conditions, list[_Finding]]:
+    def find(self) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
         sequences, conditions = read_catalog(
-            self.connection, self.budget, tables=self.tables, schemas=self.scope.schemas
+            self.connection,
+            self.budget,
+            self.limits,
+            tables=self.tables,
+            schemas=self.scope.schemas,
         )
-        sequences = [sequence for sequence in sequences if self._is_meant(sequence)]
+        sequences = [
+            readable(conditions, self.connection, sequence)
+            for sequence in sequences
+            if self._is_meant(sequence)
+        ]
         readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
         return conditions, [
             self._found(sequence, under(conditions, self.connection, reading))
@@ -100,16 +83,32 @@ class _Run(NamedTuple):
             return False
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
-    def _found(self, sequence: Sequence, reading: Reading) -> _Finding:
-        verdict = verdict_on(sequence, reading, headroom=self.headroom, rewind=self.rewind)
-        return _Finding(sequence, reading, verdict, self.labels_of(sequence))
+    def _found(self, sequence: Sequence, reading: Reading) -> Finding:
+        verdict = self._verdict_on(sequence, reading)
+        if jumps_far(sequence, verdict):
+            reading = with_lone_row(self.connection, sequence, reading, self.budget)
+            verdict = self._verdict_on(sequence, reading)
+        if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
+            verdict = guess(sequence, verdict)
+        return Finding(sequence, reading, verdict, self.labels_of(sequence))
+
+    def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:
+        return verdict_on(
+            sequence,
+            reading,
+            headroom=self.headroom,
+            rewind=self.rewind,
+            follows_lone_rows=self.limits.follows_lone_rows,
+        )
 
     def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
         """Return the labels of the models whose tables the sequence numbers."""
         found: set[str] = set()
         for column in sequence.columns:
             found.update(self.labels.get((column.schema, column.table), ()))
-            if column.visible:
+            if column.visible or (
+                self.scope.models and column.schema in (self.scope.schemas or ())
+            ):
                 found.update(self.labels.get((None, column.table), ()))
         return tuple(sorted(found))
 
@@ -165,8 +164,17 @@ def inspect_table(
 
     The names are raw. The report is empty where there is no such table.
     """
+    return inspect_tables(connection, [(schema, table)], limits)
+
+
+def inspect_tables(
+    connection: BaseDatabaseWrapper, tables: Collection[tuple[str, str]], limits: Limits = DEFAULTS
+) -> Report:
+    """Do so for several, each with its schema, in one run."""
+    if not tables:
+        return Report(connection.alias)
     with _leaving_no_lock(connection.alias):
-        return _plan(_start_at(connection, schema, table, limits))
+        return _plan(_start_at(connection, tables, limits))
 
 
 def reset_table(
@@ -176,13 +184,18 @@ def reset_table(
 
     See :func:`inspect_table` for what is meant, and :func:`inspect` for the rest.
     """
-    return _carry_out(_start_at(connection, schema, table, limits))
+    return _carry_out(_start_at(connection, [(schema, table)], limits))
 
 
 def _plan(run: _Run) -> Report:
     _, findings = run.find()
     entries = tuple(finding.planned() for finding in findings)
-    return Report(run.connection.alias, entries, without_table=run.without_table)
+    return Report(
+        run.connection.alias,
+        entries,
+        without_table=run.without_table,
+        without_sequence=unnumbered(run.automatic, findings),
+    )
 
 
 def _carry_out(run: _Run) -> Report:
@@ -193,7 +206,14 @@ def _carry_out(run: _Run) -> Report:
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
     entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
-    return Report(run.connection.alias, entries, True, read_only, run.without_table)
+    return Report(
+        run.connection.alias,
+        entries,
+        applied=True,
+        read_only=read_only,
+        without_table=run.without_table,
+        without_sequence=unnumbered(run.automatic, findings),
+    )
 
 
 @contextmanager
@@ -212,12 +232,15 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
     connection = connections[using]
     wanted = None if scope.models is None else concrete_models(scope.models)
     labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
+    if scope.schemas is not None:
+        labels = in_schemas(labels, scope.schemas)
     tables = None if wanted is None else tables_of(connection, labels)
     existing = {label for name in (tables or {}).values() for label in labels[name]}
     missing = [
         model._meta.label
         for model in wanted or []
-        if model._meta.label not in existing and router.allow_migrate_model(using, model)
+        if model._meta.label not in existing
+        and (scope.schemas is not None or router.allow_migrate_model(using, model))
     ]
     return _Run(
         connection,
@@ -229,11 +252,15 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         headroom,
         rewind,
         tuple(missing),
+        automatic_fields(wanted or [], existing),
     )
 
 
-def _start_at(connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits) -> _Run:
-    lineage = LINEAGE.format(sql.Literal(schema), sql.Literal(table))
+def _start_at(
+    connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], limits: Limits
+) -> _Run:
+    schemas, relations = ([*part] for part in zip(*names, strict=True))
+    lineage = LINEAGE.format(sql.Literal(schemas), sql.Literal(relations))
     (rows,) = send(connection, [lineage], limits.lock_timeout)
     tables = [oid for (oid,) in rows]
     labels = tables_named(connection, installed_models(connection.alias))
@@ -244,7 +271,8 @@ LINEAGE = sql.SQL("""
 WITH RECURSIVE kin (oid) AS (
     SELECT c.oid FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = {} AND c.relname = {}
+    JOIN unnest({}::name[], {}::name[]) AS wanted (schema, name)
+        ON wanted.schema = n.nspname AND wanted.name = c.relname
     UNION
     SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
 )
@@ -252,7 +280,7 @@ SELECT oid FROM kin
 """)
 
 
-def _apply(run: _Run, findings: Iterable[_Finding]) -> Iterator[tuple[int, int | Failed | None]]:
+def _apply(run: _Run, findings: Iterable[Finding]) -> Iterator[tuple[int, Outcome | None]]:
     moves = []
     for finding in findings:
         sequence, verdict = finding.sequence, finding.verdict

@@ -101,7 +101,7 @@ class Report:
 
     ``applied`` tells a repair from a plan. ``read_only`` says why nothing could be changed, None
     where that was not the case. ``without_table`` are labels of models that were asked for and
-    have no table here.
+    have no table here, ``without_sequence`` those of automatic fields that no sequence numbers.
     """
 
     database: str
@@ -109,6 +109,7 @@ class Report:
     applied: bool = False
     read_only: str | None = None
     without_table: tuple[str, ...] = ()
+    without_sequence: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -140,8 +141,11 @@ class Report:
 
     @property
     def is_fine(self) -> bool:
-        """Whether no sequence is behind, exhausted or failed, and every model is safe."""
-        return not self.unsafe
+        """Whether no sequence is behind, exhausted or failed, and every model is safe.
+
+        Where models were asked for and nothing was read, that is not known.
+        """
+        return not self.unsafe and not (self.without_table and not self.entries)
 
     def following(self, earlier: Report) -> Report:
         """Return what two runs, this one after ``earlier``, found and did together."""
@@ -172,8 +176,9 @@ class Report:
     def lines(self, verbosity: int) -> list[str]:
         """Return what a hook prints, a line each: nothing where nothing was wrong.
 
-        ``verbosity`` is Django's: 0 reports only what is exhausted or failed, 1 also what was moved
-        and what could not be verified, 2 the summary in any case.
+        ``verbosity`` is Django's: 0 reports only what is behind, exhausted or failed, 1 also what
+        was moved and which sequences of models could not be verified, 2 those of no model too, and
+        the summary in any case.
         """
         return hook_lines(self, verbosity)
 

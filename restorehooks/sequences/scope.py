@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
 
 from django.apps import apps
 from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
-from .message import PATH, REMEMBER_TENANT, TENANT, send
+from .message import send
+from .session import PATH, REMEMBER_OWN_SCHEMAS, REMEMBER_TENANT, TENANT
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -41,15 +43,28 @@ class Scope:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much time a run may take.
+    """How much a run may do.
 
     ``lock_timeout`` is the number of seconds that it waits, in all, for locks. ``scan_limit`` is
     the number of bytes of a table beyond which a column that no index leads is left unread; None
-    reads every column.
+    reads every column. ``follows_lone_rows``: a sequence is moved past a single row that stands
+    far beyond all others, too; nothing brings it back from there. ``names`` says what happens to a
+    column that only the sequence's name leads to: it is "ignored", "reported" or "repaired".
+    ``ignore`` maps names and patterns of sequences and columns that are left alone to the reasons,
+    ``links`` maps columns (``app.Model.field`` or ``schema.table.column``) to the sequences that
+    clients or triggers draw their numbers from.
     """
 
     lock_timeout: float = LOCK_TIMEOUT
     scan_limit: int | None = None
+    follows_lone_rows: bool = True
+    names: Literal["ignored", "reported", "repaired"] = "reported"
+    ignore: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def reason_to_ignore(self, name: str) -> str | None:
+        """Return why a sequence or column is left alone, None where it is not."""
+        return next((why for each, why in self.ignore.items() if fnmatchcase(name, each)), None)
 
 
 def concrete_models(models: Iterable[type[Model]]) -> list[type[Model]]:
@@ -97,6 +112,18 @@ def tables_named(
         table = table.encode()[:NAME_LIMIT].decode(errors="ignore")
         labels.setdefault((schema, table), []).append(model._meta.label)
     return labels
+
+
+def in_schemas(labels: dict[Name, list[str]], schemas: Collection[str]) -> dict[Name, list[str]]:
+    """Return the same names, each in all of these schemas where the model does not name one.
+
+    A schema that is asked for is where the tables are looked up, whatever the ``search_path`` is.
+    """
+    return {
+        (each, table): found
+        for (schema, table), found in labels.items()
+        for each in ([schema] if schema is not None else schemas)
+    }
 
 
 def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[int, Name]:
@@ -171,12 +198,14 @@ SCHEMAS = (
 )
 
 
-def tenant_schemas(connection: BaseDatabaseWrapper) -> list[str] | None:
+def tenant_schemas(connection: BaseDatabaseWrapper, *, by_option: bool = False) -> list[str] | None:
     """Return the schemas that the session has been given, None where it has its usual ones.
 
     Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
-    database or the connection's options set is what the session had from the beginning.
+    database or the connection's options set is what the session had from the beginning. With
+    ``by_option`` those of the options count, too.
     """
+    remembered = REMEMBER_OWN_SCHEMAS if by_option else REMEMBER_TENANT
     statement = f"SELECT {TENANT}"
-    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[REMEMBER_TENANT])
+    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[remembered])
     return rows[0][0]  # type: ignore[no-any-return]

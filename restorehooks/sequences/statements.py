@@ -1,14 +1,15 @@
 """The one rule by which a sequence moves, as each of three SQL statements that apply it.
 
-A sequence moves to the first number past its rows that keeps its phase, and only forward.
-:func:`close_gaps` moves many at once on a live server. :func:`move_for_dba` prints a decision that
-was made here, and guards it. :func:`decide_and_move` is run elsewhere and later (``sqlmigrate``),
-so that it finds sequence and rows only then.
+A sequence moves to the first number past its rows that keeps its phase, and only forward; what
+sets it holds it, so that nobody draws in between. :func:`draw`, :func:`hold` and
+:func:`set_forward` move sequences on a live server. :func:`move_for_dba` prints a decision that was
+made here. :func:`decide_and_move` is run elsewhere and later (``sqlmigrate``), so that it finds
+sequence and rows only then.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from psycopg import sql
 
@@ -46,53 +47,85 @@ class Move(NamedTuple):
         return self.last_value if starts_over else None
 
 
-def close_gaps(moves: abc.Sequence[Move], draws: abc.Sequence[tuple[int, int]]) -> sql.Composed:
-    """Return the query that moves each sequence by ``nextval`` or by a guarded ``setval``.
+def draw(moves: abc.Iterable[Move], at_most: int) -> sql.Composed:
+    """Return the query that draws from each sequence until it has passed its rows.
 
-    ``draws`` are the largest gaps that are drawn where the sequence is idle, and where it is live.
+    It needs no lock, and cannot go back. Where others draw at the same moment it goes up to the
+    gap too far. ``at_most`` numbers are drawn from each; then it has to be sent again.
     """
-    return CLOSE_GAPS.format(
-        sql.Literal([move.sequence.oid for move in moves]),
-        sql.Literal([move.final for move in moves]),
-        sql.Literal([move.sequence.increment for move in moves]),
-        sql.Literal([move.last_value for move in moves]),
-        sql.Literal([idle for idle, _ in draws]),
-        sql.Literal([live for _, live in draws]),
+    moves = list(moves)
+    return DRAW.format(
+        most=sql.Literal(at_most),
+        oids=sql.Literal([move.sequence.oid for move in moves]),
+        finals=sql.Literal([move.final for move in moves]),
+        increments=sql.Literal([move.sequence.increment for move in moves]),
     )
 
 
-CLOSE_GAPS = sql.SQL(
-    "SELECT CASE"
-    " WHEN gap IS NULL OR gap <= 0 THEN NULL"
-    " WHEN gap <= CASE WHEN at = seen THEN idle ELSE live END THEN"
-    " (SELECT max(drawn) FROM (SELECT pg_catalog.nextval(oid::regclass) AS drawn"
-    " FROM generate_series(1, least(gap, 1000000)::integer) OFFSET 0) AS d)"
-    " ELSE pg_catalog.setval(oid::regclass, final, true) END"
-    " FROM unnest({}::oid[], {}::bigint[], {}::bigint[], {}::bigint[], {}::integer[],"
-    " {}::integer[]) AS t (oid, final, increment, seen, idle, live)"
-    " CROSS JOIN LATERAL"
-    " (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
+DRAW = sql.SQL(
+    "SELECT (SELECT max(drawn) FROM (SELECT nextval(oid::regclass) AS drawn"
+    " FROM generate_series(1, least(gap, {most})::integer) OFFSET 0) AS d)"
+    " FROM unnest({oids}::oid[], {finals}::bigint[], {increments}::bigint[])"
+    " AS t (oid, final, increment)"
+    " CROSS JOIN LATERAL (SELECT pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
     " CROSS JOIN LATERAL (SELECT ceil((final::numeric - at) / increment) AS gap) AS g"
+    " WHERE gap > 0"
 )
 
 
-def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
-    """Return the statement for a DBA, which does nothing where it has become needless."""
-    move = sql.SQL("pg_catalog.setval({}, {}, false) FROM {} WHERE {} {} {}").format(
+def hold(sequence: Sequence) -> sql.Composed:
+    """Return the statement after which nobody else draws until the transaction ends.
+
+    It gives the sequence to the role that has it already, which changes and rewrites nothing, and
+    takes the lock that ``LOCK TABLE`` refuses to take on a sequence.
+    """
+    return sql.SQL("ALTER SEQUENCE {} OWNER TO {}").format(_name(sequence), sql.SQL(sequence.owner))
+
+
+def set_forward(move: Move) -> sql.Composed:
+    """Return the query that sets a sequence that is held, if it has not passed its rows by now."""
+    return _setval(move.sequence, move.final, True, move.target)
+
+
+def _setval(
+    sequence: Sequence,
+    value: int,
+    is_called: bool,
+    target: int,
+    *,
+    back: bool = False,
+    verb: Literal["SELECT", "PERFORM"] = "SELECT",
+) -> sql.Composed:
+    """Return the query that sets a sequence where its next number is on the other side of target.
+
+    Whoever sends it sees to it that nobody draws between the condition and ``setval``.
+    """
+    return sql.SQL("{} pg_catalog.setval({}, {}, {}) FROM {} WHERE {} {} {}").format(
+        sql.SQL(verb),
         sql.Literal(sequence.quoted),
-        sql.Literal(verdict.target),
+        sql.Literal(value),
+        sql.Literal(is_called),
         _name(sequence),
-        sql.Literal(verdict.target),
-        sql.SQL("<" if sequence.counts_up == verdict.rewinds else ">"),
+        sql.Literal(target),
+        sql.SQL("<" if sequence.counts_up == back else ">"),
         _upcoming(sequence),
     )
+
+
+def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
+    """Return the statements for a DBA, which do nothing where they have become needless."""
+    target = verdict.target
+    if target is None:
+        return ""
     if not verdict.rewinds:
-        return sql.SQL("SELECT {};").format(move).as_string()
-    body = sql.SQL("BEGIN {} PERFORM {}; END").format(
-        sql.SQL(" ").join(
-            sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name)
-            for name in {c.table_oid: table_name(c) for c in sequence.columns}.values()
-        ),
+        move = _setval(sequence, target, False, target)
+        if not sequence.may_alter:
+            return sql.SQL("{};").format(move).as_string()
+        return sql.SQL("BEGIN; {}; {}; COMMIT;").format(hold(sequence), move).as_string()
+    move = _setval(sequence, target, False, target, back=True, verb="PERFORM")
+    names = {c.table_oid: table_name(c) for c in sequence.columns}.values()
+    body = sql.SQL("BEGIN {} {}; END").format(
+        sql.SQL(" ").join(sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name) for name in names),
         move + _before_all_rows(sequence, verdict),
     )
     return sql.SQL("DO {};").format(sql.Literal(body.as_string())).as_string()
@@ -134,37 +167,52 @@ DECIDE_AND_MOVE = sql.SQL("""\
 DO $restorehooks$
 DECLARE
     tab regclass := {table};
-    col smallint := (SELECT attnum FROM pg_catalog.pg_attribute
-                     WHERE attrelid = tab AND attname = {column} AND NOT attisdropped);
+    path text := pg_catalog.current_setting('search_path');
+    upcoming CONSTANT text :=
+        'SELECT last_value::numeric + CASE WHEN is_called THEN %s ELSE 0 END FROM %s';
+    col smallint;
     seq record;
     top numeric;
-    upcoming numeric;
+    stands numeric;
+    target numeric;
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT attnum INTO col FROM pg_attribute WHERE attrelid = tab AND attname = {column};
     FOR seq IN
-        SELECT q.*, q.seqrelid::regclass AS name FROM pg_catalog.pg_sequence q
-        WHERE q.seqrelid IN (
-            SELECT objid FROM pg_catalog.pg_depend
-            WHERE refobjid = tab AND refobjsubid = col AND deptype IN ('a', 'i')
-            UNION
-            SELECT d.refobjid FROM pg_catalog.pg_attrdef e
-            JOIN pg_catalog.pg_depend d ON d.objid = e.oid
-            WHERE e.adrelid = tab AND e.adnum = col)
+        SELECT q.*, q.seqrelid::regclass AS name, r.rolname
+        FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid
+        JOIN pg_roles r ON r.oid = c.relowner
+        LEFT JOIN pg_attrdef e ON e.adrelid = tab AND e.adnum = col
+        WHERE CASE WHEN e.oid IS NULL THEN EXISTS (
+                  SELECT FROM pg_depend WHERE objid = q.seqrelid AND refobjid = tab
+                      AND refobjsubid = col AND deptype IN ('a', 'i'))
+              ELSE pg_get_expr(e.adbin, tab) ~ '^\\(*nextval\\(''.*''::regclass\\)\\)*(::[a-z ]+)*$'
+                  AND EXISTS (SELECT FROM pg_depend
+                              WHERE objid = e.oid AND refobjid = q.seqrelid) END
     LOOP
-        EXECUTE pg_catalog.format(
-            'SELECT last_value::numeric + CASE WHEN is_called THEN %s ELSE 0 END FROM %s',
-            seq.seqincrement, seq.name) INTO upcoming;
-        EXECUTE pg_catalog.format(
+        EXECUTE format(upcoming, seq.seqincrement, seq.name) INTO stands;
+        EXECUTE format(
             'SELECT %s(%I) FROM %s WHERE %I BETWEEN %s AND %s',
             CASE WHEN seq.seqincrement > 0 THEN 'max' ELSE 'min' END,
             {column}, tab, {column}, seq.seqmin, seq.seqmax) INTO top;
-        IF (top - upcoming) * pg_catalog.sign(seq.seqincrement) >= 0 THEN
-            upcoming := upcoming
-                + (pg_catalog.floor((top - upcoming) / seq.seqincrement) + 1) * seq.seqincrement;
-            IF upcoming BETWEEN seq.seqmin AND seq.seqmax THEN
-                PERFORM pg_catalog.setval(seq.name, upcoming::bigint, false);
+        target := stands + (floor((top - stands) / seq.seqincrement) + 1) * seq.seqincrement;
+        CONTINUE WHEN target IS NULL OR (target - stands) / seq.seqincrement <= 0
+            OR target NOT BETWEEN seq.seqmin AND seq.seqmax;
+        BEGIN  -- held while it is set, so that nobody draws in between
+            EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', seq.name, seq.rolname);
+            EXECUTE format(upcoming, seq.seqincrement, seq.name) INTO stands;
+            IF (target - stands) / seq.seqincrement > 0 THEN
+                PERFORM setval(seq.name, target::bigint, false);
             END IF;
-        END IF;
+            RAISE SQLSTATE 'RH000';  -- lets it go; what setval did stays
+        EXCEPTION
+            WHEN SQLSTATE 'RH000' THEN NULL;
+            WHEN insufficient_privilege OR lock_not_available THEN
+                PERFORM nextval(seq.name) FROM generate_series(
+                    1, least((target - stands) / seq.seqincrement, 1000000)::int);
+        END;
     END LOOP;
+    PERFORM set_config('search_path', path, true);
 END
 $restorehooks$""")
 

@@ -43,18 +43,21 @@ class Verdict(NamedTuple):
 
 
 def verdict_on(
-    sequence: Sequence, reading: Reading, *, headroom: int = 0, rewind: bool = False
+    sequence: Sequence,
+    reading: Reading,
+    *,
+    headroom: int = 0,
+    rewind: bool = False,
+    follows_lone_rows: bool = True,
 ) -> Verdict:
     """Return the verdict on a sequence.
 
     ``headroom`` is the number of increments to stay clear of the rows; ``rewind`` allows a target
-    behind the present position, where every row could be seen.
+    behind the present position, where every row could be seen. Without ``follows_lone_rows`` a
+    sequence that a single far row has passed has no target.
     """
-    if reading.error is not None:
-        return Verdict(Status.FAILED, reason=reading.error)
-    if reading.last_value is None:
-        unseen = "; ".join(reading.unseen)
-        return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
+    if sequence.ignored is not None or reading.error is not None or reading.last_value is None:
+        return _without_position(sequence, reading)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
     target = _target(sequence, upcoming, reading.extreme, headroom)
     if rewind and target is None and sequence.columns and not reading.unseen:
@@ -64,20 +67,44 @@ def verdict_on(
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
     if not fits and not sequence.cycle:
-        remedy = _remedy(sequence, reading.extreme, wanted, headroom)
-        reason = "; ".join([*reading.unseen, remedy])
+        said = [*_lone_row(reading), *reading.unseen]
+        reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
+    stays = reading.lone_after is not None and not follows_lone_rows
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
-        target = target if fits else None
+        target = target if fits and not stays else None
         return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
+    if fits and target is not None:
+        follow = ["to follow it, run resetsequences"] if stays else []
+        why = "; ".join([*_lone_row(reading), *follow, *filter(None, [sequence.hint])])
+        target = None if stays else target
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None)
+    return Verdict(Status.OK, upcoming, reading.extreme, reason=_remark(sequence, fits=fits))
+
+
+def _without_position(sequence: Sequence, reading: Reading) -> Verdict:
+    if sequence.ignored is not None:
+        return Verdict(Status.OK, reason=f"left alone: {sequence.ignored}")
+    if reading.error is not None:
+        return Verdict(Status.FAILED, reason=reading.error)
+    unseen = "; ".join(reading.unseen)
+    return Verdict(Status.UNVERIFIED, extreme=reading.extreme, reason=unseen)
+
+
+def _remark(sequence: Sequence, *, fits: bool) -> str | None:
     if not fits:
-        reason = "it cycles, and there is no room past its rows"
-        return Verdict(Status.OK, upcoming, reading.extreme, reason=reason)
-    if target is not None:
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, sequence.hint)
-    why = sequence.hint or (None if sequence.columns else "numbers no column")
-    return Verdict(Status.OK, upcoming, reading.extreme, reason=why)
+        return "it cycles, and there is no room past its rows"
+    return sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
+
+
+def _lone_row(reading: Reading) -> list[str]:
+    if reading.lone_after is None:
+        return []
+    return [
+        f"the row numbered {reading.extreme} stands alone, nothing else goes past"
+        f" {reading.lone_after}: it may need another number"
+    ]
 
 
 def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:
@@ -89,6 +116,29 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
     if _is_before(sequence, upcoming, reading.extreme) or upcoming == reading.extreme:
         return doubts  # behind, wherever it stands
     return (*doubts, "a standby shows a sequence up to 32 numbers ahead of the primary")
+
+
+UNKNOWN_COLUMN = "numbers no column that the database knows of"
+FAR, NEAR = 0.1, 100_000
+"""The share of what is left of a range that a single row may take; and what never matters."""
+
+
+def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
+    """Return the verdict on a sequence that only its name leads to a column: nothing is moved."""
+    (column, *_) = sequence.columns
+    by_name = f"{UNKNOWN_COLUMN}; by its name it numbers {column.quoted}"
+    if verdict.status is Status.OK:
+        return verdict._replace(reason=by_name)
+    said = f"{by_name}, where it is {verdict.status.value}"
+    if verdict.target is not None:
+        said += f" (its rows end at {verdict.extreme}); if so, repair it with --by-name"
+    reason = "; ".join(filter(None, [said, verdict.reason]))
+    return verdict._replace(status=Status.UNVERIFIED, target=None, reason=reason)
+
+
+def is_far(sequence: Sequence, base: int, number: int) -> bool:
+    """Whether a number is so far past another that going there takes much of what is left."""
+    return abs(number - base) > max(FAR * abs(sequence.limit - base), NEAR)
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:

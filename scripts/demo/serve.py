@@ -13,9 +13,9 @@ ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 def main(folder: str, *names: str) -> None:
-    """Serve; the server ends in order, and with this process at the latest."""
+    """Run the server until a signal comes; it ends with this process at the latest."""
     bindir = server_folder()
-    print(bindir, flush=True)  # noqa: T201  what it is for
+    print(bindir, flush=True)  # noqa: T201  for demo.sh to read
     with Server(Path(folder), bindir) as server:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         for name in names:

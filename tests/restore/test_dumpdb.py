@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.databases import Database
 from tests.support.dumps import EVERYTHING, SHOP, alone, contents, dumped
 from tests.support.projects import Project
+from tests.support.reports import valid
 
 YES = "--no-input"
 
@@ -124,6 +127,140 @@ def test_interrupted_it_leaves_nothing(
     assert process.returncode == 130
     assert said.splitlines()[-1] == "Interrupted. No dump was written."
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+NAMES = """
+import os, sys, threading
+over, seen = threading.Event(), set()
+def look():
+    while not over.is_set():
+        seen.add(os.path.lexists(sys.argv[1]))
+looking = threading.Thread(target=look)
+looking.start()
+from restorehooks.restore import rename
+from restorehooks.restore.rename import Entry
+folder = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
+for number in range(300):
+    new, name = Entry(folder, "new"), os.path.basename(sys.argv[1])
+    os.mkdir("new", dir_fd=folder)
+    rename.replace(new, Entry(folder, name), Entry(folder, "old"))
+    os.rmdir("new", dir_fd=folder)
+over.set()
+looking.join()
+print(seen)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names cannot be exchanged")
+def test_a_directory_is_replaced_without_a_moment_without_one(tmp_path: Path) -> None:
+    (tmp_path / "shop.dir").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES, str(tmp_path / "shop.dir")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout == "{True}\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link", "full directory"])
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_force_replaces_whatever_is_there(
+    tmp_path: Path, kind: str, can_exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restorehooks.restore import rename
+
+    if not can_exchange:
+        monkeypatch.setattr(rename, "_renameat2", lambda *arguments: False)
+    there, new = tmp_path / "there", tmp_path / "new"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if kind == "file":
+        there.write_text("old")
+    elif kind == "link":
+        there.symlink_to(elsewhere)
+    else:
+        there.mkdir()
+    if kind == "full directory":
+        (there / "toc.dat").write_text("old")
+    new.mkdir()
+    (new / "toc.dat").write_text("new")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    entries = [rename.Entry(folder, name) for name in ("new", "there", "old")]
+    rename.replace(*entries)
+    os.close(folder)
+    assert (there / "toc.dat").read_text() == "new"
+    assert not there.is_symlink()
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_nothing_is_replaced_unasked_whoever_came_first(
+    tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restorehooks.restore import rename
+
+    if not can_exchange:
+        monkeypatch.setattr(rename, "_renameat2", lambda *arguments: False)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    (tmp_path / "there").symlink_to("nowhere")
+    (tmp_path / "file").write_text("new")
+    (tmp_path / "directory").mkdir()
+    for name in ("file", "directory"):
+        with pytest.raises(FileExistsError):
+            rename.into_free_name(rename.Entry(folder, name), rename.Entry(folder, "there"))
+        rename.into_free_name(rename.Entry(folder, name), rename.Entry(folder, f"{name} too"))
+        assert (tmp_path / f"{name} too").exists()
+    os.close(folder)
+
+
+def test_in_a_folder_of_others_nothing_of_theirs_is_used_or_followed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who may rename there moves the unfinished dump and puts a link in its place."""
+    from restorehooks.restore import backup
+    from restorehooks.restore.archive import commands
+
+    database.execute(SHOP)
+    alone(database)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "dump").write_text("precious")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    write = commands.write
+
+    def moved(*arguments: Any, **options: Any) -> None:
+        (made,) = shared.iterdir()
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
+        made.rename(shared / "taken away")
+        made.symlink_to(victim)
+        write(*arguments, **options)
+
+    monkeypatch.setattr(commands, "write", moved)
+    written = backup.back_up(shared / "shop.dump")
+    assert written.path.stat().st_size > 1000
+    assert [path.read_text() for path in victim.iterdir()] == ["precious"]
+
+
+def test_a_name_that_is_not_utf_8_works(project: Project, database: Database) -> None:
+    database.execute(SHOP)
+    alone(database)
+    name = os.fsdecode(b"gr\xf6\x1b[31m\xdfe.dump")
+    done = project.manage("dumpdb", name)
+    assert "\x1b" not in done.stdout + done.stderr
+    database.execute("DROP TABLE purchase CASCADE")
+    alone(database)
+    done = project.manage("restoredb", name, YES, "--json")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert os.fsencode(valid(done.stdout, "restoredb")["dump"]["source"]) == os.fsencode(name)
+    assert database.execute("SELECT count(*) FROM purchase") == [(5000,)]
+    alone(database)
+    assert "\x1b" not in project.manage("restoredb", "--kept").stdout
+    missing = project.manage("restoredb", name + "x", check=False)
+    assert (missing.returncode, len(missing.stderr.splitlines())) == (1, 1)
+    assert "\x1b" not in missing.stderr
 
 
 def test_a_client_older_than_the_server_is_refused_with_the_package(

@@ -28,6 +28,15 @@ def test_what_belongs_to_an_extension_is_no_data(database: Database, kind: str) 
         assert read_live(Address.of("default"), connection).objects == {}
 
 
+@pytest.mark.parametrize("name", ["citext", "tablefunc"])
+def test_extensions_as_they_are(database: Database, name: str) -> None:
+    if not database.execute("SELECT 1 FROM pg_available_extensions WHERE name = %s", name):
+        pytest.skip(f"the server has no {name}")
+    database.execute(f"CREATE SCHEMA own; CREATE EXTENSION {name} SCHEMA own")
+    with Address.of("default").connect("postgres") as connection:
+        assert read_live(Address.of("default"), connection).empty
+
+
 @pytest.mark.parametrize(
     "made", ["CREATE TYPE pair AS (a int)", "CREATE TABLE t (id int)", "CREATE SCHEMA own"]
 )

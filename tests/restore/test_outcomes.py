@@ -14,10 +14,12 @@ from django.core.management.base import CommandError
 from jsonschema import Draft202012Validator
 
 from restorehooks.signals import post_restore
+from restorehooks.wording import size_in_words
 from tests.support.databases import Database, pointed
 from tests.support.dumps import SHOP, alone, neighbours
 from tests.support.projects import Project
 from tests.support.reports import SCHEMA, valid
+from tests.support.servers import RunningServer
 
 YES: dict[str, Any] = {"interactive": False}
 
@@ -58,6 +60,46 @@ def test_every_step_of_a_life_is_reported(live: Database, backup: Path) -> None:
     dropped, _ = called("restoredb", "--drop-previous", **YES)
     assert (dropped["outcome"], dropped["dropped"]) == ("dropped", would["dropped"])
     assert neighbours(live) == []
+
+
+def test_keep_drops_the_oldest_and_the_last_lines_count_what_is_kept(
+    live: Database, backup: Path
+) -> None:
+    first, _ = called("restoredb", str(backup), **YES)
+    out = StringIO()
+    call_command("restoredb", str(backup), stdout=out, stderr=StringIO(), **YES)
+    counted, done = out.getvalue().splitlines()[-2:]
+    assert counted.startswith("2 previous databases are kept and take ")
+    assert done.startswith("Restored ")
+    third, _ = called("restoredb", str(backup), "--keep=1", **YES)
+    assert [each["name"] for each in third["kept"]] == neighbours(live) == [third["previous"]]
+    assert first["previous"] in third["dropped"]
+    assert len(third["dropped"]) == 2
+
+
+def test_the_plan_says_what_room_is_needed_and_what_could_be_dropped(
+    live: Database, backup: Path
+) -> None:
+    done, _ = called("restoredb", str(backup), **YES)
+    plan, _ = called("restoredb", str(backup), "--dry-run")
+    (room,) = (line for line in plan["plan"] if line.startswith("room "))
+    assert f"the dump {size_in_words(backup.stat().st_size)}" in room
+    assert ("are free where the server" in room) == live.server.params["host"].startswith("/")
+    (kept,) = (line for line in plan["plan"] if line.startswith("kept "))
+    assert f"--drop-previous {done['previous']} drops it" in kept
+
+
+def test_too_little_room_is_said_with_what_could_be_dropped(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restorehooks.restore import room
+
+    done, _ = called("restoredb", str(backup), **YES)
+    monkeypatch.setattr(room, "_free", lambda connection, live: 12345)
+    plan, _ = called("restoredb", str(backup), "--dry-run")
+    (note,) = (note for note in plan["notes"] if "may not fit" in note)
+    assert "12 kB are free" in note
+    assert f"--drop-previous {done['previous']}" in note
 
 
 @pytest.mark.parametrize(
@@ -148,6 +190,18 @@ def test_python_callers_get_an_exception_with_the_exit_code(
     assert neighbours(live) == []
 
 
+def test_a_hook_that_fails_is_named_with_its_line_and_error(
+    live: Database, backup: Path, tmp_path: Path
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "scrub.py").write_text("import json\n\njson.loads('no')\n")
+    report, _ = called("restoredb", str(backup), f"--hooks-dir={hooks}", **YES)
+    assert report["error"]["kind"] == "hook"
+    assert "scrub.py, line 3, failed: JSONDecodeError: " in report["error"]["message"]
+    assert neighbours(live) == []
+
+
 def test_dumpdb_reports_what_it_wrote_and_what_not(database: Database, tmp_path: Path) -> None:
     database.execute(SHOP)
     alone(database)
@@ -198,12 +252,38 @@ def test_traceback_shows_what_is_not_ours(live: Database, backup: Path) -> None:
     try:
         with pytest.raises(ZeroDivisionError):
             call_command("restoredb", str(backup), traceback=True, stderr=StringIO(), **YES)
-        with pytest.raises(CommandError, match="ZeroDivisionError: in the project"):
+        with pytest.raises(CommandError, match=rf"in the project \({__file__}, line \d+\)\."):
             call_command("restoredb", str(backup), stderr=StringIO(), **YES)
     finally:
         post_restore.disconnect(receiver)
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("restoredb", "missing", traceback=True, stderr=StringIO(), **YES)
+
+
+def test_after_an_outage_the_live_database_is_not_said_to_be_as_it_was(
+    make_server: Callable[..., RunningServer],
+    make_database: Callable[..., Database],
+    backup: Path,
+) -> None:
+    server = make_server()
+    there = make_database(on=server)
+    alone(there)
+    said = StringIO()
+
+    def receiver(**kwargs: Any) -> None:
+        assert server.process
+        server.process.stop("immediate")
+
+    post_restore.connect(receiver)
+    try:
+        with pointed("there", there.settings), pytest.raises(CommandError) as raised:
+            call_command("restoredb", str(backup), database="there", stderr=said, **YES)
+    finally:
+        post_restore.disconnect(receiver)
+        assert server.process
+        server.process.start()
+    assert "its server does not answer now" in str(raised.value)
+    assert "as it was" not in str(raised.value)
 
 
 @pytest.fixture

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+from django.db import connections
 
-from restorehooks.restore.errors import RestoreError, UsageError
+from restorehooks.programs import Program
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.errors import (
+    DeclinedError,
+    ProgramError,
+    RestoreError,
+    TargetError,
+    UsageError,
+)
+from restorehooks.restore.needs import Holds, held_by, require_program, require_server
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from tests.support.databases import Database, MakeDatabase
-from tests.support.dumps import alone, fill, plain
+from tests.support.dumps import alone, dumped, fill, plain
 
 SHOP = "CREATE TABLE shop (id serial PRIMARY KEY, v text); INSERT INTO shop (v) VALUES ('a'), ('b')"
 
@@ -97,8 +109,6 @@ def test_a_drop_of_what_is_not_there_is_left_out_and_counted(
 
 def connect_as(database: Database, role: str) -> None:
     """Let the alias connect as this role."""
-    from django.db import connections
-
     connections["default"].close()
     connections.settings["default"]["USER"] = role
     connections["default"].settings_dict["USER"] = role
@@ -137,7 +147,7 @@ def test_every_kind_of_drop_may_miss(
 def test_anything_else_that_is_missing_fails(
     database: Database, tmp_path: Path, shop_sql: str, statement: str
 ) -> None:
-    dump = written(tmp_path, shop_sql.replace("CREATE TABLE", f"{statement};\nCREATE TABLE", 1))
+    dump = written(tmp_path, shop_sql.replace("COPY public", f"{statement};\nCOPY public", 1))
     assert statement[:30] in refused(database, dump)
 
 
@@ -314,7 +324,8 @@ def test_owners_set_by_session_authorization_are_kept_where_they_exist(
         database.execute("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'")
     )
     superuser = database.server.params["user"]
-    assert owners == {f"of_{owner}": owner, f"of_{gone}": superuser, "zz_mine": superuser}
+    # What belonged to a role that is not here is the database owner's, and never a superuser's.
+    assert owners == {f"of_{owner}": owner, f"of_{gone}": owner, "zz_mine": superuser}
     assert any(f'the role "{gone}" does not exist here' in line for line in report.left_out)
 
 
@@ -347,3 +358,194 @@ def test_disabled_triggers_need_a_superuser_and_the_way_is_named(
     said = refused(database, dump, data_only=True)
     assert "only a superuser may switch off the triggers" in said
     assert "without --disable-triggers" in said
+
+
+# --- Rows alone, and none ----------------------------------------------------------------------
+
+
+def declining(questions: list[str], question: str) -> bool:
+    questions.append(question)
+    return False
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_a_dump_without_rows_says_so_before_anything_is_replaced(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    for number, flag in enumerate(("--schema-only", "--section=pre-data")):
+        dump = dumped(source, tmp_path / f"{number}", flag, form=form)
+        questions: list[str] = []
+        database.execute("CREATE TABLE IF NOT EXISTS live (x int)")
+        alone(database)
+        with pytest.raises(DeclinedError):
+            restore(Request(str(dump)), confirm=partial(declining, questions))
+        assert "holds NO ROWS" in questions[0]
+        plan = restore(Request(str(dump), dry_run=True)).plan
+        assert plan
+        assert any("holds NO ROWS" in missing for missing in plan.missing)
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_rows_alone_are_refused_before_anything_is_loaded(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    dump = dumped(source, tmp_path / "rows", "--data-only", form=form)
+    said = refused(database, dump)
+    assert said.startswith("The dump holds rows and creates no table")
+    assert "--data-only" in said
+
+
+# --- What only a superuser may make ------------------------------------------------------------
+
+FOR_SUPERUSERS = """
+CREATE SCHEMA _provider;
+CREATE FUNCTION _provider.log() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN NULL; END';
+CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE FUNCTION _provider.log();
+ALTER EVENT TRIGGER log_ddl DISABLE;
+COMMENT ON EVENT TRIGGER log_ddl IS 'the provider''s';
+CREATE PUBLICATION everything FOR ALL TABLES;
+CREATE FOREIGN DATA WRAPPER far;
+CREATE SERVER away FOREIGN DATA WRAPPER far;
+CREATE FOREIGN TABLE remote (x int) SERVER away;
+CREATE FUNCTION in_c(text) RETURNS text LANGUAGE internal AS 'upper';
+CREATE OPERATOR CLASS odd FOR TYPE int4 USING hash AS OPERATOR 1 =;
+"""
+
+
+@pytest.fixture
+def ordinary(database: Database) -> str:
+    """An ordinary role that owns the database, which the alias connects as."""
+    owner = database.role("owner", "LOGIN CREATEDB")
+    database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+    connect_as(database, owner)
+    return owner
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_it_is_named_before_loading_and_left_out_when_asked(
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    source.execute(FOR_SUPERUSERS)
+    dump = dumped(source, tmp_path / "dump", form=form)
+    for wishes in ({}, {"dry_run": True}, {"in_place": True}):
+        said = refused(database, dump, **wishes)
+        for made in (
+            "event trigger log_ddl",
+            "publication of all tables everything",
+            "foreign-data wrapper far",
+            "function in C public.in_c",
+            "operator class public.odd",
+            "--skip-superuser-only",
+        ):
+            assert made in said
+    for in_place in (False, True):
+        report = restored(database, dump, skip_superuser_only=True, in_place=in_place)
+        assert rows(database) == 2
+        left_out = "\n".join(report.left_out)
+        assert "only a superuser may make the event trigger log_ddl" in left_out
+        assert "it hangs on what was left out" in left_out
+        alone(database)
+
+
+def test_a_table_is_never_left_out_for_that(
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    source.execute(
+        "CREATE FUNCTION in_c(text) RETURNS text LANGUAGE internal IMMUTABLE AS 'upper';"
+        "CREATE TABLE upper (x text, y text GENERATED ALWAYS AS (in_c(x)) STORED)"
+    )
+    dump = plain(source, tmp_path / "d.sql")
+    assert "in_c" in refused(database, dump, skip_superuser_only=True)
+
+
+def untrusted(database: Database) -> str:
+    """Return an extension that the server has and only a superuser may create."""
+    found = database.execute(
+        "SELECT min(name) FROM pg_available_extension_versions WHERE superuser AND NOT trusted"
+        " AND requires IS NULL AND name <> 'plpgsql'"
+    )
+    if not found[0][0]:
+        pytest.skip("the server has no untrusted extension")
+    return str(found[0][0])
+
+
+def test_an_extension_that_is_there_already_sends_a_plain_dump_in_place(
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path
+) -> None:
+    extension = untrusted(database)
+    source = make_database()
+    source.execute(f'{SHOP}; CREATE EXTENSION "{extension}"')
+    dump = plain(source, tmp_path / "d.sql")
+    assert extension in refused_over_data(database, dump)
+    database.execute(f'CREATE EXTENSION "{extension}"')
+    report = restored(database, dump)
+    assert (report.mode, rows(database)) == ("in place", 2)
+
+
+def refused_over_data(database: Database, dump: Path) -> str:
+    database.execute("CREATE TABLE precious (x int)")
+    said = refused(database, dump)
+    database.execute("DROP TABLE precious")
+    assert "--skip-superuser-only" in said
+    return said
+
+
+def test_no_rows_for_a_table_of_somebody_else_are_no_failure(
+    database: Database, ordinary: str, tmp_path: Path, shop_sql: str
+) -> None:
+    database.execute("CREATE TABLE theirs (x int); ALTER EXTENSION plpgsql ADD TABLE theirs")
+    for data, fails in (("", False), ("1\n", True)):
+        text = f"COPY public.theirs (x) FROM stdin;\n{data}\\.\n"
+        dump = written(tmp_path, shop_sql.replace("COPY public.shop", f"{text}COPY public.shop", 1))
+        if fails:
+            assert "permission denied" in refused(database, dump, in_place=True)
+        else:
+            assert restored(database, dump, in_place=True).left_out
+            assert rows(database) == 2
+
+
+# --- Programs and versions ---------------------------------------------------------------------
+
+
+def test_what_the_server_refuses_is_found_before_loading() -> None:
+    off = Holds(strings_off=True)
+    with pytest.raises(TargetError, match=r"PGOPTIONS='-c standard_conforming_strings=on' pg_dump"):
+        require_server(190000, "default", off)
+    require_server(189999, "default", off)
+    (needed, *_) = connections["default"].features.minimum_database_version or (0,)
+    with pytest.raises(TargetError, match=f"works with PostgreSQL {needed} and later"):
+        require_server((needed - 1) * 10000 + 5, "default", Holds())
+
+
+def test_a_pg_restore_that_refuses_the_server_is_found_before_loading() -> None:
+    def of(major: int) -> Program:
+        return Program("pg_restore", Path("/x/pg_restore"), major, f"{major}.6")
+
+    with pytest.raises(ProgramError, match=r"18\.6 and refuses a server of 19: install"):
+        require_program(of(18), 190000, "beside")
+    require_program(of(18), 190000, "in place")
+    require_program(of(17), 190000, "beside")
+    require_program(of(18), 180000, "beside")
+    require_program(None, 190000, "beside")
+
+
+@pytest.mark.parametrize("form", ["custom", "directory", "tar", "plain"])
+def test_strings_that_are_not_standard_are_seen_in_every_format(
+    make_database: MakeDatabase, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    if source.server.version >= 190000:
+        pytest.skip("the server knows no such strings")
+    for value in ("on", "off"):
+        source.execute(f"ALTER DATABASE {source.name} SET standard_conforming_strings = {value}")
+        dump = identify(dumped(source, tmp_path / value, form=form))
+        entries = [] if form == "plain" else read_contents(dump)
+        assert held_by(dump, entries, to_the_end=False).strings_off is (value == "off")

@@ -12,16 +12,15 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.sequences.advance import (
-    DRAWN_WHEN_IDLE,
-    DRAWN_WHEN_LIVE,
+    DRAWN_AT_ONCE,
     FORGET,
+    Outcome,
     advance,
-    draws_at_most,
 )
 from restorehooks.sequences.catalog import read_catalog
 from restorehooks.sequences.message import Failed, LockBudget
 from restorehooks.sequences.model import Sequence
-from restorehooks.sequences.statements import CLOSE_GAPS, Move
+from restorehooks.sequences.statements import DRAW, Move, hold
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, draw, reset, standing
 
@@ -31,7 +30,7 @@ def catalogued() -> Sequence:
     return found
 
 
-def move(sequence: Sequence, last_value: int, target: int) -> int | Failed:
+def move(sequence: Sequence, last_value: int, target: int) -> Outcome:
     ((_, outcome),) = advance(
         connections[DEFAULT], [Move(sequence, last_value, target)], LockBudget(1)
     )
@@ -47,7 +46,7 @@ def two_sessions_drawing(database: Database) -> Iterator[None]:
         with database.connect() as connection:
             while not over.is_set():
                 connection.execute(
-                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 20000)"
+                    "INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 2000)"
                 )
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -61,27 +60,18 @@ def two_sessions_drawing(database: Database) -> Iterator[None]:
             thread.join()
 
 
-def numbers_drawn_twice(
-    database: Database, cache: int, gap: int, draws: tuple[int, int]
-) -> tuple[int, int]:
+def numbers_drawn_twice(database: Database, cache: int, *statements: str) -> tuple[int, int]:
     """Return how many numbers two busy sessions drew beside thousands of repairs of a gap.
 
-    The statement is the real one, in a loop within the server: the gap is there anew each time.
+    The statements are the real ones, in a loop within the server: the gap is there anew each time.
     """
     database.execute(
-        f"DROP SEQUENCE IF EXISTS s; CREATE SEQUENCE s CACHE {cache}; SELECT nextval('s');"
-        "DROP TABLE IF EXISTS drawn; CREATE UNLOGGED TABLE drawn (number bigint)"
+        "DROP TABLE IF EXISTS drawn; CREATE UNLOGGED TABLE drawn (number bigint);"
+        f"DROP SEQUENCE IF EXISTS s; CREATE SEQUENCE s CACHE {cache}; SELECT nextval('s')"
     )
-    stands = "pg_sequence_last_value('s')"
-    close_gap = CLOSE_GAPS.format(
-        sql.SQL("ARRAY['s'::regclass]"),
-        sql.SQL(f"ARRAY[{stands} + {gap}]"),
-        sql.SQL("ARRAY[1]"),
-        sql.SQL(f"ARRAY[{stands}]"),
-        *(sql.SQL(f"ARRAY[{most}]") for most in draws),
-    )
-    body = sql.SQL("BEGIN FOR i IN 1..1000 LOOP EXECUTE {}; EXECUTE {}; END LOOP; END").format(
-        sql.Literal(FORGET.as_string()), sql.Literal(close_gap.as_string())
+    steps = [sql.SQL("EXECUTE {};").format(sql.Literal(each)) for each in statements]
+    body = sql.SQL("BEGIN FOR i IN 1..600 LOOP {} COMMIT; END LOOP; END").format(
+        sql.SQL(" ").join(steps)
     )
     with two_sessions_drawing(database):
         database.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string())))
@@ -91,13 +81,31 @@ def numbers_drawn_twice(
     return drawn, twice
 
 
+STANDS = "pg_sequence_last_value('s')"
+
+
 @pytest.mark.parametrize(("cache", "gap"), [(1, 300), (5, 2), (50, 700)])
-def test_a_gap_that_others_close_at_the_same_moment(
+def test_a_gap_that_is_drawn_while_others_close_it(
     database: Database, cache: int, gap: int
 ) -> None:
+    statement = DRAW.format(
+        most=sql.Literal(1000),
+        oids=sql.SQL("ARRAY['s'::regclass]"),
+        finals=sql.SQL(f"ARRAY[{STANDS} + {gap}]"),
+        increments=sql.SQL("ARRAY[1]"),
+    )
+    drawn, twice = numbers_drawn_twice(database, cache, FORGET.as_string(), statement.as_string())
+    assert drawn >= 2000
+    assert twice == 0
+
+
+@pytest.mark.parametrize("cache", [1, 50])
+def test_a_gap_that_is_set_while_the_sequence_is_held(database: Database, cache: int) -> None:
     database.execute(f"CREATE SEQUENCE s CACHE {cache}")
-    drawn, twice = numbers_drawn_twice(database, cache, gap, draws_at_most(catalogued()))
-    assert drawn >= 20000
+    held = hold(catalogued()).as_string()
+    setting = f"SELECT setval('s', last_value + 2) FROM s WHERE {STANDS} > 0"
+    drawn, twice = numbers_drawn_twice(database, cache, held, setting)
+    assert drawn >= 2000
     assert twice == 0
 
 
@@ -105,11 +113,40 @@ def test_a_gap_that_others_close_at_the_same_moment(
 def test_a_guarded_setval_in_the_same_place_hands_numbers_out_twice(
     database: Database, cache: int
 ) -> None:
-    tries = (numbers_drawn_twice(database, cache, 2, (0, 0)) for _ in range(20))
+    setting = f"SELECT setval('s', at + 2) FROM (SELECT {STANDS} AS at OFFSET 0) AS t"
+    tries = (numbers_drawn_twice(database, cache, setting) for _ in range(20))
     assert any(twice > 0 for _, twice in tries)
 
 
-GAPS = [0, 1, 2, DRAWN_WHEN_IDLE, DRAWN_WHEN_IDLE + 1, DRAWN_WHEN_LIVE + 1, 2_000_000]
+@pytest.mark.parametrize("gap", [100, 501, 5_000])
+def test_sessions_that_begin_bursts_at_the_moment_of_a_repair(database: Database, gap: int) -> None:
+    database.execute("CREATE SEQUENCE s; SELECT nextval('s')")
+    sequence = catalogued()
+    begin = threading.Barrier(4)
+    drawn: list[int] = []
+
+    def burst() -> None:
+        with database.connect() as connection:
+            for _ in range(25):
+                begin.wait()
+                rows = connection.execute("SELECT nextval('s') FROM generate_series(1, 600)")
+                drawn.extend(number for (number,) in rows.fetchall())
+                begin.wait()
+
+    threads = [threading.Thread(target=burst) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(25):
+        stood, _called = standing(database, "s")
+        begin.wait()
+        assert not isinstance(move(sequence, stood, stood + gap + 1), Failed)
+        begin.wait()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == len(set(drawn)) == 3 * 25 * 600
+
+
+GAPS = [0, 1, 2, DRAWN_AT_ONCE, DRAWN_AT_ONCE + 1, 100_001, 2_000_000]
 
 
 def test_gaps_of_any_size_are_closed_exactly(database: Database) -> None:

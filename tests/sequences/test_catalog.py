@@ -135,7 +135,7 @@ def test_a_sequence_that_numbers_no_column_is_shown_and_left_alone(database: Dat
     for rewind in (False, True):
         report = reset(DEFAULT, rewind=rewind)
         assert statuses(report) == {"alone": "ok", "fresh": "ok"}
-        assert entry(report, "alone").reason == "numbers no column"
+        assert entry(report, "alone").reason == "numbers no column that the database knows of"
         assert entry(report, "alone").columns == ()
     assert draw(database, "alone") == 51
 

@@ -235,7 +235,7 @@ def test_a_failure_leaves_the_callers_transaction_whole(
     role = database.role("limited")
     database.execute(
         f"GRANT ALL ON good, odd, good_id_seq TO {role};"
-        f"GRANT SELECT, USAGE ON odd_id_seq TO {role}; INSERT INTO odd (id) VALUES (2000000000)"
+        f"GRANT SELECT ON odd_id_seq TO {role}; INSERT INTO odd (id) VALUES (2000000000)"
     )
     with (
         django_as(database, USER=role) as alias,
@@ -320,6 +320,52 @@ def test_a_snapshot_that_is_older_than_the_rows(
         assert refused.status.value == "failed"
         assert "snapshot" in str(refused.reason)
     assert draw(database, "t_id_seq") == 901
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_an_old_snapshot_is_never_told_to_be_ok(
+    database: Database, behind: Callable[..., None], level: str
+) -> None:
+    behind("t")
+    database.execute("SELECT setval('t_id_seq', 5)")
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+        cursor.execute("LOCK TABLE t IN ROW EXCLUSIVE MODE; SELECT count(*) FROM t")
+        database.execute("INSERT INTO t (id) VALUES (40)")
+        found = entry(reset(DEFAULT), "t_id_seq")
+        assert found.status.value == "unverified"
+        assert "snapshot" in str(found.reason)
+
+
+def test_two_serializable_imports_that_have_nothing_to_do_with_each_other(
+    database: Database, behind: Callable[..., None]
+) -> None:
+    behind("one", "two")
+    errors: list[BaseException] = []
+    met = threading.Barrier(2)
+
+    def work(table: str, other: str) -> None:
+        try:
+            with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+                cursor.execute(f"INSERT INTO {table} (id) VALUES (100)")
+                met.wait(5)
+                report = reset(DEFAULT)
+                assert entry(report, f"{table}_id_seq").next_after == 101
+                assert "SERIALIZABLE" in str(entry(report, f"{other}_id_seq").reason)
+                met.wait(5)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections[DEFAULT].close()
+
+    pairs = [("one", "two"), ("two", "one")]
+    threads = [threading.Thread(target=work, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 class TestRewind:
@@ -413,7 +459,7 @@ class TestRewind:
                 try:
                     while not over.is_set():
                         connection.execute("INSERT INTO t DEFAULT VALUES")
-                        time.sleep(0.05)
+                        time.sleep(0.2)
                 except psycopg.Error as error:
                     errors.append(error)
 

@@ -109,15 +109,27 @@ def test_the_right_to_draw_is_enough_for_a_cache_too(
     assert 1001 < draw(database, "odd_id_seq") <= 1006
 
 
-def test_too_far_to_draw_without_the_right_to_set(
+@pytest.mark.parametrize("may_set", [False, True])
+def test_too_far_to_draw_for_whoever_is_not_the_owner(
+    database: Database, role: str, within: bool, may_set: bool
+) -> None:
+    if not may_set:
+        revoke(database, role, "UPDATE ON SEQUENCE odd_id_seq")
+    database.execute("INSERT INTO odd (id) VALUES (2000000000), (2000000001)")
+    ((owner,),) = database.execute("SELECT quote_ident(current_user)")
+    assert repaired(database, role, within)["odd_id_seq"] == (
+        "behind",
+        f"only its owner can move it 2,000,000,000 numbers on at once: let {owner} repair it",
+    )
+    assert standing(database, "odd_id_seq") == (1, False)
+
+
+def test_whoever_is_not_the_owner_draws_as_far_as_there_is_time(
     database: Database, role: str, within: bool
 ) -> None:
-    revoke(database, role, "UPDATE ON SEQUENCE odd_id_seq")
-    database.execute("INSERT INTO odd (id) VALUES (2000000000)")
-    assert repaired(database, role, within)["odd_id_seq"] == (
-        "failed",
-        "no UPDATE privilege: GRANT UPDATE ON SEQUENCE public.odd_id_seq to this role",
-    )
+    database.execute("INSERT INTO odd (id) VALUES (300000)")
+    assert repaired(database, role, within)["odd_id_seq"] == ("advanced", None)
+    assert draw(database, "odd_id_seq") == 300001
 
 
 def test_no_right_to_change_the_sequence(database: Database, role: str, within: bool) -> None:

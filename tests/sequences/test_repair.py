@@ -9,6 +9,7 @@ import pytest
 from django.db import connections, models, transaction
 from psycopg import sql
 
+from restorehooks.sequences.message import send
 from tests.support.databases import Database, MakeDatabase
 from tests.support.sequences import (
     DEFAULT,
@@ -205,6 +206,7 @@ def test_only_what_is_behind_is_touched(database: Database, behind: Callable[...
         {"server_side_binding": True},
         {"prepare_threshold": 0},
         {"prepare_threshold": 2},
+        {"server_side_binding": True, "prepare_threshold": 0},
         {"pool": True},
         {"isolation_level": 2},
         {"isolation_level": 3},
@@ -230,6 +232,11 @@ def test_whatever_the_connection_is_set_to(
                 report = reset(alias)
             else:
                 with transaction.atomic(using=alias):
+                    with connections[alias].cursor() as cursor:  # what an import does
+                        cursor.execute(
+                            'LOCK TABLE public.t, public.u, public."back\\slash"'
+                            " IN ROW EXCLUSIVE MODE"
+                        )
                     report = reset(alias)
             assert len(report) == 3
             assert all(e.next_after == 6 + step * 20 for e in report), [*report]
@@ -239,6 +246,24 @@ def test_whatever_the_connection_is_set_to(
         database.execute("SELECT setval('t_id_seq', 100000)")
         rewound = entry(reset(alias, rewind=True), "t_id_seq")
         assert (rewound.status.value, rewound.next_after) == ("rewound", 126)
+
+
+def test_settings_of_the_database_that_would_be_in_the_way(database: Database) -> None:
+    connection = connections[DEFAULT]
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '7s'; SET row_security = on")
+        (shown,) = send(connection, ["SELECT current_setting('statement_timeout')"], 1)
+        assert shown == [("0",)]
+        with transaction.atomic():
+            (shown,) = send(connection, ["SELECT current_setting('statement_timeout')"], 1)
+            assert shown == [("7s",)], "a transaction of the caller's is the caller's"
+        cursor.execute("SHOW search_path")
+        assert cursor.fetchall() == [('"$user", public',)]
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchall() == [("7s",)]
+        connection.connection.prepare_threshold = 3
+        reset(DEFAULT)
+        assert connection.connection.prepare_threshold == 3
 
 
 def test_a_default_is_understood_however_the_server_quotes_names(database: Database) -> None:
@@ -299,6 +324,25 @@ def test_a_table_and_a_sequence_as_young_as_the_transaction(database: Database) 
         cursor.execute("INSERT INTO t VALUES (30)")
         assert entry(reset(DEFAULT), "t_id_seq").next_after == 31
     assert draw(database, "t_id_seq") == 31
+
+
+def test_a_move_that_a_rollback_would_take_back_says_so(database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (9)")
+    for rewrite in (
+        "TRUNCATE t RESTART IDENTITY",
+        "ALTER SEQUENCE t_id_seq INCREMENT 2",
+        "ALTER TABLE t ALTER id TYPE bigint; ALTER SEQUENCE t_id_seq AS bigint",
+    ):
+        with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+            with transaction.atomic():
+                cursor.execute(rewrite)
+            cursor.execute("INSERT INTO t VALUES (30)")
+            found = entry(reset(DEFAULT), "t_id_seq")
+            assert found.status.value == "advanced"
+            assert "a rollback takes the move back" in str(found.reason)
+            transaction.set_rollback(True)
+        assert standing(database, "t_id_seq") == (1, False)
+    assert entry(reset(DEFAULT), "t_id_seq").reason is None
 
 
 def test_a_truncation_that_is_rolled_back_brings_the_old_place_back(database: Database) -> None:

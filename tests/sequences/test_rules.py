@@ -129,3 +129,50 @@ def test_an_unlogged_sequence_of_a_logged_table(database: Database) -> None:
     )
     (found,) = reset(DEFAULT)
     assert (found.status.value, found.next_after) == ("advanced", 6)
+
+
+SENTINEL = "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 40);"
+
+
+@pytest.mark.parametrize("row", [300_000_000, 2_147_483_646])
+def test_a_single_far_row_is_named_and_no_hook_follows_it(database: Database, row: int) -> None:
+    database.execute(f"{SENTINEL} INSERT INTO t VALUES ({row})")
+    for _ in range(2):
+        (left,) = reset(DEFAULT, follows_lone_rows=False)
+        assert (left.status.value, left.next_after) == ("behind", 1)
+        assert f"the row numbered {row} stands alone, nothing else goes past 40" in str(left.reason)
+    (done,) = reset(DEFAULT)
+    assert (done.status.value, done.next_after) == ("advanced", row + 1)
+
+
+def test_many_far_rows_are_followed(database: Database) -> None:
+    database.execute(f"{SENTINEL} INSERT INTO t VALUES (300000000), (300000001)")
+    (done,) = reset(DEFAULT, follows_lone_rows=False)
+    assert (done.status.value, done.next_after, done.reason) == ("advanced", 300000002, None)
+
+
+def test_a_sentinel_at_the_end_of_the_range_is_named(database: Database) -> None:
+    database.execute(f"{SENTINEL} INSERT INTO t VALUES (2147483647)")
+    (found,) = reset(DEFAULT)
+    assert found.status.value == "exhausted"
+    assert str(found.reason).startswith(
+        "the row numbered 2147483647 stands alone, nothing else goes past 40"
+    )
+
+
+def test_migrate_does_not_follow_a_single_far_row(database: Database, project: Project) -> None:
+    database.execute(f"{SENTINEL} INSERT INTO t VALUES (2147483646)")
+    project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
+    done = project.manage("migrate")
+    assert "the row numbered 2147483646 stands alone" in done.stdout
+    assert upcoming(database, "t_id_seq") == 1
+
+
+def test_what_cannot_be_verified_and_is_of_no_model_is_no_line_in_every_migrate(
+    database: Database, project: Project
+) -> None:
+    (file,) = [file for file in RULES if file.stem == "function_default"]
+    load(database, file)
+    project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
+    assert "invoice" not in project.manage("migrate").stdout
+    assert "next_invoice_no" in project.manage("migrate", "-v2").stdout

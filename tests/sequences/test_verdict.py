@@ -325,3 +325,21 @@ def test_the_next_value_of_a_cycle(
 )
 def test_the_largest_number_of_a_column(type_: str, typmod: int, largest: float) -> None:
     assert column(type_, typmod).largest == largest
+
+
+@pytest.mark.parametrize(
+    ("last_value", "status"), [(3, "behind"), (5, "unverified"), (36, "unverified"), (38, "ok")]
+)
+def test_on_a_standby_a_position_is_not_taken_for_certain(last_value: int, status: str) -> None:
+    reading = Reading(last_value, True, 5, margin=33)
+    assert verdict_on(sequence(), reading).status == status
+
+
+def test_on_a_standby_an_empty_table_is_fine_wherever_the_sequence_stands() -> None:
+    assert verdict_on(sequence(), Reading(1, True, None, margin=33)).status == "ok"
+
+
+def test_a_doubt_never_says_ok_and_lets_a_rewind_decide() -> None:
+    reading = Reading(900, True, 5, doubts=("an old snapshot",))
+    assert verdict_on(sequence(), reading).status == "unverified"
+    assert verdict_on(sequence(), reading, rewind=True).rewinds

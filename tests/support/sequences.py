@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ from psycopg import sql
 
 from restorehooks.sequences import repair
 from restorehooks.sequences.report import Entry, Report
-from restorehooks.sequences.scope import LOCK_TIMEOUT, Limits, Scope
+from restorehooks.sequences.scope import Limits, Scope
 from tests.support import ROOT
 from tests.support.databases import Database, pointed
 
@@ -36,8 +37,9 @@ def reset(using: str, models: Collection[Any] | None = None, **options: Any) -> 
 def _split(models: Collection[Any] | None, options: dict[str, Any]) -> tuple[Scope, Limits]:
     """Take out of the options what stands for a scope and for limits."""
     scope = Scope(models, options.pop("schemas", None), options.pop("sequences", None))
-    lock_timeout = options.pop("lock_timeout", LOCK_TIMEOUT)
-    return scope, Limits(lock_timeout, options.pop("scan_limit", None))
+    names = {each.name for each in fields(Limits)}
+    limits = {name: options.pop(name) for name in list(options) if name in names}
+    return scope, Limits(**limits)
 
 
 def entry(report: Report, sequence: str) -> Entry:

@@ -3,144 +3,59 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error, connections, router
+from django.db import Error, connections
 
-from restorehooks import conf
 from restorehooks.announce import announce
-from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
-from restorehooks.management.output import add_format, asks_for_json
+from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
+from restorehooks.management.output import asks_for_json
+from restorehooks.management.sequence_options import Request, add_options, wrong_usage
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import Limits, Scope, check_schemas, models_for
+from restorehooks.sequences.scope import check_schemas
+from restorehooks.sequences.tenants import is_allowed, within_tenant
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
 
+EPILOG = """\
+examples:
+  Repair all sequences of the default database:
+      %(prog)s
+  Fail in CI where a sequence is behind, and change nothing:
+      %(prog)s --check
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for.
-
-    ``mode`` is "reset", or one of "check", "dry-run" and "sql", which change nothing.
-    ``styled`` says whether a table has colours, None where the output decides.
-    """
-
-    aliases: list[str]
-    scope: Scope
-    limits: Limits
-    mode: str
-    headroom: int
-    rewind: bool
-    as_json: bool
-    verbosity: int
-    styled: bool | None
-
-    @classmethod
-    def parsed(cls, options: dict[str, Any]) -> Request:
-        """Return the request; raises ``CommandError`` for what cannot be meant."""
-        if options["all_databases"] and options["database"]:
-            raise _wrong_usage("Give --database or --all-databases, not both.")
-        if options["sql"] and asks_for_json(options):
-            raise _wrong_usage("Give --sql or --format json, not both.")
-        aliases = postgresql_aliases(options["database"], every=options["all_databases"])
-        if options["sql"] and len(aliases) > 1:
-            raise _wrong_usage(
-                f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
-                " --database."
-            )
-        modes = {"check": "check", "dry_run": "dry-run", "sql": "sql"}
-        try:
-            models = models_for(options["labels"]) if options["labels"] else None
-            limits = conf.limits()
-        except (LookupError, ImproperlyConfigured) as error:
-            raise _wrong_usage(error.args[0]) from None
-        return cls(
-            aliases=aliases,
-            scope=Scope(models, options["schema"]),
-            limits=limits,
-            mode=next((mode for name, mode in modes.items() if options[name]), "reset"),
-            headroom=options["headroom"],
-            rewind=options["rewind"],
-            as_json=asks_for_json(options),
-            verbosity=options["verbosity"],
-            styled=True if options["force_color"] else False if options["no_color"] else None,
-        )
+exit codes:
+  0  every sequence is as it should be, or was only to be looked at
+  1  something is left to do, or a database cannot be asked
+  2  wrong usage
+"""
 
 
 class Command(OneSentenceCommand):
     """Reads the sequences of each database, moves those that are behind, and prints the report."""
 
     help = (
-        "Moves every PostgreSQL sequence that is behind the rows it numbers past them. Without"
-        " labels: all sequences of the database. Never moves one back unless told to."
+        "Moves every PostgreSQL sequence that is behind the rows it numbers past them. Without\n"
+        "labels it looks at all sequences of the database. It never moves a sequence back, unless\n"
+        "--rewind asks for that."
     )
+    epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument(
-            "labels",
-            nargs="*",
-            metavar="app_label[.Model]",
-            help="Only the sequences of these models' tables.",
-        )
-        parser.add_argument(
-            "--database",
-            action="append",
-            default=[],
-            metavar="ALIAS",
-            help='Alias of the database, repeatable; "default" if not given.',
-        )
-        parser.add_argument(
-            "--all-databases", action="store_true", help="All PostgreSQL databases of DATABASES."
-        )
-        parser.add_argument(
-            "--schema",
-            action="append",
-            metavar="NAME",
-            help="Only sequences in this schema, or numbering a table there; repeatable.",
-        )
-        mode = parser.add_mutually_exclusive_group()
-        mode.add_argument(
-            "--check",
-            action="store_true",
-            help="Change nothing; exit with 1 if a sequence is behind or exhausted.",
-        )
-        mode.add_argument(
-            "--dry-run", action="store_true", help="Change nothing; show what would be done."
-        )
-        mode.add_argument(
-            "--sql", action="store_true", help="Change nothing; print the SQL that would do it."
-        )
-        parser.add_argument(
-            "--rewind",
-            action="store_true",
-            help="Also lower sequences that are ahead, and restart those of empty tables. Their"
-            " numbers may have been handed out before.",
-        )
-        parser.add_argument(
-            "--headroom",
-            type=_at_least_0,
-            default=0,
-            metavar="N",
-            help="Stay N increments clear of the rows.",
-        )
-        add_format(
-            parser, ["table"], "Report as a table (the default), or as JSON on standard output."
-        )
+        add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, print the reports, and exit with 1 where something is left to do."""
         try:
             request = Request.parsed(options)
         except CommandError as error:
-            if asks_for_json(options):
+            if asks_for_json(options) and not options["sql"]:
                 self.stdout.write_json(self.refused(str(error)))
             raise
         results = {alias: _run(alias, request) for alias in request.aliases}
@@ -175,6 +90,11 @@ class Command(OneSentenceCommand):
         if request.verbosity > 0:
             for label in report.without_table:
                 self.stderr.write(f'{label} has no table in database "{report.database}".')
+            for label in report.without_sequence:
+                self.stderr.write(
+                    f'No sequence numbers {label} in database "{report.database}": an insert has to'
+                    " bring its own number."
+                )
         if request.mode == "sql":
             # For psql a name has to stay as it is; a terminal gets it printable.
             write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
@@ -197,20 +117,20 @@ class Command(OneSentenceCommand):
 
 
 def _run(alias: str, request: Request) -> Report | CommandError:
-    scope = request.scope
     function = reset if request.mode == "reset" else inspect
     try:
+        scope = within_tenant(connections[alias], request.scope)
         check_schemas(connections[alias], scope.schemas or [])
         report = function(
             alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
         )
     except LookupError as error:
-        return _wrong_usage(error.args[0])
+        return wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:
         return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
-    if scope.models and not any(router.allow_migrate_model(alias, m) for m in scope.models):
-        labels = ", ".join(model._meta.label for model in scope.models)
-        return _wrong_usage(
+    if scope.schemas is None and not is_allowed(alias, scope):
+        labels = ", ".join(model._meta.label for model in scope.models or [])
+        return wrong_usage(
             f'The router keeps {labels} out of database "{alias}"; name another with --database.'
         )
     if report.without_table and not report.entries:
@@ -252,17 +172,7 @@ def _error(error: CommandError) -> dict[str, Any]:
     return {"kind": kind, "message": str(error), "hint": None}
 
 
-def _wrong_usage(sentence: str) -> CommandError:
-    return CommandError(sentence, returncode=WRONG_USAGE)
-
-
 def _is_fine(report: Report, request: Request) -> bool:
     if request.mode == "sql":  # what is behind is repaired by what was printed
         return all(entry.status is Status.BEHIND for entry in report.unsafe)
     return report.is_fine
-
-
-def _at_least_0(text: str) -> int:
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)

@@ -13,7 +13,9 @@ from restorehooks.management.outcome import Done
 from restorehooks.management.output import asks_for_json
 from restorehooks.management.place import settle
 from restorehooks.management.progress import reporter_for
-from restorehooks.management.restoring import Asked, action_of, add_options
+from restorehooks.management.restore_options import add_options
+from restorehooks.management.restoring import Asked, action_of
+from restorehooks.restore.cluster import show_globals
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.restore import restore
 from restorehooks.restore.undo import drop_previous, kept_databases, undo
@@ -77,7 +79,7 @@ class Command(OneSentenceCommand):
             self._do(asked, done)
         if as_json:
             self.stdout.write_json(done.as_json())
-        elif options["verbosity"] > 0 or done.action == "list kept":
+        elif options["verbosity"] > 0 or done.action in ("list kept", "show globals"):
             for line in done.lines():
                 self.stdout.write(line)
 
@@ -88,6 +90,8 @@ class Command(OneSentenceCommand):
         match asked.action:
             case "list kept":
                 done.kept = kept_databases(request.using, maintenance_db=maintenance)
+            case "show globals":
+                done.globals_ = show_globals(request.source, request.spool_dir)
             case "undo":
                 done.undone = undo(
                     request.using,

@@ -1,7 +1,4 @@
-"""Running pg_restore and pg_dump: argv lists, the password in the environment alone.
-
-An exit code of 0 is never taken for a success.
-"""
+"""Running pg_restore and pg_dump: argv lists, the password in the environment alone."""
 
 from __future__ import annotations
 
@@ -19,12 +16,11 @@ from restorehooks.restore.errors import ProgramError
 from restorehooks.restore.processes import (
     SECONDS_A_TICK,
     lines_of,
-    quiet_environment,
     running,
 )
 from restorehooks.restore.progress import Progress, Watch
 
-from .messages import Outcome, check_exit, read_messages
+from .messages import Outcome, check_exit, read_messages, unknown_settings
 
 _READS = {(1, 14): 12, (1, 15): 16, (1, 16): 17}
 """The first major of pg_restore that reads an archive version (pg_backup_archiver.h)."""
@@ -37,25 +33,6 @@ def pg_restore_for(dump: Dump, prefer: int | None = None) -> Program:
     """
     version = (dump.archive_version or (1, 14, 0))[:2]
     return find("pg_restore", at_least=_READS.get((version[0], version[1]), 12), prefer=prefer)
-
-
-def chosen_ids(program: Program, archive: Path, flags: Iterable[str]) -> set[int]:
-    """Return the ids of the entries that pg_restore chooses by these flags (--schema, --table).
-
-    Raises ProgramError when pg_restore cannot read the archive.
-    """
-    done = subprocess.run(  # noqa: S603 - an argv list
-        [program.path, "--list", *flags, "--", archive],
-        env=quiet_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        errors = done.stderr.decode(errors="replace").splitlines()
-        check_exit(read_messages(errors), done.returncode)
-    numbers = (line.partition(b";")[0] for line in done.stdout.splitlines())
-    return {int(number) for number in numbers if number.isdigit()}
 
 
 @contextmanager
@@ -73,6 +50,7 @@ def load(
     *,
     conninfo: str,
     environment: Mapping[str, str],
+    server_version: int,
     flags: Iterable[str] = (),
     jobs: int = 1,
     progress: Progress | None = None,
@@ -80,14 +58,15 @@ def load(
 ) -> Outcome:
     """Load an archive into the database that ``conninfo`` names, which must hold no secret.
 
-    Raises ProgramError for any error that is not harmless, and for a run that ended without
-    saying that it went through.
+    ``watch`` is called a few times a second, and may raise to end the load. Raises ProgramError
+    for any error but that of a setting which a server of ``server_version`` (150019 for 15.19)
+    does not know, and for a run that ended without saying that it went through.
     """
-    argv = [str(program.path), "--verbose", "--dbname", conninfo, *flags]
-    if jobs > 1:
-        argv += ["--jobs", str(jobs)]
+    parallel = ["--jobs", str(jobs)] if jobs > 1 else []
+    argv = [str(program.path), "--verbose", "--dbname", conninfo, *flags, *parallel]
     with running([*argv, "--", str(archive)], environment) as process:
         state = progress or Progress()
+        done = state.entries
 
         def tick() -> None:
             state.bytes = max(state.bytes, _bytes_read(process.pid))
@@ -96,13 +75,14 @@ def load(
 
         def on_entry(number: int) -> None:
             # What one line announces is not always an entry of its own.
-            state.entries = min(number, state.entries_total or number)
+            state.entries = min(done + number, state.entries_total or done + number)
             if watch:
                 watch(state)
 
         assert process.stderr  # noqa: S101 - it was asked for
         outcome = read_messages(lines_of(process.stderr, tick), on_entry)
-        check_exit(outcome, process.wait(), jobs if jobs > 1 else 0)
+        expected = unknown_settings(program.major, server_version, parallel=jobs > 1)
+        check_exit(outcome, process.wait(), expected)
     return outcome
 
 

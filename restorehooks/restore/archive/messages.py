@@ -1,4 +1,10 @@
-"""What pg_restore writes to its standard error, read into what it means."""
+"""What pg_restore writes to its standard error, and when its run counts as a success.
+
+Its words are no proof: they repeat what the server says, rows included, so that a row can hold a
+line that looks like pg_restore's own. What counts is how many errors pg_restore itself has counted,
+which its exit code and its very last line say. How many there have to be is known beforehand:
+nothing that it is given may fail, but for one setting that servers before 17 do not know.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from restorehooks.restore.errors import ProgramError
-from restorehooks.restore.harmless import why_harmless
 
 
 @dataclass(frozen=True)
@@ -33,48 +38,44 @@ class Problem:
 class Outcome:
     """What a run of pg_restore reported, line by line.
 
-    problems: errors, all of them harmless (see ``why_harmless``).
+    problems: what seems to be the setting that servers before 17 do not know.
     warnings: its own, without the prefix.
-    ignored: the number of errors by its own count, None where it gave none.
+    last: the last line of all.
     finished: entries of the table of contents that were begun (serial) or done (parallel).
     """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    ignored: int | None = None
+    last: str = ""
     finished: int = 0
-
-    def left_out(self) -> dict[str, int]:
-        """Return why statements failed without harm, and how often."""
-        counts: dict[str, int] = {}
-        for problem in self.problems:
-            if reason := why_harmless(problem.statement):
-                counts[reason] = counts.get(reason, 0) + 1
-        return counts
 
 
 # Workers share one stderr and write a line in pieces, so that the words before a message may have
 # gone before somebody else's. The message itself, "Command was:" included, is one piece.
 _BEFORE = re.compile(r"\s*(?:(?:pg_restore|pg_dump|error|warning|detail|hint):\s*)*")
 _MESSAGE = re.compile(r"could not execute query: |COPY failed for table |error returned by PQ")
-_IGNORED = re.compile(r"errors ignored on restore: (\d+)")
+_IGNORED = re.compile(r"(?:pg_restore: )?warning: errors ignored on restore: ([0-9]{1,9})")
 _STARTED = re.compile(
     r"(?:creating|processing data for table|executing|connecting to database for restore)\b"
 )
+_PLACE = re.compile(r"CONTEXT:|LINE |\s*\^\s*\Z")
+"""Lines that show where in a statement the server objects to something."""
 _FINISHED = re.compile(r"finished item \d+ ")
 _NO_ERROR = re.compile(
     r"(?:processing|launching|skipping|finished) item |entering main |"
     r"while (?:INITIALIZING|PROCESSING TOC|FINALIZING):|from TOC entry \d+; |"
     r"(?:creating|executing|processing data for table|connecting to database for restore)\b"
 )
+_UNKNOWN_TO_OLD_SERVERS = "SET transaction_timeout = 0;"
 
 
 def read_messages(lines: Iterable[str], on_entry: Callable[[int], None] | None = None) -> Outcome:
     """Read pg_restore's stderr (with ``-v``, LC_ALL=C) into what it means.
 
-    Raises ProgramError at the first error that is not harmless: there is no point in loading the
-    rest. ``on_entry`` is called with the number of entries done so far. A parallel run names each
-    entry when it is finished, a serial one when it begins.
+    Raises ProgramError at the first error that it understands: there is no point in loading the
+    rest. That none is raised proves nothing, see ``check_exit``. ``on_entry`` is called with the
+    number of entries done so far. A parallel run names each entry when it is finished, a serial
+    one when it begins.
     """
     reading = _Reading(on_entry or (lambda number: None))
     for line in lines:
@@ -94,12 +95,15 @@ class _Reading:
         self._entry = ""
 
     def take(self, line: str) -> None:
+        self.outcome.last = line or self.outcome.last
         before = _BEFORE.match(line)
         words = before[0].strip() if before else ""
         said = line[before.end() :] if before else line
         if _MESSAGE.match(said) or ("error:" in words and not _NO_ERROR.match(said)):
             self.close()
             self._message.append(re.sub(r"^could not execute query: (?:ERROR:\s+)?", "", said))
+        elif self._message and said and words.endswith(("detail:", "hint:")):
+            self._message.append(said)  # pg_restore's own, after a message of its own
         elif words or _NO_ERROR.match(said):
             self.close()
             self._take_note(words, said)
@@ -109,9 +113,7 @@ class _Reading:
     def _take_note(self, words: str, said: str) -> None:
         if said.startswith("from TOC entry "):
             self._entry = re.sub(r"^from TOC entry \d+; \d+ \d+ ", "", said)
-        elif ignored := _IGNORED.match(said):
-            self.outcome.ignored = int(ignored[1])
-        elif "warning:" in words:
+        elif "warning:" in words and not said.startswith("errors ignored on restore: "):
             self.outcome.warnings.append(said)
         elif _FINISHED.match(said) or _STARTED.match(said):
             self.outcome.finished += 1
@@ -122,7 +124,7 @@ class _Reading:
             self._statement.append(line.removeprefix("Command was: "))
         elif self._statement:
             self._statement.append(line)
-        elif self._message and not line.startswith(("CONTEXT:", "LINE ")):
+        elif self._message and not _PLACE.match(line):
             self._message.append(line.strip())
 
     def close(self) -> None:
@@ -130,24 +132,44 @@ class _Reading:
             text = " ".join(part for part in self._message if part)
             problem = Problem(text, "\n".join(self._statement), self._entry)
             self.outcome.problems.append(problem)
-            if why_harmless(problem.statement) is None:
+            if problem.statement.strip() != _UNKNOWN_TO_OLD_SERVERS:
                 raise ProgramError(f"pg_restore: {problem}")
             self._entry = ""
         self._message, self._statement = [], []
 
 
-def check_exit(outcome: Outcome, exit_code: int, workers: int = 0) -> None:
-    """Raise ProgramError unless every error pg_restore counted was seen, and is harmless.
+def unknown_settings(program_major: int, server_version: int, *, parallel: bool) -> int:
+    """Return how many errors a run of pg_restore into this server has to count.
 
-    It exits 1 both for errors that it ignores and for those it gave up on; only its last line,
-    "errors ignored on restore: N", tells them apart. ``workers`` is the number of --jobs: what
-    each one meets while it connects is not in the count.
+    One for each connection of the leader, which sets transaction_timeout from 17 on: the one it
+    begins with, and with --jobs the one it ends with. What its workers meet while they connect is
+    not in the count (``restore_toc_entry_worker`` in pg_backup_archiver.c).
+    """
+    if program_major < 17 or server_version >= 170000:
+        return 0
+    return 2 if parallel else 1
+
+
+def check_exit(outcome: Outcome, exit_code: int, expected: int = 0) -> None:
+    """Raise ProgramError unless pg_restore has counted exactly the errors that were expected.
+
+    Its exit code is 0 without any, and 1 both for errors that it ignores and for those it gave up
+    on; only its last line, "errors ignored on restore: N", tells those apart.
     """
     if exit_code < 0:
-        raise ProgramError(f"pg_restore was ended by {signal.Signals(-exit_code).name}")
-    seen, counted = len(outcome.problems), outcome.ignored or 0
-    connecting = sum(problem.statement.startswith("SET ") for problem in outcome.problems)
-    if seen != counted + (workers if connecting > workers else 0):
-        raise ProgramError(f"pg_restore counted {counted} errors, and {seen} were understood")
+        raise ProgramError(f"pg_restore was ended by {_name_of(-exit_code)}")
+    last = _IGNORED.fullmatch(outcome.last)
+    counted = int(last[1]) if last and exit_code == 1 else 0
     if exit_code != (1 if counted else 0):
         raise ProgramError(f"pg_restore exited {exit_code} and did not say why")
+    seen = len(outcome.problems)
+    if counted != expected or seen < expected or (seen and not expected):
+        problems = "; ".join(map(str, outcome.problems[:3])) or "none of which it explains"
+        raise ProgramError(
+            f"pg_restore counted {counted} errors where {expected} were to be expected: {problems}"
+        )
+
+
+def _name_of(number: int) -> str:
+    known = {each.value: each.name for each in signal.Signals}
+    return known.get(number, f"the signal {number}")

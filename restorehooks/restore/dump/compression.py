@@ -34,31 +34,52 @@ def compression_of(source: Path) -> Compression | None:
     with source.open("rb") as stream:
         while _SKIPPABLE.match(head := stream.read(8)):
             stream.seek(int.from_bytes(head[4:], "little"), os.SEEK_CUR)
+    return compression_in(head)
+
+
+def compression_in(head: bytes) -> Compression | None:
+    """Return how a file is compressed that begins like this."""
     return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def beginning(head: bytes) -> bytes:
+    """Return what a file that begins like this begins with once it is decompressed.
+
+    What is damaged, or needs a package that is not there, is empty.
+    """
+    if not (name := compression_in(head)):
+        return head
+    with suppress(Exception):  # each library has its own
+        return cast(bytes, _OPENERS[name](io.BytesIO(head)).read1(len(head)))
+    return b""
+
+
 def decompressed(
-    path: Path, compression: Compression | None, progress: Callable[[int], None] | None = None
+    path: Path,
+    compression: Compression | None,
+    progress: Callable[[int], None] | None = None,
+    stream: Any = None,
 ) -> BinaryIO:
-    """Open a file and read what is in it, decompressed.
+    """Open a file and read what is in it, decompressed; ``stream`` is read instead if given.
 
     ``progress`` is called with the number of bytes of the file that were read so far. Opening and
     reading raise DumpError where the data are damaged or cut off.
     """
     try:
-        return cast(BinaryIO, _Content(path, compression, progress))
+        return cast(BinaryIO, _Content(path, compression, progress, stream))
     except OSError as error:
         raise unreadable(path, error) from error
 
 
 def _library(what: Compression, *names: str) -> Any:
-    """Import the first of these modules that is there."""
+    """Import the first of these modules that is there; the last is of the package to install."""
     for name in names:
         with suppress(ImportError):
             return import_module(name)
     raise DumpError(
         f"reading {what} needs a package that is not installed: pip install "
-        '"django-restorehooks[compression]", or decompress the dump before'
+        f'"django-restorehooks[compression]" (or {names[-1].removesuffix(".frame")} alone), '
+        "or decompress the dump first"
     )
 
 
@@ -79,10 +100,11 @@ class _Content(io.RawIOBase):
         path: Path,
         compression: Compression | None,
         progress: Callable[[int], None] | None,
+        stream: Any = None,
     ):
         self._path = path
         self._progress = progress
-        self._raw = path.open("rb", buffering=0)
+        self._raw = stream or path.open("rb", buffering=0)
         self._stream: Any = self._raw
         if compression:
             try:

@@ -8,10 +8,13 @@ and prints it without quotes: a role called "my role" cannot be told from its li
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -32,10 +35,19 @@ PRE_DATA, DATA, POST_DATA = 2, 3, 4
 
 Archives before 1.11 do not say it, and every entry then has the section 0.
 """
-_WITH_DEFINITION = frozenset(("ACL", "DEFAULT ACL", "FK CONSTRAINT"))
+_FOR_SUPERUSERS = frozenset(
+    (
+        *("EVENT TRIGGER", "PUBLICATION", "PUBLICATION TABLES IN SCHEMA", "FOREIGN DATA WRAPPER"),
+        *("FUNCTION", "PROCEDURE", "OPERATOR CLASS", "OPERATOR FAMILY", "ACCESS METHOD"),
+        *("TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
+    )
+)
+"""Kinds of which some may be made by a superuser alone: their SQL says which."""
+_WITH_DEFINITION = _FOR_SUPERUSERS | {"ACL", "DEFAULT ACL", "SEQUENCE SET", "STDSTRINGS"}
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
+_NUMBER = re.compile("[0-9]{1,10}")
 _NEVER_RESTORED = frozenset(
     ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES")
 )
@@ -51,7 +63,7 @@ class ArchiveEntry:
     schema, tag, owner: names as they are, unquoted; empty where there is none. The tag of many
         kinds is more than a name: "person person_pkey" for a constraint.
     tablespace: empty for the database's own.
-    definition: its SQL, for privileges and foreign keys alone.
+    definition: its SQL, for privileges, positions of sequences and what may need a superuser.
     depends_on: ids of entries that have to be restored first.
     data_file: of a directory or tar archive, the file that holds its data; empty without data.
     section: PRE_DATA, DATA, POST_DATA, or 1 for none.
@@ -98,7 +110,7 @@ class ArchiveHeader:
         second, minute, hour, day, month, year, _ = (self._int() for _ in range(7))
         try:
             created_at = datetime(year + 1900, month + 1, day, hour, minute, min(second, 59))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise self._damaged("header") from None
         self.known: dict[str, Any] = {
             "archive_version": self.version,
@@ -167,7 +179,7 @@ class ArchiveHeader:
 
     def _dependencies(self) -> Iterator[int]:
         while digits := self._string():
-            if not digits.isdecimal():
+            if not _NUMBER.fullmatch(digits):
                 raise self._damaged("table of contents")
             yield int(digits)
 
@@ -233,19 +245,29 @@ def read_contents(dump: Dump) -> list[ArchiveEntry]:
     ``dump.path`` is a custom file, a directory or a tar file that is compressed no more. Raises
     DumpError where the table of contents cannot be read to its end.
     """
+    with _header_of(dump) as header:
+        return [entry for entry in header.entries() if entry.kind not in _NEVER_RESTORED]
+
+
+def strings_are_off(dump: Dump) -> bool:
+    """Return whether an archive sets standard_conforming_strings to off. Raises DumpError."""
+    with _header_of(dump) as header:
+        settings = (entry for entry in header.entries() if entry.kind == "STDSTRINGS")
+        return any("off" in entry.definition for entry in islice(settings, 1))
+
+
+@contextmanager
+def _header_of(dump: Dump) -> Iterator[ArchiveHeader]:
     try:
         if dump.format == "tar":
             with tarfile.open(dump.path, "r:") as members:
                 found = members.extractfile(TABLE_OF_CONTENTS)
-                return _restored(ArchiveHeader(dump.source, cast(BinaryIO, found)))
-        path = dump.path / TABLE_OF_CONTENTS if dump.format == "directory" else dump.path
-        with path.open("rb") as stream:
-            return _restored(ArchiveHeader(dump.source, stream))
+                yield ArchiveHeader(dump.source, cast(BinaryIO, found))
+        else:
+            path = dump.path / TABLE_OF_CONTENTS if dump.format == "directory" else dump.path
+            with path.open("rb") as stream:
+                yield ArchiveHeader(dump.source, stream)
     except (KeyError, tarfile.TarError):
         raise DumpError(f"{dump.source} is a tar archive without {TABLE_OF_CONTENTS}") from None
     except OSError as error:
         raise unreadable(dump.source, error) from error
-
-
-def _restored(header: ArchiveHeader) -> list[ArchiveEntry]:
-    return [entry for entry in header.entries() if entry.kind not in _NEVER_RESTORED]

@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
+from restorehooks.wording import size_in_words
 
 from .compression import decompressed
 from .facts import Dump, size_of
 from .identify import opened_tar
 
 _CHUNK = 1024 * 1024
-_PACKED_FILE = re.compile(
+_KEPT_FREE = 64 * _CHUNK
+"""Bytes of a file system that a copy leaves to others."""
+PACKED_FILE = re.compile(
     r"toc\.dat|(?:\d+\.dat|blobs(?:_\d+)?\.toc|blob_\d+\.dat)(?:\.gz|\.lz4|\.zst)?"
 )
+"""The files of a directory dump."""
 
 
 @contextmanager
@@ -32,9 +36,9 @@ def spooled(stdin: BinaryIO, folder: Path | None = None) -> Iterator[Path]:
     """
     if stdin.isatty():
         raise DumpError("standard input is a terminal: name a file, or pipe the dump in")
-    with _private_folder(folder) as private:
+    with private_folder(folder) as private:
         path = private / "stdin"
-        _write(stdin, path)
+        write(stdin, path)
         if not path.stat().st_size:
             raise DumpError("standard input was empty: the program that wrote to it has failed")
         yield path
@@ -51,7 +55,7 @@ def unpacked(dump: Dump, folder: Path | None = None) -> Iterator[Dump]:
         yield dump
         return
     with (
-        _private_folder(folder) as private,
+        private_folder(folder) as private,
         decompressed(dump.path, dump.compression) as stream,
     ):
         path = private / "dump"
@@ -59,7 +63,7 @@ def unpacked(dump: Dump, folder: Path | None = None) -> Iterator[Dump]:
             path.mkdir(0o700)
             _unpack_tar(dump.source, stream, path)
         else:
-            _write(stream, path)
+            write(stream, path)
         yield replace(dump, path=path, compression=None, size=size_of(path))
 
 
@@ -67,40 +71,57 @@ def _unpack_tar(source: Path, stream: BinaryIO, folder: Path) -> None:
     with opened_tar(source, stream) as members:
         for member in members:
             path = folder / PurePosixPath(member.name).name
-            if not _PACKED_FILE.fullmatch(path.name) or not member.isreg():
+            if not PACKED_FILE.fullmatch(path.name) or not member.isreg():
                 continue
             if path.exists():
                 raise DumpError(
                     f"{source} holds more than one {path.name}: unpack it, and name one"
                 )
-            _write(cast(BinaryIO, members.extractfile(member)), path)
+            write(cast(BinaryIO, members.extractfile(member)), path)
 
 
 @contextmanager
-def _private_folder(folder: Path | None) -> Iterator[Path]:
+def private_folder(folder: Path | None) -> Iterator[Path]:
+    """Give a temporary folder that nobody else may enter. Raises DumpError."""
     with ExitStack() as stack:
         try:
             private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=folder)
             path = stack.enter_context(private)
         except OSError as error:
-            raise _no_room(folder, error) from error
+            raise _no_room(folder, error.strerror or str(error)) from error
         yield Path(path)
 
 
-def _write(stream: BinaryIO, path: Path) -> None:
+def require_room(folder: Path, size: int) -> None:
+    """Raise DumpError where so many bytes more have no room in a folder."""
+    free = shutil.disk_usage(folder).free
+    if size + _KEPT_FREE > free:
+        raise _no_room(folder.parent, f"{size_in_words(size)} wanted, {size_in_words(free)} free")
+
+
+def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
+    """Copy what is left of a stream, and ``head`` before it, into a new file of the owner's alone.
+
+    Raises DumpError where the room runs out: some is left to others.
+    """
+
     def private(name: str, flags: int) -> int:
         return os.open(name, flags, 0o600)
 
     try:
         with open(path, "xb", opener=private) as copy:
-            shutil.copyfileobj(stream, copy, _CHUNK)
+            chunk = head
+            while chunk or (chunk := stream.read(_CHUNK)):
+                require_room(path.parent, len(chunk))
+                copy.write(chunk)
+                chunk = b""
     except OSError as error:
-        raise _no_room(path.parent, error) from error
+        raise _no_room(path.parent.parent, error.strerror or str(error)) from error
 
 
-def _no_room(folder: Path | None, error: OSError) -> DumpError:
+def _no_room(folder: Path | None, why: str) -> DumpError:
     where = folder or tempfile.gettempdir()
     return DumpError(
-        f"the dump needs a temporary copy, and in {where} there can be none "
-        f"({error.strerror or error}): let TMPDIR name a folder with room"
+        f"the dump needs a temporary copy, and in {where} there can be none ({why}): let "
+        "--spool-dir or TMPDIR name a folder with room"
     )

@@ -27,7 +27,7 @@ _SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz
 _CHUNK = 1024 * 1024
 _END_OF_ROWS = b"\n\\.\n"
 _EMPTY_LINES = b"\n\n"
-_LARGE_OBJECT = re.compile(rb"(\d+) (blob_\d+\.dat)")
+_LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
 _AGAIN = "copy or dump it again"
 
 
@@ -75,21 +75,23 @@ def prove_files(
 
 
 @contextmanager
-def proving(dump: Dump, entries: Sequence[ArchiveEntry]) -> Iterator[Callable[[], None]]:
+def proving(dump: Dump, entries: Sequence[ArchiveEntry]) -> Iterator[ProvingThread]:
     """Prove the files in a thread while the block runs, and wait for it at the end of the block.
 
-    Yields a function for the block to call now and then: it raises what the proof has found so
-    far. The end of the block raises it too. What the block itself raises ends the proof.
+    It begins with the first ``check``: a program that is started beside another thread cannot be
+    told to end with this process. The end of the block raises what ``prove_files`` raises. What
+    the block itself raises ends the proof.
     """
-    thread = _ProvingThread(dump, entries)
-    thread.start()
+    thread = ProvingThread(dump, entries)
     try:
-        yield thread.check
+        yield thread
+        thread.check()
     except BaseException:
         thread.stopped.set()
-        thread.join()
         raise
-    thread.join()
+    finally:
+        if thread.ident:
+            thread.join()
     thread.check()
 
 
@@ -97,7 +99,11 @@ class _Stopped(Exception):  # noqa: N818 - no error
     """Nobody waits for the proof any more."""
 
 
-class _ProvingThread(threading.Thread):
+class ProvingThread(threading.Thread):
+    """Proves the files of an archive; ``found`` is its proof once it has ended well."""
+
+    found: Proof
+
     def __init__(self, dump: Dump, entries: Sequence[ArchiveEntry]):
         super().__init__(name="restorehooks-proof", daemon=True)
         self.stopped = threading.Event()
@@ -105,14 +111,18 @@ class _ProvingThread(threading.Thread):
         self._failure: BaseException | None = None
 
     def run(self) -> None:
+        """Prove them, until ``stopped`` is set."""
         try:
-            prove_files(self._dump, self._entries, self._go_on)
+            self.found = prove_files(self._dump, self._entries, self._go_on)
         except _Stopped:
             pass
         except BaseException as error:
             self._failure = error
 
     def check(self) -> None:
+        """Begin, if that is to be done, and raise what was found to be wrong so far."""
+        if not self.ident:
+            self.start()
         if self._failure:
             raise self._failure
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.wording import printable, size_in_words
@@ -21,11 +22,28 @@ TRAILER = b"-- PostgreSQL database dump complete"
 
 
 @dataclass(frozen=True)
+class Part:
+    """One database's part of a file that pg_dumpall made.
+
+    database: its name. start, end: bytes of the decompressed file. line: of the file, its first.
+    """
+
+    database: str
+    start: int
+    end: int
+    line: int
+
+
+@dataclass(frozen=True)
 class Dump:
     """What is known of a dump without restoring it.
 
     source: what the user named.
     path: what a reader opens: ``source``, or the unpacked copy.
+    of_server: pg_dumpall made it: it holds a whole server's databases and roles.
+    part: the one database of such a file that is meant. roles: those that the file creates.
+    stream: opens a plain dump that can be read once and has no file; ``beginning`` is its own.
+    member: its name inside ``source``, where that is a tar or zip file or a folder around it.
     compression: of the file as a whole, None for compression inside an archive.
     archive_version: of the archive's format (1.14 is PostgreSQL 12 to 15), None for a plain dump.
     server_version, dump_version: of the server that was dumped, and of the pg_dump that did it, as
@@ -52,6 +70,12 @@ class Dump:
     creates_database: bool = False
     has_first_line: bool = True
     crlf: bool = False
+    member: str = ""
+    of_server: bool = False
+    part: Part | None = None
+    roles: tuple[str, ...] = ()
+    stream: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+    beginning: bytes = field(default=b"", repr=False)
 
     @property
     def server_major(self) -> int | None:
@@ -68,6 +92,10 @@ class Dump:
 def described(dump: Dump, path: Path | None = None) -> str:
     """Return in one printable line what the dump is; ``path`` is shown instead of its source."""
     parts = [f"{dump.format} dump"]
+    if dump.of_server:
+        parts = ["dump of a whole server"]
+    if dump.member:
+        parts.append(f'inside it as "{dump.member}"')
     if dump.compression:
         parts.append(f"{dump.compression} compressed")
     if dump.database:

@@ -7,7 +7,8 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -15,14 +16,22 @@ from typing import Any, BinaryIO
 from restorehooks.restore.errors import DumpError
 from restorehooks.wording import printable
 
-from .compression import compression_of, decompressed
+from .compression import beginning, compression_in, compression_of, decompressed
 from .contents import MAGIC, TABLE_OF_CONTENTS, ArchiveHeader
 from .facts import HEADER, Compression, Dump, Format, size_of, unreadable
 
-_HEAD = 64 * 1024
+HEAD = 64 * 1024
 """Bytes at the beginning of a file that are looked at."""
 _OTHER_FORMATS = (
     (re.compile(rb"PK\x03\x04"), "is a zip file: unzip it first"),
+    (
+        re.compile(
+            rb"-----BEGIN PGP MESSAGE|\x85[\x01-\x04]\x0c|\x84[\x5e\x8c]\x03|\x8c[\x04\x0d]"
+        ),
+        "is encrypted by PGP: decrypt it first, with gpg --decrypt",
+    ),
+    (re.compile(rb"age-encryption\.org/"), "is encrypted by age: decrypt it first"),
+    (re.compile(rb"Salted__"), "is encrypted by openssl enc: decrypt it first"),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), "is a 7z file: unpack it first"),
     (
         re.compile(rb"\xff\xfe|\xfe\xff"),
@@ -31,6 +40,7 @@ _OTHER_FORMATS = (
     (re.compile(rb"SQLite format 3\x00"), "is an SQLite database, not a PostgreSQL dump"),
     (re.compile(rb"(?:/\*!.*\n)?-- (?:MySQL|MariaDB) dump"), "is a dump of MySQL or MariaDB"),
 )
+_ARCHIVE_AFTER_TEXT = re.compile(rb"[\x09-\x7e\x80-\xff]{1,20000}?\nPGDMP(?=\x01)", re.DOTALL)
 _ALL_DATABASES = re.compile(rb"^-- PostgreSQL database cluster dump\r?$", re.MULTILINE)
 _PLAIN = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
 #: What every plain dump sets first of all, its comments stripped or not.
@@ -49,8 +59,11 @@ _NO_DUMP = (
 )
 
 
-def identify(source: Path) -> Dump:
-    """Say what a file or directory is, by its content. Raises DumpError."""
+def identify(source: Path, *, whole_server: bool = False) -> Dump:
+    """Return what a file or directory is, by its content. Raises DumpError.
+
+    A file that pg_dumpall made is refused, unless ``whole_server``.
+    """
     try:
         mode = source.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -62,10 +75,25 @@ def identify(source: Path) -> Dump:
             raise DumpError(f"{source} is empty: the dump was not written, make it again")
         compression = compression_of(source)
         with decompressed(source, compression) as stream:
-            head = _read(stream, _HEAD)
-        return _file(source, compression, size, head)
+            head = read(stream, HEAD)
+        dump = _file(source, compression, size, head)
+        if dump.of_server and not whole_server:
+            raise DumpError(
+                f"{source} was made by pg_dumpall and holds a whole server: "
+                "dump the one database with pg_dump, or name it with --from-database"
+            )
+        return dump
     except OSError as error:
         raise unreadable(source, error) from error
+
+
+def identify_beginning(source: Path, head: bytes) -> Dump | None:
+    """Return the plain dump of one database that begins like this, None for anything else."""
+    content = beginning(head)
+    if content.startswith(MAGIC) or content[257:262] == b"ustar" or not is_dump(content):
+        return None
+    dump = _file(source, compression_in(head), 0, content)
+    return None if dump.of_server else replace(dump, beginning=content)
 
 
 def _file(source: Path, compression: Compression | None, size: int, head: bytes) -> Dump:
@@ -95,7 +123,7 @@ def _directory(source: Path) -> Dump:
             "interrupted"
         )
     with contents.open("rb") as stream:
-        head = _read(stream, _HEAD)
+        head = read(stream, HEAD)
     if not head.startswith(MAGIC):
         raise DumpError(f"{contents} is damaged: it does not begin as a table of contents does")
     known = ArchiveHeader(source, io.BytesIO(head)).known
@@ -119,7 +147,7 @@ def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
     for number, member in enumerate(members):
         is_contents = PurePosixPath(member.name).name == TABLE_OF_CONTENTS
         if is_contents and (file := members.extractfile(member)):
-            content = file.read(_HEAD)
+            content = file.read(HEAD)
             if content.startswith(MAGIC):
                 # pg_dump --format=tar writes it first and in no folder.
                 is_tar = (number, member.name) == (0, TABLE_OF_CONTENTS)
@@ -131,13 +159,15 @@ def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
 
 def _plain(source: Path, head: bytes) -> dict[str, Any]:
     """Read what the first lines of a plain dump tell. Raises DumpError where they are not there."""
-    if _ALL_DATABASES.search(head):
+    if archive := _ARCHIVE_AFTER_TEXT.match(head):
         raise DumpError(
-            f"{source} was made by pg_dumpall and holds a whole server: "
-            "dump the one database with pg_dump"
+            f'{source} is an archive with text before it, beginning "{_shown(head)}", that a '
+            "program wrote beside it (2>&1): take it off with tail -c "
+            f"+{archive.end() - len(MAGIC) + 1}"
         )
+    of_server = _ALL_DATABASES.search(head) is not None
     first_line = _PLAIN.search(head)
-    if not first_line and (b"\0" in head or not _SETTINGS.search(head)):
+    if not of_server and not first_line and (b"\0" in head or not _SETTINGS.search(head)):
         reason = next((why for known, why in _OTHER_FORMATS if known.match(head)), None)
         raise DumpError(f"{source} {reason or _NO_DUMP}")
     text = head.decode("utf-8", "replace")
@@ -149,11 +179,23 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
         "server_version": _fact(r"Dumped from database version (.+)", text),
         "dump_version": _fact(r"Dumped by pg_dump version (.+)", text),
         "database": _fact(r"Name: (.+); Type: DATABASE;.*", text),
-        "created_at": datetime.fromisoformat(started) if started else None,
+        "created_at": _date(started) if started else None,
+        "of_server": of_server,
         "has_first_line": first_line is not None,
         "crlf": b"\r\n" in head[:1000],
         "creates_database": first is not None and first[1] in (None, b"DATABASE"),
     }
+
+
+def _shown(head: bytes) -> str:
+    line = head.splitlines()[0][:60]
+    return printable(line.decode("utf-8", "replace"))
+
+
+def _date(text: str) -> datetime | None:
+    with suppress(ValueError):  # whoever wrote the dump may have written anything
+        return datetime.fromisoformat(text)
+    return None
 
 
 def _fact(pattern: str, text: str) -> str | None:
@@ -161,7 +203,16 @@ def _fact(pattern: str, text: str) -> str | None:
     return printable(found[1].rstrip("\r")) if found else None
 
 
-def _read(stream: BinaryIO, count: int) -> bytes:
+def is_dump(head: bytes) -> bool:
+    """Return whether a file that begins like this is a dump, for those inside something else."""
+    if head.startswith(MAGIC) or _ALL_DATABASES.search(head) or _PLAIN.search(head):
+        return True
+    if head[257:262] == b"ustar":
+        return head.startswith(TABLE_OF_CONTENTS.encode() + b"\0")
+    return b"\0" not in head and _SETTINGS.search(head) is not None
+
+
+def read(stream: BinaryIO, count: int) -> bytes:
     """Read as many bytes as there are, up to ``count``."""
     content = b""
     while len(content) < count and (more := stream.read(count - len(content))):

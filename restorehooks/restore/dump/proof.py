@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tarfile
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
 
 from .compression import decompressed
-from .facts import TRAILER, Dump, unreadable
+from .facts import TRAILER, Dump, Part, unreadable
 
 _TAIL = 16 * 1024
 """Bytes at the end of a plain dump in which its last line is looked for."""
@@ -54,7 +55,7 @@ def check_trailer(dump: Dump) -> None:
     Raises DumpError. The end of a compressed dump is not seen before all is read: ``prove_plain``
     does that. What is looked for could stand in a string: ``ScriptResult.complete`` is the proof.
     """
-    if dump.format != "plain" or dump.compression:
+    if dump.format != "plain" or dump.compression or dump.part or dump.stream:
         return
     try:
         with dump.path.open("rb") as stream:
@@ -103,4 +104,33 @@ def open_plain(dump: Dump, progress: Callable[[int], None] | None = None) -> Bin
     """
     if dump.format != "plain":
         raise ValueError(f"{dump.source} is an archive, which pg_restore reads")
-    return decompressed(dump.path, dump.compression, progress)
+    stream = decompressed(
+        dump.path, dump.compression, progress, dump.stream() if dump.stream else None
+    )
+    return cast(BinaryIO, _Slice(stream, dump.part)) if dump.part else stream
+
+
+class _Slice(io.RawIOBase):
+    """The bytes of one part of a stream."""
+
+    def __init__(self, stream: BinaryIO, part: Part):
+        self._stream = stream
+        self._left = part.end - part.start
+        skipped = 0
+        while skipped < part.start:
+            if not (chunk := stream.read(min(_CHUNK, part.start - skipped))):
+                break
+            skipped += len(chunk)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._stream.read(min(len(buffer), self._left))
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -14,11 +14,12 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Buffer:
     """The window: what was read and is needed still, and the position that was reached."""
 
-    def __init__(self, stream: BinaryIO):
+    def __init__(self, stream: BinaryIO, first_line: int = 1):
         self._stream = stream
         self._buffer = bytearray()
         self._position = 0
-        self._line = 1
+        self._forgotten = 0
+        self._line = first_line
         self._exhausted = False
         if self._has(0, len(_BYTE_ORDER_MARK)) and self._buffer.startswith(_BYTE_ORDER_MARK):
             self._position = len(_BYTE_ORDER_MARK)
@@ -27,6 +28,11 @@ class Buffer:
     def line(self) -> int:
         """The number of the line that was reached, from 1."""
         return self._line
+
+    @property
+    def offset(self) -> int:
+        """The number of bytes up to the position that was reached."""
+        return self._forgotten + self._position
 
     def at_end(self) -> bool:
         """Return whether the stream has nothing more."""
@@ -65,6 +71,7 @@ class Buffer:
     def _forget(self, unless_below: int = CHUNK) -> None:
         if self._position > unless_below:
             del self._buffer[: self._position]
+            self._forgotten += self._position
             self._position = 0
 
     def _skip_space(self) -> None:

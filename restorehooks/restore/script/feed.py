@@ -7,37 +7,31 @@ does no more than guard or connect psql, and refused elsewhere.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import ScriptError
-from restorehooks.wording import first_line, printable
+from restorehooks.wording import first_line
 
 from .batch import Batch
 from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
+from .oids import copies_oids
 from .policy import Policy
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
-from .results import LeftOut, ScriptResult, script_error, shown
+from .results import Collected, ScriptResult, script_error, shown
 from .rows import without_first_column
-from .rules import (
-    LeaveOut,
-    Refused,
-    Replaced,
-    copies_in,
-    copies_oids,
-    decide,
-    left_out_around,
-    resets_all,
-)
+from .rules import POSITION, copies_in, decide, left_out_around, resets_all
 from .scanner import LexingError, Unfinished
 from .session import Settings
-from .tolerated import Tolerance, tolerance
+from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
+from .verdicts import LeaveOut, Refused, Replaced
 from .wire import IN_FLIGHT, StatementFailed, Wire
 from .words import Words
 
@@ -45,6 +39,10 @@ from .words import Words
 #: one of them (https://www.postgresql.org/docs/current/multibyte.html).
 UNSAFE_ENCODINGS = frozenset(
     (b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC")
+)
+_UNSAFE = (
+    "the dump is in {}, in which a backslash may be half a character; make it again with pg_dump "
+    "--encoding=UTF8"
 )
 #: What --inserts and large objects are made of by the million. Reading on depends on nothing that
 #: such a statement does, so its result can wait.
@@ -57,6 +55,7 @@ def run_script(
     *,
     policy: Policy,
     progress: Callable[[int], None] | None = None,
+    first_line: int = 1,
 ) -> ScriptResult:
     """Send a plain dump over ``connection`` and return what became of it.
 
@@ -64,7 +63,7 @@ def run_script(
     caller commits, once the result is ``complete``. With ``policy.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. The session's settings are afterwards what they were. ``progress`` is told the number of
-    statements so far.
+    statements so far. ``first_line`` is the number that messages give to the stream's first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
     its transaction has failed. Raises ValueError for a connection that does not suit the policy.
@@ -76,7 +75,7 @@ def run_script(
     if idle and not policy.commit_every:
         wire.command(b"BEGIN")
     settings = Settings(connection, wire)
-    result = _Script(stream, wire, policy, settings, progress).run()
+    result = _Script(Lexer(stream, first_line), wire, policy, settings, progress).run()
     settings.put_back()
     return result
 
@@ -86,20 +85,21 @@ class _Script:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        lexer: Lexer,
         wire: Wire,
         policy: Policy,
         settings: Settings,
         progress: Callable[[int], None] | None,
     ):
-        self._lexer = Lexer(stream)
+        self._lexer = lexer
         self._wire = wire
         self._policy = policy
         self._settings = settings
         self._progress = progress
         self._statements = 0
         self._creates = False
-        self._left_out: dict[LeaveOut, LeftOut] = {}
+        self._left_out = Collected()
+        self._positions: list[str] = []
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
         self._batch = Batch(wire, policy.commit_every)
@@ -130,21 +130,17 @@ class _Script:
         finally:
             # After a success it finds nothing to do.
             self._wire.abandon()
-        left_out = list(self._left_out.values())
+        rows, left_out = self._wire.rows, self._left_out.all()
         ending = self._ending
         return ScriptResult(
-            self._statements, self._wire.rows, left_out, ending.complete, ending.reason
+            self._statements, rows, left_out, ending.complete, ending.reason, self._positions
         )
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
         encoding = self._wire.parameter(b"client_encoding")
         if encoding != self._encoding[0]:
             if encoding in UNSAFE_ENCODINGS:
-                reason = (
-                    f"the dump is in {encoding.decode()}, in which a backslash may be half a "
-                    "character; make it again with pg_dump --encoding=UTF8"
-                )
-                raise script_error(self._lexer.line, reason)
+                raise script_error(self._lexer.line, _UNSAFE.format(encoding.decode()))
             self._encoding = encoding, self._wire.encoding
         return self._lexer.next(self._wire.parameter(b"standard_conforming_strings") == b"off")
 
@@ -174,7 +170,11 @@ class _Script:
         if astray := self._database.astray(statement, verdict):
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
+            if verdict.what == POSITION:
+                self._positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
+            if copies_in(words):
+                deque(self._lexer.copy_data(), maxlen=0)
             return
         if isinstance(verdict, Replaced):
             self._leave_out(verdict.omitted, statement)
@@ -191,11 +191,16 @@ class _Script:
             if not self._lexer.at_line_end():
                 raise self._error(statement, "refused: its rows must begin in the next line")
             rows = self._lexer.copy_data()
-            self._wire.copy(statement, without_first_column(rows) if oids else rows)
+            if self._lexer.no_rows_follow():
+                none = list(rows)  # read on, whatever the server says
+                copy = partial(self._wire.copy, rows=none)
+                self._tolerate(statement, NO_ROWS, copy)
+            else:
+                self._wire.copy(statement, without_first_column(rows) if oids else rows)
         elif resets_all(words):
             self._settings.put_back()
         elif tolerated := tolerance(statement.text, words, self._policy, self._encoding[1]):
-            self._run_under_savepoint(statement, tolerated)
+            self._tolerate(statement, tolerated, self._wire.run)
         else:
             self._wire.run(statement)
             self._creates = self._creates or words.first(1) == ["create"]
@@ -205,25 +210,15 @@ class _Script:
         if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
             self._progress(self._statements)
 
-    def _run_under_savepoint(self, statement: Statement, tolerated: Tolerance) -> None:
-        """Send a statement so that its failure, where it does no harm, ends nothing else."""
-        self._wire.command(b"SAVEPOINT restorehooks")
-        try:
-            self._wire.run(statement)
-        except StatementFailed as error:
-            if not tolerated.covers(error.sqlstate):
-                raise
-            self._wire.command(b"ROLLBACK TO SAVEPOINT restorehooks")
-            self._leave_out(LeaveOut(tolerated.what, tolerated.reason), statement)
+    def _tolerate(
+        self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
+    ) -> None:
+        if not sent_under_savepoint(self._wire, statement, may_fail, send):
+            self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
             self._statements -= 1
-        self._wire.command(b"RELEASE SAVEPOINT restorehooks")
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
-        text = shown(piece.text, self._encoding[1])
-        reason = printable(omitted.reason)
-        first = LeftOut(omitted.what, text, piece.line, reason, 0)
-        known = self._left_out.get(omitted, first)
-        self._left_out[omitted] = replace(known, count=known.count + 1)
+        self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])
 
     def _failed(self, error: StatementFailed) -> ScriptError:
         more = hint(error.statement.text, error.sqlstate, creates=self._creates)

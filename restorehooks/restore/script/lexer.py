@@ -114,6 +114,11 @@ class Lexer(Scanner):
         self._skip_space()
         return self.at_end()
 
+    def offset_of_next(self) -> int:
+        """Return the offset at which the next piece begins."""
+        self._skip_space()
+        return self.offset
+
     def at_line_end(self) -> bool:
         """Return whether nothing but blanks follows in this line, as it must before COPY data.
 
@@ -123,6 +128,12 @@ class Lexer(Scanner):
         if end < 0:
             raise Unfinished("COPY data", self._line)
         return not self._buffer[self._position : end].strip(b" \t\r")
+
+    def no_rows_follow(self) -> bool:
+        """Return whether the COPY data after this line are none at all."""
+        start = self._find(b"\n", self._position) + 1
+        self._has(start, 4)
+        return bytes(self._buffer[start : start + 4]).startswith((b"\\.\n", b"\\.\r\n"))
 
     def copy_data(self) -> Iterator[bytes]:
         """Yield the lines after this one in large blocks, up to the line ``\\.``.

@@ -17,6 +17,12 @@ SELECT spcname FROM pg_catalog.pg_tablespace
 WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
 """
 
+STATISTICS = """
+SELECT proname::pg_catalog.text FROM pg_catalog.pg_proc
+WHERE pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
+  AND proname OPERATOR(pg_catalog.~) '^pg_restore_.*_stats$'
+"""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -28,11 +34,17 @@ class Policy:
     owners: roles that may be given ownership; statements for others are left out.
     roles: roles that exist; privileges of others are left out.
     tablespaces: where tables may be put; for others the default one is used.
+    statistics: functions of the server that take planner statistics; what is for others is left
+        out.
+    owner_instead: who owns what belongs to a role that does not exist here;
+        None for the role that restores.
     no_owner, no_privileges: leave out all of these, as the options of pg_restore do.
     data_only: send rows, and leave out the structure and the positions of sequences (a setval
         outlives a rollback, and may set back a sequence that is ahead).
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
+    kept_tables: (schema, table) of extensions that stay, whose rows are there already.
+    skip_superuser_only: leave out what only a superuser may make, and what hangs on that.
     acting_role: the role that the session acts as, ``none`` for the one that connects.
     commit_every: how many statements (single rows not counted) make a transaction, for a database
         that is thrown away when the restore fails; None for everything in one transaction.
@@ -41,10 +53,14 @@ class Policy:
     owners: frozenset[str] | None = None
     roles: frozenset[str] | None = None
     tablespaces: frozenset[str] | None = None
+    statistics: frozenset[str] | None = None
+    owner_instead: str | None = None
     no_owner: bool = False
     no_privileges: bool = False
     data_only: bool = False
     drops_may_miss: bool = False
+    kept_tables: frozenset[tuple[str, str]] = frozenset()
+    skip_superuser_only: bool = False
     acting_role: str = "none"
     commit_every: int | None = None
 
@@ -57,11 +73,13 @@ class Policy:
             cursor.execute(sql.SQL(ROLES).format(privilege=privilege))
             roles: dict[str, bool] = dict(cursor.fetchall())
             tablespaces = cursor.execute(TABLESPACES).fetchall()
-            acting = cursor.execute("SELECT current_setting('role')").fetchone()
+            statistics = cursor.execute(STATISTICS).fetchall()
+            acting = cursor.execute("SELECT pg_catalog.current_setting('role')").fetchone()
         return cls(
             owners=frozenset(name for name, may_act in roles.items() if may_act),
             roles=frozenset(roles),
             tablespaces=frozenset(name for (name,) in tablespaces),
+            statistics=frozenset(name for (name,) in statistics),
             acting_role=str(acting[0]) if acting else "none",
             **wishes,
         )

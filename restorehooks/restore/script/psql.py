@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from .lexer import Statement
-from .rules import LeaveOut, Verdict
+from .verdicts import LeaveOut, Verdict
 
 # Guards and settings of psql, and what pg_dump writes before \connect to a database with an
 # unusual name: the dump sets its own encoding again right after.

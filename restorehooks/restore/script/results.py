@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from restorehooks.restore.errors import ScriptError
 from restorehooks.wording import printable
+
+from .verdicts import LeaveOut
 
 _WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
 _SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION)\b.*")
@@ -34,13 +36,31 @@ class LeftOut:
         return f"{self.what}: {self.reason} ({self.count}, the first: {self.statement})"
 
 
+class Collected:
+    """What was left out so far, gathered by reason."""
+
+    def __init__(self) -> None:
+        self._found: dict[LeaveOut, LeftOut] = {}
+
+    def add(self, omitted: LeaveOut, text: bytes, line: int, encoding: str) -> None:
+        """Take in a piece of the dump that is left out; the first of each reason is shown."""
+        first = LeftOut(omitted.what, shown(text, encoding), line, printable(omitted.reason), 0)
+        known = self._found.get(omitted, first)
+        self._found[omitted] = replace(known, count=known.count + 1)
+
+    def all(self) -> list[LeftOut]:
+        """Return it, one of each reason."""
+        return list(self._found.values())
+
+
 @dataclass
 class ScriptResult:
     """What was sent and what was not: the numbers of statements and of rows.
 
     ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
     anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
-    unless somebody accepts that.
+    unless somebody accepts that. ``positions`` are the ``setval`` of sequences that were left out,
+    since only rows were asked for.
     """
 
     statements: int
@@ -48,6 +68,7 @@ class ScriptResult:
     left_out: list[LeftOut]
     complete: bool
     reason: str = ""
+    positions: list[str] = field(default_factory=list)
 
 
 def shown(text: bytes, encoding: str) -> str:

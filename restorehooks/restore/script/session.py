@@ -10,9 +10,9 @@ from psycopg.rows import tuple_row
 from .wire import Wire
 
 SESSION_SETTINGS = """
-SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'
+SELECT name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'
 UNION ALL VALUES ('role', pg_catalog.current_setting('role')),
-                 ('session_authorization', session_user::text)
+                 ('session_authorization', session_user::pg_catalog.text)
 """
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from restorehooks.restore.harmless import why_harmless
+from restorehooks.restore.superusers import extension_in, hangs_on_it
 
+from .lexer import Statement
 from .policy import Policy
+from .wire import StatementFailed, Wire
 from .words import Words
 
 _LONGEST = 10_000
@@ -42,6 +46,10 @@ class Tolerance:
 
 
 _NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
+_DENIED = frozenset(("42501",))
+_NO_EXTENSION = Tolerance("extension", "only a superuser may create it", _DENIED)
+_HANGS_ON_IT = Tolerance("superuser only", "it hangs on what was left out", UNDEFINED | _DENIED)
+NO_ROWS = Tolerance("no rows", "there are none to copy into a table of somebody else", _DENIED)
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
 
 
@@ -51,6 +59,12 @@ def tolerance(statement: bytes, words: Words, policy: Policy, encoding: str) -> 
         return None
     if reason := why_harmless(f"{statement.decode(encoding, 'replace')};"):
         return Tolerance("failed without harm", reason)
+    if policy.skip_superuser_only:
+        text = statement.decode(encoding, "replace")
+        if extension_in(text):
+            return _NO_EXTENSION
+        if hangs_on_it(text):
+            return _HANGS_ON_IT
     if not _INITIAL.match(statement):
         return None
     if policy.drops_may_miss and _drops(statement, words):
@@ -65,3 +79,23 @@ def _drops(statement: bytes, words: Words) -> bool:
         said = set(words)
         return "drop" in said and said.isdisjoint(("add", ","))
     return first == "drop" or any(known.match(statement) for known in (_DUMMY_VIEW, _UNLINK))
+
+
+def sent_under_savepoint(
+    wire: Wire, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
+) -> bool:
+    """Send a statement so that its failure, where it is tolerated, ends nothing else.
+
+    Return whether it went through. Raises StatementFailed.
+    """
+    wire.command(b"SAVEPOINT restorehooks")
+    try:
+        send(statement)
+        went_through = True
+    except StatementFailed as error:
+        if not may_fail.covers(error.sqlstate):
+            raise
+        wire.command(b"ROLLBACK TO SAVEPOINT restorehooks")
+        went_through = False
+    wire.command(b"RELEASE SAVEPOINT restorehooks")
+    return went_through

@@ -7,7 +7,6 @@ statement goes by the extended protocol, and the server says when it wants rows.
 
 from __future__ import annotations
 
-import selectors
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -16,6 +15,7 @@ import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from .channel import Channel
 from .lexer import Statement
 
 IN_FLIGHT = 1000
@@ -36,7 +36,7 @@ class StatementFailed(Exception):  # noqa: N818 - the server's verdict
         self.sqlstate = sqlstate
 
 
-class Wire:
+class Wire(Channel):
     """Sends statements over a connection that does nothing else meanwhile.
 
     ``rows`` counts what INSERT and COPY have added. A connection that breaks raises
@@ -44,25 +44,11 @@ class Wire:
     """
 
     def __init__(self, connection: psycopg.Connection[Any]):
-        self._connection = connection
-        self._pgconn = connection.pgconn
+        super().__init__(connection)
         self._queued: list[Statement] = []
         self._queued_bytes = 0
         self._pipelines = psycopg.capabilities.has_pipeline()
         self.rows = 0
-
-    def parameter(self, name: bytes) -> bytes:
-        """Return a setting of the session that the server reports by itself."""
-        return self._pgconn.parameter_status(name) or b""
-
-    @property
-    def encoding(self) -> str:
-        """Python's name of the client encoding, or of one that lets ASCII be read."""
-        try:
-            codec = self._connection.info.encoding
-        except psycopg.NotSupportedError:
-            return "latin-1"
-        return "utf-8" if codec == "ascii" else codec  # SQL_ASCII is anything
 
     def run(self, statement: Statement) -> None:
         """Run one statement; rows it returns are dropped. Raises StatementFailed."""
@@ -180,20 +166,3 @@ class Wire:
         while not self._pgconn.put_copy_end():
             self._flush()
         self._flush()
-
-    def _result(self) -> PGresult | None:
-        while self._pgconn.is_busy():
-            self._wait(selectors.EVENT_READ)
-            self._pgconn.consume_input()
-        return self._pgconn.get_result()
-
-    def _flush(self) -> None:
-        while self._pgconn.flush():
-            # The server may have to be heard before it listens again.
-            if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
-                self._pgconn.consume_input()
-
-    def _wait(self, events: int) -> int:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._pgconn.socket, events)
-            return selector.select()[0][1]

@@ -7,8 +7,8 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import quoted
@@ -25,11 +26,18 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 #: Limits a role or database may carry, none of which is meant for a restore.
 UNLIMITED = """
-SELECT set_config(name, CASE vartype WHEN 'bool' THEN 'off' ELSE '0' END, %s)
+SELECT pg_catalog.set_config(
+           name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, %s)
 FROM pg_catalog.pg_settings
-WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout',
-               'idle_in_transaction_session_timeout', 'default_transaction_read_only')
+WHERE name OPERATOR(pg_catalog.=) ANY (
+          '{statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout,
+            idle_in_transaction_session_timeout, default_transaction_read_only}')
 """
+
+OWN_PATH = "pg_catalog, pg_temp"
+"""The search_path of our own statements: others may create functions and operators elsewhere."""
+PATH = "SELECT pg_catalog.current_setting('search_path')"
+SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
 
@@ -51,6 +59,7 @@ SECONDS_TO_ANSWER = "5"
 DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
 """The variable that names the server's own address, where the alias leads through a pooler."""
 
+_STATUS = pq.TransactionStatus
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
@@ -78,8 +87,11 @@ class Address:
     role: str | None
 
     @classmethod
-    def of(cls, using: str) -> Address:
-        """Return where ``using`` points; raises AddressError when that is no PostgreSQL."""
+    def of(cls, using: str, *, direct: bool = True) -> Address:
+        """Return where ``using`` points; raises AddressError when that is no PostgreSQL.
+
+        With ``direct`` the server's own address replaces a pooler's, where it is given.
+        """
         if using not in connections.settings:
             raise AddressError(f'There is no alias "{using}" in DATABASES.')
         connection: Any = connections[using]
@@ -89,16 +101,17 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        return cls.of_parameters(using, asked, connection.settings_dict["OPTIONS"])
+        found = {key: asked[key] for key in asked if key in _variables()}
+        if direct:
+            found |= _direct(using, found.get("dbname"))
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
 
     @classmethod
     def of_parameters(
         cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Address:
-        """Return where these parameters of a connection lead; ``options`` are the alias's own."""
-        secret, known = _secret_keywords(), _variables()
-        wanted = {key: asked[key] for key in asked if key in known}
-        found = _resolved(wanted | _direct(using, wanted.get("dbname")))
+        """Return where libpq's keywords lead; ``options`` are those of the alias."""
+        secret, found = _secret_keywords(), _resolved(asked)
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -118,6 +131,9 @@ class Address:
     def connect(self, database: str, **extra: str) -> Connection:
         """Return a new autocommitting connection with no time limits, as the role to assume.
 
+        Names mean what they mean in pg_catalog there; RESET search_path gives the path that the
+        database, the role or the settings ask for.
+
         Raises AddressError where a pooler answers, or the connection leads to another database;
         psycopg.OperationalError, which names the database and the server.
         """
@@ -136,17 +152,12 @@ class Address:
             self._require_direct(connection, database)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
+            connection.execute(SET_PATH, [OWN_PATH])
             unlimited(connection)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def answers(self) -> bool:
-        """Return whether the server is there and takes connections, whoever may connect."""
-        parameters = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER}
-        conninfo = make_conninfo(**parameters, dbname=self.name)
-        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
     def _require_direct(self, connection: Connection, database: str) -> None:
         row = connection.execute(WHERE_I_AM).fetchone()
@@ -174,6 +185,11 @@ class Address:
             place["hostaddr"] = info.hostaddr
         kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
         return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
+
+    def answers(self) -> bool:
+        """Return whether the server is there and takes connections, whoever may connect."""
+        asked = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER, "dbname": self.name}
+        return pq.PGconn.ping(make_conninfo(**asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, without a secret in it."""
@@ -222,6 +238,23 @@ def _secret_keywords() -> set[str]:
         if option.dispchar in (b"*", b"D")
     }
     return hidden - _HIDDEN_AND_NO_SECRET
+
+
+@contextmanager
+def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let names mean what they mean in pg_catalog while the block runs, whosever connection it is.
+
+    The path is as it was afterwards; where the block fails inside a transaction, once that is
+    rolled back.
+    """
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        before = cursor.execute(PATH).fetchone()
+        cursor.execute(SET_PATH, [OWN_PATH])
+        try:
+            yield
+        finally:
+            if connection.info.transaction_status in (_STATUS.IDLE, _STATUS.INTRANS):
+                cursor.execute(SET_PATH, before)
 
 
 def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:

@@ -18,19 +18,25 @@ SELECT n.nspname, c.relname
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+      AND NOT (%s AND EXISTS (SELECT FROM pg_catalog.pg_stats s
+                              WHERE s.schemaname = n.nspname AND s.tablename = c.relname)
+               -- a dump by 18 has none for those of CREATE STATISTICS
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext WHERE stxrelid = c.oid))
 ORDER BY c.relkind = 'p' DESC, pg_catalog.pg_relation_size(c.oid) DESC
 """
 SECONDS_TO_CANCEL = 5.0
 
 
-def analyze(address: Address, database: str, jobs: int) -> None:
+def analyze(address: Address, database: str, jobs: int, *, missing_only: bool = False) -> None:
     """Gather statistics on every table of a database, ``jobs`` at a time.
+
+    ``missing_only``: the dump has brought statistics; tables that have them are passed over.
 
     What this role may not analyze or not reach is passed over. Whatever interrupts it ends the
     work of all connections. Raises psycopg.Error.
     """
     with address.connect(database) as first:
-        tables = deque(sql.Identifier(*name) for name in first.execute(TABLES))
+        tables = deque(sql.Identifier(*name) for name in first.execute(TABLES, [missing_only]))
     running: list[Connection] = []
     with ThreadPoolExecutor(jobs, "restorehooks-analyze") as pool:
         try:
@@ -53,6 +59,8 @@ def _work(
         running.append(connection)
         with suppress(errors.InsufficientPrivilege):
             connection.execute(f"SET {PAST_AUTOVACUUM}".encode())
+        # Up to 16 an index's expression is evaluated under it, as always with its owner's rights.
+        connection.execute("RESET search_path")
         # The swap waits for the disk, and so for all that came before it.
         connection.execute("SET synchronous_commit = off")
         while True:

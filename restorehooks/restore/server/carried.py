@@ -16,10 +16,11 @@ from .grants import grants
 from .live import DATABASE, Live
 
 SETTINGS = """
-SELECT r.rolname, split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
+SELECT r.rolname, pg_catalog.split_part(setting, '=', 1),
+       pg_catalog.substr(setting, pg_catalog.strpos(setting, '=') + 1)
 FROM pg_catalog.pg_db_role_setting s
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-CROSS JOIN unnest(s.setconfig) WITH ORDINALITY AS one (setting, number)
+CROSS JOIN pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS one (setting, number)
 WHERE s.setdatabase = %s ORDER BY r.rolname NULLS FIRST, number
 """
 LABELS = """

@@ -22,15 +22,18 @@ SELECT d.oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.datdba) AS owner,
                            WHERE datname = 'template0') AS elsewhere,
        d.datconnlimit AS connection_limit, d.datistemplate AS is_template,
        pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
-       to_jsonb(d) ->> 'datlocprovider' AS provider,
-       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
-       to_jsonb(d) ->> 'daticurules' AS rules
+       pg_catalog.to_jsonb(d) ->> 'datlocprovider' AS provider,
+       coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale',
+                pg_catalog.to_jsonb(d) ->> 'daticulocale') AS locale,
+       pg_catalog.to_jsonb(d) ->> 'daticurules' AS rules
 FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
 WHERE d.datname = %s
 """
 
+SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
+
 OWN_OBJECTS = """
-SELECT kind, count(*) FROM (
+SELECT kind, pg_catalog.count(*) FROM (
     SELECT 'relation' AS kind, 'pg_class'::regclass AS catalog, c.oid
     FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL SELECT 'function', 'pg_proc'::regclass, oid FROM pg_catalog.pg_proc
@@ -121,7 +124,7 @@ def is_empty(address: Address, name: str) -> bool:
 def _contents(address: Address, name: str) -> tuple[int, dict[str, int]]:
     try:
         with address.connect(name) as inside:
-            row = inside.execute("SELECT pg_database_size(current_database())").fetchone()
+            row = inside.execute(SIZE).fetchone()
             counted: list[Any] = inside.execute(OWN_OBJECTS).fetchall()
             return (row[0] if row else 0), dict(counted)
     except psycopg.OperationalError as error:

@@ -41,8 +41,6 @@ def connect_maintenance(address: Address, maintenance: str | None = None) -> Con
     refused: list[str] = []
     for name in [maintenance] if maintenance else usual:
         if connection := _entered(address, name, refused):
-            # Others may create functions and operators there, which ours must not resolve to.
-            connection.execute("SET search_path TO pg_catalog, pg_temp")
             connection.execute("SET synchronous_commit TO local")
             return connection
     raise TargetError(
@@ -125,7 +123,7 @@ class RestoreLock:
         """Let the server write all that was done so far to disk, whatever it was committed with."""
         # One log for all databases: a commit that waits for the disk waits for all before it. One
         # that wrote nothing does not wait, so it has to write something.
-        self.connection.execute("SELECT pg_logical_emit_message(true, 'restorehooks', '')")
+        self.connection.execute(WRITE_SOMETHING)
 
     def close(self) -> None:
         """Release the lock."""
@@ -154,7 +152,7 @@ class RestoreLock:
     def _take(self) -> None:
         connection = self._connection
         key = lock_key(self.address.name)
-        taken = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
+        taken = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
         # Advisory locks are per database, and another run may work from another one.
         found = connection.execute(HOLDERS, halves(key)).fetchall()
         others = [str(pid) for (pid, mine) in found if not mine]
@@ -177,6 +175,7 @@ def halves(key: int) -> list[int]:
     return [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
 
 
+WRITE_SOMETHING = "SELECT pg_catalog.pg_logical_emit_message(true, 'restorehooks', '')"
 HOLDERS = """
 SELECT pid, pid = pg_catalog.pg_backend_pid() FROM pg_catalog.pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = %s AND objid = %s
@@ -186,11 +185,16 @@ SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text,
        pg_catalog.pg_backend_pid()
 """
 SEEN = """
-SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text = %s
+SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text
+       OPERATOR(pg_catalog.=) %s
    AND EXISTS (SELECT FROM pg_catalog.pg_locks
-               WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = %s
-                 AND classid = %s AND objid = %s)
+               WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted
+                 AND objsubid OPERATOR(pg_catalog.=) 1::smallint
+                 AND pid OPERATOR(pg_catalog.=) %s::integer
+                 AND classid OPERATOR(pg_catalog.=) %s::pg_catalog.oid
+                 AND objid OPERATOR(pg_catalog.=) %s::pg_catalog.oid)
 """
+"""Sent on connections of the caller's, too, and so with every name in its schema."""
 
 
 def lock_key(name: str) -> int:

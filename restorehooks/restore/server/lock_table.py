@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from restorehooks.restore.errors import TargetError
 
-from .address import Connection
+from .address import Connection, own_names
 
 CAPACITY = """
-SELECT current_setting('max_locks_per_transaction')::bigint
-       * (current_setting('max_connections')::bigint
-          + current_setting('max_prepared_transactions')::bigint),
-       (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384),
-       current_setting('max_locks_per_transaction')::bigint
+SELECT pg_catalog.current_setting('max_locks_per_transaction')::bigint
+       * (pg_catalog.current_setting('max_connections')::bigint
+          + pg_catalog.current_setting('max_prepared_transactions')::bigint),
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE oid >= 16384),
+       pg_catalog.current_setting('max_locks_per_transaction')::bigint
 """
 
 
@@ -21,7 +21,8 @@ def require_locks(connection: Connection, created: int) -> None:
     Each table, index and sequence takes a place in the server's lock table (25.3 of the manual:
     max_locks_per_transaction * (max_connections + max_prepared_transactions) places).
     """
-    row = connection.execute(CAPACITY).fetchone()
+    with own_names(connection):
+        row = connection.execute(CAPACITY).fetchone()
     assert row  # noqa: S101 - it has no FROM
     capacity, there, setting = row
     if (needed := there + created) > capacity:

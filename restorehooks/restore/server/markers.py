@@ -88,7 +88,7 @@ def mark(connection: Connection, name: str, marker: Marker | str | None) -> None
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), text))
 
 
-NOW = "SELECT date_trunc('second', pg_catalog.clock_timestamp())"
+NOW = "SELECT pg_catalog.date_trunc('second', pg_catalog.clock_timestamp())"
 
 
 def server_time(connection: Connection) -> datetime:

@@ -18,13 +18,13 @@ SECONDS_TO_READ_BACK = 60.0
 SECONDS_A_TRY = 0.5
 
 NUMBER = """
-SELECT pg_catalog.pg_current_xact_id()::text,
-       substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text,
+       pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
 """
 """The number of a transaction, and the timeline that it counts on."""
 STATUS = """
 SELECT pg_catalog.pg_xact_status(%s::text::xid8),
-       substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+       pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
 """
 NAME = """
 SELECT datname FROM pg_catalog.pg_database

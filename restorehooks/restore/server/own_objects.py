@@ -6,7 +6,7 @@ from psycopg import sql
 
 from restorehooks.restore.errors import TargetError
 
-from .address import Connection
+from .address import Connection, own_names
 
 OWN_SCHEMAS = """
 SELECT n.nspname FROM pg_catalog.pg_namespace n
@@ -38,7 +38,7 @@ SELECT type, identity FROM (
         FROM pg_catalog.pg_foreign_server
     UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
         FROM pg_catalog.pg_largeobject_metadata
-) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
+) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = catalog AND d.objid = object.oid
@@ -47,13 +47,13 @@ WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
 """
 
 OF_OTHERS = """
-SELECT format('%s %s of "%s"', type, identity, pg_catalog.pg_get_userbyid(owner)) FROM (
+SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_userbyid(owner)) FROM (
     SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
         WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
     UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
         WHERE typtype IN ('d', 'e', 'r')
-) AS object CROSS JOIN LATERAL pg_identify_object(catalog, oid, 0)
+) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
 """
 
@@ -64,6 +64,11 @@ def drop_own(connection: Connection) -> None:
     Extensions stay with what they made. Raises TargetError where something that belongs to
     somebody else would have to go too.
     """
+    with own_names(connection):
+        _drop_own(connection)
+
+
+def _drop_own(connection: Connection) -> None:
     others = {row[0] for row in connection.execute(OF_OTHERS)}
     # Dropping one thing takes others along: look again until nothing is left.
     while found := connection.execute(OWN_SCHEMAS).fetchmany(100):
@@ -81,7 +86,7 @@ def drop_own(connection: Connection) -> None:
 
 def _drop_object(connection: Connection, kind: str, identity: str) -> None:
     if kind == "large object":
-        connection.execute("SELECT lo_unlink(%s)", [int(identity)])
+        connection.execute("SELECT pg_catalog.lo_unlink(%s)", [int(identity)])
         return
     # Both words are the server's own, the identity quoted by it (pg_identify_object).
     what = {"statistics object": "STATISTICS"}.get(kind, kind.upper())

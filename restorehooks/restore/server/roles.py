@@ -1,8 +1,13 @@
-"""Whose the restored objects are: what of OWNER TO and GRANT can hold here, what is left out."""
+"""Whose the restored objects are: what of owners and privileges can hold here.
+
+What of it is kept is decided statement by statement, by the rules of a plain dump (``decide``): an
+owner or a grant that has its role here is kept, whatever becomes of the others.
+"""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +18,8 @@ from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.policy import Policy
-from restorehooks.restore.script.rules import LeaveOut, decide
+from restorehooks.restore.script.rules import decide
+from restorehooks.restore.script.verdicts import LeaveOut
 from restorehooks.restore.script.words import Words
 from restorehooks.wording import quoted
 
@@ -23,23 +29,22 @@ from .live import Live
 
 @dataclass(frozen=True)
 class Ownership:
-    """What is decided: whether owners and privileges are restored, and as which role to load.
+    """What is decided of owners and privileges.
 
-    ``owner`` and ``privileges`` are for archives; a plain dump is decided on by statement.
-    ``load_as`` None is the role that connects. ``notes`` say what is left out.
+    owner, privileges: they are restored, where the roles that they name exist.
+    load_as: the role to load as, None for the one that connects.
+    instead: who owns what belongs to a role that does not exist here, None for who restores.
+    notes: what is left out of an archive, by role. Of a plain dump it is not known before.
     """
 
     owner: bool = False
     privileges: bool = False
     load_as: str | None = None
+    instead: str | None = None
     notes: tuple[str, ...] = ()
 
 
 MEMBER = "SELECT pg_catalog.pg_has_role(%s, 'MEMBER')"
-MISSING_ROLES = """
-SELECT wanted FROM unnest(%s::text[]) AS wanted
-WHERE wanted NOT IN (SELECT rolname FROM pg_catalog.pg_roles) ORDER BY 1
-"""
 
 
 def plan_ownership(
@@ -58,51 +63,65 @@ def plan_ownership(
     ``entries`` are the archive's, none for a plain dump. Raises TargetError where owners were
     asked for that do not exist.
     """
-    owners = sorted({entry.owner for entry in entries if entry.owner})
-    missing = [row[0] for row in connection.execute(MISSING_ROLES, [owners])]
+    policy = policy_for(connection, user=user, all_owners=superuser or owner is True)
+    missing = sorted({one.owner for one in entries if one.owner} - (policy.roles or set()))
     if owner and missing:
         raise TargetError(
             f"--owner was asked for, and the roles {quoted(missing)} do not exist here; create "
             "them, or leave the ownership out with --no-owner."
         )
     # Giving things away takes more than membership; for a superuser alone it is sure to work.
-    keep = owner if owner is not None else superuser and not missing
-    load_as = None
-    if live.owner not in ("", user) and not keep and may_act_as_owner:
+    keep = superuser if owner is None else owner
+    foreign = live.owner not in ("", user)
+    load_as = instead = None
+    if foreign and keep and superuser:
+        instead = live.owner
+    elif foreign and not keep and may_act_as_owner:
         member = connection.execute(MEMBER, [live.owner]).fetchone() == (True,)
         load_as = live.owner if member else None
-    notes = [*_strangers(user, live, owners, keep, load_as)]
-    if privileges is None:
-        policy = policy_for(connection, user=user, superuser=superuser)
-        if why := next(_unable(_grants(entries), policy), None):
-            notes.append(f"privileges are left out: {why}")
-        privileges = why is None
-    return Ownership(keep, privileges, load_as, tuple(notes))
+    ownership = Ownership(keep, privileges is not False, load_as, instead)
+    notes = _notes(ownership, policy, user, live, entries)
+    return replace(ownership, notes=tuple(notes))
 
 
-def _strangers(
-    user: str, live: Live, owners: Sequence[str], keep: bool, load_as: str | None
+def missing_roles(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Return which of these roles do not exist on the server."""
+    there = {row[0] for row in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+    return sorted(set(names) - there)
+
+
+def _notes(
+    ownership: Ownership, policy: Policy, user: str, live: Live, entries: Sequence[ArchiveEntry]
 ) -> Iterator[str]:
     """Yield what the person who restores should know about whose the objects will be."""
-    foreign = live.owner not in ("", user)
-    # Who owns what in a plain dump is not known before it is read; an archive's owners are.
-    if foreign and not load_as and not (keep and owners):
-        which = "what has no owner that exists here" if keep else "what is restored"
-        yield f'{which} will belong to "{user}", while "{live.owner}" owns the database'
-    left_out = [name for name in owners if name != (load_as or user)]
-    if left_out and not keep:
-        yield f"ownership by {quoted(left_out)} is left out"
+    mine = ownership.load_as or user
+    if live.owner not in ("", mine) and not ownership.instead:
+        yield f'what is restored will belong to "{user}", while "{live.owner}" owns the database'
+    owners = {entry.owner for entry in entries if entry.owner}
+    kept = (policy.owners or frozenset()) if ownership.owner else frozenset()
+    if left_out := sorted(owners - kept - {mine}):
+        heir = f': "{ownership.instead}" owns it' if ownership.instead else ""
+        yield f"ownership by {quoted(left_out)} is left out{heir}"
+    if ownership.privileges:
+        reasons = Counter(_unable(_grants(entries), policy))
+        for reason, count in reasons.items():
+            yield f"privileges are left out: {reason} ({count})"
 
 
-def policy_for(connection: psycopg.Connection[Any], *, user: str, superuser: bool) -> Policy:
-    """Return what of owners and privileges the server has the roles for."""
+def policy_for(connection: psycopg.Connection[Any], *, user: str, all_owners: bool) -> Policy:
+    """Return what of owners, privileges and tablespaces the server has for this role.
+
+    ``all_owners``: give things to every role that may be acted for, and not to ``user`` alone.
+    """
     policy = Policy.for_connection(connection)
-    return policy if superuser else replace(policy, owners=frozenset({user}))
+    return policy if all_owners else replace(policy, owners=frozenset({user}))
 
 
 def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
     """Yield the GRANT, REVOKE and ALTER DEFAULT PRIVILEGES statements of an archive."""
     for entry in entries:
+        if entry.kind not in ("ACL", "DEFAULT ACL"):
+            continue
         lexer = Lexer(io.BytesIO(entry.definition.encode(errors="surrogateescape")))
         while piece := lexer.next(escapes=False):
             if isinstance(piece, Statement):
@@ -112,5 +131,5 @@ def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
 def _unable(statements: Iterable[Statement], policy: Policy) -> Iterator[str]:
     for statement in statements:
         verdict = decide(statement.text, Words(statement.text), policy, "utf-8")
-        if isinstance(verdict, LeaveOut) and verdict.what != "database":
+        if isinstance(verdict, LeaveOut) and verdict.what == "privileges":
             yield verdict.reason

@@ -22,10 +22,11 @@ SELECT a.pid, coalesce(a.usename, ''), me.rolsuper OR (
 FROM pg_catalog.pg_stat_activity a
 JOIN pg_catalog.pg_roles me ON me.rolname = current_user
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
-WHERE a.datname = ANY(%s) AND a.pid <> pg_backend_pid()
+WHERE a.datname = ANY(%s) AND a.pid <> pg_catalog.pg_backend_pid()
   AND a.usesysid IS NOT NULL  -- autovacuum makes way by itself
 """
 """The sessions in some databases: process, user, and whether this role may end it."""
+END = "SELECT pg_catalog.pg_terminate_backend(p) FROM pg_catalog.unnest(%s) p"
 
 
 def unendable(connection: Connection, databases: list[str]) -> list[str]:
@@ -54,7 +55,7 @@ def sessions_ended(terminator: Connection, databases: list[str]) -> Iterator[Non
                     terminator.execute(NOTIFY)
                 elif all(endable for _, _, endable in found):
                     inside = [pid for pid, _, _ in found]
-                    terminator.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [inside])
+                    terminator.execute(END, [inside])
 
     thread = threading.Thread(target=end_all, name="restorehooks-sessions", daemon=True)
     thread.start()

@@ -1,0 +1,46 @@
+"""The environment variable DATABASE_URL, read into what Django calls a database."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+SCHEMES = ("postgresql", "postgres", "psql", "pgsql", "postgis")
+EMBEDDED = "embedded:"
+"""How a URL begins that asks for a private server."""
+
+
+class UrlError(Exception):
+    """DATABASE_URL cannot be used; one sentence, which never repeats it."""
+
+
+def database_settings() -> dict[str, Any]:
+    """Return what ``DATABASE_URL`` names as an entry of DATABASES; raises UrlError."""
+    env = environ.Env()
+    scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
+    if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
+        raise UrlError(
+            f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they tell the password
+            database = dict(env.db_url("DATABASE_URL"))
+    except (ImproperlyConfigured, ValueError, KeyError):
+        database = {}
+    is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # in the midst of a password
+    if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
+        raise UrlError(
+            f"DATABASE_URL is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
+            " percent-encoded)."
+        )
+    database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
+    for key in ("host", "port"):  # where a socket's folder stands; psql is told by HOST and PORT
+        if key in database.get("OPTIONS", {}):
+            database[key.upper()] = database["OPTIONS"].pop(key)
+    return database

@@ -1,0 +1,43 @@
+"""The command lines that notes and explanations give."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Model
+
+MANAGE = ("python", "manage.py")
+
+
+def mending_command(
+    using: str, model: type[Model] | None, schema: str, *, program: Sequence[str] = MANAGE
+) -> str:
+    """Return the command that repairs the sequences of a model, or of a schema without models.
+
+    It names the schema too where another connection may not find the model's table without it, as
+    under schema tenants.
+    """
+    schemas = ["--schema", schema] if schema else []
+    if model is None:
+        return manage("resetsequences", *schemas, using=using, program=program)
+    if schema == "public" or '"' in model._meta.db_table:
+        schemas = []
+    # The automatic table of a many-to-many field has no label of its own.
+    creator = model._meta.auto_created
+    owner = model if isinstance(creator, bool) else creator
+    label = owner._meta.label
+    return manage("resetsequences", *schemas, label, using=using, program=program)
+
+
+def guessing_command(using: str, schema: str, *, program: Sequence[str] = MANAGE) -> str:
+    """Return the command that repairs the sequences that only their names lead to columns."""
+    arguments = ("resetsequences", "--by-name", "--schema", schema)
+    return manage(*arguments, using=using, program=program)
+
+
+def manage(*arguments: str, using: str, program: Sequence[str] = MANAGE) -> str:
+    """Return a command line for a person to copy."""
+    database = [] if using == DEFAULT_DB_ALIAS else ["--database", using]
+    return shlex.join([*program, *arguments, *database])

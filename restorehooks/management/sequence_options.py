@@ -1,0 +1,148 @@
+"""What ``resetsequences`` takes on the command line, and what that means."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError, CommandParser
+
+from restorehooks import conf
+from restorehooks.management.base import WRONG_USAGE, postgresql_aliases
+from restorehooks.management.output import add_format, asks_for_json
+from restorehooks.sequences.scope import Limits, Scope, models_for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    ``mode`` is "reset", or one of "check", "dry-run" and "sql", which change nothing.
+    ``styled`` says whether a table has colours, None where the output decides.
+    """
+
+    aliases: list[str]
+    scope: Scope
+    limits: Limits
+    mode: str
+    headroom: int
+    rewind: bool
+    as_json: bool
+    verbosity: int
+    styled: bool | None
+
+    @classmethod
+    def parsed(cls, options: dict[str, Any]) -> Request:
+        """Return the request; raises ``CommandError`` for what cannot be meant."""
+        if options["all_databases"] and options["database"]:
+            raise wrong_usage("Give --database or --all-databases, not both.")
+        if options["sql"] and asks_for_json(options):
+            raise wrong_usage("Give --sql or --format json, not both.")
+        aliases = postgresql_aliases(options["database"], every=options["all_databases"])
+        if options["sql"] and len(aliases) > 1:
+            raise wrong_usage(
+                f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
+                " --database."
+            )
+        modes = {"check": "check", "dry_run": "dry-run", "sql": "sql"}
+        try:
+            models = models_for(options["labels"]) if options["labels"] else None
+            limits = conf.limits()
+            if options["by_name"]:
+                limits = replace(limits, names="repaired")
+        except (LookupError, ImproperlyConfigured) as error:
+            raise wrong_usage(error.args[0]) from None
+        return cls(
+            aliases=aliases,
+            scope=Scope(models, options["schema"]),
+            limits=limits,
+            mode=next((mode for name, mode in modes.items() if options[name]), "reset"),
+            headroom=options["headroom"],
+            rewind=options["rewind"],
+            as_json=asks_for_json(options),
+            verbosity=options["verbosity"],
+            styled=True if options["force_color"] else False if options["no_color"] else None,
+        )
+
+
+def wrong_usage(sentence: str) -> CommandError:
+    """Return the error for a command line that cannot be meant."""
+    return CommandError(sentence, returncode=WRONG_USAGE)
+
+
+def add_options(parser: CommandParser) -> None:
+    """Declare the options."""
+    _add_scope(parser)
+    _add_mode(parser)
+    _add_how(parser)
+    add_format(parser, ["table"], "Report as a table (the default), or as JSON on standard output.")
+
+
+def _add_scope(parser: CommandParser) -> None:
+    parser.add_argument(
+        "labels",
+        nargs="*",
+        metavar="app_label[.Model]",
+        help="Only the sequences of these models' tables.",
+    )
+    parser.add_argument(
+        "--database",
+        action="append",
+        default=[],
+        metavar="ALIAS",
+        help='Alias of the database, repeatable; "default" if not given.',
+    )
+    parser.add_argument(
+        "--all-databases", action="store_true", help="All PostgreSQL databases of DATABASES."
+    )
+    parser.add_argument(
+        "--schema",
+        action="append",
+        metavar="NAME",
+        help="Only sequences in this schema, or numbering a table there; repeatable.",
+    )
+
+
+def _add_mode(parser: CommandParser) -> None:
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--check",
+        action="store_true",
+        help="Change nothing; exit with 1 if a sequence is behind or exhausted.",
+    )
+    mode.add_argument(
+        "--dry-run", action="store_true", help="Change nothing; show what would be done."
+    )
+    mode.add_argument(
+        "--sql", action="store_true", help="Change nothing; print the SQL that would do it."
+    )
+
+
+def _add_how(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--rewind",
+        action="store_true",
+        help="Also lower sequences that are ahead, and restart those of empty tables. Their"
+        " numbers may have been handed out before.",
+    )
+    parser.add_argument(
+        "--headroom",
+        type=_at_least_0,
+        default=0,
+        metavar="N",
+        help="Stay N increments clear of the rows.",
+    )
+    parser.add_argument(
+        "--by-name",
+        action="store_true",
+        help="Also move sequences that only their names (TABLE_COLUMN_seq, TABLE_seq) lead to a"
+        " key without a default.",
+    )
+
+
+def _at_least_0(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)

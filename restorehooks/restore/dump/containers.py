@@ -1,0 +1,170 @@
+"""A dump that was packed once more: in a tar or zip file, or alone in a folder."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, cast
+
+from restorehooks.restore.errors import DumpError
+from restorehooks.wording import printable, quoted
+
+from .compression import beginning, compression_of, decompressed
+from .contents import TABLE_OF_CONTENTS
+from .copies import PACKED_FILE, private_folder, require_room, write
+from .facts import unreadable
+from .identify import is_dump, opened_tar, read
+
+_HEAD = 1024 * 1024
+"""Bytes at the beginning of a file that are looked at: bzip2 yields nothing before 900 kB."""
+_ZIP = b"PK\x03\x04"
+_MOST = 10_000
+"""Files of a folder that are looked at."""
+_NAMED = 3
+"""Names that a message shows."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The one dump inside something else: its name there, and the path where it can be read."""
+
+    name: str
+    path: Path
+
+
+@contextmanager
+def taken_out(source: Path, folder: Path | None = None) -> Iterator[Inside | None]:
+    """Give the one dump that a tar or zip file or a folder holds, unpacked for a while.
+
+    None where ``source`` itself is the dump, or where it is nothing that holds one. ``folder`` is
+    where it is unpacked, by default where temporary files go. Raises DumpError where there are
+    several, none, or no room.
+    """
+    try:
+        kind = _kind(source)
+    except OSError as error:
+        raise unreadable(source, error) from error
+    if kind is None:
+        yield None
+    elif kind == "folder":
+        yield _in_folder(source)
+    else:
+        with private_folder(folder) as private:
+            unpack = _from_zip if kind == "zip" else _from_tar
+            yield unpack(source, private)
+
+
+def _kind(source: Path) -> str | None:
+    mode = source.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return None if (source / TABLE_OF_CONTENTS).exists() else "folder"
+    if not stat.S_ISREG(mode) or not source.stat().st_size:
+        return None
+    with source.open("rb") as stream:
+        if stream.read(4) == _ZIP:
+            return "zip" if zipfile.is_zipfile(source) else None
+    with decompressed(source, compression_of(source)) as content:
+        head = read(content, tarfile.BLOCKSIZE)
+    return "tar" if head[257:262] == b"ustar" else None
+
+
+def _in_folder(source: Path) -> Inside | None:
+    """Return the one dump of a folder; None leaves it to others to say that there is none."""
+    found = []
+    for number, path in enumerate(sorted(source.rglob("*"))):
+        if number == _MOST:
+            return None
+        if path.name == TABLE_OF_CONTENTS:
+            found.append(Inside(str(path.parent.relative_to(source)), path.parent))
+        elif path.is_file() and not path.parent.joinpath(TABLE_OF_CONTENTS).exists():
+            with path.open("rb") as stream:
+                if is_dump(beginning(read(stream, _HEAD))):
+                    found.append(Inside(str(path.relative_to(source)), path))
+    return _the_one(source, found) if found else None
+
+
+def _from_tar(source: Path, private: Path) -> Inside | None:
+    found: list[Inside] = []
+    seen: list[str] = []
+    with (
+        decompressed(source, compression_of(source)) as stream,
+        opened_tar(source, stream) as members,
+    ):
+        for member in members:
+            if PurePosixPath(member.name).name == TABLE_OF_CONTENTS:
+                return None  # a tar archive, or a directory dump inside a tar file
+            if member.isreg():
+                seen.append(member.name)
+                content = cast(BinaryIO, members.extractfile(member))
+                found += _unpacked(member.name, member.size, content, private)
+    return _only(source, "tar", found, seen)
+
+
+def _from_zip(source: Path, private: Path) -> Inside | None:
+    try:
+        with zipfile.ZipFile(source) as members:
+            files = [info for info in members.infolist() if not info.is_dir()]
+            if any(info.flag_bits & 1 for info in files):
+                raise DumpError(f"{source} is an encrypted zip file: unzip it first")
+            if any(PurePosixPath(info.filename).name == TABLE_OF_CONTENTS for info in files):
+                return _directory_in_zip(source, members, files, private)
+            found: list[Inside] = []
+            for info in files:
+                with members.open(info) as content:
+                    found += _unpacked(info.filename, info.file_size, content, private)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise DumpError(f"{source} is a damaged zip file ({error}): copy it again") from error
+    return _only(source, "zip", found, [info.filename for info in files])
+
+
+def _directory_in_zip(
+    source: Path, members: zipfile.ZipFile, files: list[zipfile.ZipInfo], private: Path
+) -> Inside:
+    to = private / "directory"
+    to.mkdir(0o700)
+    require_room(private, sum(info.file_size for info in files))
+    for info in files:
+        name = PurePosixPath(info.filename).name
+        if not PACKED_FILE.fullmatch(name):
+            continue
+        if (to / name).exists():
+            raise DumpError(f"{source} holds more than one {name}: unzip it, and name one")
+        with members.open(info) as content:
+            write(content, to / name)
+    return Inside("", to)
+
+
+def _unpacked(name: str, size: int, content: IO[bytes], private: Path) -> Iterator[Inside]:
+    """Unpack a member that is a dump, and yield where."""
+    head = read(cast(BinaryIO, content), _HEAD)
+    if is_dump(beginning(head)):
+        require_room(private, size)
+        path = private / f"member{sum(1 for _ in private.iterdir())}"
+        write(content, path, head)
+        yield Inside(printable(name), path)
+
+
+def _only(source: Path, kind: str, found: list[Inside], seen: list[str]) -> Inside:
+    if not found:
+        more = ", ..." if len(seen) > _NAMED else ""
+        held = f"{quoted(map(printable, seen[:_NAMED]))}{more}" if seen else "nothing"
+        raise DumpError(
+            f"{source} is a {kind} file without {TABLE_OF_CONTENTS} and holds no dump made by "
+            f"pg_dump: it holds {held}"
+        )
+    return _the_one(source, found)
+
+
+def _the_one(source: Path, found: list[Inside]) -> Inside:
+    if len(found) > 1:
+        names = quoted(one.name for one in found[:_NAMED])
+        more = ", ..." if len(found) > _NAMED else ""
+        raise DumpError(
+            f"{source} holds {len(found)} dumps ({names}{more}): unpack it, and name one"
+        )
+    return found[0]

@@ -1,0 +1,110 @@
+"""What some extensions need of a restore, each with the source of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from restorehooks.wording import first_line
+
+from .errors import TargetError
+from .request import Mode
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an extension needs of a restore beside the live database.
+
+    before: functions of its own to call once it is created, before anything is loaded.
+    after: those to call once everything is loaded.
+    one_job: pg_restore may not load with several jobs.
+    one_database: it can be created in one database of a server, and so in none beside that.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    one_job: bool = False
+    one_database: bool = False
+
+
+REGISTRY = {
+    # https://docs.tigerdata.com/self-hosted/latest/backup-and-restore/logical-backup/
+    "timescaledb": Needs(
+        before=("timescaledb_pre_restore",), after=("timescaledb_post_restore",), one_job=True
+    ),
+    # https://github.com/citusdata/pg_cron: "pg_cron can only be installed to one database per
+    # cluster"; src/pg_cron.c compares with cron.database_name.
+    "pg_cron": Needs(one_database=True),
+}
+
+
+def needing(extensions: Sequence[str]) -> dict[str, Needs]:
+    """Return those of these extensions that need something, with what it is."""
+    return {name: REGISTRY[name] for name in extensions if name in REGISTRY}
+
+
+def one_job(extensions: Sequence[str]) -> bool:
+    """Return whether one of these extensions may not be loaded with several jobs."""
+    return any(needs.one_job for needs in needing(extensions).values())
+
+
+def require_place(extensions: Sequence[str], mode: Mode) -> None:
+    """Raise TargetError for an extension that no database beside the live one can have."""
+    for name, needs in needing(extensions).items():
+        if needs.one_database and mode == "beside":
+            raise TargetError(
+                f'The dump needs the extension "{name}", which one database of a server alone can '
+                "have, and so none beside it: restore with --in-place into the one that has it."
+            )
+
+
+def prepare(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> None:
+    """Create the extensions that have to be there before anything is loaded, and ready them.
+
+    Raises TargetError.
+    """
+    for name, needs in needing(extensions).items():
+        if needs.before:
+            create = sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name))
+            _run(connection, name, create)
+            for function in needs.before:
+                _call(connection, name, function)
+
+
+def finish(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> None:
+    """Do what the extensions need once everything is loaded. Raises TargetError."""
+    for name, needs in needing(extensions).items():
+        for function in needs.after:
+            _call(connection, name, function)
+
+
+#: The extension's own function, never one of the same name that a dump has made.
+MEMBER = """
+SELECT n.nspname FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::regclass
+    AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_catalog.pg_proc'::regclass
+JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.proname = %s AND p.pronargs = 0
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE e.extname = %s
+"""
+
+
+def _call(connection: psycopg.Connection[Any], extension: str, function: str) -> None:
+    schema = connection.execute(MEMBER, [function, extension]).fetchone()
+    if schema is None:
+        raise TargetError(f'The extension "{extension}" has no function {function}() here.')
+    called = sql.SQL("SELECT {}()").format(sql.Identifier(schema[0], function))
+    _run(connection, extension, called)
+
+
+def _run(connection: psycopg.Connection[Any], extension: str, query: sql.Composed) -> None:
+    try:
+        connection.execute(query)
+    except psycopg.Error as error:
+        raise TargetError(
+            f'The extension "{extension}" cannot be made ready for the load: {first_line(error)}'
+        ) from None

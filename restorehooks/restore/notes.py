@@ -1,0 +1,62 @@
+"""What the person who restores should know before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from restorehooks.wording import quoted
+
+from .dump.facts import Dump
+from .extension_registry import needing
+from .request import Mode
+from .server.address import Connection
+from .server.live import Live
+from .server.obstacles import Rights
+from .server.roles import missing_roles
+
+
+def notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
+    """Yield which roles of a file that pg_dumpall made the server lacks."""
+    if missing := missing_roles(connection, dump.roles):
+        yield (
+            f"the roles {quoted(missing)} are in the dump and not on the server: what concerns "
+            "them is left out, unless an administrator creates them first (--show-globals)"
+        )
+
+
+def notes_on_extensions(extensions: Sequence[str], mode: Mode) -> Iterator[str]:
+    """Yield what is done for extensions that need something of a restore."""
+    for name, needs in needing(extensions).items():
+        if needs.one_job and mode == "beside":
+            yield f'"{name}" is made ready before the load, and loaded by one job'
+
+
+def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:
+    """Yield what the dump itself gives reason to say."""
+    dumped, server = dump.server_major, live.server_version // 10000
+    if rights.superuser:
+        yield (
+            f'"{user}" is a superuser, and what the dump holds is run with its rights: '
+            "restore a stranger's dump into a server of its own"
+        )
+    if dumped and dumped > server:
+        yield (
+            f"the dump is from PostgreSQL {dumped} and the server is {server}: what it does not "
+            "know yet makes the restore fail, with the live database as it was"
+        )
+    if dump.crlf:
+        yield (
+            "the dump's lines end with a carriage return and a line feed: strings and functions "
+            "of several lines keep both"
+        )
+    if dump.creates_database:
+        yield "the dump's own CREATE DATABASE and settings of it are left out"
+
+
+def notes_on_unbelieved(names: Sequence[str]) -> Iterator[str]:
+    """Yield what is said of databases that only look like what a killed restore left."""
+    for name in names:
+        yield (
+            f'"{name}" is named like what a killed restore leaves behind, but has no marker that '
+            "can be believed: it is left alone"
+        )

@@ -1,0 +1,119 @@
+"""Whose the objects of a dump will be: owners, privileges, and the role that makes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .policy import Policy
+from .verdicts import LeaveOut, Replaced, Verdict
+
+_ANYBODY = frozenset(("public", "current_user", "current_role", "session_user"))
+SAME_ROLE = "the role that restores does so throughout"
+_NO_OWNER = "leaving out ownership was asked for"
+_BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
+NAME = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
+_NAMES = rb"%s(?:%s,%s%s)*" % (NAME, _BLANK, _BLANK, NAME)
+_OWNER = re.compile(rb"\sOWNER\s+TO\s+(%s)\s*\Z" % NAME, re.IGNORECASE)
+_GRANTEES = re.compile(
+    rb"\s(?:TO|FROM)\s+(?:GROUP\s+)?(%s)"
+    rb"(?:\s+WITH\s+GRANT\s+OPTION)?(?:\s+GRANTED\s+BY\s+%s)?(?:\s+CASCADE|\s+RESTRICT)?\s*\Z"
+    % (_NAMES, NAME),
+    re.IGNORECASE,
+)
+_DEFAULTS_OF = re.compile(rb"ALTER\s+DEFAULT\s+PRIVILEGES\s+FOR\s+ROLE\s+(%s)" % _NAMES, re.I)
+_AUTHORIZATION = re.compile(
+    rb"(?:RESET|SET)\s+SESSION\s+AUTHORIZATION(?:\s+('(?:[^'\\]|'')*'|%s))?\s*\Z" % NAME,
+    re.IGNORECASE,
+)
+_TAIL = 2000
+"""Bytes at the end of a statement in which its roles are looked for."""
+
+
+def authorization(statement: bytes, policy: Policy, encoding: str) -> Verdict:
+    """Act as the owner of what follows, as ``pg_dump --use-set-session-authorization`` wants it."""
+    if policy.owners is None or policy.data_only or not (found := _AUTHORIZATION.match(statement)):
+        return LeaveOut("role", SAME_ROLE)
+    own = b"NONE"
+    if policy.acting_role != "none":
+        own = _quoted(policy.acting_role, encoding)
+    name = found[1] or b"DEFAULT"
+    if name.upper() == b"DEFAULT":
+        return b"SET ROLE " + own
+    if name.startswith(b"'"):
+        name = b'"%s"' % name[1:-1].replace(b"''", b"'").replace(b'"', b'""')
+    if policy.no_owner:
+        return LeaveOut("owner", _NO_OWNER)
+    if why := _cannot_own(name, policy, encoding):
+        heir = _heir(name, policy, encoding)
+        return Replaced(b"SET ROLE " + (heir or own), why)
+    return b"SET ROLE " + name
+
+
+def privileges(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+    """Return why a statement about privileges is left out, None where it is sent."""
+    if policy.no_privileges:
+        return LeaveOut("privileges", "leaving out privileges was asked for")
+    if givers := _DEFAULTS_OF.match(statement):
+        unable = _lacking(givers[1], policy.owners, encoding)
+        if unable:
+            return LeaveOut("privileges", f'this role cannot act for the role "{unable}"')
+    grantees = _GRANTEES.search(statement[-_TAIL:])
+    return missing_role(grantees[1], policy, encoding, "privileges") if grantees else None
+
+
+def ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | Replaced | None:
+    """Return what becomes of ALTER ... OWNER TO, None where it is sent as it is."""
+    owner = _OWNER.search(statement[-_TAIL:])
+    if not owner:
+        return None
+    if policy.no_owner:
+        return LeaveOut("owner", _NO_OWNER)
+    why = _cannot_own(owner[1], policy, encoding)
+    if why and (heir := _heir(owner[1], policy, encoding)):
+        return Replaced(statement[: -len(owner[0])] + b" OWNER TO " + heir, why)
+    return why
+
+
+def _heir(name: bytes, policy: Policy, encoding: str) -> bytes | None:
+    """Return who owns what belongs to this role, where the role does not exist here."""
+    if policy.owner_instead and _lacking(name, policy.roles, encoding):
+        return _quoted(policy.owner_instead, encoding)
+    return None
+
+
+def _quoted(name: str, encoding: str) -> bytes:
+    return b'"%s"' % name.replace('"', '""').encode(encoding)
+
+
+def _cannot_own(name: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+    if unable := _lacking(name, policy.owners, encoding):
+        reason = f'this role cannot give ownership to the role "{unable}"'
+        missing = missing_role(name, policy, encoding, "owner")
+        if missing and policy.owner_instead:
+            return replace(missing, reason=f'{missing.reason}: "{policy.owner_instead}" owns it')
+        return missing or LeaveOut("owner", reason)
+    return None
+
+
+def missing_role(names: bytes, policy: Policy, encoding: str, what: str) -> LeaveOut | None:
+    """Return why a statement is left out that names a role which is not here."""
+    if role := _lacking(names, policy.roles, encoding):
+        return LeaveOut(what, f'the role "{role}" does not exist here')
+    return None
+
+
+def _lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | None:
+    """Return the first of the roles, as SQL writes them, that is not among the known ones."""
+    if known is None:
+        return None
+    roles = (role for role in plain_names(names, encoding) if role not in _ANYBODY)
+    return next((role for role in roles if role not in known), None)
+
+
+def plain_names(names: bytes, encoding: str) -> Iterator[str]:
+    """Yield names without the quotes of SQL."""
+    for name in re.findall(NAME, names):
+        text = name.decode(encoding, "replace")
+        yield text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()

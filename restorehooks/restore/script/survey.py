@@ -1,0 +1,162 @@
+"""What a plain dump holds, found out by reading its statements without any server."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from restorehooks.restore.dump.facts import HEADER, TRAILER, Dump, Part
+from restorehooks.restore.dump.proof import open_plain
+from restorehooks.restore.errors import DumpError
+from restorehooks.restore.superusers import extension_in, made_by_superusers
+from restorehooks.wording import printable
+
+from .lexer import Comment, Lexer, MetaCommand, Statement
+from .oids import copies_oids
+from .rules import copies_in
+from .scanner import LexingError, Unfinished
+from .words import Words
+
+_CONNECT = re.compile(rb"\\(?:connect|c) (?:-reuse-previous=on )?(.+?)[ \t]*")
+_STRINGS = re.compile(
+    rb"SET (?:SESSION )?standard_conforming_strings\s*(?:=|TO)\s*'?(\w+)'?\s*\Z", re.IGNORECASE
+)
+_ROLE = re.compile(rb"CREATE (?:ROLE|USER|GROUP) (\"(?:[^\"]|\"\")+\"|[^\s;]+)", re.IGNORECASE)
+_SECRET = re.compile(r"(?i)\bPASSWORD\s+'(?:[^']|'')*'")
+_ROWS = (b"INSERT INTO ", b"COPY ")
+
+
+@dataclass
+class Survey:
+    """What a plain dump holds.
+
+    parts: of a file that pg_dumpall made, each database's part, whole ones alone.
+    roles: those that it creates. globals_: all that it creates beside databases, a statement each,
+        without passwords.
+    extensions: those that it creates. for_superusers: what it makes that only a superuser may.
+    creates, has_rows: whether it creates anything, and adds rows.
+    cut: how it was cut off, in the middle of a statement; empty where that is not seen.
+    strings_off: it sets standard_conforming_strings to off.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    roles: list[str] = field(default_factory=list)
+    globals_: list[str] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
+    for_superusers: list[str] = field(default_factory=list)
+    creates: bool = False
+    has_rows: bool = False
+    cut: str = ""
+    strings_off: bool = False
+
+
+def survey(dump: Dump, *, to_the_end: bool = True) -> Survey:
+    """Read a plain dump and return what it holds.
+
+    Not ``to_the_end`` stops at the first row, and of one that can be read once its beginning alone
+    is read. Raises DumpError where it cannot be read.
+    """
+    with io.BytesIO(dump.beginning) if dump.stream else open_plain(dump) as stream:
+        reading = _Reading(stream, of_server=dump.of_server)
+        try:
+            reading.run(to_the_end=to_the_end)
+        except Unfinished as error:
+            if dump.stream:
+                reading.found.has_rows = True
+            reading.found.cut = f"it was cut off: {error} (line {error.line})"
+        except LexingError as error:
+            raise DumpError(f"{dump.source}: line {error.line}: {error}") from None
+    return reading.found
+
+
+class _Reading:
+    """One pass over a dump."""
+
+    def __init__(self, stream: BinaryIO, *, of_server: bool):
+        self._lexer = Lexer(stream)
+        self._of_server = of_server
+        self._escapes = False
+        self._database = ""
+        self._start: tuple[int, int] | None = None
+        self.found = Survey()
+
+    def run(self, *, to_the_end: bool) -> None:
+        deque(self._lexer.messages(), maxlen=0)
+        while True:
+            place = self._lexer.offset_of_next(), self._lexer.line
+            piece = self._lexer.next(self._escapes)
+            if piece is None:
+                return
+            if isinstance(piece, Comment):
+                self._comment(piece, place)
+            elif isinstance(piece, MetaCommand):
+                if piece.inside:
+                    return  # the load will refuse it
+                if connected := _CONNECT.fullmatch(piece.text):
+                    self._database = _name(connected[1])
+            else:
+                self._statement(piece)
+                if self.found.has_rows and not to_the_end:
+                    return
+
+    def _comment(self, comment: Comment, place: tuple[int, int]) -> None:
+        line = comment.text.rstrip()
+        if line == HEADER:
+            self._start = place
+        elif line == TRAILER and self._start:
+            start, first_line = self._start
+            end = self._lexer.offset
+            self.found.parts.append(Part(self._database, start, end, first_line))
+            self._start = None
+
+    def _statement(self, statement: Statement) -> None:
+        found, text = self.found, statement.text
+        if text.startswith(_ROWS):
+            found.has_rows = True
+        if text.startswith(b"INSERT INTO "):
+            return
+        words = Words(text)
+        if copies_in(words) or copies_oids(text):
+            if self._lexer.at_line_end():
+                deque(self._lexer.copy_data(), maxlen=0)
+            return
+        if strings := _STRINGS.match(text):
+            self._escapes = strings[1].lower() in (b"off", b"false", b"0")
+            found.strings_off = found.strings_off or self._escapes
+        if role := _ROLE.match(text):
+            found.roles.append(_unquoted(role[1].decode(errors="replace")))
+        first = words.first(1)
+        if self._of_server and self._start is None and first not in (["set"], ["select"]):
+            shown = _SECRET.sub("PASSWORD '...'", text.decode(errors="replace"))
+            found.globals_.append(f"{printable(' '.join(shown.split()))};")
+        if first == ["create"]:
+            self._created(text[:10_000].decode(errors="replace"))
+
+    def _created(self, text: str) -> None:
+        found = self.found
+        found.creates = True
+        if extension := extension_in(text):
+            found.extensions.append(extension)
+        elif made := made_by_superusers(text):
+            found.for_superusers.append(printable(made))
+
+
+def _name(connected: bytes) -> str:
+    """Return the database that psql's ``\\connect`` names."""
+    text = connected.decode(errors="replace")
+    if text.startswith('"') and "dbname=" in text:
+        try:
+            return str(conninfo_to_dict(_unquoted(text))["dbname"])
+        except (ProgrammingError, KeyError):
+            return _unquoted(text)
+    return _unquoted(text)
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -1,0 +1,109 @@
+"""Makes room for tables of an archive in a database with others, as it was planned.
+
+Every statement is part of the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.dump.selection import RELATIONS, named
+from restorehooks.restore.errors import TargetError
+from restorehooks.wording import first_line, quoted
+
+from .address import own_names
+from .replacing import ForeignKey, Replacement, Standing, plan_replacement
+
+_KINDS = {
+    "r": "TABLE",
+    "p": "TABLE",
+    "f": "FOREIGN TABLE",
+    "v": "VIEW",
+    "m": "MATERIALIZED VIEW",
+}
+_ENABLED = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+
+TRIGGERS = """
+SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_catalog.pg_trigger
+WHERE tgrelid = ANY(%s::oid[]) AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgrelid, tgname
+"""
+
+
+@contextmanager
+def replaced(
+    connection: psycopg.Connection[Any], entries: Sequence[ArchiveEntry], planned: Replacement
+) -> Iterator[None]:
+    """Make room for the entries, let the block load them, and put back what refers to them.
+
+    Raises TargetError where something else stands there than was planned, or where a foreign key
+    of another table holds no more.
+    """
+    for one in (*planned.dropped, *(one for one, _ in planned.kept)):
+        if one.relkind in "rp":
+            _run(connection, f"LOCK TABLE {one.written} IN ACCESS EXCLUSIVE MODE")
+    if plan_replacement(connection, entries) != planned:
+        raise TargetError(
+            f"What refers to {quoted(_names(entries))} has changed since it was looked at: "
+            "begin again."
+        )
+    for key in planned.foreign_keys:
+        _run(connection, f"ALTER TABLE {key.table} DROP CONSTRAINT {_name(connection, key.name)}")
+    for one in planned.dropped:
+        # Nothing else depends on it; what does is dropped too, or a part of it.
+        _run(connection, f"DROP {_KINDS[one.relkind]} IF EXISTS {one.written} CASCADE")
+    triggers = _empty(connection, [one for one, _ in planned.kept])
+    yield
+    for table, name, enabled in triggers:
+        how = f"{_ENABLED[enabled]} TRIGGER {_name(connection, name)}"
+        _run(connection, f"ALTER TABLE {table} {how}")
+    for key in planned.foreign_keys:
+        _put_back(connection, key)
+
+
+def _empty(
+    connection: psycopg.Connection[Any], kept: Sequence[Standing]
+) -> list[tuple[str, str, str]]:
+    """Empty the tables that keep their structure; return their triggers, which are disabled."""
+    tables = [one for one in kept if one.relkind == "r"]
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        found = cursor.execute(TRIGGERS, [[one.oid for one in tables]]).fetchall()
+    for table, name, _ in found:
+        _run(connection, f"ALTER TABLE {table} DISABLE TRIGGER {_name(connection, name)}")
+    if tables:
+        written = ", ".join(one.written for one in tables)
+        _run(connection, f"TRUNCATE TABLE ONLY {written}")
+    return found
+
+
+def _put_back(connection: psycopg.Connection[Any], key: ForeignKey) -> None:
+    name = _name(connection, key.name)
+    try:
+        _run(connection, f"ALTER TABLE {key.table} ADD CONSTRAINT {name} {key.definition}")
+    except psycopg.Error as error:
+        why = error.diag.message_detail or first_line(error)
+        raise TargetError(
+            f"The foreign key {key.name} of {key.table} would no longer hold: {why}"
+        ) from error
+    if key.comment is not None:
+        comment = sql.Literal(key.comment).as_string(connection)
+        _run(connection, f"COMMENT ON CONSTRAINT {name} ON {key.table} IS {comment}")
+
+
+def _names(entries: Sequence[ArchiveEntry]) -> list[str]:
+    return [named(entry) for entry in entries if entry.kind in RELATIONS - {"SEQUENCE"}]
+
+
+def _name(connection: psycopg.Connection[Any], name: str) -> str:
+    return sql.Identifier(name).as_string(connection)
+
+
+def _run(connection: psycopg.Connection[Any], statement: str) -> None:
+    # Every name in it is quoted by the server (regclass, pg_get_constraintdef) or by psycopg.
+    connection.execute(statement.encode())

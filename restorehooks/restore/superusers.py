@@ -1,0 +1,76 @@
+"""What only a superuser may make, told by the statement that makes it."""
+
+from __future__ import annotations
+
+import re
+
+_NAME = r"""(?:"(?:[^"]|"")+"|[\w$]+)"""
+_NAMES = rf"{_NAME}(?:\.{_NAME})*"
+_OR = r"CREATE (?:OR REPLACE )?"
+_MADE = (
+    ("event trigger", re.compile(rf"CREATE EVENT TRIGGER ({_NAMES})\s", re.I)),
+    (
+        "publication of all tables",
+        re.compile(
+            rf"CREATE PUBLICATION ({_NAMES})\s+FOR (?:ALL (?:TABLES|SEQUENCES)|TABLES IN SCHEMA)\b",
+            re.I,
+        ),
+    ),
+    (
+        "publication of a schema",
+        re.compile(rf"ALTER PUBLICATION ({_NAMES})\s+ADD TABLES IN SCHEMA\b", re.I),
+    ),
+    ("foreign-data wrapper", re.compile(rf"CREATE FOREIGN DATA WRAPPER ({_NAMES})\s*", re.I)),
+    (
+        "function in C",
+        re.compile(
+            rf"{_OR}(?:FUNCTION|PROCEDURE) ({_NAMES})\s*\([^;]*?\bLANGUAGE '?(?:c|internal)\b'?",
+            re.I | re.S,
+        ),
+    ),
+    ("operator class", re.compile(rf"CREATE OPERATOR (?:CLASS|FAMILY) ({_NAMES})\s", re.I)),
+    ("access method", re.compile(rf"CREATE ACCESS METHOD ({_NAMES})\s", re.I)),
+    (
+        "text search template",
+        re.compile(rf"CREATE TEXT SEARCH (?:PARSER|TEMPLATE) ({_NAMES})\s", re.I),
+    ),
+)
+#: What may hang on one of these and holds no row: it is left out where its failure shows that.
+_DEPENDENT = re.compile(
+    r"""
+    (?: CREATE\ (?:OR\ REPLACE\ )?(?:CONSTRAINT\ )?
+        (?: FUNCTION|PROCEDURE|AGGREGATE|TRIGGER|SERVER|USER\ MAPPING|FOREIGN\ TABLE|OPERATOR|CAST
+          | TRANSFORM|TEXT\ SEARCH )
+      | (?: ALTER|COMMENT\ ON|(?:GRANT|REVOKE|SECURITY\ LABEL)\ .{1,200}?\ ON )
+        \ (?: EVENT\ TRIGGER|PUBLICATION|FOREIGN|SERVER|FUNCTION|PROCEDURE|AGGREGATE|OPERATOR|CAST
+            | TEXT\ SEARCH|ACCESS\ METHOD|(?:PROCEDURAL\ )?LANGUAGE|TRIGGER|EXTENSION )
+    ) \b
+    """,
+    re.I | re.X | re.S,
+)
+_EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})", re.I)
+_LONGEST = 4000
+"""Characters of a statement that are looked at."""
+
+
+def made_by_superusers(statement: str) -> str | None:
+    """Return what a statement makes that only a superuser may, with its name; None for others."""
+    text = statement[:_LONGEST].lstrip()
+    for kind, known in _MADE:
+        if found := known.match(text):
+            return f"{kind} {found[1]}"
+    return None
+
+
+def hangs_on_it(statement: str) -> bool:
+    """Return whether a statement makes or changes what may hang on something of that kind."""
+    return bool(_DEPENDENT.match(statement[:_LONGEST].lstrip()))
+
+
+def extension_in(statement: str) -> str | None:
+    """Return the name of the extension that a statement creates, None where it creates none."""
+    found = _EXTENSION.match(statement)
+    if not found:
+        return None
+    name = found[1]
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

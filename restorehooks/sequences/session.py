@@ -1,0 +1,52 @@
+"""What a message sets for itself, whatever the database, the role or the caller has set.
+
+It lasts as long as the message: until its transaction ends, or its savepoint is rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+def local_settings(
+    lock_timeout: float, *, within: bool, own_path: bool, version: int
+) -> Iterator[str]:
+    """Yield the expressions that set them; ``within`` a transaction of the caller's or not.
+
+    ``lock_timeout`` is in seconds, ``version`` the server's (150019 is 15.19).
+    """
+    settings = {"lock_timeout": str(round(lock_timeout * 1000)), **ALWAYS}
+    if own_path:
+        settings |= OWN_PATH
+    if not within:  # a caller's transaction keeps the caller's timeouts
+        settings |= NO_TIMEOUTS
+        if version >= 170000:
+            settings["transaction_timeout"] = "0"
+    for name, value in settings.items():
+        yield f"pg_catalog.set_config('{name}', '{value}', true)"
+
+
+ALWAYS = {
+    "row_security": "off",  # an error, where a policy would hide rows without a word
+    "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
+}
+NO_TIMEOUTS = {"statement_timeout": "0"}
+OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
+REMEMBER_PATH = (
+    "pg_catalog.set_config('restorehooks.path',"
+    " pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, true)"
+)
+_REMEMBER = (
+    "pg_catalog.set_config('restorehooks.schemas', ("
+    "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
+    " FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
+    " AND (setting OPERATOR(pg_catalog.<>) reset_val{})), true)"
+)
+REMEMBER_TENANT = _REMEMBER.format("")
+REMEMBER_OWN_SCHEMAS = _REMEMBER.format(" OR source OPERATOR(pg_catalog.=) 'client'")
+"""The same, where the connection's options have set the path, too."""
+TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas'), '')::json"
+"""In a statement sent with REMEMBER_TENANT: the schemas that the session's ``search_path`` has been
+set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it."""
+PATH = "pg_catalog.json_array_elements_text(pg_catalog.current_setting('restorehooks.path')::json)"
+"""In a statement: the names of the schemas that the caller's names resolve in, in order."""

@@ -1,0 +1,179 @@
+"""A dump that somebody packed once more, and what only looks like a dump."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from restorehooks.restore.dump import copies
+from restorehooks.restore.dump.containers import taken_out
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.errors import DumpError
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
+from tests.support.databases import Database
+from tests.support.dumps import alone, dumped
+
+FORMS = ("custom", "tar", "plain", "directory")
+
+
+@pytest.fixture(scope="module")
+def dumps(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """One small database, dumped in every format."""
+    server = request.getfixturevalue("server")
+    database = Database(server, "packed_source", None, [])
+    server.execute("CREATE DATABASE packed_source")
+    database.execute("CREATE TABLE shop (id int); INSERT INTO shop VALUES (1), (2)")
+    folder = tmp_path_factory.mktemp("dumps")
+    made = {form: dumped(database, folder / form, form=form) for form in FORMS}
+    database.disconnect()
+    server.execute("DROP DATABASE packed_source")
+    return made
+
+
+def in_tar(folder: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    path = folder / "backup.tgz"
+    (folder / "content").mkdir(exist_ok=True)
+    with tarfile.open(path, mode) as packed:  # type: ignore[call-overload]
+        for name, content in files.items():
+            (folder / "content" / "file").write_bytes(content)
+            packed.add(folder / "content" / "file", name)
+    return path
+
+
+def in_zip(folder: Path, files: dict[str, bytes]) -> Path:
+    path = folder / "backup.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return path
+
+
+def in_folder(folder: Path, files: dict[str, bytes]) -> Path:
+    path = folder / "backup"
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+PACKERS = {"tar": in_tar, "zip": in_zip, "folder": in_folder}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("form", ["custom", "tar", "plain"])
+def test_a_dump_inside_something_else_is_found(
+    dumps: dict[str, Path], tmp_path: Path, packer: str, form: str
+) -> None:
+    content = dumps[form].read_bytes()
+    for inner in (content, gzip.compress(content), bz2.compress(content)):
+        where = tmp_path / str(len(inner))
+        where.mkdir()
+        files = {"backup/readme.txt": b"read me", "backup/export": inner}
+        path = PACKERS[packer](where, files)
+        with taken_out(path) as inside:
+            assert inside
+            assert inside.name == "backup/export"
+            assert identify(inside.path).format == form
+            assert inside.path.read_bytes() == inner
+            kept = inside.path
+        assert kept.exists() is (packer == "folder")
+
+
+def test_a_directory_dump_in_a_zip_file(dumps: dict[str, Path], tmp_path: Path) -> None:
+    path = shutil.make_archive(
+        str(tmp_path / "backup"), "zip", dumps["directory"].parent, "directory"
+    )
+    with taken_out(Path(path)) as inside:
+        assert inside
+        assert identify(inside.path).format == "directory"
+
+
+def test_it_is_restored_and_named(
+    database: Database, dumps: dict[str, Path], tmp_path: Path
+) -> None:
+    path = in_tar(tmp_path, {"backup/export": dumps["custom"].read_bytes()})
+    alone(database)
+    report = restore(Request(str(path)), confirm=lambda question: True)
+    assert database.execute("SELECT count(*) FROM shop") == [(2,)]
+    assert report.dump
+    assert (report.dump.source, report.dump.member) == (path, "backup/export")
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_several_dumps_are_named(dumps: dict[str, Path], tmp_path: Path, packer: str) -> None:
+    content = dumps["custom"].read_bytes()
+    path = PACKERS[packer](tmp_path, {"a": content, "b": gzip.compress(content), "c": b"c"})
+    with pytest.raises(DumpError, match=r'holds 2 dumps \("a", "b"\): unpack it'), taken_out(path):
+        pass
+
+
+@pytest.mark.parametrize("packer", ["tar", "zip"])
+def test_what_it_holds_instead_is_named(tmp_path: Path, packer: str) -> None:
+    path = PACKERS[packer](tmp_path, {"media/cat.png": b"PNG", "b": b"b"})
+    with pytest.raises(DumpError, match=r"no dump .* holds \"media/cat.png\""), taken_out(path):
+        pass
+
+
+def test_dumps_themselves_are_left_alone(dumps: dict[str, Path]) -> None:
+    for path in dumps.values():
+        with taken_out(path) as inside:
+            assert inside is None
+
+
+def test_unpacking_stops_before_the_disk_is_full(
+    dumps: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = dumps["custom"].read_bytes()
+    bomb = in_zip(tmp_path, {"export": content + bytes(3_000_000)})
+    packed = tmp_path / "bomb.gz"
+    packed.write_bytes(gzip.compress(content + bytes(3_000_000)))
+    usage = shutil.disk_usage(tmp_path)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+
+    def nearly_full(folder: Path) -> object:
+        written = sum(file.stat().st_size for file in spool.rglob("*") if file.is_file())
+        return usage._replace(free=copies._KEPT_FREE + 2_000_000 - written)
+
+    monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+    with pytest.raises(DumpError, match=r"3 MB wanted, .* --spool-dir"), taken_out(bomb, spool):
+        pass
+    with pytest.raises(DumpError, match="--spool-dir"), copies.unpacked(identify(packed), spool):
+        pass
+    assert list(spool.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"-----BEGIN PGP MESSAGE-----\n\nhQEMA", "encrypted by PGP"),
+        (b"\x85\x01\x0c\x03" + bytes(range(200)), "encrypted by PGP"),
+        (b"\x8c\x0d\x04\x09" + bytes(range(200)), "encrypted by PGP"),
+        (b"age-encryption.org/v1\n-> X25519", "encrypted by age"),
+        (b"Salted__" + bytes(range(200)), "encrypted by openssl"),
+    ],
+)
+def test_encrypted_files_are_named_as_such(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "backup"
+    path.write_bytes(content)
+    with pytest.raises(DumpError, match=expected):
+        identify(path)
+
+
+def test_text_before_an_archive_is_named_and_taken_off(
+    dumps: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "backup"
+    text = b"pg_dump: warning: there are circular foreign-key constraints on this table:\n"
+    path.write_bytes(text + dumps["custom"].read_bytes())
+    with pytest.raises(DumpError, match=rf"text before it.*tail -c \+{len(text) + 1}$"):
+        identify(path)

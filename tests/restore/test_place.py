@@ -1,0 +1,104 @@
+"""Which database is meant: said first, and refused where DATABASE_URL names another one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import SHOP, alone
+from tests.support.projects import Project
+
+YES = "--no-input"
+MANAGE = [sys.executable, "manage.py"]
+STANDALONE = [sys.executable, "-m", "restorehooks"]
+SCRIPT = [str(ROOT / "scripts" / "restore.sh")]
+
+
+@pytest.fixture
+def other(make_database: MakeDatabase) -> Database:
+    """A database that DATABASE_URL names and the project's settings do not."""
+    return make_database()
+
+
+def has_the_shop(database: Database) -> bool:
+    found = database.execute("SELECT to_regclass('purchase') IS NOT NULL") == [(True,)]
+    alone(database)
+    return found
+
+
+def test_the_first_line_says_what_goes_where(
+    project: Project, database: Database, backup: Path
+) -> None:
+    alone(database)
+    line = project.manage("restoredb", str(backup)).stderr.splitlines()[0]
+    assert "restoring" in line
+    for said in (
+        f"{backup} (custom dump",
+        "from PostgreSQL ",
+        ", made 2",
+        f'into "{database.name}" on {database.server.params["host"]}:',
+        f'{database.server.params["port"]} as "{database.server.params["user"]}"',
+    ):
+        assert said in line
+
+
+@pytest.mark.parametrize("program", [[*MANAGE, "restoredb"], [*STANDALONE, "restoredb"], SCRIPT])
+def test_a_url_that_names_another_database_is_refused_with_both(
+    project: Project, live: Database, other: Database, backup: Path, program: list[str]
+) -> None:
+    alone(other)
+    url = {"DATABASE_URL": other.url, "PYTHON": sys.executable}
+    done = project.run([*program, str(backup), YES], check=False, env=url)
+    assert done.returncode == 2
+    for said in (live.name, other.name, "--database-url", "--project"):
+        assert said in done.stderr
+    assert not has_the_shop(live)
+    assert not has_the_shop(other)
+    chosen = project.run([*program, str(backup), YES, "--database-url"], env=url)
+    assert f'into "{other.name}" on' in chosen.stderr
+    assert (has_the_shop(live), has_the_shop(other)) == (False, True)
+
+
+def test_the_project_decides_when_it_is_told_to(
+    project: Project, live: Database, other: Database, backup: Path
+) -> None:
+    alone(other)
+    url = {"DATABASE_URL": other.url, "PYTHON": sys.executable}
+    project.run([*SCRIPT, str(backup), YES, "--project"], env=url)
+    assert (has_the_shop(live), has_the_shop(other)) == (True, False)
+    refused = project.run(
+        [*STANDALONE, "restoredb", str(backup), YES, "--project"], check=False, env=url
+    )
+    assert (refused.returncode, "manage.py restoredb" in refused.stderr) == (2, True)
+
+
+def test_nothing_is_refused_where_both_agree(
+    project: Project, database: Database, other: Database, tmp_path: Path
+) -> None:
+    database.execute(SHOP)
+    for one in (database, other):
+        alone(one)
+
+    def dumps(name: str, url: str, *options: str) -> None:
+        project.manage("dumpdb", str(tmp_path / name), *options, env={"DATABASE_URL": url})
+
+    dumps("same", database.url)
+    # The same server by another name, as a project in CI may spell it.
+    project.settings(DATABASES={"default": {**database.settings, "HOST": "127.0.0.1"}})
+    if database.server.execute("SHOW listen_addresses") != [("",)]:
+        dumps("by TCP", database.url)
+    # Settings that read the variable themselves, for whichever alias.
+    project.settings(
+        "import os\n"
+        "name = os.environ['DATABASE_URL'].rpartition('/')[2].partition('?')[0]\n"
+        "DATABASES['default']['NAME'] = name\n"
+    )
+    dumps("read", other.url)
+    project.settings(DATABASES={"default": other.settings, "second": database.settings})
+    dumps("named", other.url, "--database=second")
+    # What is no PostgreSQL's names nothing that a restore could go to.
+    dumps("another", "mysql://root@localhost/shop")

@@ -1,0 +1,167 @@
+"""What a role without rights has made in the live database does not run with a restore's rights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from psycopg import sql
+
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
+from restorehooks.restore.server.address import Address, own_names
+from restorehooks.restore.undo import undo
+from tests.support.databases import Database
+from tests.support.dumps import alone, dumped
+
+MADE = """
+    CREATE SCHEMA m;
+    CREATE TABLE m.log (who text, via text);
+    GRANT ALL ON m.log TO PUBLIC; GRANT USAGE ON SCHEMA m TO PUBLIC;
+    CREATE FUNCTION m.note(via text) RETURNS void LANGUAGE sql VOLATILE AS
+        $$ INSERT INTO m.log VALUES (current_user, via) $$;
+    CREATE FUNCTION m.f(via text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note(via); RETURN true; END $$;
+    CREATE FUNCTION m.twice(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note('index expression'); RETURN n * 2; END $$;
+    CREATE TABLE m.t (id serial PRIMARY KEY, n int, CHECK (m.f('check') OR id > 0));
+    CREATE INDEX ON m.t (n) WHERE m.f('index predicate');
+    CREATE INDEX ON m.t (m.twice(n));
+    CREATE STATISTICS m.s ON m.twice(n), id FROM m.t;
+    ALTER TABLE m.t ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY p ON m.t USING (m.f('policy'));
+    CREATE VIEW m.v AS SELECT * FROM m.t WHERE m.f('view');
+    CREATE FUNCTION m.on_drop() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM m.note('trigger'); RETURN NULL; END $$;
+    CREATE TRIGGER t AFTER INSERT OR DELETE OR TRUNCATE ON m.t
+        FOR EACH STATEMENT EXECUTE FUNCTION m.on_drop();
+    CREATE TYPE m.ranked AS ENUM ('a');
+    INSERT INTO m.t (id, n) VALUES (1, 1), (50, 2);
+    CREATE TABLE m.part (id serial, n int) PARTITION BY RANGE (n);
+    CREATE TABLE m.part_1 PARTITION OF m.part FOR VALUES FROM (0) TO (10);
+    CREATE INDEX ON m.part (m.twice(n));
+    INSERT INTO m.part (n) VALUES (1), (2);
+"""
+
+
+@pytest.fixture
+def stranger(live: Database) -> str:
+    """A role that may create in this database, and has put traps into it."""
+    role = live.role("stranger", "LOGIN")
+    live.execute(
+        sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+            sql.Identifier(live.name), sql.Identifier(role)
+        )
+    )
+    with live.connect(user=role) as connection:
+        connection.execute(MADE)
+    live.execute("TRUNCATE m.log")
+    alone(live)
+    return role
+
+
+def _ran(live: Database) -> list[tuple[Any, ...]]:
+    """Return what ran and as whom, and begin anew."""
+    found = live.execute("SELECT who, via FROM m.log GROUP BY 1, 2 ORDER BY 1, 2")
+    live.execute("TRUNCATE m.log")
+    alone(live)
+    return found
+
+
+def test_a_plan_a_restore_and_its_undo_run_nothing_of_a_stranger(
+    live: Database, backup: Path, stranger: str
+) -> None:
+    restore(Request(str(backup), dry_run=True))
+    assert _ran(live) == []
+    restore(Request(str(backup)), confirm=lambda _: True)
+    undo(confirm=lambda _: True)
+    assert _ran(live) == []
+
+
+def test_in_place_only_statistics_evaluate_it_as_its_owner(
+    live: Database, backup: Path, stranger: str
+) -> None:
+    restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+    ran = _ran(live)
+    # PostgreSQL gathers statistics of an index's expression with the rights of its owner.
+    assert (stranger, "index expression") in ran
+    assert {who for who, _ in ran} == {stranger}
+
+
+@pytest.mark.parametrize("path", ['"$user", public', "public, pg_catalog", "traps, pg_catalog"])
+def test_no_name_is_looked_up_in_the_callers_path(live: Database, backup: Path, path: str) -> None:
+    """What is sent on the project's own connection calls nothing that is made there."""
+    with live.connect() as connection:
+        connection.execute(
+            """
+            CREATE SCHEMA traps;
+            CREATE FUNCTION traps.note() RETURNS text LANGUAGE plpgsql AS
+                $$ BEGIN RAISE 'called'; END $$;
+            CREATE FUNCTION traps.count(anyelement) RETURNS bigint LANGUAGE sql
+                AS 'SELECT traps.note()::bigint';
+            CREATE FUNCTION traps.current_setting(text) RETURNS text LANGUAGE sql
+                AS 'SELECT traps.note()';
+            CREATE FUNCTION traps.set_config(text, text, boolean) RETURNS text LANGUAGE sql
+                AS 'SELECT traps.note()';
+            CREATE FUNCTION traps.same(text, text) RETURNS boolean LANGUAGE sql
+                AS 'SELECT traps.note() IS NULL';
+            CREATE OPERATOR traps.= (LEFTARG = text, RIGHTARG = text, FUNCTION = traps.same);
+            CREATE FUNCTION traps.same(oid, oid) RETURNS boolean LANGUAGE sql
+                AS 'SELECT traps.note() IS NULL';
+            CREATE OPERATOR traps.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = traps.same);
+            CREATE OPERATOR traps.>= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = traps.same);
+            CREATE DOMAIN traps.text AS pg_catalog.text CHECK (traps.note() IS NULL);
+            CREATE DOMAIN traps.oid AS pg_catalog.oid CHECK (traps.note() IS NULL);
+            """
+        )
+    name = sql.Identifier(live.name)
+    live.execute(sql.SQL("ALTER DATABASE {} SET search_path = " + path).format(name))
+    alone(live)
+    restore(Request(str(backup), in_place=True, analyze=False), confirm=lambda _: True)
+    assert live.execute("SELECT count(*) FROM public.customer") == [(500,)]
+
+
+def test_the_callers_path_is_as_it_was(live: Database) -> None:
+    connections["default"].ensure_connection()
+    connection = connections["default"].connection
+    connection.execute("SET search_path = 'One two', public")
+    before = connection.execute("SHOW search_path").fetchone()
+    with own_names(connection):
+        assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog, pg_temp",)
+    assert connection.execute("SHOW search_path").fetchone() == before
+    with pytest.raises(ZeroDivisionError), own_names(connection):
+        raise ZeroDivisionError
+    with pytest.raises(Exception, match="division"), connection.transaction():  # noqa: SIM117
+        with own_names(connection):
+            connection.execute("SELECT 1 / 0")
+    assert connection.execute("SHOW search_path").fetchone() == before
+    with Address.of("default").connect(live.name) as ours:
+        assert ours.execute("SHOW search_path").fetchone() == ("pg_catalog, pg_temp",)
+
+
+def test_a_plain_dump_and_a_hook_find_what_the_role_is_meant_to_find(
+    live: Database, tmp_path: Path
+) -> None:
+    live.execute("CREATE SCHEMA shop; CREATE TABLE shop.kept (id int)")
+    live.execute(
+        sql.SQL("ALTER DATABASE {} SET search_path = shop, public").format(
+            sql.Identifier(live.name)
+        )
+    )
+    plain = dumped(live, tmp_path / "x.sql", form="plain")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "a.sql").write_text("INSERT INTO kept VALUES (1)")
+    restore(Request(str(plain), hooks_dir=tmp_path / "hooks"), confirm=lambda _: True)
+    live.disconnect()
+    assert live.execute("SELECT id FROM shop.kept") == [(1,)]
+    alone(live)
+    by_hand = tmp_path / "by_hand.sql"
+    end = "--\n-- PostgreSQL database dump complete\n--\n"
+    by_hand.write_text(
+        "--\n-- PostgreSQL database dump\n--\nCREATE TABLE found_in_public (id serial);\n" + end
+    )
+    restore(Request(str(by_hand)), confirm=lambda _: True)
+    live.disconnect()
+    assert live.execute("SELECT count(*) FROM public.found_in_public") == [(0,)]

@@ -1,0 +1,108 @@
+"""Columns that the database does not know a sequence to number, and what a project leaves alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.databases import Database
+from tests.support.projects import Project
+from tests.support.sequences import (
+    DEFAULT,
+    bytes_of_sequences,
+    draw,
+    entry,
+    inspect,
+    next_of,
+    reset,
+    statuses,
+)
+
+CLIENT_DRAWS = (
+    "CREATE SEQUENCE tokenowner_seq; CREATE TABLE tokenowner (id integer PRIMARY KEY, name text);"
+    "INSERT INTO tokenowner SELECT generate_series(1, 150);"
+    "CREATE SEQUENCE ab_user_id_seq; CREATE TABLE ab_user (id integer PRIMARY KEY);"
+    "CREATE SEQUENCE hibernate_sequence; CREATE TABLE hibernate (id integer PRIMARY KEY);"
+    "INSERT INTO hibernate VALUES (9)"
+)
+
+
+def test_a_sequence_that_the_client_draws_from_is_reported_by_its_name(database: Database) -> None:
+    database.execute(CLIENT_DRAWS)
+    before = bytes_of_sequences(database)
+    report = reset(DEFAULT)
+    assert bytes_of_sequences(database) == before
+    assert statuses(report) == {
+        "ab_user_id_seq": "ok",
+        "hibernate_sequence": "ok",
+        "tokenowner_seq": "unverified",
+    }
+    assert entry(report, "hibernate_sequence").columns == ()
+    assert entry(report, "tokenowner_seq").reason == (
+        "numbers no column that the database knows of; by its name it numbers"
+        " public.tokenowner.id, where it is behind (its rows end at 150); if so, repair it with"
+        " --by-name"
+    )
+    assert len(reset(DEFAULT, names="ignored").having()) == 0
+    assert entry(reset(DEFAULT, names="repaired"), "tokenowner_seq").next_after == 151
+    assert draw(database, "tokenowner_seq") == 151
+
+
+@pytest.mark.parametrize("sequence", ["tokenowner_seq", "public.tokenowner_seq"])
+def test_what_the_project_lists_counts_like_any_other(database: Database, sequence: str) -> None:
+    database.execute(CLIENT_DRAWS)
+    links = {"public.tokenowner.id": sequence, "public.no.such": "none", "..": "a.b.c.d"}
+    for names in ("ignored", "reported"):
+        found = entry(inspect(DEFAULT, names=names, links=links), "tokenowner_seq")
+        assert (found.status.value, found.columns) == ("behind", ("public.tokenowner.id",))
+    reset(DEFAULT, links=links)
+    assert draw(database, "tokenowner_seq") == 151
+
+
+def test_what_is_known_and_accepted_is_left_alone(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE t (id serial); INSERT INTO t VALUES (5);"
+        "CREATE TABLE u (id bigint DEFAULT nextval('t_id_seq')); INSERT INTO u VALUES (500);"
+        "CREATE TABLE legacy_1 (id serial); INSERT INTO legacy_1 VALUES (5)"
+    )
+    ignore = {"public.legacy_*": "read only", "public.u.id": "numbered elsewhere"}
+    report = reset(DEFAULT, ignore=ignore)
+    assert statuses(report) == {"legacy_1_id_seq": "ok", "t_id_seq": "advanced"}
+    assert entry(report, "legacy_1_id_seq").reason == "left alone: read only"
+    assert next_of(database, "t_id_seq") == 6
+    assert next_of(database, "legacy_1_id_seq") == 1
+    assert reset(DEFAULT, ignore={"public.t.id": "x", "public.u.id": "y"}).changed[0].sequence == (
+        "public.legacy_1_id_seq"
+    )
+
+
+def test_the_settings_through_the_command_and_the_hook(
+    database: Database, project: Project
+) -> None:
+    database.execute(f"{CLIENT_DRAWS}; CREATE TABLE old (id serial); INSERT INTO old VALUES (5)")
+    apps = ["restorehooks", "django.contrib.contenttypes"]
+    project.settings(
+        INSTALLED_APPS=apps, RESTOREHOOKS={"IGNORE": {"public.old_*": "kept as it is"}}
+    )
+    project.manage("migrate")
+    assert next_of(database, "old_id_seq") == 1
+    assert next_of(database, "tokenowner_seq") == 1
+    done = project.manage("resetsequences", "--check", "-v2")
+    assert "left alone: kept as it is" in done.stdout
+    assert "kept as it is" not in project.manage("resetsequences", "--check").stdout
+
+    links = {"public.tokenowner.id": "tokenowner_seq"}
+    project.settings(INSTALLED_APPS=apps, RESTOREHOOKS={"LINKS": links})
+    project.manage("migrate")
+    assert next_of(database, "tokenowner_seq") == 151
+
+    database.execute("SELECT setval('tokenowner_seq', 1, false)")
+    project.settings(INSTALLED_APPS=apps)
+    report = json.loads(project.manage("resetsequences", "--format=json").stdout)
+    (found,) = [
+        s for s in report["databases"][0]["sequences"] if s["sequence"] == "public.tokenowner_seq"
+    ]
+    assert found["status"] == "unverified"
+    project.manage("resetsequences", "--by-name")
+    assert next_of(database, "tokenowner_seq") == 151

@@ -1,0 +1,108 @@
+"""Functions and operators of a stranger's, found by the search_path in place of pg_catalog's.
+
+Each one writes into the server's log that it was called, by whom, and in which statement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psycopg
+
+from tests.support.databases import Database
+from tests.support.servers import RunningServer
+
+# What numbers, names and ids are compared as; exact types beat pg_catalog's polymorphic ones.
+TYPES = ("oid", "smallint", "integer", "bigint", "numeric", "text", "name", "boolean", "regclass",
+         '"char"', "xid8")  # fmt: skip
+
+PLANT = r"""
+DO $do$
+DECLARE
+    found record;
+    types text[] := %(types)s;
+BEGIN
+    -- pg_catalog has other signatures, or polymorphic ones: these win although it comes first.
+    FOR found IN
+        SELECT name, each, arguments, many, name = 'unnest' AS is_set
+        FROM unnest(%(functions)s::text[]) AS name, unnest(types) AS each,
+             LATERAL (VALUES (1, each), (1, each || '[]'), (2, each || ', ' || each))
+                 AS one (many, arguments)
+        WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = name AND prokind = 'a')
+    LOOP
+        PERFORM public.make(found.name, found.arguments,
+                            CASE WHEN found.is_set THEN 'SETOF ' ELSE '' END || found.each,
+                            found.many, found.is_set);
+    END LOOP;
+    FOR found IN
+        SELECT name, l, r, CASE WHEN name ~ '^(<|>|<=|>=|=|<>|!?~~?)$' THEN 'boolean'
+                                WHEN name IN ('||', '->>') THEN 'text' ELSE l END AS result
+        FROM unnest(%(operators)s::text[]) AS name, unnest(types) AS l, unnest(types) AS r
+    LOOP
+        PERFORM public.make('op_' || md5(found.name), found.l || ', ' || found.r, found.result, 2,
+                            false, found.name);
+        EXECUTE format(
+            'CREATE OPERATOR public.%%s (LEFTARG = %%s, RIGHTARG = %%s, FUNCTION = public.%%I)',
+            found.name, found.l, found.r, 'op_' || md5(found.name));
+    END LOOP;
+END
+$do$
+"""
+MAKE = r"""
+CREATE FUNCTION public.make(name text, arguments text, result text, many int, is_set boolean,
+                            operator text DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $make$
+DECLARE
+    call text := CASE WHEN operator IS NOT NULL
+        THEN format('$1 OPERATOR(pg_catalog.%s) $2', operator)
+        ELSE format('pg_catalog.%I(%s)', name,
+                    (SELECT string_agg('$' || n, ', ') FROM generate_series(1, many) AS n)) END;
+BEGIN
+    EXECUTE format(
+        'CREATE FUNCTION public.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', name, arguments, result,
+        format($$BEGIN RAISE LOG 'SHADOW of %%(%%) called by %% in [%%]', %L, %L, current_user,
+                     pg_catalog.translate(pg_catalog.current_query(), E'\n', ' '); %s; END$$,
+               coalesce(operator, name), arguments,
+               CASE WHEN is_set THEN 'RETURN QUERY SELECT * FROM ' || call
+                    ELSE 'RETURN ' || call END));
+EXCEPTION WHEN duplicate_function OR invalid_function_definition THEN
+    NULL;
+END
+$make$
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stranger's function was called instead of pg_catalog's."""
+
+    name: str
+    by: str
+    query: str
+
+
+def plant(database: Database, functions: Iterable[str], operators: Iterable[str]) -> None:
+    """Let a role that may create in public make them there, and in the database postgres."""
+    values = {
+        "types": list(TYPES),
+        "functions": sorted(functions),
+        "operators": sorted(operators),
+    }
+    with database.connect(cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("CREATE ROLE stranger; GRANT CREATE ON SCHEMA public TO stranger")
+        connection.execute("SET ROLE stranger; SET search_path = pg_catalog")
+        connection.execute(MAKE)
+        connection.execute(PLANT, values)
+    with database.server.connect(dbname="template1") as connection:
+        connection.execute("DROP DATABASE postgres WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE postgres TEMPLATE {database.name}")
+
+
+def calls(server: RunningServer) -> list[Call]:
+    """Return the calls that the server's log tells of."""
+    assert server.process
+    found = re.findall(
+        r"SHADOW of (.*?\)) called by (\S+) in \[(.*)\]", server.process.log.read_text()
+    )
+    return [Call(*each) for each in found]

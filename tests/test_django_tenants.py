@@ -1,0 +1,167 @@
+"""Schema tenants, with the real package: what notes, checks, commands and imports say there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.databases import Database, new_database
+from tests.support.projects import MANAGE, Project
+from tests.support.sequences import next_of
+from tests.support.servers import RunningServer
+
+pytest.importorskip("django_tenants", reason="django-tenants is not installed")
+
+TENANTS = """
+    from django_tenants.models import DomainMixin, TenantMixin
+
+    class Client(TenantMixin):
+        auto_create_schema = True
+
+    class Domain(DomainMixin):
+        pass
+"""
+SHARED = ["django_tenants", "customers", "django.contrib.contenttypes", "restorehooks"]
+SEED = """
+    from customers.models import Client
+    for name in ("public", "acme", "beta"):
+        Client.objects.create(schema_name=name)
+"""
+
+
+@pytest.fixture(scope="module")
+def tenants(
+    tmp_path_factory: pytest.TempPathFactory, server: RunningServer
+) -> Iterator[tuple[Project, Database]]:
+    with new_database(server, None, None, "template1") as database:
+        engine = {"ENGINE": "django_tenants.postgresql_backend"}
+        databases = {"default": {**database.settings, **engine}}
+        project = Project(tmp_path_factory.mktemp("tenants"), server, databases)
+        project.write("manage.py", MANAGE)
+        project.app("customers", TENANTS)
+        project.app(
+            "shop", "class Order(models.Model):\n    name = models.CharField(max_length=9)\n"
+        )
+        project.settings(
+            INSTALLED_APPS=[*SHARED, "shop"],
+            SHARED_APPS=SHARED,
+            TENANT_APPS=["shop"],
+            TENANT_MODEL="customers.Client",
+            TENANT_DOMAIN_MODEL="customers.Domain",
+            DATABASE_ROUTERS=["django_tenants.routers.TenantSyncRouter"],
+        )
+        project.manage("makemigrations", "customers", "shop")
+        project.manage("migrate_schemas", "--shared")
+        project.shell(SEED)
+        yield project, database
+
+
+@pytest.fixture
+def behind(tenants: tuple[Project, Database]) -> tuple[Project, Database]:
+    """The project, with orders 1 to 7 in both tenants that no sequence knows."""
+    project, database = tenants
+    for schema in ("acme", "beta"):
+        database.execute(
+            f"TRUNCATE {schema}.shop_order RESTART IDENTITY;"
+            f"INSERT INTO {schema}.shop_order SELECT n, '' FROM generate_series(1, 7) n"
+        )
+    return project, database
+
+
+def nexts(database: Database) -> list[int]:
+    return [next_of(database, f"{schema}.shop_order_id_seq") for schema in ("acme", "beta")]
+
+
+def test_the_command_in_a_note_works_as_printed(behind: tuple[Project, Database]) -> None:
+    project, database = behind
+    note = project.shell(
+        """
+        from django.db import IntegrityError
+        from django_tenants.utils import schema_context
+        from shop.models import Order
+        with schema_context("beta"):
+            try:
+                Order.objects.create()
+            except IntegrityError as error:
+                print(*error.__notes__)
+        """
+    )
+    command = note.rpartition("This mends it: python manage.py ")[2].split()
+    assert command == ["resetsequences", "--schema", "beta", "shop.Order"]
+    done = project.manage(*command)
+    assert done.stdout.endswith('Database "default": 1 sequence: 1 advanced.\n')
+    assert nexts(database) == [1, 8]
+
+
+def test_checks_see_every_tenant(behind: tuple[Project, Database]) -> None:
+    project, _ = behind
+    done = project.manage("check", "--deploy", "--tag", "database", "--database", "default")
+    assert re.findall(r"sequence (\S+) would", done.stderr) == [
+        "acme.shop_order_id_seq",
+        "beta.shop_order_id_seq",
+    ]
+
+
+def test_one_explanation_for_all_schemas(behind: tuple[Project, Database]) -> None:
+    project, database = behind
+    database.execute("SELECT setval('acme.shop_order_id_seq', 7)")
+    for n in range(3):
+        database.execute(
+            f"CREATE SCHEMA t{n}; CREATE TABLE t{n}.shop_order (id serial PRIMARY KEY)"
+        )
+    try:
+        text = project.manage("explainduplicate", "shop_order_pkey").stdout
+    finally:
+        for n in range(3):
+            database.execute(f"DROP SCHEMA t{n} CASCADE")
+    assert text.splitlines()[0] == (
+        'Database "default": shop_order_pkey in 5 schemas: 1 with a sequence behind, 4 with no'
+        " sequence behind."
+    )
+    assert text.count(" is on id of ") == 1
+    command = text.rpartition("$ python manage.py ")[2].split()
+    project.manage(*command)
+    assert nexts(database) == [8, 8]
+
+
+@pytest.mark.parametrize("labels", [[], ["shop.Order"]])
+def test_in_every_tenant_and_without_one(
+    behind: tuple[Project, Database], labels: list[str]
+) -> None:
+    project, database = behind
+    project.manage("all_tenants_command", "resetsequences", *labels)
+    assert nexts(database) == [8, 8]
+    database.execute("SELECT setval('acme.shop_order_id_seq', 1)")
+    project.manage("tenant_command", "resetsequences", "--schema=beta", *labels)
+    assert nexts(database) == [2, 8]
+    project.manage("resetsequences", *labels)
+    assert nexts(database) == [8, 8]
+
+
+def test_an_import_after_which_nothing_was_read_says_so(behind: tuple[Project, Database]) -> None:
+    project, database = behind
+    said = project.shell(
+        """
+        import logging, sys
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        from django_tenants.utils import schema_context
+        from restorehooks import reset_sequences_after
+        from shop.models import Order
+        with reset_sequences_after(Order) as after:
+            with schema_context("acme"):
+                Order.objects.bulk_create([Order(id=20)])
+        print(after.report.sentence(), after.report.is_fine)
+        with schema_context("acme"), reset_sequences_after(Order) as after:
+            pass
+        print(after.report.is_fine)
+        """
+    ).splitlines()
+    assert said == [
+        'No sequence was read for shop.Order in database "default": none numbers their tables'
+        " there (search_path is public)",
+        'Database "default": 0 sequences; none numbers a table of shop.Order there. False',
+        "True",
+    ]
+    assert nexts(database) == [21, 1]

@@ -1,0 +1,104 @@
+"""What the commands print: nothing commands a terminal, help helps, and pipes may be cut."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from io import BytesIO, StringIO, TextIOWrapper
+from typing import Any
+
+import pytest
+from django.core.management import call_command, load_command_class
+from django.core.management.base import DjangoHelpFormatter
+
+from restorehooks.management.output import SafeOutput, json_text
+from restorehooks.management.progress import OnTerminal
+from tests.support.databases import Database
+from tests.support.dumps import alone
+from tests.support.projects import Project
+
+COMMANDS = ("restoredb", "dumpdb", "resetsequences", "explainduplicate")
+NASTY = "a\x1b[2Jb\x07c\x9b31md\u202ee\ud8ff"
+HARMLESS = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]*")
+
+
+def test_nothing_that_is_written_commands_a_terminal() -> None:
+    stream = StringIO()
+    SafeOutput(stream).write(f"{NASTY}\n{NASTY}")
+    assert HARMLESS.fullmatch(stream.getvalue())
+    assert stream.getvalue().count("\n") == 2
+    assert HARMLESS.fullmatch(json_text({NASTY: [NASTY]}))
+    assert json.loads(json_text([NASTY])) == [NASTY]
+
+
+def test_what_an_encoding_does_not_know_is_escaped() -> None:
+    raw = BytesIO()
+    stream = TextIOWrapper(raw, encoding="ascii", write_through=True)
+    SafeOutput(stream).write("Grüße, 日本")
+    assert raw.getvalue() == b"Gr\\xfc\\xdfe, \\u65e5\\u672c\n"
+
+
+def test_the_bar_on_a_terminal_is_safe_too(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = OnTerminal()
+    bar.step(f"loading into {NASTY}")
+    bar.note(NASTY)
+    said = capsys.readouterr().err
+    assert said.startswith("loading into a\N{REPLACEMENT CHARACTER}[2J")
+    assert HARMLESS.fullmatch(re.sub(r"\x1b\[[0-9;]*m", "", said))
+
+
+def test_names_in_the_database_command_no_terminal(database: Database) -> None:
+    name = '"a\x1b[2J\x07b"'
+    database.execute(f"CREATE TABLE {name} (id serial); INSERT INTO {name} VALUES (4)")
+    alone(database)
+    for options in ({"check": True}, {"sql": True}, {"format": "json", "check": True}, {}):
+        out, err = StringIO(), StringIO()
+        with suppress(SystemExit):  # it is behind
+            call_command("resetsequences", stdout=out, stderr=err, **options)
+        if "sql" not in options:  # for psql a name has to stay as it is
+            assert HARMLESS.fullmatch(out.getvalue() + err.getvalue())
+    explained = StringIO()
+    database.execute(f'ALTER TABLE {name} ADD CONSTRAINT {name[:-1]}key" UNIQUE (id)')
+    call_command("explainduplicate", "a\x1b[2J\x07bkey", stdout=explained)
+    assert HARMLESS.fullmatch(explained.getvalue())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_sentences_examples_and_exit_codes(name: str) -> None:
+    parser = load_command_class("restorehooks", name).create_parser("manage.py", name)
+    for action in parser._actions:
+        if not {*action.option_strings} & {"--help", *DjangoHelpFormatter.show_last}:
+            assert action.help, action.option_strings
+            assert action.help.endswith("."), action.help
+    text = parser.format_help()
+    examples = text.partition("\nexamples:\n")[2].partition("\nexit codes:\n")
+    assert examples[0].count(f"manage.py {name}") >= 2
+    assert re.search(r"^  2 +\S", examples[2], re.MULTILINE)
+    assert parser.description
+    assert parser.description.endswith(".")
+
+
+def test_restorehooks_describes_its_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "restorehooks", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in (*COMMANDS, "dbshell"):
+        assert re.search(rf"^  {name} +[A-Z].+", done.stdout, re.MULTILINE)
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(project: Project, database: Database) -> None:
+    database.execute(
+        "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format("
+        "'CREATE TABLE quite_a_long_name_of_a_table_%s (id serial)', n); END LOOP; END $$"
+    )
+    alone(database)
+    done: Any = project.run(
+        ["sh", "-c", f"{sys.executable} manage.py resetsequences -v2 2>said | head -1; cat said"]
+    )
+    assert len(done.stdout.splitlines()) == 1
