@@ -106,7 +106,7 @@ def _chosen(connection: Connection, address: Address, names: Sequence[str]) -> l
             f"{quoted(unknown)} is not kept as a previous database of {address}; there is {there}."
         )
     if not found:
-        raise TargetError(f"No previous database of {address} is kept.")
+        raise TargetError(f"No previous database of {address} is kept: nothing to undo or drop.")
     return [one for one in found if not names or one.name in names]
 
 

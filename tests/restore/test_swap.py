@@ -23,7 +23,7 @@ from tests.support.dumps import alone
 from tests.support.servers import RunningServer
 
 
-def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: Any) -> str:
+def swapped(address: Address, fill: str = "CREATE TABLE public.new (id int)", **how: Any) -> str:
     with RestoreLock(address) as lock:
         live = read_live(address, lock.connection)
         made = sides.create_side(lock, live, "a test")
@@ -244,7 +244,7 @@ def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Databas
         thread.start()
     try:
         for _ in range(3):
-            swapped(Address.of("default"), "CREATE TABLE t (id serial PRIMARY KEY)")
+            swapped(Address.of("default"), "CREATE TABLE public.t (id serial PRIMARY KEY)")
             time.sleep(0.1)
     finally:
         stop.set()

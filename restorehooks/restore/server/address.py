@@ -6,7 +6,6 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,18 +15,20 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import quoted
+
+from .direct import DIRECT_URL, direct_parameters
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 #: Limits a role or database may carry, none of which is meant for a restore.
 UNLIMITED = """
 SELECT pg_catalog.set_config(
-           name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, %s)
+           name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, false)
 FROM pg_catalog.pg_settings
 WHERE name OPERATOR(pg_catalog.=) ANY (
           '{statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout,
@@ -55,9 +56,6 @@ SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
 SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
-
-DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
-"""The variable that names the server's own address, where the alias leads through a pooler."""
 
 _STATUS = pq.TransactionStatus
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
@@ -103,7 +101,7 @@ class Address:
             raise AddressError(str(error)) from None
         found = {key: asked[key] for key in asked if key in _variables()}
         if direct:
-            found |= _direct(using, found.get("dbname"))
+            found |= direct_parameters(using, found.get("dbname"))
         return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
 
     @classmethod
@@ -257,30 +255,14 @@ def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
                 cursor.execute(SET_PATH, before)
 
 
-def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
-    """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
+def unlimited(connection: psycopg.Connection[Any]) -> None:
+    """Lift the limits of a session, whatever laid them upon it."""
     # First and by itself: what follows may take longer than a short limit.
-    connection.execute(f"SET {scope} statement_timeout TO 0".encode())
-    connection.execute(UNLIMITED, [scope == "LOCAL"])
+    connection.execute("SET statement_timeout TO 0")
+    connection.execute(UNLIMITED)
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():
-        connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
-
-
-def _direct(using: str, database: str | None) -> dict[str, Any]:
-    """Return libpq's keywords of the server's own address, none where it is not given."""
-    if not (url := os.environ.get(DIRECT_URL)):
-        return {}
-    try:
-        found = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
-    if found.get("dbname") != database:
-        raise AddressError(
-            f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
-            f'names "{database}": give the address of that one.'
-        )
-    return {"hostaddr": None, **found}
+        connection.execute(f"SET {WATCHED.replace('=', ' TO ')}".encode())
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
