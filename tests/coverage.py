@@ -66,7 +66,9 @@ def report(folder: Path) -> None:
     for file in folder.iterdir():
         for noted in file.read_text().splitlines():
             number, _, name = noted.partition(" ")
-            lines.setdefault(name, set()).add(int(number))
+            # A process that was killed as it wrote has left half a line.
+            if number.isdecimal() and Path(name).is_file():
+                lines.setdefault(name, set()).add(int(number))
     whole = folder.with_suffix(".sqlite")
     whole.unlink(missing_ok=True)
     data = CoverageData(str(whole))
