@@ -25,7 +25,7 @@ from .dump.proof import prove_plain
 from .errors import DumpError, ProgramError, RestoreError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .progress import Progress, Reporter
-from .rename import Entry
+from .rename import FolderEntry
 from .server.address import Address
 
 T = TypeVar("T")
@@ -156,10 +156,10 @@ class _Unfinished:
 
     def put(self, *, force: bool) -> None:
         """Give it its name. Raises UsageError where that is taken, unless ``force``."""
-        new, to = Entry(self.folder, self.path.name), Entry(self.parent, self.to.name)
+        new, to = FolderEntry(self.folder, self.path.name), FolderEntry(self.parent, self.to.name)
         try:
             if force:
-                rename.replace(new, to, Entry(self.folder, "replaced"))
+                rename.replace(new, to, FolderEntry(self.folder, "replaced"))
             else:
                 rename.into_free_name(new, to)
         except FileExistsError:

@@ -232,7 +232,7 @@ def _conninfo(run: Run, database: str) -> str:
     return address.conninfo(database)
 
 
-TABLES = """
+TABLES_RESTORED = """
 SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
 """
 
@@ -240,7 +240,7 @@ SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') 
 def _count_tables(run: Run, database: str) -> None:
     expected = sum(1 for entry in run.plan.entries if entry.kind == "TABLE")
     with run.plan.address.connect(database) as connection:
-        row = connection.execute(TABLES).fetchone()
+        row = connection.execute(TABLES_RESTORED).fetchone()
     if not row or row[0] < expected:
         raise RestoreError(
             f"The dump names {expected} tables and the restored database has {row and row[0]}."

@@ -13,14 +13,14 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
-class Entry:
+class FolderEntry:
     """A name in an open folder: renaming the folder changes nothing."""
 
     folder: int
     name: str
 
 
-def into_free_name(source: Entry, to: Entry) -> None:
+def into_free_name(source: FolderEntry, to: FolderEntry) -> None:
     """Rename, raising FileExistsError where the name is taken."""
     if _renameat2(source, to, _NOREPLACE):
         return
@@ -41,12 +41,12 @@ def into_free_name(source: Entry, to: Entry) -> None:
         _rename(source, to)
 
 
-def exchanged(source: Entry, to: Entry) -> bool:
+def exchanged(source: FolderEntry, to: FolderEntry) -> bool:
     """Exchange two names, so that there is always something under both; False if unsupported."""
     return _renameat2(source, to, _EXCHANGE)
 
 
-def replace(source: Entry, to: Entry, old: Entry) -> None:
+def replace(source: FolderEntry, to: FolderEntry, old: FolderEntry) -> None:
     """Put something in the place of what is there, which is then ``old`` or gone.
 
     Where two names cannot be exchanged and one of them is a directory, there is a moment with
@@ -66,7 +66,7 @@ def replace(source: Entry, to: Entry, old: Entry) -> None:
                 raise
 
 
-def exists(entry: Entry) -> bool:
+def exists(entry: FolderEntry) -> bool:
     """Return whether there is something of the name, be it a link to nothing."""
     try:
         os.lstat(entry.name, dir_fd=entry.folder)
@@ -75,11 +75,11 @@ def exists(entry: Entry) -> bool:
     return True
 
 
-def _rename(source: Entry, to: Entry) -> None:
+def _rename(source: FolderEntry, to: FolderEntry) -> None:
     os.rename(source.name, to.name, src_dir_fd=source.folder, dst_dir_fd=to.folder)
 
 
-def _renameat2(source: Entry, to: Entry, flags: int) -> bool:
+def _renameat2(source: FolderEntry, to: FolderEntry, flags: int) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False

@@ -260,14 +260,14 @@ def _start_at(
     connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], limits: Limits
 ) -> _Run:
     schemas, relations = ([*part] for part in zip(*names, strict=True))
-    lineage = LINEAGE.format(sql.Literal(schemas), sql.Literal(relations))
+    lineage = WITH_PARENTS.format(sql.Literal(schemas), sql.Literal(relations))
     (rows,) = send(connection, [lineage], limits.lock_timeout)
     tables = [oid for (oid,) in rows]
     labels = tables_named(connection, installed_models(connection.alias))
     return _Run(connection, LockBudget(limits.lock_timeout), limits, EVERYTHING, labels, tables)
 
 
-LINEAGE = sql.SQL("""
+WITH_PARENTS = sql.SQL("""
 WITH RECURSIVE kin (oid) AS (
     SELECT c.oid FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

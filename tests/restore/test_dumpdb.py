@@ -138,12 +138,12 @@ def look():
 looking = threading.Thread(target=look)
 looking.start()
 from restorehooks.restore import rename
-from restorehooks.restore.rename import Entry
+from restorehooks.restore.rename import FolderEntry
 folder = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
 for number in range(300):
-    new, name = Entry(folder, "new"), os.path.basename(sys.argv[1])
+    new, name = FolderEntry(folder, "new"), os.path.basename(sys.argv[1])
     os.mkdir("new", dir_fd=folder)
-    rename.replace(new, Entry(folder, name), Entry(folder, "old"))
+    rename.replace(new, FolderEntry(folder, name), FolderEntry(folder, "old"))
     os.rmdir("new", dir_fd=folder)
 over.set()
 looking.join()
@@ -187,7 +187,7 @@ def test_force_replaces_whatever_is_there(
     new.mkdir()
     (new / "toc.dat").write_text("new")
     folder = os.open(tmp_path, os.O_RDONLY)
-    entries = [rename.Entry(folder, name) for name in ("new", "there", "old")]
+    entries = [rename.FolderEntry(folder, name) for name in ("new", "there", "old")]
     rename.replace(*entries)
     os.close(folder)
     assert (there / "toc.dat").read_text() == "new"
@@ -209,8 +209,12 @@ def test_nothing_is_replaced_unasked_whoever_came_first(
     (tmp_path / "directory").mkdir()
     for name in ("file", "directory"):
         with pytest.raises(FileExistsError):
-            rename.into_free_name(rename.Entry(folder, name), rename.Entry(folder, "there"))
-        rename.into_free_name(rename.Entry(folder, name), rename.Entry(folder, f"{name} too"))
+            rename.into_free_name(
+                rename.FolderEntry(folder, name), rename.FolderEntry(folder, "there")
+            )
+        rename.into_free_name(
+            rename.FolderEntry(folder, name), rename.FolderEntry(folder, f"{name} too")
+        )
         assert (tmp_path / f"{name} too").exists()
     os.close(folder)
 

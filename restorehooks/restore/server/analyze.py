@@ -14,7 +14,7 @@ from .session_settings import PAST_AUTOVACUUM
 
 # As ANALYZE without a name takes them, but for partitions, which their root brings along. The
 # largest come first, so that none is left over for one worker alone.
-TABLES = """
+TO_ANALYZE = """
 SELECT n.nspname, c.relname
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -37,7 +37,7 @@ def analyze(address: Address, database: str, jobs: int, *, missing_only: bool = 
     work of all connections. Raises psycopg.Error.
     """
     with address.connect(database) as first:
-        tables = deque(sql.Identifier(*name) for name in first.execute(TABLES, [missing_only]))
+        tables = deque(sql.Identifier(*name) for name in first.execute(TO_ANALYZE, [missing_only]))
     running: list[Connection] = []
     with ThreadPoolExecutor(jobs, "restorehooks-analyze") as pool:
         try:

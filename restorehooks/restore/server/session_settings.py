@@ -24,7 +24,7 @@ _STATUS = pq.TransactionStatus
 
 OWN_PATH = "pg_catalog, pg_temp"
 """The search_path of our own statements: others may create functions and operators elsewhere."""
-PATH = "SELECT pg_catalog.current_setting('search_path')"
+CURRENT_PATH = "SELECT pg_catalog.current_setting('search_path')"
 SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 WATCHED = "client_connection_check_interval=2000"
@@ -45,7 +45,7 @@ def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
     rolled back.
     """
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        before = cursor.execute(PATH).fetchone()
+        before = cursor.execute(CURRENT_PATH).fetchone()
         cursor.execute(SET_PATH, [OWN_PATH])
         try:
             yield
