@@ -99,6 +99,7 @@ class ArchiveHeader:
     def __init__(self, source: Path, stream: BinaryIO):
         self._source = source
         self._stream = stream
+        self._part = "header"
         self._take(len(MAGIC))
         major, minor, revision, self._int_size, self._offset_size, self._format = self._take(6)
         self.version = (major, minor, revision)
@@ -111,7 +112,7 @@ class ArchiveHeader:
         try:
             created_at = datetime(year + 1900, month + 1, day, hour, minute, min(second, 59))
         except (ValueError, OverflowError):
-            raise self._damaged("header") from None
+            raise self._damaged() from None
         self.known: dict[str, Any] = {
             "archive_version": self.version,
             "created_at": created_at,
@@ -128,6 +129,7 @@ class ArchiveHeader:
 
     def entries(self) -> Iterator[ArchiveEntry]:
         """Yield the entries, which follow the header. Raises DumpError."""
+        self._part = "table of contents"
         for _ in range(self.known["entries"]):
             yield self._entry()
 
@@ -180,7 +182,7 @@ class ArchiveHeader:
     def _dependencies(self) -> Iterator[int]:
         while digits := self._string():
             if not _NUMBER.fullmatch(digits):
-                raise self._damaged("table of contents")
+                raise self._damaged()
             yield int(digits)
 
     def _data_place(self) -> str:
@@ -207,7 +209,7 @@ class ArchiveHeader:
         while len(content) < count and (more := self._stream.read(count - len(content))):
             content += more
         if len(content) < count:
-            raise self._damaged("header")
+            raise self._damaged()
         return content
 
     def _int(self) -> int:
@@ -226,7 +228,7 @@ class ArchiveHeader:
     def _length(self) -> int:
         length = self._int()
         if length > _LONGEST:
-            raise self._damaged("table of contents")
+            raise self._damaged()
         return length
 
     def _name(self) -> str | None:
@@ -235,8 +237,8 @@ class ArchiveHeader:
             return None
         return printable(self._take(length).decode("utf-8", "replace"))
 
-    def _damaged(self, where: str) -> DumpError:
-        return DumpError(f"{self._source} is cut off or damaged in its {where}: dump again")
+    def _damaged(self) -> DumpError:
+        return DumpError(f"{self._source} is cut off or damaged in its {self._part}: dump again")
 
 
 def read_contents(dump: Dump) -> list[ArchiveEntry]:
