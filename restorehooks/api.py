@@ -68,34 +68,29 @@ def reset_sequences(
     if connections[alias].vendor != "postgresql":
         return Report(alias)
     report = repair.reset(alias, scope, conf.limits(), headroom=headroom, rewind=rewind)
-    if scope.models and not report.entries:
-        report = _nothing_read(report, scope.models)
+    nothing_read = scope.models is not None and not report.entries
+    if nothing_read and not (report.without_table or report.without_sequence):
+        # The router keeps them out of this database, or a tenant's schema out of this session.
+        labels = tuple(model._meta.label for model in scope.models or ())
+        report = replace(report, without_table=labels)
     announce(report, "reset_sequences")
-    if scope.models is not None and not report.entries:
-        missing = [*report.without_table, *report.without_sequence]
-        logger.warning(
-            "No sequence was checked in database %s: there is none for %s",
-            report.database,
-            ", ".join(missing) or "these models",
-            extra={"database": report.database},
-        )
+    if nothing_read:
+        _warn_of_nothing(report)
     return report
 
 
-def _nothing_read(report: Report, models: Collection[type[Model]]) -> Report:
-    """Say that no sequence was read for these models; a tenant's may be in another schema."""
-    labels = tuple(model._meta.label for model in models)
+def _warn_of_nothing(report: Report) -> None:
+    """Log that no sequence was read, and where the tables were looked up."""
     with connections[report.database].cursor() as cursor:
         cursor.execute("SELECT pg_catalog.current_setting('search_path')")
         (path,) = cursor.fetchone()
     logger.warning(
-        'No sequence was read for %s in database "%s": none numbers their tables there (search_path'
-        " is %s)",
-        ", ".join(labels),
+        "No sequence was checked in database %s: there is none for %s (search_path is %s)",
         report.database,
+        ", ".join([*report.without_table, *report.without_sequence]) or "these models",
         path,
+        extra={"database": report.database},
     )
-    return replace(report, without_table=labels)
 
 
 class reset_sequences_after:  # noqa: N801 - used as a function

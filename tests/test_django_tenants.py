@@ -159,8 +159,8 @@ def test_an_import_after_which_nothing_was_read_says_so(behind: tuple[Project, D
         """
     ).splitlines()
     assert said == [
-        'No sequence was read for shop.Order in database "default": none numbers their tables'
-        " there (search_path is public)",
+        "No sequence was checked in database default: there is none for shop.Order (search_path is"
+        " public)",
         'Database "default": 0 sequences; none numbers a table of shop.Order there. False',
         "True",
     ]
