@@ -405,6 +405,9 @@ def test_the_owner_of_a_running_cluster_is_never_taken(
         assert id_of(folder / "pg") == nobody.uid
         # A private one is no reason.
         assert account_module.server_account(data, None) == nobody
+        (folder / "pg" / "cluster").rename(folder / "pg" / "cluster.unfinished")
+        assert account_module.server_account(data, None) == nobody  # as while initdb runs
+        (folder / "pg" / "cluster.unfinished").rename(folder / "pg" / "cluster")
         (folder / "pg" / "users").rename(folder / "pg" / "elsewhere")
         monkeypatch.setattr(account_module, "NAMED", ("nobody",))
         with pytest.raises(ServerError, match="runs a cluster of this machine"):
