@@ -178,12 +178,12 @@ def send(
     settings = local_settings(lock_timeout, within=within, own_path=in_own_path, version=version)
     prepare = f"SELECT {', '.join([REMEMBER_PATH, *remembering, *settings])}"
     if not within:
-        return _execute(connection, [prepare, *statements])[1:]
+        return execute(connection, [prepare, *statements])[1:]
     try:
-        return _execute(connection, [SAVEPOINT, prepare, *statements, UNDO])[2:-2]
+        return execute(connection, [SAVEPOINT, prepare, *statements, UNDO])[2:-2]
     except DatabaseError:
         if _is_open(connection):
-            _execute(connection, [UNDO])
+            execute(connection, [UNDO])
         raise
 
 
@@ -251,7 +251,8 @@ def _send(
         return Failed.of(connection, error)
 
 
-def _execute(connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement]) -> list[Rows]:
+def execute(connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement]) -> list[Rows]:
+    """Send the statements as one message as they are, and return the rows of each."""
     connection.ensure_connection()
     message = ";\n".join(
         statement if isinstance(statement, str) else statement.as_string(connection.connection)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
-from psycopg import sql
 
 from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .circumstances import jumps_far, readable, under, with_lone_row
 from .finding import Finding
-from .message import LockBudget, in_transaction, rolled_back, send
+from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
 from .reading import read
-from .report import Report
+from .report import Entry, Report
 from .scope import (
     Limits,
     Name,
@@ -27,7 +27,9 @@ from .scope import (
     installed_models,
     tables_named,
     tables_of,
+    with_parents,
 )
+from .source import Source
 from .statements import Move
 from .unnumbered import automatic_fields, unnumbered
 from .verdict import Verdict, guess, verdict_on
@@ -44,7 +46,7 @@ class _Run(NamedTuple):
 
     ``labels`` are those of the models by the names of their tables; ``tables`` are the oids that
     limit the scope, None where no model does. ``automatic`` are the fields that were asked for and
-    that a sequence should number, by label.
+    that a sequence should number, by label. ``source`` has the positions to take along.
     """
 
     connection: BaseDatabaseWrapper
@@ -57,6 +59,7 @@ class _Run(NamedTuple):
     rewind: bool = False
     without_table: tuple[str, ...] = ()
     automatic: Mapping[str, str] = MappingProxyType({})
+    source: Source | None = None
 
     def find(self) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
@@ -74,9 +77,14 @@ class _Run(NamedTuple):
         ]
         readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
         return conditions, [
-            self._found(sequence, under(conditions, self.connection, reading))
+            self._found(
+                sequence, under(conditions, self.connection, self._beside(sequence, reading))
+            )
             for sequence, reading in readings
         ]
+
+    def _beside(self, sequence: Sequence, reading: Reading) -> Reading:
+        return reading if self.source is None else self.source.beside(sequence, reading)
 
     def _is_meant(self, sequence: Sequence) -> bool:
         if self.scope.sequences is not None and sequence.quoted not in set(self.scope.sequences):
@@ -89,7 +97,10 @@ class _Run(NamedTuple):
             reading = with_lone_row(self.connection, sequence, reading, self.budget)
             verdict = self._verdict_on(sequence, reading)
         if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
-            verdict = guess(sequence, verdict)
+            sure = self._verdict_on(sequence, reading._replace(extreme=None))
+            verdict = guess(sequence, verdict) if sure.target is None else sure
+        if self.source is not None:
+            verdict = self.source.remark_on(sequence, verdict)
         return Finding(sequence, reading, verdict, self.labels_of(sequence))
 
     def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:
@@ -126,17 +137,20 @@ def inspect(
     *,
     headroom: int = 0,
     rewind: bool = False,
+    source: Source | None = None,
 ) -> Report:
     """Read sequences and change nothing; the report is the plan of what :func:`reset` would do.
 
     ``using`` is the alias of a PostgreSQL database. ``headroom`` is the number of increments to
-    stay clear of the rows. ``rewind`` allows lowering what is ahead.
+    stay clear of the rows. ``rewind`` allows lowering what is ahead. ``source`` has the positions
+    of another database's sequences, that those of this one have to be past, too.
 
     Raises ``django.db.DatabaseError`` only where nothing can be done at all, and ``ValueError`` for
     a headroom below 0.
     """
     with _leaving_no_lock(using):
-        return _plan(_start(using, scope, limits, headroom, rewind))
+        run = _start(using, scope, limits, headroom, rewind)
+        return _plan(run._replace(source=source))
 
 
 def reset(
@@ -146,6 +160,7 @@ def reset(
     *,
     headroom: int = 0,
     rewind: bool = False,
+    source: Source | None = None,
 ) -> Report:
     """Move every sequence in scope that is behind past its rows; see :func:`inspect`.
 
@@ -154,7 +169,8 @@ def reset(
     ``setval`` leaves on the sequences it moved (as ``nextval`` does; inserts go on).
     """
     with _leaving_no_lock(using):
-        return _carry_out(_start(using, scope, limits, headroom, rewind))
+        run = _start(using, scope, limits, headroom, rewind)
+        return _carry_out(run._replace(source=source))
 
 
 def inspect_table(
@@ -189,13 +205,7 @@ def reset_table(
 
 def _plan(run: _Run) -> Report:
     _, findings = run.find()
-    entries = tuple(finding.planned() for finding in findings)
-    return Report(
-        run.connection.alias,
-        entries,
-        without_table=run.without_table,
-        without_sequence=unnumbered(run.automatic, findings),
-    )
+    return _report(run, findings, [finding.planned() for finding in findings])
 
 
 def _carry_out(run: _Run) -> Report:
@@ -205,14 +215,19 @@ def _carry_out(run: _Run) -> Report:
     outcomes = {} if read_only else dict(_apply(run, to_move))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
-    entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
+    entries = [f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings]
+    return replace(_report(run, findings, entries), applied=True, read_only=read_only)
+
+
+def _report(run: _Run, findings: list[Finding], entries: Iterable[Entry]) -> Report:
+    is_whole = run.source is not None and run.scope == EVERYTHING
+    sequences = (finding.sequence for finding in findings)
     return Report(
         run.connection.alias,
-        entries,
-        applied=True,
-        read_only=read_only,
+        tuple(entries),
         without_table=run.without_table,
         without_sequence=unnumbered(run.automatic, findings),
+        only_at_source=run.source.without_partner(sequences) if run.source and is_whole else None,
     )
 
 
@@ -259,25 +274,9 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
 def _start_at(
     connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], limits: Limits
 ) -> _Run:
-    schemas, relations = ([*part] for part in zip(*names, strict=True))
-    lineage = WITH_PARENTS.format(sql.Literal(schemas), sql.Literal(relations))
-    (rows,) = send(connection, [lineage], limits.lock_timeout)
-    tables = [oid for (oid,) in rows]
+    tables = with_parents(connection, names, limits.lock_timeout)
     labels = tables_named(connection, installed_models(connection.alias))
     return _Run(connection, LockBudget(limits.lock_timeout), limits, EVERYTHING, labels, tables)
-
-
-WITH_PARENTS = sql.SQL("""
-WITH RECURSIVE kin (oid) AS (
-    SELECT c.oid FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN unnest({}::name[], {}::name[]) AS wanted (schema, name)
-        ON wanted.schema = n.nspname AND wanted.name = c.relname
-    UNION
-    SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
-)
-SELECT oid FROM kin
-""")
 
 
 def _apply(run: _Run, findings: Iterable[Finding]) -> Iterator[tuple[int, Outcome | None]]:

@@ -139,6 +139,31 @@ def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[
     return {oid: (schema, table) for oid, schema, table in found}
 
 
+def with_parents(
+    connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], lock_timeout: float
+) -> list[int]:
+    """Return the oids of tables, and of what they are partitions or children of.
+
+    ``names`` are raw schemas and names; ``lock_timeout`` is in seconds.
+    """
+    schemas, relations = ([*part] for part in zip(*names, strict=True))
+    lineage = WITH_PARENTS.format(sql.Literal(schemas), sql.Literal(relations))
+    (rows,) = send(connection, [lineage], lock_timeout)
+    return [oid for (oid,) in rows]
+
+
+WITH_PARENTS = sql.SQL("""
+WITH RECURSIVE kin (oid) AS (
+    SELECT c.oid FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN unnest({}::name[], {}::name[]) AS wanted (schema, name)
+        ON wanted.schema = n.nspname AND wanted.name = c.relname
+    UNION
+    SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
+)
+SELECT oid FROM kin
+""")
+
 Name = tuple[str | None, str]
 """The raw schema, None for one that the ``search_path`` finds, and name of a table."""
 NAME_LIMIT = 63

@@ -59,16 +59,17 @@ def verdict_on(
     if sequence.ignored is not None or reading.error is not None or reading.last_value is None:
         return _without_position(sequence, reading)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
-    target = _target(sequence, upcoming, reading.extreme, headroom)
+    taken = _taken(sequence, reading)
+    target = _target(sequence, upcoming, taken, headroom)
     if rewind and target is None and sequence.columns and not reading.unseen:
         target = _rewound(sequence, upcoming, reading.extreme, headroom)
         if target is not None:
             return Verdict(Status.OK, upcoming, reading.extreme, target, "ahead of its rows")
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
+    said = [*_lone_row(reading), *_at_source(sequence, reading, upcoming)]
     if not fits and not sequence.cycle:
-        said = [*_lone_row(reading), *reading.unseen]
-        reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
+        reason = "; ".join([*said, *reading.unseen, _remedy(sequence, taken, wanted, headroom)])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
     stays = reading.lone_after is not None and not follows_lone_rows
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
@@ -77,7 +78,7 @@ def verdict_on(
         return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
     if fits and target is not None:
         follow = ["to follow it, run resetsequences"] if stays else []
-        why = "; ".join([*_lone_row(reading), *follow, *filter(None, [sequence.hint])])
+        why = "; ".join([*said, *follow, *filter(None, [sequence.hint])])
         target = None if stays else target
         return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None)
     return Verdict(Status.OK, upcoming, reading.extreme, reason=_remark(sequence, fits=fits))
@@ -96,6 +97,18 @@ def _remark(sequence: Sequence, *, fits: bool) -> str | None:
     if not fits:
         return "it cycles, and there is no room past its rows"
     return sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
+
+
+def _taken(sequence: Sequence, reading: Reading) -> int | None:
+    """Return the farthest number that a row has or that the source hands out next."""
+    numbers = [number for number in (reading.extreme, reading.source_next) if number is not None]
+    return (max if sequence.counts_up else min)(numbers, default=None)
+
+
+def _at_source(sequence: Sequence, reading: Reading, upcoming: int) -> list[str]:
+    if reading.source_next is None or _is_before(sequence, reading.source_next, upcoming):
+        return []
+    return [f"the source hands out {reading.source_next} next"]
 
 
 def _lone_row(reading: Reading) -> list[str]:

@@ -14,6 +14,7 @@ from django.db import Error, connections
 from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
 from restorehooks.management.output import asks_for_json
+from restorehooks.management.positions import positions_at
 from restorehooks.management.sequence_options import Request, add_options, wrong_usage
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
@@ -26,6 +27,8 @@ EPILOG = """\
 examples:
   Repair all sequences of the default database:
       %(prog)s
+  Take over from an old server, whose writers may draw 1,000 numbers meanwhile:
+      %(prog)s --from old --headroom 1000
   Fail in CI where a sequence is behind, and change nothing:
       %(prog)s --check
 
@@ -95,6 +98,10 @@ class Command(OneSentenceCommand):
                     f'No sequence numbers {label} in database "{report.database}": an insert has to'
                     " bring its own number."
                 )
+            for name in report.only_at_source or ():
+                self.stderr.write(
+                    f'No sequence of database "{report.database}" stands for {name} of the source.'
+                )
         if request.mode == "sql":
             # For psql a name has to stay as it is; a terminal gets it printable.
             write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
@@ -121,9 +128,19 @@ def _run(alias: str, request: Request) -> Report | CommandError:
     try:
         scope = within_tenant(connections[alias], request.scope)
         check_schemas(connections[alias], scope.schemas or [])
+        source = None
+        if request.source is not None:
+            source = positions_at(request.source, alias, request.limits.lock_timeout)
         report = function(
-            alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
+            alias,
+            scope,
+            request.limits,
+            headroom=request.headroom,
+            rewind=request.rewind,
+            source=source,
         )
+    except CommandError as error:
+        return error
     except LookupError as error:
         return wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:
