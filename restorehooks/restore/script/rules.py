@@ -41,7 +41,7 @@ _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_auth
 _NO_MODE: tuple[list[str], ...] = ([], ["work"], ["transaction"])
 POSITION = "sequence position"
 """What is left out where it might set back a sequence."""
-_ALONE = "the restore alone begins and ends transactions"
+_ALONE = "only the restore itself begins and ends transactions"
 
 # What may stand between COPY and FROM, every name written as n: a table, and columns of it.
 _TABLE = re.compile(r"n(\.n)*(\(n(,n)*\))?")
@@ -167,11 +167,13 @@ def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     if first in ("grant", "revoke", "comment", "security"):
         kind = words.after("on")
     if first in ("grant", "revoke") and not kind:
-        raise Refused("who belongs to which role is not a database's affair")
+        raise Refused("role memberships belong to the server, not to one database")
     if kind == "database":
         return LeaveOut("database", "the database that is restored into has its own")
     if kind == "subscription":
-        return LeaveOut("subscription", "a copy takes no part in somebody's replication")
+        return LeaveOut(
+            "subscription", "a restored copy takes no part in the original's replication"
+        )
     if first == "alter" and kind in ("role", "user") and rest[1:3] == ["in", "database"]:
         return LeaveOut("database", "the database that is restored into has its own")
     if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):
@@ -201,6 +203,6 @@ def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -
     found = _TABLESPACE.match(statement)
     if found and policy.tablespaces is not None:
         for unknown in set(plain_names(found[1], encoding)) - policy.tablespaces:
-            reason = f'"{unknown}" is not here, or not for this role: the default one is used'
+            reason = f'"{unknown}" is missing, or closed to this role: the default one is used'
             return Replaced(b"SET default_tablespace = ''", LeaveOut("tablespace", reason))
     return statement

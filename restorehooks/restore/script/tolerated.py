@@ -48,8 +48,10 @@ class Tolerance:
 _NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
 _DENIED = frozenset(("42501",))
 _NO_EXTENSION = Tolerance("extension", "only a superuser may create it", _DENIED)
-_HANGS_ON_IT = Tolerance("superuser only", "it hangs on what was left out", UNDEFINED | _DENIED)
-NO_ROWS = Tolerance("no rows", "there are none to copy into a table of somebody else", _DENIED)
+_DEPENDS_ON_IT = Tolerance(
+    "superuser only", "it depends on something that was left out", UNDEFINED | _DENIED
+)
+NO_ROWS = Tolerance("no rows", "it copies no rows, and the table belongs to another role", _DENIED)
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
 
 
@@ -64,7 +66,7 @@ def tolerance(statement: bytes, words: Words, policy: Policy, encoding: str) -> 
         if extension_in(text):
             return _NO_EXTENSION
         if hangs_on_it(text):
-            return _HANGS_ON_IT
+            return _DEPENDS_ON_IT
     if not _INITIAL.match(statement):
         return None
     if policy.drops_may_miss and _drops(statement, words):
