@@ -57,7 +57,7 @@ class Done:
             yield from self.report.lines()
 
     def as_json(self, failure: Failure | None = None) -> dict[str, Any]:
-        """Return it as what json.dumps takes, in the shape of ``schemas/restoredb.json``."""
+        """Return it as what json.dumps takes, in the shape of ``schemas/report.json``."""
         report = self.report.as_json()
         if self.undone:
             report |= {"target": self.undone.target, "restored": not self.report.dry_run}
