@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from restorehooks.management.ending import Failure
-from restorehooks.management.restoring import Action
+from restorehooks.management.restore_arguments import Action
 from restorehooks.restore.report import RestoreReport, kept_as_json, room_of
-from restorehooks.restore.server.sides import Kept
+from restorehooks.restore.server.kept import Kept
 from restorehooks.restore.undo import Undone
 from restorehooks.wording import printable, size_in_words
 

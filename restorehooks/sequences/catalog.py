@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import sql
 
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
+from .counted import counted, hint_about
 from .defaults import OddDefault, read_odd_defaults
-from .links import counted, hint_about
 from .listed import Listed, guessed, listed
 from .message import LockBudget, Statement, send
 from .model import Column, Sequence
