@@ -26,7 +26,7 @@ class RestoreHooksConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
         from . import checks, receivers
-        from .duplicates import explain
+        from .duplicates import watch
 
         register(checks.setting_is_right)
         register(checks.loaddata_is_ours)
@@ -38,5 +38,5 @@ class RestoreHooksConfig(AppConfig):
             receivers.all_apps_ready, dispatch_uid="restorehooks.all_apps_ready"
         )
         receivers.come_last()
-        connection_created.connect(explain.watch, dispatch_uid="restorehooks.explain")
-        explain.watch_open_connections()
+        connection_created.connect(watch.watch, dispatch_uid="restorehooks.explain")
+        watch.watch_open_connections()

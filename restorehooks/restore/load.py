@@ -16,21 +16,21 @@ from psycopg.rows import tuple_row
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
-from .dump.data_files import prove_files, proving
+from .dump.directory_proof import prove_files, proving
 from .dump.proof import open_plain
 from .errors import RestoreError, ScriptError
 from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
-from .script.policy import Policy
+from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.address import Address
 from .server.building import building
 from .server.making_room import replaced
+from .server.ownership import script_options
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
-from .server.roles import policy_for
 from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
 
 STATEMENTS_A_COMMIT = 100
@@ -147,10 +147,10 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         return found
 
     with _connected(run, database) as connection:
-        policy = _policy(run, connection)
-    steps = phases(plan.entries, policy.tablespaces or frozenset())
+        options = _script_options(run, connection)
+    steps = phases(plan.entries, options.tablespaces or frozenset())
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
-    run.has_statistics = has_statistics and bool(policy.statistics)
+    run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
         with commands.list_file(steps.load) as chosen:
@@ -258,10 +258,10 @@ def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
 def _send(
     run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
 ) -> ScriptResult:
-    policy = _policy(run, connection)
+    options = _script_options(run, connection)
     part = run.plan.dump.part
     result = run_script(
-        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+        cast(BinaryIO, stream), connection, options=options, first_line=part.line if part else 1
     )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
@@ -283,12 +283,12 @@ def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, st
     return frozenset(rows)
 
 
-def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
+def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
     all_owners = plan.superuser or request.owner is True
     return replace(
-        policy_for(connection, user=user, all_owners=all_owners),
+        script_options(connection, user=user, all_owners=all_owners),
         owner_instead=plan.owners.instead,
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,

@@ -25,12 +25,12 @@ from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
+from .server.kept import Kept, kept, unbelieved
 from .server.live import Live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
+from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
-from .server.roles import Ownership, plan_ownership
-from .server.sides import Kept, kept, unbelieved
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""

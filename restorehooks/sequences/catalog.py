@@ -11,8 +11,8 @@ from psycopg import sql
 
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
 from .citus import read_node
+from .counted import counted, hint_about
 from .defaults import OddDefault, read_odd_defaults
-from .links import counted, hint_about
 from .listed import Listed, guessed, listed
 from .message import LockBudget, Statement, send
 from .model import Column, Sequence

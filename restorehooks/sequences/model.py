@@ -21,8 +21,8 @@ class Column(NamedTuple):
     ``plain``: the table has no partitions and no children.
     ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalogue counts no page of a table
     whose rows are in its own file, which means no rows or no ANALYZE yet. ``sized``: the size of
-    its file, or of its partitions', is that of its rows. ``visible``: the table's
-    name finds it without a schema. ``locks``: so many does a query take that reads the column
+    its file, or of its partitions', is that of its rows. ``visible``: the table's name finds it
+    without a schema. ``locks``: how many a query takes that reads the column
     (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
     is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
     ``guessed``: nothing but the sequence's name leads to it.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 SMALL = 20
-"""Up to so many sequences are read outright; asking for sizes first would cost more."""
+"""Up to this many sequences are read outright; asking for sizes first would cost more."""
 SIZES_AT_ONCE = 2_000
 """Tables to a message that asks for sizes; where one is locked, fewer are asked for again."""
 
@@ -199,7 +199,7 @@ class _Draft:
 class _Question(NamedTuple):
     """A SELECT of one value or none, what it is about, and whose draft takes the value in.
 
-    ``is_lookup``: it reads one row, however many there are. ``locks``: so many does it take.
+    ``is_lookup``: it reads one row, however many there are. ``locks``: how many it takes.
     """
 
     draft: _Draft

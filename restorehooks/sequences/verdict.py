@@ -132,8 +132,6 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
 
 
 UNKNOWN_COLUMN = "numbers no column that the database knows of"
-FAR, NEAR = 0.1, 100_000
-"""The share of what is left of a range that a single row may take; and what never matters."""
 
 
 def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
@@ -147,11 +145,6 @@ def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
         said += f" (its rows end at {verdict.extreme}); if so, repair it with --by-name"
     reason = "; ".join(filter(None, [said, verdict.reason]))
     return verdict._replace(status=Status.UNVERIFIED, target=None, reason=reason)
-
-
-def is_far(sequence: Sequence, base: int, number: int) -> bool:
-    """Whether a number is so far past another that going there takes much of what is left."""
-    return abs(number - base) > max(FAR * abs(sequence.limit - base), NEAR)
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from .address import Connection
 from .carry import Carry
-from .grants import grants
+from .database_privileges import grants
 from .live import DATABASE, Live
 
 SETTINGS = """
