@@ -31,6 +31,7 @@ class Conditions(NamedTuple):
 
     ``isolation`` is that of the present transaction; ``written`` are the oids of the tables that it
     has written to, None where that does not matter. ``is_node``: of a Citus cluster.
+    ``feeds`` are subscriptions that are enabled, each with the oid of a table that it feeds.
     """
 
     is_standby: bool
@@ -38,6 +39,7 @@ class Conditions(NamedTuple):
     isolation: str
     written: list[int] | None = None
     is_node: bool = False
+    feeds: list[tuple[str, int]] | None = None
 
     @property
     def why_read_only(self) -> str | None:

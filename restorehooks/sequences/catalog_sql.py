@@ -8,6 +8,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .replication import FEEDS
 from .session import PATH
 from .strangers import STRANGERS_CODE
 
@@ -244,12 +245,13 @@ ORDER BY schema, name, oid, table_schema, table_name, column_name
 """)  # noqa: S608
 """Every sequence in scope, once for each column that it may number."""
 
-CONDITIONS = (
-    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-    " current_setting('transaction_isolation'),"
-    " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
-    " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
-    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END,"
-    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
-)
+CONDITIONS = f"""
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+       current_setting('transaction_isolation'),
+       CASE current_setting('transaction_isolation') WHEN 'serializable' THEN (
+           SELECT coalesce(array_agg(relation), array[]::oid[]) FROM pg_locks
+           WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock'
+       ) END,
+       to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS})
+"""  # noqa: S608 - constants
 """What holds for all that a run reads, in the order of catalog.Conditions."""

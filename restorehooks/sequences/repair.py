@@ -18,6 +18,7 @@ from .lone_rows import jumps_far, with_lone_row
 from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
 from .reading import read
+from .replication import notes_on_feeds
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -78,14 +79,9 @@ class _Run(NamedTuple):
         ]
         readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
         return conditions, [
-            self._found(
-                sequence, under(conditions, self.connection, self._beside(sequence, reading))
-            )
+            self._found(sequence, under(conditions, self.connection, reading))
             for sequence, reading in readings
         ]
-
-    def _beside(self, sequence: Sequence, reading: Reading) -> Reading:
-        return reading if self.source is None else self.source.beside(sequence, reading)
 
     def _is_meant(self, sequence: Sequence) -> bool:
         if self.scope.sequences is not None and sequence.quoted not in set(self.scope.sequences):
@@ -93,6 +89,8 @@ class _Run(NamedTuple):
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
     def _found(self, sequence: Sequence, reading: Reading) -> Finding:
+        if self.source is not None:
+            reading = self.source.beside(sequence, reading)
         verdict = self._verdict_on(sequence, reading)
         if jumps_far(sequence, verdict):
             reading = with_lone_row(self.connection, sequence, reading, self.budget)
@@ -205,8 +203,8 @@ def reset_table(
 
 
 def _plan(run: _Run) -> Report:
-    _, findings = run.find()
-    return _report(run, findings, [finding.planned() for finding in findings])
+    conditions, findings = run.find()
+    return _report(run, conditions, findings, [finding.planned() for finding in findings])
 
 
 def _carry_out(run: _Run) -> Report:
@@ -217,18 +215,22 @@ def _carry_out(run: _Run) -> Report:
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
     entries = [f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings]
-    return replace(_report(run, findings, entries), applied=True, read_only=read_only)
+    report = _report(run, conditions, findings, entries)
+    return replace(report, applied=True, read_only=read_only)
 
 
-def _report(run: _Run, findings: list[Finding], entries: Iterable[Entry]) -> Report:
-    is_whole = run.source is not None and run.scope == EVERYTHING
-    sequences = (finding.sequence for finding in findings)
+def _report(
+    run: _Run, conditions: Conditions, findings: list[Finding], entries: Iterable[Entry]
+) -> Report:
+    sequences = [finding.sequence for finding in findings]
+    source = run.source if run.scope == EVERYTHING else None
     return Report(
         run.connection.alias,
         tuple(entries),
         without_table=run.without_table,
         without_sequence=unnumbered(run.automatic, findings),
-        only_at_source=run.source.without_partner(sequences) if run.source and is_whole else None,
+        only_at_source=None if source is None else source.without_partner(sequences),
+        notes=notes_on_feeds(run.connection, conditions.feeds or (), sequences),
     )
 
 

@@ -112,6 +112,7 @@ class Report:
     have no table here, ``without_sequence`` those of automatic fields that no sequence numbers.
     ``only_at_source`` are the sequences of another database, whose positions were taken along, that
     stand for none of this one; None where none were, or not all are in scope.
+    ``notes`` are sentences on what may put a sequence behind again.
     """
 
     database: str
@@ -121,6 +122,7 @@ class Report:
     without_table: tuple[str, ...] = ()
     without_sequence: tuple[str, ...] = ()
     only_at_source: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -175,6 +177,7 @@ class Report:
             "sequences": [entry.as_dict() for entry in self.entries],
             "summary": self.summary(),
             **({} if self.only_at_source is None else {"only_at_source": [*self.only_at_source]}),
+            **({"notes": [*self.notes]} if self.notes else {}),
         }
 
     def sentence(self) -> str:

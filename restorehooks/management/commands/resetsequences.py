@@ -98,6 +98,8 @@ class Command(OneSentenceCommand):
                     f'No sequence numbers {label} in database "{report.database}": an insert has to'
                     " bring its own number."
                 )
+            for note in report.notes:
+                self.stderr.write(f'Database "{report.database}": {note}')
             for name in report.only_at_source or ():
                 self.stderr.write(
                     f'No sequence of database "{report.database}" stands for {name} of the source.'
