@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +15,7 @@ from django.core.management import call_command
 from restorehooks.programs import embedded_folder
 from restorehooks.sequences.replication import note_on
 from tests.support.databases import Database, MakeDatabase
+from tests.support.pages import transcripts
 from tests.support.projects import Project
 from tests.support.sequences import DEFAULT, inspect, reset
 from tests.support.servers import FAST, RunningServer, private_server
@@ -80,23 +83,31 @@ def insert(database: Database, name: str) -> int:
 
 
 def test_a_cutover(old: Database, new: Database, project: Project) -> None:
-    project.settings(DATABASES={"default": new.settings, "other": old.settings})
-    during = project.manage("resetsequences", "--from", "other", "--headroom", "1000")
-    assert 'Subscription "cutover" is enabled and feeds these tables' in during.stderr
+    """The commands are those of docs/howto/cutover.md, and print what it shows."""
+    project.settings(DATABASES={"default": new.settings, "old": old.settings})
+    before, during, after = transcripts("cutover")
+    assert run(project, before) == before[1]
+    assert run(project, during) == during[1]
+    assert 'Subscription "cutover" is enabled and feeds these tables' in during[1]
 
     # Writers are on both sides now, and what the old one still gets comes through.
     assert insert(new, "new") == 1112
     assert [insert(old, "old") for _ in range(3)] == [111, 112, 113]
     wait_until(lambda: new.execute("SELECT count(*) FROM orders") == [(104,)])
-    conflicts = "SELECT apply_error_count FROM pg_stat_subscription_stats"
     if new.server.version >= 150000:
+        conflicts = "SELECT apply_error_count FROM pg_stat_subscription_stats"
         assert new.execute(conflicts) == [(0,)]
 
     new.execute("ALTER SUBSCRIPTION cutover DISABLE")
-    after = project.manage("resetsequences", "--from", "other")
-    assert after.stderr == ""
-    assert after.stdout == 'Database "default": 2 sequences: 2 ok.\n'
+    assert run(project, after) == after[1]
     assert insert(new, "new") == 1113
+
+
+def run(project: Project, shown: tuple[str, str]) -> str:
+    program, *arguments = shlex.split(shown[0])
+    assert program == "python"
+    done = project.run([sys.executable, *arguments], check=False)
+    return done.stderr + done.stdout
 
 
 def test_rows_alone_do_not_tell_what_was_drawn(old: Database, new: Database) -> None:

@@ -8,29 +8,20 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from psycopg import sql
 
 from tests.support import ROOT
 from tests.support.databases import Database
+from tests.support.pages import PAGES, SHOWN, transcripts
 from tests.support.projects import Project
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHOWN = "\n".join(page.read_text() for page in PAGES)
 ORDERS = [
     {"model": "shop.order", "pk": pk, "fields": {"name": name}}
     for pk, name in ((7, "seven"), (42, "forty-two"))
 ]
-
-
-def transcripts(where: str) -> Iterator[tuple[str, str]]:
-    """Yield each command of the blocks marked with ``where``, and the output shown for it."""
-    for block in re.findall(rf"<!-- run: {where} -->\n```console\n(.*?)```", SHOWN, re.S):
-        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            command, _, output = part.partition("\n")
-            yield command, output
 
 
 def test_the_project_s_commands_print_what_is_shown(project: Project, database: Database) -> None:

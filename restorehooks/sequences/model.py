@@ -165,8 +165,8 @@ class Reading(NamedTuple):
     more may be there than was seen; ``margin`` is the number of increments by which the sequence
     may stand further back than it seems. ``lone_after``: the row at the extreme stands alone, far
     past this number, which the other rows or the sequence end at. ``error`` is the server's
-    message when reading failed. ``source_next`` is what the sequence's partner in another database
-    hands out next, None where there is none.
+    message when reading failed. ``taken_at_source`` is the last number that is taken by the
+    sequence's partner in another database, None where there is none.
     """
 
     last_value: int | None = None
@@ -177,4 +177,4 @@ class Reading(NamedTuple):
     doubts: tuple[str, ...] = ()
     margin: int = 0
     lone_after: int | None = None
-    source_next: int | None = None
+    taken_at_source: int | None = None

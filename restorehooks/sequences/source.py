@@ -44,14 +44,20 @@ class Position(NamedTuple):
     increment: int
     minimum: int
     maximum: int
+    start: int
     cycle: bool
     is_ours: bool
 
     @property
-    def next(self) -> int | None:
-        """What ``nextval`` would hand out, None where that is not known."""
-        if self.last_value is None or not self.is_called:
-            return self.last_value
+    def taken(self) -> int | None:
+        """The last number that is the source's: what it hands out next, as soon as it is used.
+
+        None where that is not known.
+        """
+        if self.last_value is None:
+            return None
+        if not self.is_called:
+            return self.last_value - (self.increment if self.last_value == self.start else 0)
         upcoming = self.last_value + self.increment
         if self.cycle and not self.minimum <= upcoming <= self.maximum:
             return self.minimum if self.increment > 0 else self.maximum
@@ -92,10 +98,10 @@ class Source:
         position = self.partner(sequence)
         if position is None:
             return reading
-        if position.next is None:
+        if position.taken is None:
             why = f"no SELECT privilege on sequence {position.name} of the source"
             return reading._replace(unseen=(*reading.unseen, why))
-        return reading._replace(source_next=position.next)
+        return reading._replace(taken_at_source=position.taken)
 
     def remark_on(self, sequence: Sequence, verdict: Verdict) -> Verdict:
         """Return a verdict that says so where the sequence has no partner."""
@@ -174,7 +180,7 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
              JOIN pg_namespace tn ON tn.oid = t.relnamespace
              JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = numbered.att),
        (p.position ->> 1)::bigint, (p.position ->> 2)::boolean,
-       q.seqincrement, q.seqmin, q.seqmax, q.seqcycle,
+       q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcycle,
        NOT EXISTS (SELECT FROM pg_depend d
                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                      AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')

@@ -67,7 +67,7 @@ def verdict_on(
             return Verdict(Status.OK, upcoming, reading.extreme, target, "ahead of its rows")
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
-    said = [*_lone_row(reading), *_at_source(sequence, reading, upcoming)]
+    said = [*_lone_row(reading), *_at_source(sequence, reading)]
     if not fits and not sequence.cycle:
         reason = "; ".join([*said, *reading.unseen, _remedy(sequence, taken, wanted, headroom)])
         return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
@@ -100,15 +100,20 @@ def _remark(sequence: Sequence, *, fits: bool) -> str | None:
 
 
 def _taken(sequence: Sequence, reading: Reading) -> int | None:
-    """Return the farthest number that a row has or that the source hands out next."""
-    numbers = [number for number in (reading.extreme, reading.source_next) if number is not None]
+    """Return the farthest number that a row has or that is the source's."""
+    both = (reading.extreme, reading.taken_at_source)
+    numbers = [number for number in both if number is not None]
     return (max if sequence.counts_up else min)(numbers, default=None)
 
 
-def _at_source(sequence: Sequence, reading: Reading, upcoming: int) -> list[str]:
-    if reading.source_next is None or _is_before(sequence, reading.source_next, upcoming):
+def _at_source(sequence: Sequence, reading: Reading) -> list[str]:
+    taken = _taken(sequence, reading)
+    if taken is None or taken == reading.extreme:
         return []
-    return [f"the source hands out {reading.source_next} next"]
+    first = sequence.minimum if sequence.counts_up else sequence.maximum
+    if _is_before(sequence, taken, first):
+        return ["nobody has drawn from it at the source yet"]
+    return [f"the source has come to {taken}"]
 
 
 def _lone_row(reading: Reading) -> list[str]:

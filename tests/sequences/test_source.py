@@ -53,10 +53,20 @@ def test_past_the_sources_next_and_past_own_rows(
         "public.c_id_seq": ("ok", 2001),
         "public.d_id_seq": ("advanced", 501),
     }
-    assert entry(report, "a_id_seq").reason == "the source hands out 901 next"
+    assert entry(report, "a_id_seq").reason == "the source has come to 901"
     assert draw(database, "a_id_seq") == 902
     assert bytes_of_sequences(other_database) == before
     assert not taken_along().changed
+
+
+def test_what_nobody_has_drawn_from(database: Database, other_database: Database) -> None:
+    for each in (database, other_database):
+        each.execute(TABLE)
+    before = bytes_of_sequences(database)
+    assert statuses(taken_along()) == {"orders_id_seq": "ok"}
+    assert bytes_of_sequences(database) == before
+    found = entry(taken_along(headroom=100), "orders_id_seq")
+    assert (found.next_after, found.reason) == (101, "nobody has drawn from it at the source yet")
 
 
 def test_headroom_and_steps(database: Database, other_database: Database) -> None:
@@ -121,7 +131,7 @@ def test_no_room_for_the_sources_next(database: Database, other_database: Databa
     other_database.execute(TABLE + "SELECT setval('orders_id_seq', 3000000000)")
     found = entry(taken_along(), "orders_id_seq")
     assert found.status.value == "exhausted"
-    assert str(found.reason).startswith("the source hands out 3000000001 next; the next number")
+    assert str(found.reason).startswith("the source has come to 3000000001; the next number")
     assert found.makes_room[0].endswith("ALTER COLUMN id TYPE bigint")
     assert standing(database, "orders_id_seq") == (1, False)
 
@@ -172,7 +182,7 @@ def test_the_command_takes_an_alias(
     looks = "--check" in arguments
     assert done.returncode == (1 if looks else 0)
     assert standing(database, "orders_id_seq") == ((1, False) if looks else (1001, True))
-    assert "the source hands out 901 next" in done.stdout
+    assert "the source has come to 901" in done.stdout
     assert 'No sequence of database "default" stands for public.gone of the source.' in done.stderr
 
 
