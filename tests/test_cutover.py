@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 
 from restorehooks.programs import embedded_folder
-from restorehooks.sequences.replication import note_on
+from restorehooks.sequences.notes import note_on_feed
 from tests.support.databases import Database, MakeDatabase
 from tests.support.pages import transcripts
 from tests.support.projects import Project
@@ -137,8 +137,8 @@ def _is_stuck(connection: psycopg.Connection[tuple[object, ...]], old: Database)
 
 
 def test_what_is_said_of_a_subscription_on_19() -> None:
-    assert "REFRESH SEQUENCES" not in note_on("s", 180006)
-    assert note_on("s", 190000).endswith(
+    assert "REFRESH SEQUENCES" not in note_on_feed("s", 180006)
+    assert note_on_feed("s", 190000).endswith(
         "ALTER SUBSCRIPTION ... REFRESH SEQUENCES sets sequences to where the publisher's stand,"
         " back too: repair after it, not before."
     )

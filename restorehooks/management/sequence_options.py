@@ -111,7 +111,8 @@ def _add_scope(parser: CommandParser) -> None:
         "--schema",
         action="append",
         metavar="NAME",
-        help="Only sequences in this schema, or numbering a table there; repeatable.",
+        help="Only sequences in this schema, or numbering a table there; a pattern like 'tenant_*'"
+        " means all that it fits; repeatable.",
     )
 
 

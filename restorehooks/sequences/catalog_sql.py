@@ -8,7 +8,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
-from .replication import FEEDS
+from .notes import FEEDS
 from .session import PATH
 from .strangers import STRANGERS_CODE
 

@@ -17,8 +17,8 @@ from .finding import Finding
 from .lone_rows import jumps_far, with_lone_row
 from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
+from .notes import notes_on
 from .reading import read
-from .replication import notes_on_feeds
 from .report import Entry, Report
 from .scope import (
     Limits,
@@ -230,7 +230,7 @@ def _report(
         without_table=run.without_table,
         without_sequence=unnumbered(run.automatic, findings),
         only_at_source=None if source is None else source.without_partner(sequences),
-        notes=notes_on_feeds(run.connection, conditions.feeds or (), sequences),
+        notes=notes_on(run.connection, sequences, conditions.feeds or ()),
     )
 
 

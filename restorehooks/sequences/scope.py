@@ -205,16 +205,31 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
     return found
 
 
-def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> None:
-    """Raise ``LookupError`` in one sentence for a schema that the database does not have."""
+def schemas_named(connection: BaseDatabaseWrapper, wanted: Iterable[str]) -> list[str]:
+    """Return the schemas that are meant, each by its name or by a pattern such as ``tenant_*``.
+
+    Raises ``LookupError`` in one sentence for one that the database does not have.
+    """
     (rows,) = send(connection, [SCHEMAS], LOCK_TIMEOUT)
     there = [name for (name,) in rows]
-    for schema in schemas:
-        if schema not in there:
+    found: dict[str, None] = {}
+    for name in wanted:
+        meant = [name] if name in there else [s for s in there if fnmatchcase(s, name)]
+        if not meant:
             raise LookupError(
-                f'Database "{connection.alias}" has no schema "{schema}"; it has:'
-                f" {', '.join(there)}."
+                f'Database "{connection.alias}" has no schema "{name}"; it has: {_some(there)}.'
             )
+        found |= dict.fromkeys(meant)
+    return list(found)
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{rest}"
+
+
+SHOWN = 20
+"""So many schemas are named in a sentence: under tenants there may be hundreds."""
 
 
 SCHEMAS = (

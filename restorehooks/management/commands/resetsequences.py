@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from restorehooks.management.positions import positions_at
 from restorehooks.management.sequence_options import Request, add_options, wrong_usage
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import check_schemas
+from restorehooks.sequences.scope import schemas_named
 from restorehooks.sequences.tenants import is_allowed, within_tenant
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
@@ -129,7 +130,8 @@ def _run(alias: str, request: Request) -> Report | CommandError:
     function = reset if request.mode == "reset" else inspect
     try:
         scope = within_tenant(connections[alias], request.scope)
-        check_schemas(connections[alias], scope.schemas or [])
+        if scope.schemas is not None:
+            scope = replace(scope, schemas=schemas_named(connections[alias], scope.schemas))
         source = None
         if request.source is not None:
             source = positions_at(request.source, alias, request.limits.lock_timeout)
