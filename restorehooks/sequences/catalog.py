@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,20 +65,21 @@ def read_catalog(
     them, nor those of extensions whose tables are not dumped, nor columns of temporary tables.
     """
     links = listed(connection, limits.links, budget) if limits.links else []
-    statements: list[Statement] = [_sequences(tables, [], links), ODD_DEFAULTS, CONDITIONS]
+    query = partial(_sequences, tables, schemas)
+    statements: list[Statement] = [query([], links), ODD_DEFAULTS, CONDITIONS]
     rows, odd, (row,) = send(connection, statements, budget.for_one())
     expressions: dict[int, str] = {}
     defaults: list[OddDefault] = []
     if odd:
         defaults = read_odd_defaults(connection, [attrdef for (attrdef,) in odd], budget)
         expressions = {default.attrdef: default.expression for default in defaults}
-        (rows,) = send(connection, [_sequences(tables, defaults, links)], budget.for_one())
+        (rows,) = send(connection, [query(defaults, links)], budget.for_one())
     found = _assembled(rows, expressions)
     alone = [s.oid for s in found if not s.columns and s.hint is None]
     if alone and limits.names != "ignored" and tables is None:
         guesses = guessed(connection, alone, budget)
         if guesses:
-            again = _sequences(tables, defaults, [*links, *guesses])
+            again = query(defaults, [*links, *guesses])
             (rows,) = send(connection, [again], budget.for_one())
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
@@ -109,12 +111,16 @@ def _left_alone(sequence: Sequence, limits: Limits) -> Sequence:
 
 
 def _sequences(
-    tables: Collection[int] | None, odd: abc.Sequence[OddDefault], links: abc.Sequence[Listed]
+    tables: Collection[int] | None,
+    schemas: Collection[str] | None,
+    odd: abc.Sequence[OddDefault],
+    links: abc.Sequence[Listed],
 ) -> sql.Composable:
     by_text = [default for default in odd if default.by_text]
     return SEQUENCES.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, Row._fields)),
         tables=sql.Literal(None if tables is None else list(tables)),
+        schemas=sql.Literal(None if schemas is None else list(schemas)),
         exact=sql.Literal([d.attrdef for d in odd if d.exact and not d.by_text]),
         by_text=sql.Literal([d.attrdef for d in by_text]),
         by_text_sequences=sql.Literal([d.sequence for d in by_text]),

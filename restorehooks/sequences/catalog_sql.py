@@ -87,6 +87,12 @@ in_scope AS MATERIALIZED (
     UNION SELECT seq FROM default_of WHERE tab = ANY({{tables}}::oid[])
     UNION SELECT seq FROM listed WHERE tab = ANY({{tables}}::oid[])
 ),
+in_schemas AS MATERIALIZED (
+    SELECT seq FROM (SELECT seq, tab FROM climb UNION ALL SELECT seq, tab FROM default_of
+                     UNION ALL SELECT seq, tab FROM listed) numbers
+    JOIN pg_class c ON c.oid = numbers.tab JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY({{schemas}}::name[])
+),
 me AS MATERIALIZED (
     SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
     FROM pg_roles WHERE rolname = current_user
@@ -121,6 +127,8 @@ sequence AS MATERIALIZED (
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
+      AND ({{schemas}}::name[] IS NULL OR n.nspname = ANY({{schemas}}::name[])
+           OR q.seqrelid IN (SELECT seq FROM in_schemas))
       AND (q.seqrelid NOT IN (
               SELECT objid FROM pg_depend
               WHERE refclassid = 'pg_extension'::regclass
