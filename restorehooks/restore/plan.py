@@ -10,6 +10,7 @@ from restorehooks.programs import Program
 from restorehooks.wording import size_in_words
 
 from . import hook_files
+from .archive.rows import holds_rows
 from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
@@ -231,12 +232,21 @@ def _replacement(known: Known, mode: Mode) -> Replacement | None:
 
 
 def _missing(known: Known) -> Sequence[str]:
-    """Say what the dump lacks, where it takes the place of a database that holds something."""
-    if known.live.empty or known.request.data_only:
+    """Say what the dump lacks of itself, and of a database that holds something."""
+    if known.request.data_only:
         return ()
+    found = [known.holds.missing_tables] if known.holds.missing_tables else []
+    if known.live.empty:
+        return found
     if known.dump.format == "plain":
-        return () if known.holds.rows else (NO_ROWS,)
-    return tuple(what_is_missing(known.entries, whole=not known.request.partial))
+        return found if known.holds.rows else [NO_ROWS, *found]
+
+    def rows() -> bool:
+        assert known.program  # noqa: S101 - an archive has one
+        return holds_rows(known.program, known.dump, known.entries)
+
+    whole = not known.request.partial
+    return [*found, *what_is_missing(known.entries, whole=whole, holds_rows=rows)]
 
 
 def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:
