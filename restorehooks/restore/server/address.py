@@ -78,7 +78,7 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        found = {key: asked[key] for key in asked if key in _variables()}
+        found = {key: asked[key] for key in asked if key in variables_of_libpq()}
         if direct:
             found |= _direct(using, found.get("dbname"))
         return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
@@ -178,7 +178,7 @@ class Address:
         Raises AddressError for a secret that libpq reads from no variable: everybody on the
         machine could read it in the arguments of a program.
         """
-        names = _variables()
+        names = variables_of_libpq()
         carried = {names[key]: value for key, value in self.secrets.items()}
         if None in carried:
             lost = sorted(key for key in self.secrets if names[key] is None)
@@ -192,11 +192,11 @@ class Address:
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
         values = {**self.parameters, **self.secrets, "dbname": database}
-        names = _variables()
+        names = variables_of_libpq()
         return {name: value for key, value in values.items() if (name := names.get(key))}
 
 
-def _variables() -> dict[str, str | None]:
+def variables_of_libpq() -> dict[str, str | None]:
     """Return the environment variable of each of libpq's keywords, None where it has none."""
     return {
         option.keyword.decode(): option.envvar.decode() if option.envvar else None
