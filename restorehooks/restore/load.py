@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
 from .archive import commands
@@ -174,8 +173,8 @@ def _run_pg_restore(
     outcome = commands.load(
         plan.program,
         plan.dump.path,
-        conninfo=_conninfo(run, database),
-        environment=plan.address.environment(),
+        conninfo=plan.address.conninfo(database),
+        environment=plan.address.environment(_options(run, database)),
         server_version=plan.live.server_version,
         flags=flags,
         jobs=plan.jobs,
@@ -220,8 +219,8 @@ def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     run.report.left_out += map(str, merged.values())
 
 
-def _conninfo(run: Run, database: str) -> str:
-    """Return the connection string for pg_restore, with settings that make a load faster."""
+def _options(run: Run, database: str) -> str | None:
+    """Return options for pg_restore's sessions that make a load faster, None where none may be."""
     address: Address = run.plan.address
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
@@ -231,8 +230,8 @@ def _conninfo(run: Run, database: str) -> str:
         options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
             address.connect(database, options=options).close()
-            return make_conninfo(address.conninfo(database), options=options)
-    return address.conninfo(database)
+            return options
+    return None
 
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
