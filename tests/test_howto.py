@@ -51,6 +51,7 @@ def shop(project: Project, make_database: MakeDatabase) -> Iterator[Database]:
             "shop",
         ],
         MIGRATION_MODULES={"shop": None},
+        TIME_ZONE="UTC",
     )
     project.manage("migrate", "--run-syncdb", "-v0")
     project.manage("dumpdb", "backup.dump")
@@ -92,6 +93,13 @@ def run(project: Project, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def readable(printed: str, shop: Database) -> str:
+    """Return the output with the names that a reader's server would have."""
+    params = shop.server.params
+    printed = printed.replace(f"{params['host']}:{params['port']}", "localhost:5432")
+    return printed.replace(shop.roles[0], "app")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_its_commands_print(project: Project, shop: Database, page: Path) -> None:
     text = page.read_text()
@@ -100,7 +108,8 @@ def test_a_page_shows_what_its_commands_print(project: Project, shop: Database, 
         # 1 is what --check says of the shop as it is; anything else is a failure.
         assert done.returncode in (0, 1 if "--check" in command else 0), done.stdout
         if os.environ.get("RESTOREHOOKS_RECORD"):
-            text = text.replace(f"$ {command}\n{output}", f"$ {command}\n{done.stdout}", 1)
+            printed = readable(done.stdout, shop)
+            text = text.replace(f"$ {command}\n{output}", f"$ {command}\n{printed}", 1)
         else:
             assert steady(done.stdout) == steady(output), command
     if os.environ.get("RESTOREHOOKS_RECORD"):

@@ -7,16 +7,17 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql
 
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
 from .counted import counted, hint_about
 from .defaults import OddDefault, read_odd_defaults
 from .listed import Listed, guessed, listed
-from .message import LockBudget, Statement, send
+from .message import LockBudget, send
 from .model import Column, Sequence
 from .row import Row
 from .scope import Limits
+from .sending import Statement
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

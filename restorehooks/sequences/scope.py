@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from django.apps import apps
 from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
-from psycopg import sql
+
+from restorehooks.driver import sql
 
 from .message import send
 from .session import PATH, REMEMBER_OWN_SCHEMAS, REMEMBER_TENANT, TENANT

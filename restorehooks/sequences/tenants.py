@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.db import router
-from psycopg import sql
+
+from restorehooks.driver import sql
 
 from .message import send
 from .scope import LOCK_TIMEOUT, Scope, concrete_models, tables_named, tenant_schemas

@@ -25,7 +25,7 @@ _VARYING = [
     (r"\d+\.\d s", "N s"),
     (r"\d+ [kMG]B", "SIZE"),
     (r"on \S+:\d+", "on PLACE"),
-    (r'as "\w+"(?=$|,)', "as ROLE"),
+    (r'as "?\w+"?$', "as ROLE"),
     (r"(pg_dump|pg_restore|PostgreSQL) [\d.]+\w*( \(.*?\))?", r"\1 VERSION"),
 ]
 
