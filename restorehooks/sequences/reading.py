@@ -120,6 +120,7 @@ def _ask_sizes(
     """
     scanned = [] if scan_limit is None else _scanned(sequences)
     columns = [c for s in sequences for c in s.columns if c.unseen is None and c.may_be_empty]
+    columns = [column for column in columns if column.sized]
     plain = {c.table_oid for c in [*columns, *scanned] if c.plain}
     trees = {c.table_oid for c in scanned} - plain
     return {
@@ -143,7 +144,8 @@ def _ask(
 
 
 def _scanned(sequences: abc.Sequence[Sequence]) -> list[Column]:
-    return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
+    columns = [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
+    return [column for column in columns if column.sized]
 
 
 SIZES = "SELECT oid, pg_catalog.pg_relation_size(oid) FROM unnest(%s::oid[]) AS t (oid)"
