@@ -8,17 +8,18 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql
 
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
 from .citus import read_node
 from .counted import counted, hint_about
 from .defaults import OddDefault, read_odd_defaults
 from .listed import Listed, guessed, listed
-from .message import LockBudget, Statement, send
+from .message import LockBudget, send
 from .model import Column, Sequence
 from .row import Row
 from .scope import Limits
+from .sending import Statement
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

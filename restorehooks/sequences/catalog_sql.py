@@ -5,7 +5,7 @@ They are sent with ``search_path`` set to ``pg_catalog``, so that names in them 
 
 from __future__ import annotations
 
-from psycopg import sql
+from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .notes import FEEDS

@@ -14,8 +14,6 @@ from .message import (
     PLAN_LOOKUPS,
     Failed,
     LockBudget,
-    Rows,
-    Statement,
     array,
     by_locks,
     combined,
@@ -25,6 +23,7 @@ from .message import (
     send_once,
 )
 from .model import Column, Reading, Sequence
+from .sending import Rows, Statement
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

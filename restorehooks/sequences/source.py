@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg import sql
-
+from restorehooks.driver import sql
 from restorehooks.wording import printable
 
-from .message import Statement, execute
 from .model import Reading, Sequence
+from .sending import Statement, execute
 from .session import OWN_PATH
 from .verdict import Verdict
 
@@ -121,8 +120,8 @@ def read_source(
     settings = {**OWN_PATH, "lock_timeout": str(round(lock_timeout * 1000))}
     prepare: list[Statement] = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
     message = [BEGIN, *prepare, READ_EACH, POSITIONS, IDENTITY, "COMMIT"]
-    *_, positions, (identity,), _ = execute(connection, message)
-    *_, (own,) = execute(target, [IDENTITY])
+    *_, positions, (identity,), _ = execute(connection, message, within=True)
+    *_, (own,) = execute(target, [IDENTITY], within=True)
     name = f'database "{printable(identity[0])}"'
     if identity == own:
         raise SameDatabaseError(f"The source is {name} itself, which is to be repaired.")

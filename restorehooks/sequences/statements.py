@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql, text
 
 from .verdict import next_value
 
@@ -127,15 +127,15 @@ def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
     if not verdict.rewinds:
         move = _setval(sequence, target, False, target)
         if not sequence.may_alter:
-            return sql.SQL("{};").format(move).as_string()
-        return sql.SQL("BEGIN; {}; {}; COMMIT;").format(hold(sequence), move).as_string()
+            return text(sql.SQL("{};").format(move))
+        return text(sql.SQL("BEGIN; {}; {}; COMMIT;").format(hold(sequence), move))
     move = _setval(sequence, target, False, target, back=True, verb="PERFORM")
     names = {c.table_oid: table_name(c) for c in sequence.columns}.values()
     body = sql.SQL("BEGIN {} {}; END").format(
         sql.SQL(" ").join(sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name) for name in names),
         move + _before_all_rows(sequence, verdict),
     )
-    return sql.SQL("DO {};").format(sql.Literal(body.as_string())).as_string()
+    return text(sql.SQL("DO {};").format(sql.Literal(text(body))))
 
 
 def _upcoming(sequence: Sequence) -> sql.Composable:
@@ -165,9 +165,7 @@ def decide_and_move(quoted_table: str, column: str) -> str:
 
     ``quoted_table`` is the name as Django quotes it, ``column`` is raw.
     """
-    return DECIDE_AND_MOVE.format(
-        table=sql.Literal(quoted_table), column=sql.Literal(column)
-    ).as_string()
+    return text(DECIDE_AND_MOVE.format(table=sql.Literal(quoted_table), column=sql.Literal(column)))
 
 
 DECIDE_AND_MOVE = sql.SQL("""\
