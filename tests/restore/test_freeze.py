@@ -90,9 +90,17 @@ def test_sequences_that_are_not_safe_are_exit_code_1(
     other.execute("INSERT INTO full_up VALUES (32767)")
     dump = dumped(other, tmp_path / "full.dump", "--exclude-table-data=nothing")
     alone(live)
+    said = StringIO()
     with pytest.raises(CommandError, match="Restored, but not finished") as raised:
-        restoredb(str(dump))
+        call_command("restoredb", str(dump), "--no-input", stdout=said, stderr=StringIO())
     assert raised.value.returncode == 1
+    (kept,) = neighbours(live)
+    shown = said.getvalue()
+    assert "full_up_id_seq" in shown
+    assert "1 previous database is kept and takes " in shown
+    assert shown.endswith(
+        f'The previous one is kept as "{kept}": restoredb --undo brings it back.\n'
+    )
     assert "full_up_id_seq" in str(raised.value)
     assert live.execute("SELECT count(*) FROM full_up") == [(1,)]
     assert len(neighbours(live)) == 1
