@@ -135,8 +135,9 @@ def environment(address: Address, database: str) -> dict[str, str]:
     }
     if "DATABASE_URL" in os.environ:
         kept["DATABASE_URL"] = _url(address, database)
-    options = f"{address.parameters.get('options', '')} -c {LOCALLY}".strip()
-    return kept | address.variables(database) | {"PGOPTIONS": options}
+    libpqs = address.variables(database)
+    options = f"{libpqs.get('PGOPTIONS', '')} -c {LOCALLY}".strip()
+    return kept | libpqs | {"PGOPTIONS": options}
 
 
 def _url(address: Address, database: str) -> str:

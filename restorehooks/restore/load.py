@@ -10,29 +10,28 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
-from .dump.data_files import prove_files, proving
+from .dump.directory_proof import prove_files, proving
 from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
 from .errors import RestoreError, ScriptError
 from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
-from .script.policy import Policy
+from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.address import Address
 from .server.building import building
 from .server.existing import require_entries, require_tables
 from .server.making_room import replaced
+from .server.ownership import script_options
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
-from .server.roles import policy_for
 from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
 
 STATEMENTS_A_COMMIT = 100
@@ -150,10 +149,10 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         return found
 
     with _connected(run, database) as connection:
-        policy = _policy(run, connection)
-    steps = phases(plan.entries, policy.tablespaces or frozenset())
+        options = _script_options(run, connection)
+    steps = phases(plan.entries, options.tablespaces or frozenset())
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
-    run.has_statistics = has_statistics and bool(policy.statistics)
+    run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
         with commands.list_file(steps.load) as chosen:
@@ -174,8 +173,8 @@ def _run_pg_restore(
     outcome = commands.load(
         plan.program,
         plan.dump.path,
-        conninfo=_conninfo(run, database),
-        environment=plan.address.environment(),
+        conninfo=plan.address.conninfo(database),
+        environment=plan.address.environment(_options(run, database)),
         server_version=plan.live.server_version,
         flags=flags,
         jobs=plan.jobs,
@@ -220,8 +219,8 @@ def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     run.report.left_out += map(str, merged.values())
 
 
-def _conninfo(run: Run, database: str) -> str:
-    """Return the connection string for pg_restore, with settings that make a load faster."""
+def _options(run: Run, database: str) -> str | None:
+    """Return options for pg_restore's sessions that make a load faster, None where none may be."""
     address: Address = run.plan.address
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
@@ -231,8 +230,8 @@ def _conninfo(run: Run, database: str) -> str:
         options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
             address.connect(database, options=options).close()
-            return make_conninfo(address.conninfo(database), options=options)
-    return address.conninfo(database)
+            return options
+    return None
 
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
@@ -255,10 +254,10 @@ def _say_what_is_missing(run: Run, result: ScriptResult) -> None:
 def _send(
     run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
 ) -> ScriptResult:
-    policy = _policy(run, connection)
+    options = _script_options(run, connection)
     part = run.plan.dump.part
     result = run_script(
-        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+        cast(BinaryIO, stream), connection, options=options, first_line=part.line if part else 1
     )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
@@ -281,12 +280,12 @@ def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, st
     return frozenset(rows)
 
 
-def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
+def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
     all_owners = plan.superuser or request.owner is True
     return replace(
-        policy_for(connection, user=user, all_owners=all_owners),
+        script_options(connection, user=user, all_owners=all_owners),
         owner_instead=plan.owners.instead,
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,

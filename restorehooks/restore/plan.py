@@ -16,7 +16,7 @@ from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
 from .dump.rows import NO_ROWS, what_is_missing
 from .errors import UsageError
-from .extension_registry import one_job, require_place
+from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
 from .known import Known, find_out
 from .mode import mode_for
@@ -32,12 +32,12 @@ from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
+from .server.kept_databases import Kept, kept, unbelieved
 from .server.live import Live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
+from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
-from .server.roles import Ownership, plan_ownership
-from .server.sides import Kept, kept, unbelieved
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -174,7 +174,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         user=known.user,
         superuser=known.rights.superuser,
         program=known.program,
-        jobs=jobs_for(1 if one_job(extensions) else request.jobs, mode, dump, connection),
+        jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
         obstacles=obstacles(connection, live) if beside else [],

@@ -23,7 +23,7 @@ from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
-from .policy import Policy
+from .options import ScriptOptions
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
 from .rows import without_first_column
@@ -53,30 +53,30 @@ def run_script(
     stream: BinaryIO,
     connection: psycopg.Connection[Any],
     *,
-    policy: Policy,
+    options: ScriptOptions,
     progress: Callable[[int], None] | None = None,
     first_line: int = 1,
 ) -> ScriptResult:
     """Send a plain dump over ``connection`` and return what became of it.
 
     Everything goes into the transaction that is open, or into a new one that is left open: the
-    caller commits, once the result is ``complete``. With ``policy.commit_every`` the connection
+    caller commits, once the result is ``complete``. With ``options.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. The session's settings are afterwards what they were. ``progress`` is called with the
     number of statements so far. ``first_line`` is the number that messages give to the stream's
     first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
-    its transaction has failed. Raises ValueError for a connection that does not suit the policy.
+    its transaction has failed. Raises ValueError for a connection that does not suit them.
     """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
-    if policy.commit_every and not (idle and connection.autocommit):
+    if options.commit_every and not (idle and connection.autocommit):
         raise ValueError("commit_every needs an autocommitting connection with no transaction open")
     wire = Wire(connection)
-    if idle and not policy.commit_every:
+    if idle and not options.commit_every:
         wire.command(b"BEGIN")
     settings = Settings(connection, wire)
-    result = _Script(Lexer(stream, first_line), wire, policy, settings, progress).run()
+    result = _Script(Lexer(stream, first_line), wire, options, settings, progress).run()
     settings.put_back()
     return result
 
@@ -88,13 +88,13 @@ class _Script:
         self,
         lexer: Lexer,
         wire: Wire,
-        policy: Policy,
+        options: ScriptOptions,
         settings: Settings,
         progress: Callable[[int], None] | None,
     ):
         self._lexer = lexer
         self._wire = wire
-        self._policy = policy
+        self._options = options
         self._settings = settings
         self._progress = progress
         self._result = ScriptResult()
@@ -102,7 +102,7 @@ class _Script:
         self._left_out = Collected()
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
-        self._batch = Batch(wire, policy.commit_every)
+        self._batch = Batch(wire, options.commit_every)
         self._encoding = (b"", "ascii")
 
     def run(self) -> ScriptResult:
@@ -162,7 +162,7 @@ class _Script:
             if b"\0" in statement.text:
                 raise Refused("a zero byte would hide the rest of the statement")
             around = left_out_around(words) if self._ending.outside else None
-            verdict = around or decide(statement.text, words, self._policy, self._encoding[1])
+            verdict = around or decide(statement.text, words, self._options, self._encoding[1])
         except Refused as refused:
             why = hint(statement.text, None, creates=True) or str(refused)
             raise self._error(statement, f"refused: {why}") from None
@@ -199,7 +199,7 @@ class _Script:
                 self._wire.copy(statement, without_first_column(rows) if oids else rows)
         elif resets_all(words):
             self._settings.put_back()
-        elif tolerated := tolerance(statement.text, words, self._policy, self._encoding[1]):
+        elif tolerated := tolerance(statement.text, words, self._options, self._encoding[1]):
             self._tolerate(statement, tolerated, self._wire.run)
         else:
             self._wire.run(statement)

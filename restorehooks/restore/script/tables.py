@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from restorehooks.wording import printable, quoted
 
-from .owners import NAME
+from .owners_and_privileges import NAME
 
 _TABLE = rb"(?:%s\s*\.\s*)?%s" % (NAME, NAME)
 # pg_dump names each object in a comment before its statements.

@@ -32,7 +32,7 @@ WATCHED = "client_connection_check_interval=2000"
 LOCALLY = "synchronous_commit=local"
 """Lets a commit wait for this server's disk and for no synchronous standby, which may be gone."""
 PAST_AUTOVACUUM = "deadlock_timeout=10"
-"""After so many milliseconds an autovacuum that holds a lock is ended by whoever waits for it.
+"""Milliseconds after which whoever waits for a lock ends the autovacuum that holds it.
 
 Only a superuser may set it. Autovacuum comes soon to a new database, and each table that it works
 on would cost a second.
