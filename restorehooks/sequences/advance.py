@@ -22,6 +22,7 @@ from django.db import DatabaseError, transaction
 from restorehooks.driver import sql
 
 from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
+from .session import WAIT_FOR_NO_STANDBY
 from .statements import Move, draw, hold, set_forward, table_name
 from .verdict import next_value
 
@@ -234,6 +235,7 @@ def _lock(
         if own:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute(f"SELECT {WAIT_FOR_NO_STANDBY}")
         cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         cursor.execute(f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}")
         cursor.execute(
