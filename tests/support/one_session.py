@@ -19,7 +19,7 @@ class OneSession:
     """A proxy that sends what all clients ask over one connection, one question at a time.
 
     Whatever database a client names, it enters that of the session; with ``by_database`` there is
-    one session for each. While ``most`` clients are connected, others are accepted and have to wait.
+    one session for each. While ``most`` clients are connected, others have to wait.
     """
 
     server: str
