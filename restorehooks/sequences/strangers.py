@@ -1,4 +1,4 @@
-"""What another role has made: functions that planning would call, and tables that count for nothing.
+"""What another role has made: functions that planning would call, and what counts for nothing.
 
 Index expressions and predicates, partition keys and extended statistics are evaluated as far as
 they are constant whenever a table is planned for, with the rights of whoever plans
