@@ -26,7 +26,7 @@ from restorehooks.wording import first_line
 
 from . import is_unique_violation
 from .catalog import locate
-from .violation import Cause, Violation
+from .note import Cause, Violation
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
