@@ -9,7 +9,7 @@ from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .session import PATH
-from .strangers import STRANGERS_CODE
+from .strangers import STRANGERS_CODE, may_draw
 
 
 def _braces(text: str) -> str:
@@ -20,13 +20,13 @@ def _braces(text: str) -> str:
 # the default mentions it, not that the default is nothing more.
 _DRAWING = f"""
 drawing AS MATERIALIZED (
-    SELECT kind, oid, tab, att, {_braces(IS_PLAIN_NEXTVAL)} AS simple
+    SELECT kind, oid, tab, att, domain_owner, {_braces(IS_PLAIN_NEXTVAL)} AS simple
     FROM (
         SELECT 'pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
-               adbin::text AS expression
+               NULL::oid AS domain_owner, adbin::text AS expression
         FROM pg_attrdef
         UNION ALL  -- a column without a default of its own takes its domain's
-        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typdefaultbin::text
+        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typowner, t.typdefaultbin::text
         FROM pg_type t JOIN pg_attribute a
             ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
         JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
@@ -55,6 +55,8 @@ default_of AS MATERIALIZED (
     FROM drawing JOIN pg_depend d
         ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
+    JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+    WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     UNION ALL
     SELECT t.seq, drawing.tab, drawing.att, t.exact
     FROM unnest({{by_text}}::oid[], {{by_text_sequences}}::oid[], {{by_text_exact}}::bool[])
@@ -234,9 +236,8 @@ numbered AS MATERIALIZED (
         JOIN link parent ON parent.seq = link.seq
             AND parent.tab = i.inhparent AND parent.att = pa.attnum
         WHERE i.inhrelid = link.tab))
-      AND (link.is_owner OR link.is_listed OR c.relowner = s.relowner  -- else an insert fails
-           OR has_sequence_privilege(c.relowner, s.oid, 'USAGE, UPDATE')
-           OR pg_has_role(c.relowner, s.relowner, 'USAGE'))
+      AND (link.is_owner OR link.is_listed  -- else an insert fails
+           OR {may_draw("c.relowner", "s.oid", "s.relowner")})
 )
 SELECT {{columns}}
 FROM sequence LEFT JOIN numbered ON numbered.seq = sequence.oid
