@@ -94,6 +94,7 @@ class Sequence(NamedTuple):
     ``owner`` is the quoted name of the role that does. ``is_rewritten``: the present transaction
     has rewritten it, so that its rollback undoes what moves the sequence now. ``hint`` says what
     is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
+    ``uncounted`` are columns that own it or draw from it, and whose rows do not count.
     """
 
     oid: int
@@ -116,6 +117,7 @@ class Sequence(NamedTuple):
     is_rewritten: bool = False
     hint: str | None = None
     ignored: str | None = None
+    uncounted: tuple[Column, ...] = ()
 
     @property
     def counts_up(self) -> bool:
