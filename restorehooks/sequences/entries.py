@@ -12,7 +12,8 @@ from restorehooks.wording import quoted
 from .catalog import read_catalog
 from .listed import looked_up
 from .message import LockBudget
-from .scope import Limits, tenant_schemas
+from .scope import Limits
+from .tenants import tenant_schemas
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

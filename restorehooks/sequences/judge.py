@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .circumstances import AT_THE_END, is_full, jumps_far, with_lone_rows
+from .lone_rows import AT_THE_END, is_full, jumps_far, with_lone_rows
 from .message import LockBudget
 from .model import Reading, Sequence
 from .reading import read

@@ -22,7 +22,8 @@ DISTRIBUTED = (
     "SET allow_system_table_mods = on;"
     "CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass)"
 )
-"""What Citus keeps its distributed tables in; the rows of those are in other tables."""
+"""What Citus keeps the names of its distributed tables in; their rows are in other tables."""
+LISTED = "INSERT INTO pg_dist_partition VALUES ('shell')"
 
 
 def is_read(table: str, run: Callable[[], object]) -> bool:
@@ -34,18 +35,28 @@ def is_read(table: str, run: Callable[[], object]) -> bool:
 
 @pytest.mark.parametrize("key", ["PRIMARY KEY", ""], ids=["indexed", "not indexed"])
 @pytest.mark.parametrize(
-    ("before", "proves"),
-    [("SELECT 1", True), (OTHER_METHOD, False), (DISTRIBUTED, False)],
+    ("before", "after", "proves"),
+    [
+        ("SELECT 1", "SELECT 1", True),
+        (OTHER_METHOD, "RESET default_table_access_method", False),
+        (DISTRIBUTED, LISTED, False),
+    ],
     ids=["heap", "another access method", "a distributed table"],
 )
-def test_what_a_size_of_0_proves(database: Database, before: str, proves: bool, key: str) -> None:
-    database.execute(f"{before}; CREATE TABLE shell (id serial {key})")
+def test_what_a_size_of_0_proves(
+    database: Database, before: str, after: str, proves: bool, key: str
+) -> None:
+    database.execute(f"{before}; CREATE TABLE shell (id serial {key}); {after}")
     database.execute(
         f"DO $$ BEGIN FOR n IN 1..{SMALL} LOOP"
         " EXECUTE format('CREATE TABLE t%s (id serial PRIMARY KEY)', n); END LOOP; END $$"
     )
-    assert is_read("shell", lambda: inspect(DEFAULT, scan_limit=2**20)) is not proves
+    assert is_read("shell", lambda: inspect(DEFAULT)) is not proves
     assert entry(inspect(DEFAULT), "shell_id_seq").status.value == "ok"
+
+    in_hook = entry(inspect(DEFAULT, scan_limit=2**20), "shell_id_seq")
+    assert in_hook.status.value == ("ok" if key or proves else "unverified")
+    assert ("in a table of unknown size" in str(in_hook.reason)) == (not key and not proves)
 
 
 def test_a_table_of_another_access_method_is_read_by_a_glance(database: Database) -> None:
