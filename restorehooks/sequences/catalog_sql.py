@@ -37,21 +37,29 @@ drawing AS MATERIALIZED (
 )"""  # noqa: S608 - constants
 
 ODD_DEFAULTS = sql.SQL(f"""
-SELECT oid FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
+SELECT 'pg_attrdef'::regclass::oid, oid
+FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
 WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
   AND ({CALLS_NEXTVAL} OR EXISTS (
       SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
       WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
         AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
+UNION ALL
+SELECT 'pg_type'::regclass::oid, oid
+FROM (SELECT oid, typdefaultbin::text AS expression FROM pg_type
+      WHERE typdefaultbin IS NOT NULL) t
+WHERE {CALLS_NEXTVAL} AND NOT ({_braces(IS_PLAIN_NEXTVAL)})
 """).format()  # noqa: S608
-"""The defaults of columns that call ``nextval`` in no simple form, or own a sequence and do not."""
+"""The defaults of columns and domains that call ``nextval`` in no simple form, and those of columns
+that own a sequence and do not draw from it: the catalogue's oid, and theirs in it."""
 
 # The names of the columns are those of row.Row.
 SEQUENCES = sql.SQL(f"""
 WITH RECURSIVE {_DRAWING},
 default_of AS MATERIALIZED (
     SELECT d.refobjid AS seq, drawing.tab, drawing.att,
-           drawing.simple OR drawing.oid = ANY({{exact}}::oid[]) AS exact
+           drawing.simple OR (drawing.kind, drawing.oid) IN (
+               SELECT * FROM unnest({{exact_kinds}}::oid[], {{exact}}::oid[])) AS exact
     FROM drawing JOIN pg_depend d
         ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
@@ -59,9 +67,9 @@ default_of AS MATERIALIZED (
     WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     UNION ALL
     SELECT t.seq, drawing.tab, drawing.att, t.exact
-    FROM unnest({{by_text}}::oid[], {{by_text_sequences}}::oid[], {{by_text_exact}}::bool[])
-         AS t (attrdef, seq, exact)
-    JOIN drawing ON drawing.oid = t.attrdef AND drawing.kind = 'pg_attrdef'::regclass
+    FROM unnest({{by_text_kinds}}::oid[], {{by_text}}::oid[], {{by_text_sequences}}::oid[],
+                {{by_text_exact}}::bool[]) AS t (kind, oid, seq, exact)
+    JOIN drawing ON drawing.kind = t.kind AND drawing.oid = t.oid
 ),
 owner AS MATERIALIZED (
     SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, d.deptype = 'i' AS is_identity
