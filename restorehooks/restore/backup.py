@@ -18,11 +18,12 @@ from restorehooks.programs import Program, find
 from . import rename
 from .archive import commands
 from .dump.contents import read_contents
+from .dump.copies import named_as
 from .dump.directory_proof import prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
-from .errors import DumpError, ProgramError, RestoreError, UsageError
+from .errors import RestoreError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .progress import Progress, Reporter
 from .rename import FolderEntry
@@ -65,7 +66,7 @@ def back_up(
     flags = [f"--format={form}", *_options(to, form, jobs, compress, program.major)]
     with interruptible(), _unfinished(to) as unfinished:
         told.step(f"dumping {address} with pg_dump {program.version}")
-        with _named(unfinished.path, to):
+        with named_as(unfinished.path, to):
             commands.write(
                 program,
                 unfinished.path,
@@ -91,15 +92,6 @@ def _pg_dump_for(address: Address) -> Program:
     with address.connect(address.name) as connection:
         server = connection.info.server_version // 10000
     return find("pg_dump", at_least=server, prefer=server)
-
-
-@contextmanager
-def _named(path: Path, to: Path) -> Iterator[None]:
-    """Let errors name the dump as the user does."""
-    try:
-        yield
-    except (ProgramError, DumpError) as error:
-        raise type(error)(str(error).replace(str(path), str(to))) from None
 
 
 def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:

@@ -51,6 +51,12 @@ class DumpError(RestoreError):
     kind = "dump"
 
 
+class StorageError(RestoreError):
+    """A storage of the project's cannot be reached, or does not have what was asked for."""
+
+    kind = "storage"
+
+
 class ProgramError(RestoreError):
     """A PostgreSQL program is missing, too old, or has failed."""
 
