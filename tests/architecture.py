@@ -61,6 +61,7 @@ LAYERS = {
     ],
     "ground floor": [
         "signals",
+        "driver",
         "database_url",
         "wording",
         "trust",

@@ -13,7 +13,7 @@ from restorehooks.wording import size_in_words
 
 from .dump.facts import Dump
 from .server.address import Connection
-from .server.kept import Kept
+from .server.kept_databases import Kept
 from .server.live import Live
 
 

@@ -11,7 +11,7 @@ from .alias import close_connections
 from .errors import DeclinedError, TargetError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .server.address import Address, Connection
-from .server.kept import Kept, kept
+from .server.kept_databases import Kept, kept
 from .server.live import Live, read_live
 from .server.lock import RestoreLock, connect_maintenance
 from .server.obstacles import read_rights

@@ -18,7 +18,8 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import DatabaseError, transaction
-from psycopg import sql
+
+from restorehooks.driver import sql
 
 from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
 from .statements import Move, draw, hold, set_forward, table_name

@@ -28,6 +28,9 @@ def jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
     """Return whether its rows take a sequence so far that one of them may stand alone."""
     if verdict.next is None or verdict.extreme is None:
         return False
+    ahead = verdict.next - verdict.extreme
+    if (ahead > 0) if sequence.counts_up else (ahead < 0):
+        return False
     is_moved = verdict.target is not None and not verdict.rewinds
     return (is_moved or verdict.status is Status.EXHAUSTED) and _is_far(
         sequence, verdict.next, verdict.extreme

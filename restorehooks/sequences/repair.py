@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
-from psycopg import sql
+
+from restorehooks.driver import sql
 
 from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog

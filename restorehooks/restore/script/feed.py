@@ -97,10 +97,9 @@ class _Script:
         self._options = options
         self._settings = settings
         self._progress = progress
-        self._statements = 0
+        self._result = ScriptResult()
         self._creates = False
         self._left_out = Collected()
-        self._positions: list[str] = []
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
         self._batch = Batch(wire, options.commit_every)
@@ -113,6 +112,7 @@ class _Script:
             while (piece := self._next()) is not None:
                 if isinstance(piece, Comment):
                     self._ending.comment(piece.text)
+                    self._result.tables.comment(piece.text)
                 elif isinstance(piece, MetaCommand):
                     self._meta_command(piece)
                 else:
@@ -131,11 +131,10 @@ class _Script:
         finally:
             # After a success it finds nothing to do.
             self._wire.abandon()
-        rows, left_out = self._wire.rows, self._left_out.all()
-        ending = self._ending
-        return ScriptResult(
-            self._statements, rows, left_out, ending.complete, ending.reason, self._positions
-        )
+        result, ending = self._result, self._ending
+        result.rows, result.left_out = self._wire.rows, self._left_out.all()
+        result.complete, result.reason = ending.complete, ending.reason
+        return result
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
         encoding = self._wire.parameter(b"client_encoding")
@@ -172,7 +171,7 @@ class _Script:
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
             if verdict.what == POSITION:
-                self._positions.append(statement.text.decode(self._encoding[1], "replace"))
+                self._result.positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             if copies_in(words):
                 deque(self._lexer.copy_data(), maxlen=0)
@@ -205,18 +204,19 @@ class _Script:
         else:
             self._wire.run(statement)
             self._creates = self._creates or words.first(1) == ["create"]
-        self._statements += 1
         if not waits:
+            self._result.tables.statement(statement.text, self._encoding[1])
             self._batch.count(statement)
-        if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
-            self._progress(self._statements)
+        self._result.statements += 1
+        if self._progress and (not waits or self._result.statements % IN_FLIGHT == 0):
+            self._progress(self._result.statements)
 
     def _tolerate(
         self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
     ) -> None:
         if not sent_under_savepoint(self._wire, statement, may_fail, send):
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
-            self._statements -= 1
+            self._result.statements -= 1
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])

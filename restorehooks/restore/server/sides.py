@@ -10,8 +10,8 @@ from restorehooks.sequences.scope import NAME_LIMIT
 from restorehooks.wording import first_line
 
 from .address import Connection
-from .carry import refusal
 from .database_privileges import grants
+from .database_property import refusal
 from .live import Live
 from .lock import RestoreLock
 from .markers import Marker, mark, server_time

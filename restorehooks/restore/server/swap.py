@@ -14,8 +14,8 @@ from restorehooks.wording import first_line
 
 from .address import Connection
 from .carried import carried
-from .carry import refusal
-from .kept import Kept, kept
+from .database_property import refusal
+from .kept_databases import Kept, kept
 from .live import Live
 from .lock import RestoreLock, connect_maintenance
 from .lost_commit import is_live
