@@ -24,7 +24,12 @@ LAYERS = {
     "system checks": ["checks"],
     "commands, admin page, operation": ["management.commands", "admin", "operations"],
     "what these share": ["management", "api", "receivers", "models"],
-    "a restore: the story": ["restore.restore", "restore.undo", "restore.backup"],
+    "a restore: the story": [
+        "restore.restore",
+        "restore.undo",
+        "restore.backup",
+        "restore.to_storage",
+    ],
     "a restore: the ways to do it": [
         "restore.beside",
         "restore.in_place",
@@ -32,6 +37,7 @@ LAYERS = {
         "restore.cluster",
         "restore.stored",
         "restore.storages",
+        "restore.upload",
     ],
     "a restore: its steps": ["restore.load", "restore.hooks"],
     "a restore: what is known of it": ["restore.run", "restore.report"],

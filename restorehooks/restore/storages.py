@@ -40,6 +40,7 @@ class Store:
     def __init__(self, alias: str, backend: Storage):
         self.alias = alias
         self.backend = backend
+        self.options: dict[str, Any] = _configured(alias).get("OPTIONS", {})
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -111,6 +112,13 @@ class Store:
             return [name]
         return _parts(name, self.listed(name)[1])
 
+    def delete(self, name: str) -> None:
+        """Delete a file, and see that it is gone: not every backend says where it failed."""
+        with self.doing(f"deleting {PREFIX}{name}"):
+            self.backend.delete(name)
+            if self.backend.exists(name):
+                raise StorageError(f"{PREFIX}{name} is still there after it was deleted")
+
     def listed(self, folder: str) -> tuple[list[str], list[str]]:
         """Return the names of the folders and files in a folder."""
         with self.doing(f"listing {PREFIX}{folder}"):
@@ -145,6 +153,10 @@ def _fetches_all(stream: Any) -> bool:
     return hasattr(type(stream), "_get_file")
 
 
+def _configured(alias: str) -> dict[str, Any]:
+    return cast(dict[str, Any], storages.backends[alias])
+
+
 @contextmanager
 def opened_store(alias: str | None) -> Iterator[Store]:
     """Open the storage of this alias, by default the one that ``RESTOREHOOKS["STORAGE"]`` names.
@@ -158,7 +170,7 @@ def opened_store(alias: str | None) -> Iterator[Store]:
             "name one with --storage."
         )
     try:
-        backend: Storage = storages.create_storage(cast(dict[str, Any], storages.backends[wanted]))
+        backend: Storage = storages.create_storage(_configured(wanted))
     except Exception as error:  # a package that is missing, an option that is wrong
         raise StorageError(f'The storage "{wanted}" cannot be used: {described(error)}') from error
     try:

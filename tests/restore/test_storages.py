@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,67 +22,9 @@ from restorehooks.restore.stored import Stored
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.reports import valid
-from tests.support.sftp import SSHD, Sftp, sftp_server
+from tests.support.storages import Place
 
 SHOP = "CREATE TABLE shop (id serial PRIMARY KEY, v text); INSERT INTO shop (v) VALUES ('a')"
-WHY_NO_SFTP = (
-    "django-storages[sftp] is not installed"
-    if not (find_spec("storages") and find_spec("paramiko"))
-    else ""
-    if SSHD
-    else "there is no sshd: apt-get install openssh-server"
-)
-
-
-@pytest.fixture(scope="session")
-def sftp() -> Iterator[Sftp]:
-    """An SFTP server of this run's own."""
-    with sftp_server() as server:
-        yield server
-
-
-@dataclass
-class Place:
-    """A storage: how STORAGES names it, and where its files are on this machine."""
-
-    configured: dict[str, Any]
-    root: Path
-
-    def put(self, path: Path, name: str, minutes_ago: int = 0) -> None:
-        """Put a file or folder there, written so many minutes ago."""
-        to = self.root / name
-        to.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, to)
-        moment = path.stat().st_mtime - 60 * minutes_ago
-        for file in [*to.rglob("*"), to]:
-            os.utime(file, (moment, moment))
-            file.chmod(0o755 if file.is_dir() else 0o644)
-
-
-without_sftp = pytest.mark.skipif(bool(WHY_NO_SFTP), reason=WHY_NO_SFTP)
-
-
-@pytest.fixture(params=["files", pytest.param("sftp", marks=without_sftp)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A storage that is called "dumps" in STORAGES."""
-    if request.param == "files":
-        root = tmp_path / "files"
-        root.mkdir()
-        backend = {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            "OPTIONS": {"location": str(root)},
-        }
-    else:
-        server: Sftp = request.getfixturevalue("sftp")
-        root = server.root / tmp_path.name
-        root.mkdir()
-        root.chmod(0o777)
-        backend = {
-            "BACKEND": "storages.backends.sftpstorage.SFTPStorage",
-            "OPTIONS": {**server.options, "root_path": str(root)},
-        }
-    with override_settings(STORAGES={"dumps": backend}):
-        yield Place({"dumps": backend}, root)
 
 
 @pytest.fixture
