@@ -35,6 +35,7 @@ LAYERS = {
         "restore.in_place",
         "restore.sources",
         "restore.cluster",
+        "restore.from_server",
         "restore.stored",
         "restore.storages",
         "restore.upload",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from restorehooks.restore.errors import UsageError
+from restorehooks.restore.from_server import is_server
 from restorehooks.restore.request import Request
 from restorehooks.restore.storages import PREFIX, is_folder
 
@@ -124,6 +125,14 @@ def _wrong_source(options: dict[str, Any]) -> Iterator[str]:
     source = options["source"] or ""
     if options["storage"] is not None and not source.startswith(PREFIX):
         yield f"--storage needs SOURCE to be {PREFIX}NAME, or {PREFIX} alone for a list."
+    if is_server(source):
+        for name, option in (
+            ("from_database", "--from-database"),
+            ("accept_unfinished", "--accept-unfinished-dump"),
+            ("show_globals", "--show-globals"),
+        ):
+            if options[name]:
+                yield f"{option} is for a file: SOURCE is a database that is dumped for this."
     if options["latest"] and not is_folder_of_storage(source):
         yield f"--latest needs SOURCE to be {PREFIX} or {PREFIX}FOLDER/, of which it takes one."
 

@@ -18,7 +18,10 @@ def add_options(parser: CommandParser) -> None:
         metavar="SOURCE",
         help="The dump: a file or directory made by pg_dump in any format, compressed or not;"
         " - for standard input; storage:NAME for a file in one of Django's storages, and storage:"
-        " alone, or storage:FOLDER/, to list what is there.",
+        " alone, or storage:FOLDER/, to list what is there. Or another database, which is dumped"
+        " for this and never written to: alias:NAME for one of DATABASES,"
+        " postgresql://USER@HOST/NAME, or env:NAME for a URL in an environment variable, which may"
+        " hold a password.",
     )
     _add_source(parser)
     _add_what(parser)
@@ -64,8 +67,9 @@ def _add_source(parser: CommandParser) -> None:
         "--spool-dir",
         type=Path,
         metavar="DIR",
-        help="Where a temporary copy of the dump goes, for one on standard input, in a storage"
-        " or in another file. The default is where temporary files go (TMPDIR).",
+        help="Where a temporary copy of the dump goes, for one on standard input, in a storage,"
+        " of another database or in another file. The default is where temporary files go"
+        " (TMPDIR).",
     )
 
 

@@ -26,6 +26,8 @@ examples:
       %(prog)s backup.dump
   See what would be done, and whether the dump is whole:
       %(prog)s backup.dump --dry-run
+  Make this database a copy of another one, with the project's hooks run on the copy:
+      %(prog)s alias:production --hooks-dir hooks
   List what is in the project's storage of dumps, and restore the newest:
       %(prog)s storage:
       %(prog)s storage: --latest

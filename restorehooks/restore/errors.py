@@ -45,6 +45,10 @@ class AddressError(RestoreError):
     kind = "address"
 
 
+class PoolerError(AddressError):
+    """A pooler answers where a server's own sessions are needed."""
+
+
 class DumpError(RestoreError):
     """What was given is no dump that can be restored."""
 

@@ -17,7 +17,8 @@ class Request:
     """What is to be restored, where, and how.
 
     source: a file, a directory, "-" for standard input, or "storage:NAME"; the newest dump of
-        "storage:FOLDER/", or of "storage:".
+        "storage:FOLDER/", or of "storage:". "alias:NAME", a URL, or "env:NAME" for a URL in the
+        environment, is a database that is dumped for this.
     storage: the alias of that storage; None is the one that RESTOREHOOKS["STORAGE"] names.
     from_database: of a file that pg_dumpall made, the database to restore; of several in a
         storage, the one whose newest dump is meant.

@@ -19,6 +19,7 @@ from .dump.facts import Dump
 from .dump.identify import identify
 from .dump.incoming import STANDARD_INPUT, incoming, read_as_it_comes
 from .dump.proof import check_trailer, prove_tar
+from .from_server import dumped_from_server, is_server
 from .progress import Reporter
 from .report import RestoreReport
 from .request import Request
@@ -99,6 +100,9 @@ def _at_hand(run: Run) -> Iterator[_AtHand]:
     elif request.source.startswith(PREFIX):
         with _from_storage(run) as at_hand:
             yield at_hand
+    elif is_server(request.source):
+        with dumped_from_server(run) as (path, name):
+            yield _AtHand(path, Path(name), None)
     else:
         yield _AtHand(Path(request.source), Path(request.source), request.from_database)
 
