@@ -27,6 +27,7 @@ from tests.support.shown import commands, steady
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
+FILES = "django.core.files.storage"
 MARK = "howto"
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if f"<!-- run: {MARK} -->" in page.read_text()]
 
@@ -51,6 +52,7 @@ def shop(project: Project, make_database: MakeDatabase) -> Iterator[Database]:
             "shop",
         ],
         MIGRATION_MODULES={"shop": None},
+        STORAGES={"dumps": {"BACKEND": f"{FILES}.FileSystemStorage", "OPTIONS": {"location": "d"}}},
         TIME_ZONE="UTC",
     )
     project.manage("migrate", "--run-syncdb", "-v0")
@@ -62,6 +64,7 @@ def shop(project: Project, make_database: MakeDatabase) -> Iterator[Database]:
     project.write("shop/fixtures/orders.json", json.dumps(orders))
     for example in EXAMPLES.glob("*.py"):
         shutil.copy(example, project.folder)
+    shutil.copytree(EXAMPLES / "hooks", project.folder / "hooks")
     project.write("environment", database.server.url("shop", user=role))
     yield database
     for name in neighbours(database):
@@ -80,6 +83,7 @@ def run(project: Project, command: str) -> subprocess.CompletedProcess[str]:
         python.chmod(0o755)
     url = (project.folder / "environment").read_text()
     env = project.environ | {"DATABASE_URL": url, "COLUMNS": "120"}
+    env["PRODUCTION_URL"] = url.replace("/shop?", "/production?")
     env["PATH"] = os.pathsep.join([str(programs), env["PATH"]])
     return subprocess.run(
         ["sh", "-c", command],
@@ -101,8 +105,12 @@ def readable(printed: str, shop: Database) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_shows_what_its_commands_print(project: Project, shop: Database, page: Path) -> None:
+def test_a_page_shows_what_its_commands_print(
+    project: Project, shop: Database, make_database: MakeDatabase, page: Path
+) -> None:
     text = page.read_text()
+    if "PRODUCTION_URL" in text:
+        make_database("production", template="shop")
     for command, output in list(commands(text, MARK)):
         done = run(project, command)
         # 1 is what --check says of the shop as it is; anything else is a failure.

@@ -7,7 +7,7 @@ sessions are read only, whatever the role may do.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +20,11 @@ from restorehooks.programs import Program, find
 from restorehooks.wording import quoted
 
 from .archive import commands
+from .dump.contents import ArchiveEntry, read_contents
 from .dump.copies import named_as, private_folder, require_room
 from .dump.facts import size_of
+from .dump.identify import identify
+from .dump.selection import select
 from .errors import PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
@@ -147,31 +150,56 @@ def _require_another(connection: psycopg.Connection, source: Address, target: Ad
 
 
 def _dump(run: Run, source: _Source, path: Path) -> None:
-    address, program = source.address, source.program
-    run.step("dump", f"dumping {source}, with pg_dump {program.version} and {source.jobs} jobs")
-    options = " ".join(filter(None, [address.parameters.get("options"), _READ_ONLY]))
-    role = [f"--role={address.role}"] if address.role else []
-    flags = ["--format=directory", "--verbose", "--no-sync", _COMPRESSION]
-    commands.write(
-        program,
-        path,
-        conninfo=replace(address, parameters={**KEEPALIVES, **address.parameters}).conninfo(
-            address.name
-        ),
-        environment=address.environment(options),
-        flags=[*flags, f"--jobs={source.jobs}", *role],
-        on_line=_counting(run, source, path),
-        tick=partial(require_room, path.parent, 0),
-    )
-
-
-def _counting(run: Run, source: _Source, path: Path) -> Callable[[str], None]:
-    progress = Progress(entries_total=source.tables)
+    with_jobs = f" and {source.jobs} jobs" if source.jobs > 1 else ""
+    run.step("dump", f"dumping {source}, with pg_dump {source.program.version}{with_jobs}")
+    unwanted = _unwanted(run, source, path.parent) if run.request.partial else []
+    flags = ["--format=directory", "--no-sync", _COMPRESSION, f"--jobs={source.jobs}", *unwanted]
+    progress = Progress(entries_total=max(1, source.tables - len(unwanted)))
 
     def on_line(line: str) -> None:
         if line.startswith(_TABLE_BEGINS):
-            progress.entries = min(progress.entries + 1, source.tables)
+            progress.entries += 1
             progress.bytes = size_of(path)
         run.reporter.progress(progress)
 
-    return on_line
+    _run_pg_dump(source, path, flags, on_line)
+
+
+def _unwanted(run: Run, source: _Source, folder: Path) -> list[str]:
+    """Return pg_dump's options that leave out rows that will not be restored.
+
+    The structure is dumped whole: what the tables that are named need is found in it.
+    """
+    contents = folder / "contents"
+    _run_pg_dump(source, contents, ["--format=custom", "--schema-only"])
+    entries = read_contents(identify(contents))
+    found = select(entries, run.request.schemas, run.request.tables, with_needed=False)
+    wanted = {entry.id for entry in found.entries}
+    others = [entry for entry in entries if entry.kind == "TABLE" and entry.id not in wanted]
+    return [f"--exclude-table-data={_pattern(one)}" for one in others] + ["--no-blobs"]
+
+
+def _pattern(entry: ArchiveEntry) -> str:
+    """Return a table's name as pg_dump reads patterns: within quotes every character is itself."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in (entry.schema, entry.tag))
+
+
+def _run_pg_dump(
+    source: _Source,
+    path: Path,
+    flags: Sequence[str],
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    given = source.address
+    address = replace(given, parameters={**KEEPALIVES, **given.parameters})
+    options = " ".join(filter(None, [given.parameters.get("options"), _READ_ONLY]))
+    role = [f"--role={given.role}"] if given.role else []
+    commands.write(
+        source.program,
+        path,
+        conninfo=address.conninfo(address.name),
+        environment=address.environment(options),
+        flags=["--verbose", *flags, *role],
+        on_line=on_line,
+        tick=partial(require_room, path.parent, 0),
+    )

@@ -124,6 +124,6 @@ def _from_storage(run: Run) -> Iterator[_AtHand]:
                 found = newest(store, name, database)
                 # It was chosen by its database, unless it holds several.
                 name, database = found.name, database if found.has_all else None
-            run.step("fetch", f"fetching {PREFIX}{name}")
+            run.step("fetch", "" if store.path(name) else f"fetching {PREFIX}{name}")
             path = stack.enter_context(fetched(store, name, request.spool_dir, run.bytes_watch))
         yield _AtHand(path, Path(PREFIX + name), database)

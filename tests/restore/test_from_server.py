@@ -16,6 +16,8 @@ from restorehooks import programs
 from restorehooks.programs import Program
 from restorehooks.restore import processes
 from restorehooks.restore.archive import commands
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import (
     AddressError,
     PoolerError,
@@ -128,6 +130,32 @@ def test_an_alias_and_a_variable_and_no_password_in_any_argument(
     assert (report.restored, contents(live), neighbours(live)) == (False, before, [])
     assert report.plan
     assert next(report.plan.lines()).startswith(f'dump      "{production.name}" on ')
+
+
+def test_of_a_table_alone_no_other_rows_are_fetched(
+    database: Database, production: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production.execute('CREATE SCHEMA "a.b"; CREATE TABLE "a.b"."c""d" (i int)')
+    production.execute("""INSERT INTO "a.b"."c""d" VALUES (1); SELECT lo_create(1000)""")
+    fetched: list[str] = []
+
+    def written(program: Program, to: Path, **options: Any) -> None:
+        write(program, to, **options)
+        entries = read_contents(identify(to))
+        fetched.extend(one.tag for one in entries if one.kind in ("TABLE DATA", "BLOBS"))
+
+    write = commands.write
+    monkeypatch.setattr(commands, "write", written)
+    report, _ = copied(database, "alias:production", tables=("customer",))
+    assert report.restored
+    assert fetched == ["customer"]
+    assert database.execute("SELECT count(*) FROM customer") == [(500,)]
+    assert database.execute("SELECT to_regclass('purchase')") == [(None,)]
+    fetched.clear()
+    report, _ = copied(database, "alias:production", schemas=("a.b",), in_place=True)
+    assert (report.restored, fetched) == (True, ['c"d'])
+    with pytest.raises(UsageError, match='"nothing"'):
+        copied(database, "alias:production", tables=("nothing",), in_place=True)
 
 
 def test_a_password_in_the_arguments_is_refused_and_not_repeated(
