@@ -63,6 +63,7 @@ LAYERS = {
     "processes and progress": [
         "restore.processes",
         "restore.rename",
+        "restore.sftp_reading",
         "restore.interrupts",
         "restore.progress",
     ],

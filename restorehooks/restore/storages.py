@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from .dump.contents import TABLE_OF_CONTENTS
 from .dump.copies import PACKED_FILE
 from .dump.identify import HEAD, read
 from .errors import RestoreError, StorageError, UsageError
+from .sftp_reading import SftpFile
 
 PREFIX = "storage:"
 """How a dump in a storage is named: ``storage:NAME``, and a folder ``storage:FOLDER/``."""
@@ -84,9 +86,25 @@ class Store:
         with (
             self.doing(f"reading {PREFIX}{name}"),
             closing(self.backend.open(name, "rb")) as file,
-            closing(_stream_of(file)) as stream,
+            closing(self._stream_of(name, file)) as stream,
         ):
             yield stream
+
+    def _stream_of(self, name: str, file: Any) -> Any:
+        """Return what reads a file piece by piece, where its backend would fetch all of it first.
+
+        The files of django-storages for S3 and Google do, into memory: boto3's Object and
+        Google's Blob, which they hold, do not.
+        """
+        if sftp := getattr(self.backend, "sftp", None):
+            return SftpFile(sftp, self.sftp_path(name))
+        if hasattr(file, "obj"):
+            return file.obj.get()["Body"]
+        return file.blob.open("rb") if hasattr(file, "blob") else file
+
+    def sftp_path(self, name: str) -> str:
+        """Return where a file is on an SFTP server."""
+        return posixpath.join(getattr(self.backend, "root_path"), name)  # noqa: B009 - SFTP's own
 
     def head(self, name: str) -> bytes | None:
         """Return a file's first bytes, None where the backend would fetch all of it for them."""
@@ -135,17 +153,6 @@ _PLAIN_OPEN: Any = getattr(FileSystemStorage, "_open")  # noqa: B009 - the stubs
 def joined(folder: str, name: str) -> str:
     """Return the name of a file in a folder of a storage."""
     return str(PurePosixPath(folder) / name)
-
-
-def _stream_of(file: Any) -> Any:
-    """Return what reads a file piece by piece, where its backend would fetch all of it first.
-
-    The files of django-storages for S3 and Google do, into memory: boto3's Object and Google's
-    Blob, which they hold, do not.
-    """
-    if hasattr(file, "obj"):
-        return file.obj.get()["Body"]
-    return file.blob.open("rb") if hasattr(file, "blob") else file
 
 
 def _fetches_all(stream: Any) -> bool:

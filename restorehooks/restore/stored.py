@@ -25,8 +25,6 @@ _MOST_FILES = 10_000
 """Files of a storage that are listed."""
 _MOST_LOOKED_AT = 200
 """Files of which the first bytes are read, the newest: each costs a request or two."""
-_REQUESTS_AT_ONCE = 64
-"""Requests for 32 kB each that an SFTP server is sent before the first is answered."""
 
 
 @dataclass(frozen=True)
@@ -173,15 +171,7 @@ class _Count:
 
 def _fetch(store: Store, name: str, path: Path, count: _Count) -> None:
     with store.opened(name) as stream:
-        _ask_ahead(stream)
         write(cast(BinaryIO, _Reading(store, name, stream, count)), path)
-
-
-def _ask_ahead(stream: Any) -> None:
-    """Let an SFTP server be asked for what follows before it is read: each answer takes a while."""
-    stream.read(0)  # which opens the file
-    if prefetch := getattr(getattr(stream, "file", None), "prefetch", None):
-        prefetch(max_concurrent_requests=_REQUESTS_AT_ONCE)
 
 
 class _Reading:

@@ -150,15 +150,12 @@ class _Sftp(_Direct):
     def _sftp(self) -> Any:
         return getattr(self.backend, "sftp")  # noqa: B009 - no class of Django's has it
 
-    def _path(self, name: str) -> str:
-        return posixpath.join(getattr(self.backend, "root_path"), name)  # noqa: B009
-
     def begin(self) -> str:
         parts = PurePosixPath(self.folder).parts
         for count in range(len(parts) + 1):
-            self._make_folder(self._path("/".join(parts[:count])))
+            self._make_folder(self.store.sftp_path("/".join(parts[:count])))
         name = f".{self.base[:_NAME_SHOWN]}.{secrets.token_hex(4)}{UNFINISHED}"
-        made = self._path(joined(self.folder, name))
+        made = self.store.sftp_path(joined(self.folder, name))
         self._sftp.mkdir(made, _PRIVATE_FOLDER)
         self._made = made
         return joined(joined(self.folder, name), "dump")
@@ -174,7 +171,7 @@ class _Sftp(_Direct):
         if getattr(self.backend, "file_mode", None) is None:
             self._sftp.chmod(unfinished, _PRIVATE_FILE)
         try:
-            self._sftp.rename(unfinished, self._path(self.name))
+            self._sftp.rename(unfinished, self.store.sftp_path(self.name))
         except OSError:  # the protocol knows no reason
             if self.backend.exists(self.name):
                 raise self.taken() from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.stored import Stored
+from restorehooks.restore.storages import opened_store
+from restorehooks.restore.stored import Stored, fetched
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.reports import valid
@@ -91,6 +94,23 @@ def test_a_dump_is_fetched_and_restored(
     assert report.dump
     assert (str(report.dump.source), report.dump.format) == ("storage:a folder/d", form)
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_every_byte_comes(place: Place, tmp_path: Path) -> None:
+    """Longer than what is asked for at once, and no whole number of pieces."""
+    whole = random.Random(1).randbytes(9_000_001)
+    (tmp_path / "whole").write_bytes(whole)
+    place.put(tmp_path / "whole", "whole")
+    counts: list[int] = []
+    with (
+        opened_store(None) as store,
+        fetched(store, "whole", None, lambda size: counts.append) as path,
+    ):
+        assert path.read_bytes() == whole
+        if path.parent != place.root:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+            assert counts[-1] == len(whole)
 
 
 def test_the_latest_of_one_database(
