@@ -28,6 +28,7 @@ from tests.support.shown import commands, steady
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
+FILES = "django.core.files.storage"
 MARK = "howto"
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if f"<!-- run: {MARK} -->" in page.read_text()]
 
@@ -67,12 +68,14 @@ def write_project(project: Project) -> None:
             "shop",
         ],
         MIGRATION_MODULES={"shop": None},
+        STORAGES={"dumps": {"BACKEND": f"{FILES}.FileSystemStorage", "OPTIONS": {"location": "d"}}},
         TIME_ZONE="UTC",
     )
     orders = [{"model": "shop.order", "pk": 8, "fields": {"name": "eight"}}]
     project.write("shop/fixtures/orders.json", json.dumps(orders))
     for example in EXAMPLES.glob("*.py"):
         shutil.copy(example, project.folder)
+    shutil.copytree(EXAMPLES / "hooks", project.folder / "hooks")
     for program, arguments in (("python", ""), ("restorehooks", " -m restorehooks")):
         script = project.write(f"programs/{program}", f'exec "{sys.executable}"{arguments} "$@"')
         script.write_text("#!/bin/sh\n" + script.read_text())
@@ -105,6 +108,7 @@ def run(project: Project, command: str) -> subprocess.CompletedProcess[str]:
     role = project.databases["default"]["USER"]
     url = project.server.url("shop", user=role)
     env = project.environ | {"DATABASE_URL": url, "COLUMNS": "120"}
+    env["PRODUCTION_URL"] = url.replace("/shop?", "/production?")
     env["PATH"] = os.pathsep.join([str(project.folder / "programs"), env["PATH"]])
     return subprocess.run(
         ["sh", "-c", command],
@@ -126,8 +130,12 @@ def readable(printed: str, project: Project) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_shows_what_its_commands_print(project: Project, shop: Database, page: Path) -> None:
+def test_a_page_shows_what_its_commands_print(
+    project: Project, shop: Database, make_database: MakeDatabase, page: Path
+) -> None:
     text = page.read_text()
+    if "PRODUCTION_URL" in text:
+        make_database("production", template="shop")
     for command, output in list(commands(text, MARK)):
         done = run(project, command)
         # 1 is what --check says of the shop as it is; anything else is a failure.

@@ -31,6 +31,11 @@ def jobs_for(
     return asked or max(1, min(_cores() + 1, _connections_left(connection)))
 
 
+def jobs_to_dump(asked: int | None, connection: Connection) -> int:
+    """Return how many connections read a database that is dumped from this server."""
+    return asked or max(1, min(_cores() + 1, _connections_left(connection)))
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
