@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 PIECE = 512 * 1024
-"""Bytes that a piece of whole lines has at least, unless it is the last one."""
+"""Bytes of a piece of whole lines, about."""
 LONGEST_LINE = 2 * 1024 * 1024
 """Bytes that a line may have to be kept whole."""
 _FIRST_COLUMN = re.compile(rb"^[^\t\n]*\t", re.MULTILINE)
@@ -35,12 +35,10 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     rest = b""
     for block in unsent:
         rest += block
-        if len(rest) < PIECE:
-            continue
-        if end := _end_of_line(rest):
+        while len(rest) >= PIECE and (end := _end_of_line(rest, PIECE)):
             yield rest[:end], True
             rest = rest[end:]
-        elif len(rest) > LONGEST_LINE:
+        if len(rest) > LONGEST_LINE:
             yield rest, False
             rest = b""
             yield from ((each, False) for each in unsent)
@@ -48,12 +46,18 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
         yield rest, True
 
 
-def _end_of_line(text: bytes) -> int:
-    """Return where the last line ends; 0 where none does. A backslash lets a line go on."""
-    at = text.rfind(b"\n")
-    while at > 0 and text[at - 1] == ord("\\"):
-        at = text.rfind(b"\n", 0, at)
-    return at + 1
+def _end_of_line(text: bytes, most: int) -> int:
+    """Return where the last line ends that ends before ``most`` bytes, or else the last of all.
+
+    0 where none ends. A backslash lets a line go on.
+    """
+    for size in (most, len(text)):
+        at = text.rfind(b"\n", 0, size)
+        while at > 0 and text[at - 1] == ord("\\"):
+            at = text.rfind(b"\n", 0, at)
+        if at >= 0:
+            return at + 1
+    return 0
 
 
 def joined_at_odd_line_ends(pieces: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:

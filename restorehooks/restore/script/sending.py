@@ -57,6 +57,8 @@ class Sender:
 
     def queue(self, statement: Statement) -> None:
         """Send a statement that can wait."""
+        if self._spread.insert(statement):
+            return
         self._spread.wait()
         self._batch.begin()
         self._wire.queue(statement)

@@ -19,7 +19,9 @@ import psycopg
 from . import tasks
 from .batch import Batch
 from .builds import Build, Builds
+from .inserts import Inserts
 from .lexer import Statement
+from .owners import NAME
 from .rows import joined_at_odd_line_ends, whole_lines
 from .session import read_settings
 from .tables import Tables
@@ -27,6 +29,11 @@ from .wire import StatementFailed, Wire
 from .words import Words
 from .workers import Workers
 
+_COPY = re.compile(
+    rb"COPY\s+(%s(?:\.%s)?)\s+(?:\((%s(?:,\s*%s)*)\)\s+)?FROM\s+stdin\s*"
+    % (NAME, NAME, NAME, NAME),
+    re.IGNORECASE,
+)
 _MAY_SET = frozenset(("call", "do", "reset", "select", "set", "table", "values", "with"))
 _NO_TABLE = frozenset(("comment", "copy", "grant", "insert", "revoke", "security"))
 _NOTHING_NEW = re.compile(
@@ -55,8 +62,9 @@ class Spread:
         self._workers = Workers(others)
         self._alone = not others
         self._busy = False
-        self._tables = Tables(connection)
+        self._tables = Tables(connection, wire)
         self._builds = Builds(self._tables)
+        self._inserts = Inserts(self._tables)
         self._known: tasks.SessionSettings | None = None
         self._bytes: Counter[int] = Counter()
 
@@ -69,7 +77,8 @@ class Spread:
         """Take the rows of a COPY, or return those that have to be sent in order."""
         if self._builds:
             self.wait()
-        if self._alone or not (table := self._tables.to_be_filled(statement)):
+        found = None if self._alone else _COPY.fullmatch(statement.text)
+        if not found or not (table := self._tables.to_be_filled(*found.groups())):
             return blocks
         pieces = whole_lines(blocks)
         first, whole = next(pieces, (b"", True))
@@ -86,6 +95,18 @@ class Spread:
             self._bytes[table.oid] += len(piece)
             line += piece.count(b"\n")
         return None
+
+    def insert(self, statement: Statement) -> bool:
+        """Take an INSERT whose rows may come in any order."""
+        escapes = self._wire.parameter(b"standard_conforming_strings") != b"on"
+        if self._alone or self._builds or escapes:
+            return False
+        if not (table := self._inserts.add(statement)):
+            return False
+        self._bytes[table.oid] += len(statement.text)
+        if self._inserts.are_enough:
+            self._give_inserts()
+        return True
 
     def build(self, statement: Statement) -> bool:
         """Take a statement that builds something, or that depends on what is built alone."""
@@ -116,7 +137,8 @@ class Spread:
             self._batch.count(statement)
 
     def finish(self) -> None:
-        """Let all be done that was given away so far, and begin nothing. Raises StatementFailed."""
+        """Let all be done but what waits for what follows. Raises StatementFailed."""
+        self._give_inserts()
         if self._busy:
             self._workers.finish()
             self._busy = False
@@ -131,11 +153,13 @@ class Spread:
         if self._alone or first in _NO_TABLE or _NOTHING_NEW.match(statement.text):
             return
         self._tables.forget()
+        self._inserts.forget()
         if first in _MAY_SET:
             self._known = None
 
     def _settings(self) -> tasks.SessionSettings:
         """Let others see what was sent in order, and return this session's settings for them."""
+        self._wire.settle()
         self._batch.end()
         if self._known is None:
             self._known = read_settings(self._connection)
@@ -143,6 +167,11 @@ class Spread:
 
     def _size(self, build: Build) -> int:
         return sum(self._bytes[oid] for oid in build.reads | build.locks)
+
+    def _give_inserts(self) -> None:
+        statements, size = self._inserts.take()
+        if statements:
+            self._give(tasks.inserts(statements, self._settings(), size))
 
     def _give(self, task: tasks.Task) -> None:
         self._workers.give(task)

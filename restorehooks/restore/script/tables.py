@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from .lexer import Statement
-from .owners import NAME, plain_names
+from .owners import plain_names
+from .wire import Wire
 
-_COPY = re.compile(
-    rb"COPY\s+(%s(?:\.%s)?)\s+(?:\((%s(?:,\s*%s)*)\)\s+)?FROM\s+stdin\s*"
-    % (NAME, NAME, NAME, NAME),
-    re.IGNORECASE,
-)
 # A function of the dump in a constraint or a generated column may read other rows, whatever it is
 # declared as; those of extensions do not. Functions of the server have no such entry at all.
 TABLES = """
@@ -95,21 +89,22 @@ class Table:
 class Tables:
     """The tables as a session sees them."""
 
-    def __init__(self, connection: psycopg.Connection[Any]):
+    def __init__(self, connection: psycopg.Connection[Any], wire: Wire):
         self._connection = connection
+        self._wire = wire
         self._all: Mapping[tuple[str, ...], Table] | None = None
         self._asked = False
 
-    def to_be_filled(self, statement: Statement) -> Table | None:
-        """Return the table of a COPY whose rows may come in any order, None for any other."""
-        found = _COPY.fullmatch(statement.text)
-        table = self.find(found[1]) if found else None
-        if not found or not table or table.ordered:
+    def to_be_filled(self, written: bytes, columns: bytes | None) -> Table | None:
+        """Return a table whose rows may come in any order, None for any other.
+
+        ``columns`` are those that the rows have, all of them where they are not listed.
+        """
+        table = self.find(written)
+        if not table or table.ordered:
             return None
-        if not found[2]:
-            return table
-        columns = plain_names(found[2], self._connection.info.encoding)
-        return table if table.defaults <= {*columns} else None
+        listed = columns and {*plain_names(columns, self._connection.info.encoding)}
+        return table if not listed or table.defaults <= listed else None
 
     def find(self, written: bytes) -> Table | None:
         """Return a table by its name as it is written; None where there is none of that name.
@@ -136,6 +131,7 @@ class Tables:
 
     def _read(self, one: str | None) -> Mapping[tuple[str, ...], Table]:
         found: dict[tuple[str, ...], Table] = {}
+        self._wire.settle()
         with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
             for row in cursor.execute(TABLES, {"one": one}, prepare=False).fetchall():
                 schema, name, visible, oid, ordered, has_children, defaults, columns = row
