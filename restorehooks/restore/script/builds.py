@@ -9,7 +9,7 @@ from typing import Literal
 
 from .lexer import Statement
 from .owners import NAME
-from .tables import Tables
+from .relations import Relations
 
 Kind = Literal["index", "key", "foreign key"]
 
@@ -65,7 +65,7 @@ class Builds:
     ``after`` are statements between them that depend on what was built, and on nothing else.
     """
 
-    def __init__(self, tables: Tables):
+    def __init__(self, tables: Relations):
         self._tables = tables
         self._found: list[Build] = []
         self._after: list[Statement] = []
@@ -90,11 +90,11 @@ class Builds:
         return None
 
     def has_room_for(self, build: Build) -> bool:
-        """Return whether it may be built beside the others: a foreign key wants all keys."""
-        if not self._found:
-            return True
+        """Return whether it may be built with the others: foreign keys come after all else."""
         few = len(self._found) + len(self._after) < _MOST
-        return few and self._found[0].is_foreign_key == build.is_foreign_key
+        return few and (
+            build.is_foreign_key or not self._found or not self._found[-1].is_foreign_key
+        )
 
     def add(self, build: Build) -> None:
         """Take in something to build."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .lexer import Statement
 from .owners import NAME
-from .tables import Table, Tables
+from .relations import Relations, Table
 
 # Constants alone: a function may draw a number, or read other rows. No E'', whose end a backslash
 # may hide, and no DEFAULT.
@@ -26,7 +26,7 @@ _MOST, _MOST_BYTES = 500, 256 * 1024
 class Inserts:
     """Collects statements that are to be sent in one transaction."""
 
-    def __init__(self, tables: Tables):
+    def __init__(self, tables: Relations):
         self._tables = tables
         self._collected: list[Statement] = []
         self._bytes = 0

@@ -1,9 +1,9 @@
 """What of a plain dump goes to several connections, and in which order.
 
 A dump's statements are read one after the other. Rows of a table without indexes, triggers and the
-like may come in any order, and are given away as they are read. Indexes and keys that follow each
-other are collected, and then built together, those of the largest table first; so are foreign
-keys. Everything else is sent in order, once all that was given away is done.
+like may come in any order, and are given away as they are read. Indexes, keys and foreign keys that
+follow each other are collected, and then built together, those of the largest table first.
+Everything else is sent in order, once all that was given away is done.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .builds import Build, Builds
 from .inserts import Inserts
 from .lexer import Statement
 from .owners import NAME
+from .relations import Relations
 from .rows import joined_at_odd_line_ends, whole_lines
 from .session import read_settings
-from .tables import Tables
 from .wire import StatementFailed, Wire
 from .words import Words
 from .workers import Workers
@@ -62,7 +62,7 @@ class Spread:
         self._workers = Workers(others)
         self._alone = not others
         self._busy = False
-        self._tables = Tables(connection, wire)
+        self._tables = Relations(connection, wire)
         self._builds = Builds(self._tables)
         self._inserts = Inserts(self._tables)
         self._known: tasks.SessionSettings | None = None
@@ -129,7 +129,7 @@ class Spread:
         builds, after = self._builds.take()
         settings = self._settings()
         for one in sorted(builds, key=self._size, reverse=True):
-            self._give(tasks.building(one.statement, settings, reads=one.reads, locks=one.locks))
+            self._give(tasks.building(one, settings))
         self.finish()
         for statement in after:
             self._batch.begin()

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from .builds import Build
 from .lexer import Statement
 from .session import change_settings, read_settings
 from .wire import StatementFailed, Wire
@@ -87,6 +88,7 @@ class Task:
 
     size: the bytes of rows in it.
     reads, locks: tables that no other task may lock at the same time, or use at all.
+    is_last: it also wants everything done with these tables that is not.
     repeatable: it may be done once more where a deadlock has ended it, and nothing else then runs:
         ``repeated``.
     """
@@ -95,17 +97,19 @@ class Task:
     size: int = 0
     reads: frozenset[int] = frozenset()
     locks: frozenset[int] = frozenset()
+    is_last: bool = False
     repeatable: bool = False
     repeated: bool = False
 
-    def is_hindered_by(self, others: Iterable[Task]) -> bool:
-        """Return whether it has to wait for one of these, which are running."""
-        return any(
-            self.repeated
-            or other.repeated
-            or self.locks & (other.reads | other.locks)
-            or self.reads & other.locks
-            for other in others
+    def is_hindered(self, running: Iterable[Task], waiting: Iterable[Task]) -> bool:
+        """Return whether it has to wait for one of these others."""
+        for other in running:
+            if self.repeated or other.repeated:
+                return True
+            if self.locks & (other.reads | other.locks) or self.reads & other.locks:
+                return True
+        return self.is_last and any(
+            not other.is_last and self.locks & (other.reads | other.locks) for other in waiting
         )
 
     def once_more(self) -> Task:
@@ -131,20 +135,15 @@ def inserts(statements: Sequence[Statement], settings: SessionSettings, size: in
     return Task(run, size)
 
 
-def building(
-    statement: Statement,
-    settings: SessionSettings,
-    *,
-    reads: frozenset[int] = frozenset(),
-    locks: frozenset[int] = frozenset(),
-) -> Task:
+def building(build: Build, settings: SessionSettings) -> Task:
     """Return the task to run a statement that builds something."""
 
     def run(worker: Worker) -> None:
         worker.adopt(settings)
-        worker.wire.run(statement)
+        worker.wire.run(build.statement)
 
-    return Task(run, reads=reads, locks=locks, repeatable=True)
+    is_last = build.is_foreign_key
+    return Task(run, reads=build.reads, locks=build.locks, is_last=is_last, repeatable=True)
 
 
 def end_of_copy() -> Task:

@@ -143,7 +143,7 @@ class Workers:
         with self._changed:
             while not self._stopping:
                 for task in self._tasks:
-                    if not task.is_hindered_by(self._running):
+                    if not task.is_hindered(self._running, self._tasks):
                         self._tasks.remove(task)
                         self._running.append(task)
                         return task

@@ -86,7 +86,7 @@ class Table:
     columns: int
 
 
-class Tables:
+class Relations:
     """The tables as a session sees them."""
 
     def __init__(self, connection: psycopg.Connection[Any], wire: Wire):
