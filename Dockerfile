@@ -14,7 +14,7 @@ COPY pyproject.toml README.md LICENSE /usr/src/restorehooks/
 COPY restorehooks /usr/src/restorehooks/restorehooks
 COPY scripts/restore.sh /usr/local/bin/restore.sh
 RUN python3 -m venv /opt/restorehooks \
-    && /opt/restorehooks/bin/pip install --no-cache-dir "/usr/src/restorehooks[compression]" "psycopg[binary]"
+    && /opt/restorehooks/bin/pip install --no-cache-dir "/usr/src/restorehooks[binary,compression]"
 
 ENV PATH=/opt/restorehooks/bin:$PATH
 USER postgres

@@ -40,6 +40,9 @@ PAIRS = [
 
 VERSIONS = sorted({python for python, *_ in PAIRS}, key=lambda version: int(version[2:]))
 
+OLD = ("3.12", "3.11", "3.10")
+"""The Pythons that Django 4.2 runs on."""
+
 nox.options.sessions = ["matrix", "table"]
 nox.options.reuse_venv = "yes"
 
@@ -73,6 +76,16 @@ def oldest(session):
     """Run the tests on the oldest versions that this machine has, or that can be installed."""
     _, django, postgresql, drivers = PAIRS[0]
     run(session, django, drivers, server_programs(session, postgresql, required=False))
+
+
+@nox.session(python=False)
+def installed(session):
+    """Install the wheel into projects of every kind, and see that each stays as it was."""
+    session.run(
+        *(".venv/bin/python", "-m", "pytest", "tests/test_installed.py", *session.posargs),
+        env={"RESTOREHOOKS_INSTALLED": next(filter(None, map(interpreter, OLD)), "")},
+        external=True,
+    )
 
 
 @nox.session(python=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from restorehooks import __version__
-from restorehooks.wording import first_line, printable, sentence
+from restorehooks.wording import printable
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 USAGE = """\
@@ -28,15 +28,16 @@ DJANGOS_OWN = (
     "provided"
 )
 """What Django says of dbshell, which knows of other databases than PostgreSQL's."""
-MISSING = "The Python package {} is missing. Install it with: pip install django-restorehooks\n"
-NO_LIBPQ = 'psycopg cannot be used: {} Install it with: pip install "psycopg[binary]"\n'
+MISSING = (
+    'The Python package {} is missing. Install it with: pip install "django-restorehooks[binary]"'
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if missing := _missing():
-        sys.stderr.write(missing)
+        sys.stderr.write(f"{missing}\n")
         return WRONG_USAGE
     names = ", ".join(sorted(_commands()))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
@@ -55,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _missing() -> str | None:
     """Return what to install, where a package is missing that every command needs."""
     try:
-        for package in ("django", "environ", "rich", "psycopg"):
+        for package in ("django", "environ", "rich"):
             import_module(package)
     except ModuleNotFoundError as error:
         return MISSING.format(error.name)
-    except ImportError as error:  # psycopg finds no libpq
-        return NO_LIBPQ.format(sentence(first_line(error)))
-    return None
+    from restorehooks import driver
+
+    return driver.why_not_at_all() if driver.name else driver.why_no_restore()
 
 
 def _commands() -> dict[str, str]:

@@ -6,6 +6,8 @@ from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
 from django.utils.translation import gettext_lazy as _
 
+from . import driver
+
 
 class RestoreHooksConfig(AppConfig):
     """The app to add to INSTALLED_APPS, anywhere in the list."""
@@ -18,15 +20,20 @@ class RestoreHooksConfig(AppConfig):
 
         Otherwise every ``migrate`` and every flush of a test would create them for nothing.
         """
-        if apps.is_installed("django.contrib.admin"):
+        if apps.is_installed("django.contrib.admin") and not driver.why_not_at_all():
             super().import_models()
         else:
             self.models = apps.all_models[self.label]
 
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
-        from . import checks, receivers
-        from .duplicates import explain
+        from . import checks
+
+        register(checks.requirements_are_met)
+        if driver.why_not_at_all():
+            return
+        from . import receivers
+        from .duplicates import watch
 
         register(checks.setting_is_right)
         register(checks.loaddata_is_ours)
@@ -38,5 +45,5 @@ class RestoreHooksConfig(AppConfig):
             receivers.all_apps_ready, dispatch_uid="restorehooks.all_apps_ready"
         )
         receivers.come_last()
-        connection_created.connect(explain.watch, dispatch_uid="restorehooks.explain")
-        explain.watch_open_connections()
+        connection_created.connect(watch.watch, dispatch_uid="restorehooks.explain")
+        watch.watch_open_connections()

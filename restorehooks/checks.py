@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
+from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands, get_commands, load_command_class
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from . import conf
+from . import conf, driver
 from .sequences.scope import Scope
 from .wording import first_line
 
@@ -24,6 +25,27 @@ def setting_is_right(**kwargs: Any) -> list[CheckMessage]:
     """Report whatever is wrong with the RESTOREHOOKS setting (restorehooks.E001)."""
     hint = f"The options are {', '.join(conf.OPTIONS)}."
     return [Error(problem, hint=hint, id="restorehooks.E001") for problem in conf.problems()]
+
+
+def requirements_are_met(**kwargs: Any) -> list[CheckMessage]:
+    """Warn of a Django or psycopg that is too old (restorehooks.W006).
+
+    Tell projects on psycopg2 that a restore needs psycopg 3 (restorehooks.I001).
+    """
+    if why := driver.why_not_at_all():
+        said = "The app restorehooks does nothing in this project"
+        return [Warning(f"{said}: {why}", id="restorehooks.W006")]
+    why = driver.why_no_restore()
+    if why and any(map(_is_on_postgresql, connections)):
+        return [Info(f"restoredb and dumpdb cannot run here: {why}", id="restorehooks.I001")]
+    return []
+
+
+def _is_on_postgresql(alias: str) -> bool:
+    try:
+        return connections[alias].vendor == "postgresql"
+    except (ImproperlyConfigured, ImportError):  # Django itself says so
+        return False
 
 
 def loaddata_is_ours(**kwargs: Any) -> list[CheckMessage]:
@@ -69,9 +91,9 @@ def loaddata_hides_none(**kwargs: Any) -> list[CheckMessage]:
 
 
 SHOWN = 5
-"""So many sequences are named in a warning."""
+"""How many sequences one warning names."""
 GROUPED = 10
-"""From more warnings of one kind than this on, each schema has one: tenants may have hundreds."""
+"""Above this many warnings of one kind, each schema gets one: tenants may have hundreds."""
 
 
 def sequences_are_ahead(

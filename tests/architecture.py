@@ -54,6 +54,7 @@ LAYERS = {
     ],
     "ground floor": [
         "signals",
+        "driver",
         "database_url",
         "wording",
         "trust",

@@ -37,7 +37,8 @@ def test_the_source_without_django_is_one_sentence(bare_python: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "The Python package django is missing. Install it with: pip install django-restorehooks\n"
+        "The Python package django is missing."
+        ' Install it with: pip install "django-restorehooks[binary]"\n'
     )
 
 
@@ -57,10 +58,18 @@ def test_a_python_without_restorehooks_is_one_sentence(bare_python: Path, tmp_pa
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("package", ["rich", "psycopg"])
-def test_a_missing_package_is_one_sentence(tmp_path: Path, package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "said"),
+    [
+        ("rich", "The Python package rich is missing."),
+        ("psycopg", "psycopg 3 is not installed."),
+    ],
+)
+def test_a_missing_package_is_one_sentence(tmp_path: Path, package: str, said: str) -> None:
     """As where somebody has put the source beside a Django of their own."""
-    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{package!r}] = None")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys; sys.modules[{package!r}] = sys.modules['psycopg2'] = None"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "restorehooks", "restoredb", "backup.dump"],
         cwd=tmp_path,
@@ -70,16 +79,14 @@ def test_a_missing_package_is_one_sentence(tmp_path: Path, package: str) -> None
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"The Python package {package} is missing. Install it with:"
-        " pip install django-restorehooks\n"
-    )
+    assert done.stderr == f'{said} Install it with: pip install "django-restorehooks[binary]"\n'
 
 
 def test_a_psycopg_without_libpq_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "psycopg.py").write_text(
         'raise ImportError("no pq wrapper available.\\nAttempts:")'
     )
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['psycopg2'] = None")
     done = subprocess.run(
         [sys.executable, "-m", "restorehooks", "resetsequences"],
         cwd=tmp_path,
@@ -90,8 +97,8 @@ def test_a_psycopg_without_libpq_is_one_sentence(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "psycopg cannot be used: no pq wrapper available. Install it with:"
-        ' pip install "psycopg[binary]"\n'
+        "psycopg 3 cannot be used: no pq wrapper available. Install it with:"
+        ' pip install "django-restorehooks[binary]"\n'
     )
 
 

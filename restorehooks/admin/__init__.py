@@ -1,5 +1,8 @@
 """The page "Sequences" of the admin: the change list of a model without a table."""
 
-from .page import SequenceAdmin
+from restorehooks.driver import why_not_at_all
 
-__all__ = ["SequenceAdmin"]
+if not why_not_at_all():
+    from .page import SequenceAdmin
+
+    __all__ = ["SequenceAdmin"]

@@ -22,5 +22,6 @@ def is_unique_violation(error: BaseException) -> bool:
 
 def sqlstate(error: BaseException) -> str | None:
     """Return the SQLSTATE of an exception of Django's, None where it has none."""
-    found: str | None = getattr(error.__cause__, "sqlstate", None)
+    cause = error.__cause__
+    found: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return found

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
 from restorehooks import conf
-from restorehooks.sequences.message import Rows, send
+from restorehooks.driver import sql
+from restorehooks.sequences.message import send
+from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
 from restorehooks.sequences.strangers import STRANGERS_CODE
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
-
 from restorehooks import conf
+from restorehooks.driver import sql, text
 from restorehooks.sequences.repair import inspect, inspect_tables
 from restorehooks.sequences.report import Entry, Report
 from restorehooks.sequences.scope import Scope
@@ -237,7 +236,7 @@ def _make_it_unique(target: Target, alias: str, program: tuple[str, ...]) -> tup
         return (manage("migrate", using=alias, program=program),)
     if target.state == NOT_UNIQUE:
         return ()
-    index = sql.Identifier(target.schema, target.name).as_string(None)
+    index = text(sql.Identifier(target.schema, target.name))
     return (f"REINDEX INDEX CONCURRENTLY {index};",)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError
-from psycopg import sql
+
+from restorehooks.driver import sql, text
 
 from .catalog import ask
 from .key import DuplicateKey
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 SHOWN = 10
-"""So many duplicated keys, and rows with one key, are shown."""
+"""How many duplicated keys, and rows with one key, are shown."""
 FORMAT = sql.SQL("pg_catalog.format('%s', {})")
 
 
@@ -59,7 +60,7 @@ def statement_for_rows(target: Target, key: DuplicateKey | None) -> tuple[str, .
     if condition is None:
         return ()
     query = sql.SQL("SELECT * FROM {} WHERE {};").format(sql.SQL(target.quoted_table), condition)
-    return (query.as_string(None),)
+    return (text(query),)
 
 
 def duplicates_in(connection: BaseDatabaseWrapper, target: Target) -> Duplicates:
@@ -80,7 +81,7 @@ def duplicates_in(connection: BaseDatabaseWrapper, target: Target) -> Duplicates
 def statement_for_duplicates(target: Target) -> str:
     """Return the statement that lists all keys that rows share."""
     each = sql.SQL(", ").join(map(sql.SQL, target.expressions))
-    return f"{_groups(target, each).as_string(None)};"
+    return f"{text(_groups(target, each))};"
 
 
 def condition_of(target: Target, key: DuplicateKey | None) -> sql.Composable | None:

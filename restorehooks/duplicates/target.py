@@ -6,8 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
-
+from restorehooks.driver import sql
 from restorehooks.sequences.scope import tables_named
 
 from .catalog import INDEX, INDEXES, TABLE, ask, lineages, strangers

@@ -18,6 +18,7 @@ from django.core.management.base import (
 )
 from django.db import connections
 
+from restorehooks import driver
 from restorehooks.management.output import SafeOutput, names_json
 from restorehooks.wording import first_line, sentence
 
@@ -73,6 +74,8 @@ class OneSentenceCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run it, with lines that command no terminal on whatever streams were given."""
+        if why_not := driver.why_not_at_all():
+            raise CommandError(why_not, returncode=WRONG_USAGE)
         for name in ("stdout", "stderr"):
             if stream := options.pop(name, None):
                 setattr(self, name, SafeOutput(stream))
@@ -124,7 +127,7 @@ def _vendor(alias: str) -> str:
     try:
         return connections[alias].vendor
     except (ImproperlyConfigured, ImportError) as error:  # its driver is not installed
+        said = driver.why_no_restore() if driver.name is None else sentence(first_line(error))
         raise CommandError(
-            f'Database "{alias}" cannot be used: {sentence(first_line(error))}',
-            returncode=WRONG_USAGE,
+            f'Database "{alias}" cannot be used: {said}', returncode=WRONG_USAGE
         ) from None

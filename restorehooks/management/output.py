@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from django.core.management.base import CommandParser, OutputWrapper
@@ -85,8 +86,7 @@ def asks_for_json(options: dict[str, Any]) -> bool:
 
 def names_json(argv: Sequence[str]) -> bool:
     """Return whether a command line that cannot be parsed asks for JSON."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
     return any(
         one in ("--json", "--format=json") or (one, other) == ("--format", "json")
-        for one, other in pairs
+        for one, other in pairwise([*argv, ""])
     )

@@ -12,14 +12,16 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from .dump.proof import open_plain
+from .dump.rows import NO_ROWS
 from .errors import RestoreError
 from .run import Run
 from .script.feed import run_script
-from .script.policy import Policy
+from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
+from .server.existing import require_tables
+from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
-from .server.roles import policy_for
 from .server.session_settings import PAST_AUTOVACUUM, own_names
 
 STATEMENTS_A_COMMIT = 100
@@ -61,7 +63,16 @@ def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connection
     with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         result = send(run, stream, connection, others)
     name_left_out(run, [result.left_out])
+    _say_what_is_missing(run, result)
     run.report.left_out += carry_forward(connection, positions_in(result.positions))
+
+
+def _say_what_is_missing(run: Run, result: ScriptResult) -> None:
+    """Say what the plan could not: it reads up to the first row, and not all of standard input."""
+    if missing := result.tables.missing():
+        run.note_once(missing)
+    if not (result.rows or run.plan.live.empty or run.plan.mode == "data only"):
+        run.note_once(NO_ROWS)
 
 
 def send(
@@ -75,7 +86,7 @@ def send(
     result = run_script(
         cast(BinaryIO, stream),
         connection,
-        policy=wanted(run, connection),
+        options=options_for(run, connection),
         others=others,
         first_line=part.line if part else 1,
     )
@@ -83,6 +94,7 @@ def send(
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
         raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
+    require_tables(connection, result.tables.left)
     return result
 
 
@@ -111,13 +123,13 @@ def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, st
     return frozenset(rows)
 
 
-def wanted(run: Run, connection: psycopg.Connection[Any]) -> Policy:
+def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     """Return what this restore wants of the statements, and what the server has for it."""
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
     all_owners = plan.superuser or request.owner is True
     return replace(
-        policy_for(connection, user=user, all_owners=all_owners),
+        script_options(connection, user=user, all_owners=all_owners),
         owner_instead=plan.owners.instead,
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,

@@ -11,7 +11,7 @@ from collections import abc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql
 
 from .message import Failed, LockBudget, in_batches, send_each
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .message import (
@@ -19,8 +19,6 @@ from .message import (
     PLAN_LOOKUPS,
     Failed,
     LockBudget,
-    Rows,
-    Statement,
     array,
     by_locks,
     combined,
@@ -28,6 +26,7 @@ from .message import (
     lookup,
     send_once,
 )
+from .sending import Rows, Statement
 from .session import REMEMBER_OWN_SCHEMAS, TENANT
 from .strangers import STRANGERS_CODE
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 class _Link(NamedTuple):
     """A sequence and the column that owns it; names are as PostgreSQL quotes them.
 
-    ``locks``: so many does it take to read both.
+    ``locks``: how many it takes to read both.
     """
 
     sequence: int

@@ -11,7 +11,8 @@ from collections import abc
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.apps import apps
-from psycopg import sql
+
+from restorehooks.driver import sql
 
 from .message import Failed, LockBudget, send_each, send_once
 

@@ -16,19 +16,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import DatabaseError
-from psycopg import errors, sql
-from psycopg.pq import TransactionStatus
 
+from restorehooks.driver import IDLE, errors
 from restorehooks.wording import first_line
 
+from .sending import Rows, Statement, execute
 from .session import REMEMBER_PATH, local_settings
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-Rows = list[tuple[Any, ...]]
-Statement = sql.Composable | str
-"""A str is complete: its names come quoted from the server, and it holds no other values."""
 T = TypeVar("T")
 
 BATCH = 200
@@ -136,7 +133,7 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Whether what is sent now becomes part of a transaction of the caller's, a raw BEGIN's too."""
     if connection.in_atomic_block or not connection.get_autocommit():
         return True
-    return bool(connection.connection.info.transaction_status != TransactionStatus.IDLE)
+    return bool(connection.connection.info.transaction_status != IDLE)
 
 
 @contextmanager
@@ -178,17 +175,17 @@ def send(
     settings = local_settings(lock_timeout, within=within, own_path=in_own_path, version=version)
     prepare = f"SELECT {', '.join([REMEMBER_PATH, *remembering, *settings])}"
     if not within:
-        return _execute(connection, [prepare, *statements])[1:]
+        return execute(connection, [prepare, *statements], within=within)[1:]
     try:
-        return _execute(connection, [SAVEPOINT, prepare, *statements, UNDO])[2:-2]
+        return execute(connection, [SAVEPOINT, prepare, *statements, *UNDO], within=within)[2:-2]
     except DatabaseError:
         if _is_open(connection):
-            _execute(connection, [UNDO])
+            execute(connection, UNDO, within=within)
         raise
 
 
 SAVEPOINT = "SAVEPOINT restorehooks"
-UNDO = "ROLLBACK TO SAVEPOINT restorehooks; RELEASE SAVEPOINT restorehooks"
+UNDO = ("ROLLBACK TO SAVEPOINT restorehooks", "RELEASE SAVEPOINT restorehooks")
 
 
 def send_each(
@@ -249,34 +246,6 @@ def _send(
         if isinstance(error.__cause__, errors.LockNotAvailable):
             budget.spend(min(lock_timeout, monotonic() - began))
         return Failed.of(connection, error)
-
-
-def _execute(connection: BaseDatabaseWrapper, statements: abc.Sequence[Statement]) -> list[Rows]:
-    connection.ensure_connection()
-    message = ";\n".join(
-        statement if isinstance(statement, str) else statement.as_string(connection.connection)
-        for statement in statements
-    )
-    with _unprepared(connection), connection.cursor() as cursor:
-        cursor.execute(message)
-        with connection.wrap_database_errors:
-            bare = cursor.cursor  # Django's wrapper would check for errors at every single call
-            results = [bare.fetchall() if bare.description else []]
-            while bare.nextset():
-                results.append(bare.fetchall() if bare.description else [])
-    return results
-
-
-@contextmanager
-def _unprepared(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Let psycopg prepare nothing: a prepared statement cannot be several."""
-    bare = connection.connection
-    threshold = bare.prepare_threshold
-    bare.prepare_threshold = None
-    try:
-        yield
-    finally:
-        bare.prepare_threshold = threshold
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:

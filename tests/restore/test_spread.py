@@ -14,7 +14,7 @@ import pytest
 from restorehooks.restore.errors import ScriptError
 from restorehooks.restore.script import inserts, rows, workers
 from restorehooks.restore.script.feed import run_script
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from tests.support.databases import Database
 from tests.support.dumps import over_several
 
@@ -325,4 +325,4 @@ def test_others_want_that_it_is_committed_as_it_goes(database: Database) -> None
         database.connect() as other,
         pytest.raises(ValueError, match="left open"),
     ):
-        run_script(io.BytesIO(), connection, policy=Policy(), others=[other])
+        run_script(io.BytesIO(), connection, options=ScriptOptions(), others=[other])

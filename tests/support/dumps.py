@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
 from restorehooks.restore.script.feed import run_script
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import ScriptResult
 from tests.support.databases import Database
 
@@ -252,9 +252,9 @@ def restored(path: Path, into: Database, **wishes: object) -> ScriptResult:
     """Send the dump into the database in one transaction, and commit."""
     dump = identify(path)
     with into.connect() as connection, open_plain(dump) as stream:
-        policy = Policy.for_connection(connection, **wishes)
+        options = ScriptOptions.for_connection(connection, **wishes)
         with connection.transaction():
-            result = run_script(stream, connection, policy=policy)
+            result = run_script(stream, connection, options=options)
             assert result.complete
         return result
 
@@ -264,10 +264,10 @@ def over_several(dump: Path | bytes, into: Database, jobs: int = 3, **wishes: An
     with ExitStack() as stack:
         connection = stack.enter_context(into.connect())
         others = [stack.enter_context(into.connect()) for _ in range(jobs if jobs > 1 else 0)]
-        policy = Policy.for_connection(connection, commit_every=10, **wishes)
+        options = ScriptOptions.for_connection(connection, commit_every=10, **wishes)
         stream: BinaryIO = io.BytesIO(dump) if isinstance(dump, bytes) else dump.open("rb")
         with stream:
-            return run_script(stream, connection, policy=policy, others=others)
+            return run_script(stream, connection, options=options, others=others)
 
 
 def without_order(text: str) -> str:

@@ -8,7 +8,7 @@ from django.core.management.commands import loaddata
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from restorehooks import conf
+from restorehooks import conf, driver
 from restorehooks.announce import announce
 from restorehooks.receivers import not_checked
 from restorehooks.sequences.repair import reset
@@ -39,7 +39,7 @@ class Command(loaddata.Command):
     def reset_sequences(self, connection: BaseDatabaseWrapper, models: set[type[Model]]) -> None:
         """Move the sequences that the loaded models draw from past the rows, and say what was."""
         try:
-            is_ours = connection.vendor == "postgresql" and conf.loaddata()
+            is_ours = _is_postgresql(connection) and conf.loaddata()
             if is_ours:
                 self._repair(models)
         except Exception as error:  # a hook never stands in the way of loaddata
@@ -52,3 +52,7 @@ class Command(loaddata.Command):
         self.report = reset(self.using, Scope(models), conf.limits(hook=True))
         for line in self.report.lines(self.verbosity):
             (self.stdout if self.report.is_fine else self.stderr).write(line)
+
+
+def _is_postgresql(connection: BaseDatabaseWrapper) -> bool:
+    return connection.vendor == "postgresql" and not driver.why_not_at_all()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .lexer import Statement
-from .owners import NAME
+from .owners_and_privileges import NAME
 from .relations import Relations
 
 Kind = Literal["index", "key", "foreign key"]

@@ -21,7 +21,7 @@ from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
-from .policy import Policy
+from .options import ScriptOptions
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
 from .rules import POSITION, copies_in, decide, left_out_around
@@ -46,7 +46,7 @@ def run_script(
     stream: BinaryIO,
     connection: psycopg.Connection[Any],
     *,
-    policy: Policy,
+    options: ScriptOptions,
     others: Sequence[psycopg.Connection[Any]] = (),
     progress: Callable[[int], None] | None = None,
     first_line: int = 1,
@@ -54,7 +54,7 @@ def run_script(
     """Send a plain dump over ``connection`` and return what became of it.
 
     Everything goes into the transaction that is open, or into a new one that is left open: the
-    caller commits, once the result is ``complete``. With ``policy.commit_every`` the connection
+    caller commits, once the result is ``complete``. With ``options.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. Then ``others`` may be given: connections like this one, over which goes what need not be
     done in order. The session's settings are afterwards what they were. ``progress`` is called
@@ -62,18 +62,18 @@ def run_script(
     stream's first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
-    its transaction has failed. Raises ValueError for a connection that does not suit the policy.
+    its transaction has failed. Raises ValueError for a connection that does not suit them.
     """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
-    if policy.commit_every and not (idle and connection.autocommit):
+    if options.commit_every and not (idle and connection.autocommit):
         raise ValueError("commit_every needs an autocommitting connection with no transaction open")
-    if others and not policy.commit_every:
+    if others and not options.commit_every:
         raise ValueError("other connections see nothing of a transaction that is left open")
     wire = Wire(connection)
-    if idle and not policy.commit_every:
+    if idle and not options.commit_every:
         wire.command(b"BEGIN")
-    sender = Sender(connection, wire, policy, others)
-    result = _Script(Lexer(stream, first_line), wire, policy, sender, progress).run()
+    sender = Sender(connection, wire, options, others)
+    result = _Script(Lexer(stream, first_line), wire, options, sender, progress).run()
     sender.put_back()
     return result
 
@@ -85,18 +85,17 @@ class _Script:
         self,
         lexer: Lexer,
         wire: Wire,
-        policy: Policy,
+        options: ScriptOptions,
         sender: Sender,
         progress: Callable[[int], None] | None,
     ):
         self._lexer = lexer
         self._wire = wire
-        self._policy = policy
+        self._options = options
         self._sender = sender
         self._progress = progress
-        self._statements = 0
+        self._result = ScriptResult()
         self._left_out = Collected()
-        self._positions: list[str] = []
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
         self._encoding = (b"", "ascii")
@@ -113,15 +112,10 @@ class _Script:
         finally:
             # After a success it finds nothing to do.
             self._sender.abandon()
-        ending = self._ending
-        return ScriptResult(
-            self._statements,
-            self._sender.rows,
-            self._left_out.all(),
-            ending.complete,
-            ending.reason,
-            self._positions,
-        )
+        result, ending = self._result, self._ending
+        result.rows, result.left_out = self._sender.rows, self._left_out.all()
+        result.complete, result.reason = ending.complete, ending.reason
+        return result
 
     def _read(self) -> None:
         try:
@@ -130,6 +124,7 @@ class _Script:
             while (piece := self._next()) is not None:
                 if isinstance(piece, Comment):
                     self._ending.comment(piece.text)
+                    self._result.tables.comment(piece.text)
                 elif isinstance(piece, MetaCommand):
                     self._meta_command(piece)
                 else:
@@ -169,7 +164,7 @@ class _Script:
             if b"\0" in statement.text:
                 raise Refused("a zero byte would hide the rest of the statement")
             around = left_out_around(words) if self._ending.outside else None
-            verdict = around or decide(statement.text, words, self._policy, self._encoding[1])
+            verdict = around or decide(statement.text, words, self._options, self._encoding[1])
         except Refused as refused:
             why = hint(statement.text, None, creates=True) or str(refused)
             raise self._error(statement, f"refused: {why}") from None
@@ -178,7 +173,7 @@ class _Script:
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
             if verdict.what == POSITION:
-                self._positions.append(statement.text.decode(self._encoding[1], "replace"))
+                self._result.positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             if copies_in(words):
                 deque(self._lexer.copy_data(), maxlen=0)
@@ -200,12 +195,13 @@ class _Script:
             may_fail = self._sender.copy(statement, self._lexer, oids=oids)
         else:
             may_fail = self._sender.run(statement, words)
+            self._result.tables.statement(statement.text, self._encoding[1])
         if may_fail:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
         else:
-            self._statements += 1
-        if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
-            self._progress(self._statements)
+            self._result.statements += 1
+        if self._progress and (not waits or self._result.statements % IN_FLIGHT == 0):
+            self._progress(self._result.statements)
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from .lexer import Statement
-from .owners import NAME
+from .owners_and_privileges import NAME
 from .relations import Relations, Table
 
 # Constants alone: a function may draw a number, or read other rows. No E'', whose end a backslash

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from .owners import plain_names
+from .owners_and_privileges import plain_names
 from .wire import Wire
 
 # A function of the dump in a constraint or a generated column may read other rows, whatever it is

@@ -10,7 +10,7 @@ import psycopg
 
 from .batch import Batch
 from .lexer import Lexer, Statement
-from .policy import Policy
+from .options import ScriptOptions
 from .rows import without_first_column
 from .rules import resets_all
 from .session import Settings
@@ -40,13 +40,13 @@ class Sender:
         self,
         connection: psycopg.Connection[Any],
         wire: Wire,
-        policy: Policy,
+        options: ScriptOptions,
         others: Sequence[psycopg.Connection[Any]] = (),
     ):
         self._wire = wire
-        self._policy = policy
+        self._options = options
         self._settings = Settings(connection, wire)
-        self._batch = Batch(wire, policy.commit_every)
+        self._batch = Batch(wire, options.commit_every)
         self._spread = Spread(connection, wire, self._batch, others)
         self.creates = False
 
@@ -84,7 +84,7 @@ class Sender:
 
     def run(self, statement: Statement, words: Words) -> Tolerance | None:
         """Send any other statement. Return why it was left out where its failure is tolerated."""
-        may_fail = tolerance(statement.text, words, self._policy, self._wire.encoding)
+        may_fail = tolerance(statement.text, words, self._options, self._wire.encoding)
         if not may_fail and self._spread.build(statement):
             return None
         self._spread.wait()

@@ -21,7 +21,7 @@ from .batch import Batch
 from .builds import Build, Builds
 from .inserts import Inserts
 from .lexer import Statement
-from .owners import NAME
+from .owners_and_privileges import NAME
 from .relations import Relations
 from .rows import joined_at_odd_line_ends, whole_lines
 from .session import read_settings

@@ -1,0 +1,158 @@
+"""``manage.py dumpdb``: a dump that is known to be whole, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
+from restorehooks.management.ending import Failure, ending
+from restorehooks.management.output import add_format, asks_for_json
+from restorehooks.management.place import add_place, settle
+from restorehooks.management.progress import reporter_for
+from restorehooks.restore.backup import Written, back_up
+from restorehooks.restore.dump.facts import Format, described
+from restorehooks.restore.errors import UsageError
+from restorehooks.restore.report import dump_as_json
+
+EPILOG = """\
+examples:
+  Dump the database into one compressed file:
+      %(prog)s backup.dump
+  Dump four tables at once into a directory, and replace the last one:
+      %(prog)s backups/shop --format directory --jobs 4 --force
+
+exit codes:
+  0    the dump is written, and was read back to its end
+  1    it failed; no dump was written
+  2    wrong usage
+  130  it was interrupted; no dump was written
+"""
+NOTHING = "No dump was written."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for.
+
+    to: where the dump will be. using: the alias. form: pg_dump's format. jobs: tables at once.
+    compress: as pg_dump takes it. force: replace what is there.
+    """
+
+    to: Path
+    using: str
+    form: Format
+    jobs: int | None
+    compress: str | None
+    force: bool
+
+    @classmethod
+    def parsed(cls, options: dict[str, Any]) -> Asked:
+        """Return what these options mean; raises UsageError for what makes no sense."""
+        if options["jobs"] is not None and options["jobs"] < 1:
+            raise UsageError("--jobs must be 1 or more.")
+        return cls(
+            to=Path(options["file"]),
+            using=options["database"] or "default",
+            form="custom" if options["format"] == "json" else options["format"],
+            jobs=options["jobs"],
+            compress=options["compress"],
+            force=options["force"],
+        )
+
+
+class Command(OneSentenceCommand):
+    """Dumps a database, reads the dump back, and only then gives it its name."""
+
+    help = (
+        "Dumps a database for restoredb. The dump is readable by you alone. It is written under\n"
+        "a temporary name, read back to its end, and only then renamed to FILE."
+    )
+    epilog = EPILOG
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        add = parser.add_argument
+        add("file", metavar="FILE", help="The file, or with --format directory the directory.")
+        group = parser.add_argument_group("which database")
+        group.add_argument(
+            "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
+        )
+        add_place(group)
+        add = parser.add_argument_group("how it is dumped").add_argument
+        add("--jobs", type=int, metavar="N", help="Dump N tables at once (directory only).")
+        add(
+            "--compress",
+            metavar="METHOD",
+            help="A level from 0 to 9, or with pg_dump 16 and later a method and level: zstd,"
+            " lz4:3, none.",
+        )
+        add("--force", action="store_true", help="Replace FILE if it exists.")
+        add_format(
+            parser,
+            ["custom", "directory", "tar", "plain"],
+            "pg_dump's format for the dump (the default is custom); or json, to report as JSON on"
+            " standard output. Can be given twice.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Dump it, and report what was written."""
+        as_json = asks_for_json(options)
+
+        def report(failure: Failure) -> None:
+            if as_json:
+                self.stdout.write_json(_as_json(None, failure))
+
+        with ending(
+            self,
+            "dump",
+            traceback=options["traceback"],
+            untouched=lambda error: NOTHING,
+            report=report,
+        ):
+            asked = Asked.parsed(options)
+            postgresql_aliases([asked.using], every=False)
+            if self.is_alone:
+                settle(options["database"], options["place"])
+            reporter = reporter_for(self.stderr, options["verbosity"])
+            try:
+                written = back_up(
+                    asked.to,
+                    using=asked.using,
+                    form=asked.form,
+                    jobs=asked.jobs,
+                    compress=asked.compress,
+                    force=asked.force,
+                    reporter=reporter,
+                )
+            finally:
+                reporter.close()
+        if as_json:
+            self.stdout.write_json(_as_json(written))
+        elif options["verbosity"] > 0:
+            self.stdout.write(
+                f"Written in {written.seconds:.1f} s and read back: "
+                f"{described(written.dump, written.path)}."
+            )
+
+    def refused(self, message: str) -> dict[str, Any]:
+        """Return the report in JSON of a command line that cannot be parsed."""
+        return _as_json(None, Failure.of_usage(message))
+
+
+def _as_json(written: Written | None, failure: Failure | None = None) -> dict[str, Any]:
+    return {
+        "command": "dumpdb",
+        "outcome": failure.outcome if failure else "written",
+        "exit_code": failure.exit_code if failure else 0,
+        "error": failure.as_dict() if failure else None,
+        "ended_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "written": written is not None,
+        "path": str(written.path) if written else None,
+        "dump": dump_as_json(written.dump) if written else None,
+        "seconds": round(written.seconds, 3) if written else None,
+    }
