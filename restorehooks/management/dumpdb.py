@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ class Asked:
     """What the command line asks for.
 
     to: where the dump will be. using: the alias. form: pg_dump's format. jobs: tables at once.
-    compress: as pg_dump takes it. force: replace what is there.
+    compress: as pg_dump takes it. force: replace what is there. mode: the file's permissions.
     """
 
     to: Path
@@ -49,12 +50,18 @@ class Asked:
     jobs: int | None
     compress: str | None
     force: bool
+    mode: int
 
     @classmethod
     def parsed(cls, options: dict[str, Any]) -> Asked:
         """Return what these options mean; raises UsageError for what makes no sense."""
         if options["jobs"] is not None and options["jobs"] < 1:
             raise UsageError("--jobs must be 1 or more.")
+        if not re.fullmatch("0?6[046][04]", options["mode"]):
+            raise UsageError(
+                f"--mode takes 600, 640, 644, 660 or 664, not {options['mode']}: a dump is not run,"
+                " and not for all to write."
+            )
         return cls(
             to=Path(options["file"]),
             using=options["database"] or "default",
@@ -62,6 +69,7 @@ class Asked:
             jobs=options["jobs"],
             compress=options["compress"],
             force=options["force"],
+            mode=int(options["mode"], 8),
         )
 
 
@@ -90,6 +98,13 @@ class Command(OneSentenceCommand):
             metavar="METHOD",
             help="A level from 0 to 9, or with pg_dump 16 and later a method and level: zstd,"
             " lz4:3, none.",
+        )
+        add(
+            "--mode",
+            default="600",
+            metavar="MODE",
+            help="The permissions of the dump, such as 640 for those in its group to read it. The"
+            " default is 600: you alone.",
         )
         add("--force", action="store_true", help="Replace FILE if it exists.")
         add_format(
@@ -127,6 +142,7 @@ class Command(OneSentenceCommand):
                     jobs=asked.jobs,
                     compress=asked.compress,
                     force=asked.force,
+                    mode=asked.mode,
                     reporter=reporter,
                 )
             finally:

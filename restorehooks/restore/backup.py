@@ -48,12 +48,13 @@ def back_up(
     jobs: int | None = None,
     compress: str | None = None,
     force: bool = False,
+    mode: int = 0o600,
     reporter: Reporter | None = None,
 ) -> Written:
-    """Dump the database of an alias into ``to``, readable by its owner alone.
+    """Dump the database of an alias into ``to``, with the permissions ``mode``.
 
-    Nothing is at ``to`` until the dump has been read back to its end. What is there already is
-    left alone unless ``force``.
+    A directory can be entered by those who may read its files. Nothing is at ``to`` until the dump
+    has been read back to its end. What is there already is left alone unless ``force``.
 
     Raises RestoreError (UsageError for what cannot be asked for) when no dump was written.
     """
@@ -76,10 +77,19 @@ def back_up(
             )
             told.step("reading it back")
             found = _read_back(unfinished.path)
+        _permit(unfinished.path, mode)
         with uninterrupted() as signals:
             unfinished.put(force=force)
             signals.over = True
     return Written(to, replace(found, source=to, path=to), time.monotonic() - began)
+
+
+def _permit(path: Path, mode: int) -> None:
+    if path.is_dir():
+        for file in path.iterdir():
+            file.chmod(mode)
+        mode |= (mode & 0o444) >> 2
+    path.chmod(mode)
 
 
 def _role(address: Address) -> list[str]:
