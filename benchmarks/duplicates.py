@@ -48,7 +48,7 @@ def _here(rounds: int) -> Iterator[Contest]:
     from django.db import connections, transaction
 
     from benchmarks.project.shop import models
-    from restorehooks.duplicates.explain import explained
+    from restorehooks.duplicates.watch import explained
 
     item: Any = models.ITEMS[0]
     call_command("migrate", verbosity=0)

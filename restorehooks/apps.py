@@ -33,7 +33,7 @@ class RestoreHooksConfig(AppConfig):
         if driver.why_not_at_all():
             return
         from . import receivers
-        from .duplicates import explain
+        from .duplicates import watch
 
         register(checks.setting_is_right)
         register(checks.loaddata_is_ours)
@@ -45,5 +45,5 @@ class RestoreHooksConfig(AppConfig):
             receivers.all_apps_ready, dispatch_uid="restorehooks.all_apps_ready"
         )
         receivers.come_last()
-        connection_created.connect(explain.watch, dispatch_uid="restorehooks.explain")
-        explain.watch_open_connections()
+        connection_created.connect(watch.watch, dispatch_uid="restorehooks.explain")
+        watch.watch_open_connections()

@@ -91,9 +91,9 @@ def loaddata_hides_none(**kwargs: Any) -> list[CheckMessage]:
 
 
 SHOWN = 5
-"""So many sequences are named in a warning."""
+"""How many sequences one warning names."""
 GROUPED = 10
-"""From more warnings of one kind than this on, each schema has one: tenants may have hundreds."""
+"""Above this many warnings of one kind, each schema gets one: tenants may have hundreds."""
 
 
 def sequences_are_ahead(

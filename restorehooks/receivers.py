@@ -13,7 +13,8 @@ from django.db.models.signals import post_migrate
 
 from . import conf
 from .sequences.glance import all_fine
-from .sequences.scope import Limits, Scope, installed_models, tenant_schemas
+from .sequences.scope import Limits, Scope, installed_models
+from .sequences.tenants import tenant_schemas
 from .wording import first_line
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 from django.db import IntegrityError, connections
 from psycopg import sql
 
-from restorehooks.duplicates.explain import explained
 from restorehooks.duplicates.key import DuplicateKey, parse_key
 from restorehooks.duplicates.statement import gives_value
+from restorehooks.duplicates.watch import explained
 from tests.support.databases import Database
 from tests.support.projects import Project
 from tests.support.sequences import set_back
@@ -356,7 +356,7 @@ def test_what_goes_wrong_while_explaining_stays_out_of_the_way(
     def broken(*args: object) -> None:
         raise LookupError("on purpose")
 
-    monkeypatch.setattr("restorehooks.duplicates.violation.model_of", broken)
+    monkeypatch.setattr("restorehooks.duplicates.note.model_of", broken)
     database.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
     with connections["default"].cursor() as cursor, pytest.raises(IntegrityError, match="t_pkey"):
         cursor.execute("INSERT INTO t VALUES (1)")

@@ -17,7 +17,8 @@ from restorehooks import conf
 from restorehooks.models import Sequence
 from restorehooks.sequences import repair
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import Scope, tenant_schemas
+from restorehooks.sequences.scope import Scope
+from restorehooks.sequences.tenants import tenant_schemas
 
 from .addresses import Addresses
 from .changelist import SequenceList

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from threading import Lock
+from threading import Event, Lock, Timer
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -24,7 +26,7 @@ from restorehooks.wording import first_line
 
 from . import is_unique_violation
 from .catalog import locate
-from .violation import Cause, Violation
+from .note import Cause, Violation
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -38,6 +40,9 @@ LOCK_TIMEOUT = 0.1
 """Seconds to wait for locks in all: the caller, who waits for the repair, may hold them."""
 CONNECT_TIMEOUT = 2
 """Seconds to wait for the connection; the least that libpq takes."""
+ANSWER_TIMEOUT = 3.0
+"""Seconds that a repair may take in all. A pooler without a session to spare lets it wait for
+minutes, and that session may be the caller's own."""
 
 _tried: dict[tuple[str, ...], float] = {}
 _lock = Lock()
@@ -55,7 +60,8 @@ def heal(connection: BaseDatabaseWrapper, violation: Violation) -> Report:
         return Report(connection.alias)
     own = _separate(connection)
     try:
-        report = _reset(own, violation, Limits(LOCK_TIMEOUT, conf.scan_limit()))
+        with _answering(own):
+            report = _reset(own, violation, Limits(LOCK_TIMEOUT, conf.scan_limit()))
     except Exception as error:
         why = first_line(error)
         logger.warning("After a unique violation, no sequence was repaired: %s", why)
@@ -93,6 +99,34 @@ def _separate(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
     options.pop("pool", None)
     options["connect_timeout"] = CONNECT_TIMEOUT
     return own
+
+
+@contextmanager
+def _answering(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Cut a connection that has not done its work in time; raises TimeoutError then."""
+    connection.ensure_connection()
+    cut = Event()
+    # A duplicate of the socket: the number of a closed one may be another file's by then.
+    ours = socket.fromfd(connection.connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+
+    def end() -> None:
+        cut.set()
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(ANSWER_TIMEOUT, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if cut.is_set():
+            raise TimeoutError(f"no answer within {ANSWER_TIMEOUT:g} seconds") from error
+        raise
+    finally:
+        timer.cancel()
+        timer.join()
+        ours.close()
 
 
 class retry_after_repair:  # noqa: N801 - used as a function

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 SHOWN = 10
-"""So many duplicated keys, and rows with one key, are shown."""
+"""How many duplicated keys, and rows with one key, are shown."""
 FORMAT = sql.SQL("pg_catalog.format('%s', {})")
 
 

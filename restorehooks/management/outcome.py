@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from restorehooks.management.ending import Failure
-from restorehooks.management.restoring import Action
+from restorehooks.management.restore_arguments import Action
 from restorehooks.restore.report import RestoreReport, kept_as_json, room_of
-from restorehooks.restore.server.sides import Kept
+from restorehooks.restore.server.kept_databases import Kept
 from restorehooks.restore.undo import Undone
 from restorehooks.wording import printable, size_in_words
 
@@ -57,7 +57,7 @@ class Done:
             yield from self.report.lines()
 
     def as_json(self, failure: Failure | None = None) -> dict[str, Any]:
-        """Return it as what json.dumps takes, in the shape of ``schemas/restoredb.json``."""
+        """Return it as what json.dumps takes, in the shape of ``schemas/report.json``."""
         report = self.report.as_json()
         if self.undone:
             report |= {"target": self.undone.target, "restored": not self.report.dry_run}

@@ -15,11 +15,11 @@ from restorehooks.restore.progress import Progress, Reporter
 from restorehooks.wording import printable, size_in_words
 
 SECONDS_BETWEEN_LINES = 30.0
-"""How often a log says how far it is."""
+"""Seconds between two progress lines in a log."""
 SECONDS_STANDING = 15.0
-"""After how long without progress nobody knows how long it will take."""
+"""Seconds without progress after which the time left counts as unknown."""
 SHARE_TO_TELL = 0.05
-"""The share of the work from which the time left can be told."""
+"""The share of the work that is done before the time left is estimated."""
 
 
 class TimeLeft:

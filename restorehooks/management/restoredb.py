@@ -13,8 +13,8 @@ from restorehooks.management.outcome import Done
 from restorehooks.management.output import asks_for_json
 from restorehooks.management.place import settle
 from restorehooks.management.progress import reporter_for
+from restorehooks.management.restore_arguments import Asked, action_of
 from restorehooks.management.restore_options import add_options
-from restorehooks.management.restoring import Asked, action_of
 from restorehooks.restore.cluster import show_globals
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.restore import restore

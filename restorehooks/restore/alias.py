@@ -14,6 +14,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from .errors import HookError
+from .server.address import variables_of_libpq
 from .server.lock import RestoreLock
 from .server.session_settings import unlimited
 
@@ -48,17 +49,17 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
 
 
 def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
-    found = {**lock.address.parameters, **lock.address.secrets}
-    # Bounded, since signals may be deferred when it connects again.
-    place = {key: found[key] for key in ("hostaddr", "connect_timeout") if key in found}
-    options = {**settings["OPTIONS"], **place}
+    found, libpqs = {**lock.address.parameters, **lock.address.secrets}, variables_of_libpq()
+    place = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
+    # The time to connect is bounded, since signals may be deferred meanwhile. The alias's own
+    # sslmode and the like may be meant for a pooler on this machine.
+    own = {key: value for key, value in settings["OPTIONS"].items() if key not in libpqs}
+    options = {key: value for key, value in found.items() if key not in place.values()}
     settings.update(
+        {name: found.get(key, "") for name, key in place.items()},
         NAME=database,
-        HOST=found.get("host", ""),
-        PORT=found.get("port", ""),
-        USER=found["user"],
         PASSWORD=found.get("password", settings["PASSWORD"]),
-        OPTIONS=options,
+        OPTIONS={**own, **options},
     )
 
 

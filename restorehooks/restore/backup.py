@@ -18,7 +18,7 @@ from restorehooks.programs import Program, find
 from . import rename
 from .archive import commands
 from .dump.contents import read_contents
-from .dump.data_files import prove_files
+from .dump.directory_proof import prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain

@@ -16,8 +16,9 @@ from .interrupts import raise_if_interrupted, uninterrupted
 from .load import load_beside
 from .run import Run
 from .server.carried import carry_settings
+from .server.kept_databases import kept
 from .server.live import is_empty
-from .server.sides import create_side, drop, kept
+from .server.sides import create_side, drop
 from .server.swap import swap
 
 

@@ -17,7 +17,7 @@ from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction, prove_first
 from .run import Run
 from .server.lock_table import require_locks
-from .server.outcome import NUMBER, was_committed
+from .server.lost_commit import NUMBER, was_committed
 from .server.own_objects import drop_own
 
 _LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}

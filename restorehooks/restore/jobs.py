@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .dump.facts import Dump
+from .extension_registry import one_job
 from .request import Mode
 from .server.address import Connection
 
@@ -17,9 +18,14 @@ def _in_parallel(mode: Mode, dump: Dump) -> bool:
     return mode == "beside" and dump.format in ("custom", "directory")
 
 
-def jobs_for(asked: int | None, mode: Mode, dump: Dump, connection: Connection) -> int:
-    """Return how many jobs load, ``asked`` for or not: as many as cores and connections allow."""
-    if not _in_parallel(mode, dump):
+def jobs_for(
+    asked: int | None, mode: Mode, dump: Dump, extensions: Sequence[str], connection: Connection
+) -> int:
+    """Return how many jobs load, ``asked`` for or not: as many as cores and connections allow.
+
+    There is one where the mode, the dump or one of its extensions allows no more.
+    """
+    if not _in_parallel(mode, dump) or one_job(extensions):
         return 1
     # One more than there are cores, since each waits for the disk now and then.
     return asked or max(1, min(_cores() + 1, _connections_left(connection)))

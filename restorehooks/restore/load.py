@@ -10,27 +10,28 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
-from .dump.data_files import prove_files, proving
+from .dump.directory_proof import prove_files, proving
 from .dump.proof import open_plain
+from .dump.rows import NO_ROWS
 from .errors import RestoreError, ScriptError
 from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
-from .script.policy import Policy
+from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.address import Address
 from .server.building import building
+from .server.existing import require_entries, require_tables
 from .server.making_room import replaced
+from .server.ownership import script_options
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
-from .server.roles import policy_for
 from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
 
 STATEMENTS_A_COMMIT = 100
@@ -50,7 +51,8 @@ def load_beside(run: Run, database: str) -> None:
         return
     with _proved_meanwhile(run) as check:
         _load_archive(run, database, check)
-    _count_tables(run, database)
+    with run.plan.address.connect(database) as connection:
+        require_entries(connection, run.plan.entries)
 
 
 def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
@@ -147,10 +149,10 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         return found
 
     with _connected(run, database) as connection:
-        policy = _policy(run, connection)
-    steps = phases(plan.entries, policy.tablespaces or frozenset())
+        options = _script_options(run, connection)
+    steps = phases(plan.entries, options.tablespaces or frozenset())
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
-    run.has_statistics = has_statistics and bool(policy.statistics)
+    run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
         with commands.list_file(steps.load) as chosen:
@@ -171,8 +173,8 @@ def _run_pg_restore(
     outcome = commands.load(
         plan.program,
         plan.dump.path,
-        conninfo=_conninfo(run, database),
-        environment=plan.address.environment(),
+        conninfo=plan.address.conninfo(database),
+        environment=plan.address.environment(_options(run, database)),
         server_version=plan.live.server_version,
         flags=flags,
         jobs=plan.jobs,
@@ -217,8 +219,8 @@ def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     run.report.left_out += map(str, merged.values())
 
 
-def _conninfo(run: Run, database: str) -> str:
-    """Return the connection string for pg_restore, with settings that make a load faster."""
+def _options(run: Run, database: str) -> str | None:
+    """Return options for pg_restore's sessions that make a load faster, None where none may be."""
     address: Address = run.plan.address
     # The swap's commit waits for the disk, and everything before it is on disk then too.
     given = address.parameters.get("options", "")
@@ -228,23 +230,8 @@ def _conninfo(run: Run, database: str) -> str:
         options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
             address.connect(database, options=options).close()
-            return make_conninfo(address.conninfo(database), options=options)
-    return address.conninfo(database)
-
-
-TABLES_RESTORED = """
-SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
-"""
-
-
-def _count_tables(run: Run, database: str) -> None:
-    expected = sum(1 for entry in run.plan.entries if entry.kind == "TABLE")
-    with run.plan.address.connect(database) as connection:
-        row = connection.execute(TABLES_RESTORED).fetchone()
-    if not row or row[0] < expected:
-        raise RestoreError(
-            f"The dump names {expected} tables and the restored database has {row and row[0]}."
-        )
+            return options
+    return None
 
 
 def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
@@ -252,21 +239,31 @@ def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
     with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         result = _send(run, stream, connection)
     _name(run, [result.left_out])
+    _say_what_is_missing(run, result)
     _carry_forward(run, connection, positions_in(result.positions))
+
+
+def _say_what_is_missing(run: Run, result: ScriptResult) -> None:
+    """Say what the plan could not: it reads up to the first row, and not all of standard input."""
+    if missing := result.tables.missing():
+        run.note_once(missing)
+    if not (result.rows or run.plan.live.empty or run.plan.mode == "data only"):
+        run.note_once(NO_ROWS)
 
 
 def _send(
     run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
 ) -> ScriptResult:
-    policy = _policy(run, connection)
+    options = _script_options(run, connection)
     part = run.plan.dump.part
     result = run_script(
-        cast(BinaryIO, stream), connection, policy=policy, first_line=part.line if part else 1
+        cast(BinaryIO, stream), connection, options=options, first_line=part.line if part else 1
     )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
         raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
+    require_tables(connection, result.tables.left)
     return result
 
 
@@ -283,12 +280,12 @@ def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, st
     return frozenset(rows)
 
 
-def _policy(run: Run, connection: psycopg.Connection[Any]) -> Policy:
+def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
     all_owners = plan.superuser or request.owner is True
     return replace(
-        policy_for(connection, user=user, all_owners=all_owners),
+        script_options(connection, user=user, all_owners=all_owners),
         owner_instead=plan.owners.instead,
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,

@@ -25,8 +25,9 @@ class Holds:
     """What a dump holds that decides how it can be restored.
 
     extensions: those that it creates. for_superusers: what it makes that only a superuser may.
-    rows: it adds rows. rows_alone: it creates nothing.
+    rows: it has rows. rows_alone: it fills tables and creates nothing.
     strings_off: it sets standard_conforming_strings to off.
+    missing_tables: a sentence where it names tables that it does not make, or drops again.
     """
 
     extensions: Sequence[str] = ()
@@ -34,6 +35,7 @@ class Holds:
     rows: bool = True
     rows_alone: bool = False
     strings_off: bool = False
+    missing_tables: str | None = None
 
 
 def held_by(dump: Dump, entries: Sequence[ArchiveEntry], *, to_the_end: bool) -> Holds:
@@ -43,9 +45,13 @@ def held_by(dump: Dump, entries: Sequence[ArchiveEntry], *, to_the_end: bool) ->
     """
     if dump.format == "plain":
         found = survey(dump, to_the_end=to_the_end)
-        rows_alone = found.has_rows and not found.creates
         return Holds(
-            found.extensions, found.for_superusers, found.has_rows, rows_alone, found.strings_off
+            extensions=found.extensions,
+            for_superusers=found.for_superusers,
+            rows=found.has_rows,
+            rows_alone=found.fills and not found.creates,
+            strings_off=found.strings_off,
+            missing_tables=found.tables.missing(),
         )
     kinds = {entry.kind for entry in entries}
     rows = bool(kinds & _ROWS)

@@ -12,7 +12,7 @@ from .request import Mode
 from .server.address import Connection
 from .server.live import Live
 from .server.obstacles import Rights
-from .server.roles import missing_roles
+from .server.ownership import missing_roles
 
 
 def notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:

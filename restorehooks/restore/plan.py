@@ -10,12 +10,13 @@ from restorehooks.programs import Program
 from restorehooks.wording import size_in_words
 
 from . import hook_files
+from .archive.rows import holds_rows
 from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
 from .dump.rows import NO_ROWS, what_is_missing
 from .errors import UsageError
-from .extension_registry import one_job, require_place
+from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
 from .known import Known, find_out
 from .mode import mode_for
@@ -25,12 +26,12 @@ from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
+from .server.kept_databases import Kept, kept, unbelieved
 from .server.live import Live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
+from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
-from .server.roles import Ownership, plan_ownership
-from .server.sides import Kept, kept, unbelieved
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -167,7 +168,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         user=known.user,
         superuser=known.rights.superuser,
         program=known.program,
-        jobs=jobs_for(1 if one_job(extensions) else request.jobs, mode, dump, connection),
+        jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
         obstacles=obstacles(connection, live) if beside else [],
@@ -231,12 +232,21 @@ def _replacement(known: Known, mode: Mode) -> Replacement | None:
 
 
 def _missing(known: Known) -> Sequence[str]:
-    """Say what the dump lacks, where it takes the place of a database that holds something."""
-    if known.live.empty or known.request.data_only:
+    """Say what the dump lacks of itself, and of a database that holds something."""
+    if known.request.data_only:
         return ()
+    found = [known.holds.missing_tables] if known.holds.missing_tables else []
+    if known.live.empty:
+        return found
     if known.dump.format == "plain":
-        return () if known.holds.rows else (NO_ROWS,)
-    return tuple(what_is_missing(known.entries, whole=not known.request.partial))
+        return found if known.holds.rows else [NO_ROWS, *found]
+
+    def rows() -> bool:
+        assert known.program  # noqa: S101 - an archive has one
+        return holds_rows(known.program, known.dump, known.entries)
+
+    whole = not known.request.partial
+    return [*found, *what_is_missing(known.entries, whole=whole, holds_rows=rows)]
 
 
 def _unfinished(request: Request, dump: Dump, mode: Mode) -> bool:

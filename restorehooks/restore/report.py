@@ -12,7 +12,7 @@ from restorehooks.wording import size_in_words
 from .dump.facts import Dump
 from .plan import Plan
 from .request import Mode
-from .server.sides import Kept
+from .server.kept_databases import Kept
 
 
 @dataclass

@@ -13,8 +13,8 @@ from restorehooks.wording import size_in_words
 
 from .dump.facts import Dump
 from .server.address import Connection
+from .server.kept_databases import Kept
 from .server.live import Live
-from .server.sides import Kept
 
 
 @dataclass(frozen=True)

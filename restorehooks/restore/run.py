@@ -79,6 +79,11 @@ class Run:
         self.report.notes.append(text)
         self.reporter.note(text)
 
+    def note_once(self, text: str) -> None:
+        """Do so, unless it was told before."""
+        if text not in self.report.notes:
+            self.note(text)
+
     def bytes_watch(self, total: int | None) -> Callable[[int], None]:
         """Return a function that tells the reporter how many bytes of ``total`` are read."""
         progress = Progress(bytes_total=total)

@@ -11,10 +11,11 @@ from .alias import close_connections
 from .errors import DeclinedError, TargetError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .server.address import Address, Connection
+from .server.kept_databases import Kept, kept
 from .server.live import Live, read_live
 from .server.lock import RestoreLock, connect_maintenance
 from .server.obstacles import read_rights
-from .server.sides import Kept, drop, kept
+from .server.sides import drop
 from .server.swap import swap_back
 
 

@@ -7,7 +7,7 @@ back, lets it go. Holding waits for transactions that have drawn from it and kee
 waiting behind, so it is tried for a few milliseconds at a time; where it is not to be had, and for
 whoever is not the owner, as much is drawn as time allows. Repairs of one sequence run one after
 the other, by an advisory lock that ends with the message. With CACHE above 1 a draw moves the
-sequence by so many numbers at once, so it may end up to CACHE - 1 of them further.
+sequence by CACHE numbers at once, so it may end up to CACHE - 1 numbers further.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from restorehooks.driver import sql
 
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
+from .citus import read_node
+from .counted import counted, hint_about
 from .defaults import OddDefault, read_odd_defaults
-from .links import counted, hint_about
 from .listed import Listed, guessed, listed
 from .message import LockBudget, send
 from .model import Column, Sequence
@@ -30,13 +31,14 @@ class Conditions(NamedTuple):
     """What holds for all that a run reads.
 
     ``isolation`` is that of the present transaction; ``written`` are the oids of the tables that it
-    has written to, None where that does not matter.
+    has written to, None where that does not matter. ``is_node``: of a Citus cluster.
     """
 
     is_standby: bool
     is_read_only: bool
     isolation: str
     written: list[int] | None = None
+    is_node: bool = False
 
     @property
     def why_read_only(self) -> str | None:
@@ -62,7 +64,7 @@ def read_catalog(
     """
     links = listed(connection, limits.links, budget) if limits.links else []
     statements: list[Statement] = [_sequences(tables, [], links), ODD_DEFAULTS, CONDITIONS]
-    rows, odd, (conditions,) = send(connection, statements, budget.for_one())
+    rows, odd, (row,) = send(connection, statements, budget.for_one())
     expressions: dict[int, str] = {}
     defaults: list[OddDefault] = []
     if odd:
@@ -79,7 +81,11 @@ def read_catalog(
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
         found = [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
-    return [_left_alone(sequence, limits) for sequence in found], Conditions._make(conditions)
+    conditions = Conditions._make(row)
+    if conditions.is_node:
+        node = read_node(connection, budget)
+        found = [node.own_part(sequence) for sequence in found]
+    return [_left_alone(sequence, limits) for sequence in found], conditions
 
 
 def _assembled(
@@ -94,7 +100,7 @@ def _left_alone(sequence: Sequence, limits: Limits) -> Sequence:
     if not limits.ignore:
         return sequence
     reasons = {column: limits.reason_to_ignore(column.quoted) for column in sequence.columns}
-    why = limits.reason_to_ignore(sequence.quoted)
+    why = limits.reason_to_ignore(sequence.quoted) or sequence.ignored
     kept = tuple(column for column, reason in reasons.items() if reason is None)
     if why is None and not kept:
         why = next((reason for reason in reasons.values() if reason is not None), None)
@@ -167,4 +173,5 @@ def _column(row: Row, table_oid: int) -> Column:
         row.visible,
         row.locks,
         row.is_identity or row.draws or row.is_listed,
+        sized=row.sized,
     )

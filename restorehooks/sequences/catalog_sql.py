@@ -209,8 +209,10 @@ numbered AS MATERIALIZED (
                      AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
            c.relkind = 'r' AND NOT c.relhassubclass AS plain,
            NOT a.attnotnull AS nullable,
-           c.relpages = 0 AND c.relam = 2  -- heap; a distributed table's rows are elsewhere
-               AND to_regclass('pg_catalog.pg_dist_partition') IS NULL AS may_be_empty,
+           c.relpages = 0 AND c.relam = 2 AS may_be_empty,  -- 2 is heap
+           c.relam IN (0, 2) AND NOT (c.relhassubclass AND EXISTS (
+               SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
+               WHERE kin.root = c.oid AND m.relkind = 'r' AND m.relam <> 2)) AS sized,
            EXISTS (
                SELECT FROM path WHERE path.oid = c.relnamespace AND NOT EXISTS (
                    SELECT FROM path e JOIN pg_class o ON o.relnamespace = e.oid
@@ -247,6 +249,7 @@ CONDITIONS = (
     " current_setting('transaction_isolation'),"
     " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
     " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
-    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END"
+    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END,"
+    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 )
 """What holds for all that a run reads, in the order of catalog.Conditions."""

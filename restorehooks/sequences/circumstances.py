@@ -1,15 +1,12 @@
-"""What else bears on a reading: the snapshot, the server, and a row that stands alone."""
+"""What else bears on a reading: the snapshot of the transaction, and a standby."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from .catalog import Conditions
-from .extremes import farthest
-from .message import Failed, LockBudget, in_transaction, send_for_one
+from .message import in_transaction
 from .model import Reading, Sequence
-from .verdict import Status, Verdict, is_far
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,38 +19,6 @@ def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Read
         doubts = (f"the snapshot of this {conditions.isolation} transaction may hide newer rows",)
     margin = AHEAD_ON_A_STANDBY if conditions.is_standby else 0
     return reading._replace(doubts=doubts, margin=margin)
-
-
-def with_lone_row(
-    connection: BaseDatabaseWrapper, sequence: Sequence, reading: Reading, budget: LockBudget
-) -> Reading:
-    """Return the reading with whether the row at its extreme stands alone far past all else."""
-    if reading.extreme is None or reading.last_value is None:
-        return reading
-    up = sequence.counts_up
-    base = reading.last_value
-    for column in sequence.columns:
-        if column.unseen is None:
-            before = f"{column.quoted_name} {'<' if up else '>'} {reading.extreme}"
-            result = send_for_one(connection, [farthest(sequence, column, before)], budget)
-            if isinstance(result, Failed):
-                return reading
-            number = result[0][0][0] if result[0] else None
-            if number is not None:
-                base = max(base, math.floor(number)) if up else min(base, math.ceil(number))
-    if not is_far(sequence, base, reading.extreme):
-        return reading
-    return reading._replace(lone_after=base)
-
-
-def jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
-    """Whether its rows take a sequence so far that one of them may stand alone."""
-    if verdict.next is None or verdict.extreme is None:
-        return False
-    is_moved = verdict.target is not None and not verdict.rewinds
-    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
-        sequence, verdict.next, verdict.extreme
-    )
 
 
 def readable(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .report import Entry, Report
 
 SHOWN = 5
-"""So many sequences are named in a line; a report has them all."""
+"""How many sequences one line names; a report has them all."""
 STYLES = {
     Status.OK: "green",
     Status.BEHIND: "red",

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class _Link(NamedTuple):
     """A sequence and the column that owns it; names are as PostgreSQL quotes them.
 
-    ``locks``: so many does it take to read both.
+    ``locks``: how many it takes to read both.
     """
 
     sequence: int

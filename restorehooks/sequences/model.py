@@ -18,10 +18,11 @@ class Column(NamedTuple):
     ``quoted_name`` are as PostgreSQL writes them.
     ``type`` is the base type under any domain and ``typmod`` its modifier. ``unseen`` says why
     this role cannot see all of its rows, None where it can. ``indexed``: an index leads with it.
-    ``plain``: the table's own file holds all of its rows (no partitions, no children).
+    ``plain``: the table has no partitions and no children.
     ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalogue counts no page of a table
-    whose rows are in its own file, which means no rows or no ANALYZE yet. ``visible``: the table's
-    name finds it without a schema. ``locks``: so many does a query take that reads the column
+    whose rows are in its own file, which means no rows or no ANALYZE yet. ``sized``: the size of
+    its file, or of its partitions', is that of its rows. ``visible``: the table's
+    name finds it without a schema. ``locks``: how many a query takes that reads the column
     (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
     is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
     ``guessed``: nothing but the sequence's name leads to it.
@@ -44,6 +45,7 @@ class Column(NamedTuple):
     locks: int = 2
     draws: bool = True
     guessed: bool = False
+    sized: bool = True
 
     @property
     def quoted(self) -> str:
@@ -94,6 +96,8 @@ class Sequence(NamedTuple):
     ``owner`` is the quoted name of the role that does. ``is_rewritten``: the present transaction
     has rewritten it, so that its rollback undoes what moves the sequence now. ``hint`` says what
     is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
+    ``own_end`` is the last number of this node's own, None where no other node numbers the same
+    rows. ``on_node``: the database is a node of a Citus cluster.
     """
 
     oid: int
@@ -116,6 +120,8 @@ class Sequence(NamedTuple):
     is_rewritten: bool = False
     hint: str | None = None
     ignored: str | None = None
+    own_end: int | None = None
+    on_node: bool = False
 
     @property
     def counts_up(self) -> bool:
@@ -129,6 +135,8 @@ class Sequence(NamedTuple):
         A column that only owns it does not bound it, unless nothing draws.
         """
         limit: int | float = self.maximum if self.counts_up else self.minimum
+        if self.own_end is not None and self.counts_up:
+            limit = min(limit, self.own_end)
         for column in self.bounding:
             limit = min(limit, column.largest) if self.counts_up else max(limit, column.smallest)
         return int(limit)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 SMALL = 20
-"""Up to so many sequences are read outright; asking for sizes first would cost more."""
+"""Up to this many sequences are read outright; asking for sizes first would cost more."""
 SIZES_AT_ONCE = 2_000
 """Tables to a message that asks for sizes; where one is locked, fewer are asked for again."""
 
@@ -120,6 +120,7 @@ def _ask_sizes(
     """
     scanned = [] if scan_limit is None else _scanned(sequences)
     columns = [c for s in sequences for c in s.columns if c.unseen is None and c.may_be_empty]
+    columns = [column for column in columns if column.sized]
     plain = {c.table_oid for c in [*columns, *scanned] if c.plain}
     trees = {c.table_oid for c in scanned} - plain
     return {
@@ -143,7 +144,8 @@ def _ask(
 
 
 def _scanned(sequences: abc.Sequence[Sequence]) -> list[Column]:
-    return [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
+    columns = [c for s in sequences for c in s.columns if c.unseen is None and not c.indexed]
+    return [column for column in columns if column.sized]
 
 
 SIZES = "SELECT oid, pg_catalog.pg_relation_size(oid) FROM unnest(%s::oid[]) AS t (oid)"
@@ -196,7 +198,7 @@ class _Draft:
 class _Question(NamedTuple):
     """A SELECT of one value or none, what it is about, and whose draft takes the value in.
 
-    ``is_lookup``: it reads one row, however many there are. ``locks``: so many does it take.
+    ``is_lookup``: it reads one row, however many there are. ``locks``: how many it takes.
     """
 
     draft: _Draft

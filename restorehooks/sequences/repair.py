@@ -13,8 +13,9 @@ from restorehooks.driver import sql
 
 from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
-from .circumstances import jumps_far, readable, under, with_lone_row
+from .circumstances import readable, under
 from .finding import Finding
+from .lone_rows import jumps_far, with_lone_row
 from .message import LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
 from .reading import read

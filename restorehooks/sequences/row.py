@@ -43,6 +43,7 @@ class Row(NamedTuple):
     plain: bool
     nullable: bool
     may_be_empty: bool
+    sized: bool
     visible: bool
     locks: int
     is_owner: bool

@@ -16,7 +16,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from restorehooks.driver import sql
 
 from .message import send
-from .session import PATH, REMEMBER_OWN_SCHEMAS, REMEMBER_TENANT, TENANT
+from .session import PATH
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -197,16 +197,3 @@ SCHEMAS = (
     "SELECT nspname FROM pg_namespace"
     " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
 )
-
-
-def tenant_schemas(connection: BaseDatabaseWrapper, *, by_option: bool = False) -> list[str] | None:
-    """Return the schemas that the session has been given, None where it has its usual ones.
-
-    Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
-    database or the connection's options set is what the session had from the beginning. With
-    ``by_option`` those of the options count, too.
-    """
-    remembered = REMEMBER_OWN_SCHEMAS if by_option else REMEMBER_TENANT
-    statement = f"SELECT {TENANT}"
-    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[remembered])
-    return rows[0][0]  # type: ignore[no-any-return]

@@ -74,12 +74,19 @@ DRAW = sql.SQL(
 
 
 def hold(sequence: Sequence) -> sql.Composed:
-    """Return the statement after which nobody else draws until the transaction ends.
+    """Return the statements after which nobody else draws until the transaction ends.
 
-    It gives the sequence to the role that has it already, which changes and rewrites nothing, and
-    takes the lock that ``LOCK TABLE`` refuses to take on a sequence.
+    They give the sequence to the role that has it already, which changes and rewrites nothing, and
+    take the lock that ``LOCK TABLE`` refuses to take on a sequence.
     """
-    return sql.SQL("ALTER SEQUENCE {} OWNER TO {}").format(_name(sequence), sql.SQL(sequence.owner))
+    before = ON_THIS_NODE_ALONE if sequence.on_node else sql.SQL("")
+    return before + sql.SQL("ALTER SEQUENCE {} OWNER TO {}").format(
+        _name(sequence), sql.SQL(sequence.owner)
+    )
+
+
+ON_THIS_NODE_ALONE = sql.SQL("SET LOCAL citus.enable_ddl_propagation = off; ")
+"""Without it Citus sends the statement to the workers, and refuses it on a worker."""
 
 
 def set_forward(move: Move) -> sql.Composed:
@@ -173,9 +180,17 @@ DECLARE
     top numeric;
     stands numeric;
     target numeric;
+    node int;
+    own_end bigint;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     SELECT attnum INTO col FROM pg_attribute WHERE attrelid = tab AND attname = {column};
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- a node of a Citus cluster
+        PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+        EXECUTE 'SELECT groupid FROM pg_dist_local_group, pg_dist_partition'
+            ' WHERE logicalrelid = $1' INTO node USING tab;
+        own_end := CASE node WHEN 0 THEN (1::bigint << 48) - 1 ELSE (node + 1)::bigint << 48 END;
+    END IF;
     FOR seq IN
         SELECT q.*, q.seqrelid::regclass AS name, r.rolname
         FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid
@@ -188,6 +203,9 @@ BEGIN
                   AND EXISTS (SELECT FROM pg_depend
                               WHERE objid = e.oid AND refobjid = q.seqrelid) END
     LOOP
+        IF seq.seqtypid = 'bigint'::regtype THEN
+            seq.seqmax := least(seq.seqmax, own_end);
+        END IF;
         EXECUTE format(upcoming, seq.seqincrement, seq.name) INTO stands;
         EXECUTE format(
             'SELECT %s(%I) FROM %s WHERE %I BETWEEN %s AND %s',

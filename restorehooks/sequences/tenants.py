@@ -1,4 +1,8 @@
-"""What is meant under schema tenants, where a package has set the session's ``search_path``."""
+"""What is meant under schema tenants, where a package has set the session's ``search_path``.
+
+``tenant_schemas`` recognises a tenant, for the hooks and the admin page as well; ``within_tenant``
+says what a person's request means in one.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,25 @@ from django.db import router
 from restorehooks.driver import sql
 
 from .message import send
-from .scope import LOCK_TIMEOUT, Scope, concrete_models, tables_named, tenant_schemas
+from .scope import LOCK_TIMEOUT, Scope, concrete_models, tables_named
+from .session import REMEMBER_OWN_SCHEMAS, REMEMBER_TENANT, TENANT
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
+
+
+def tenant_schemas(connection: BaseDatabaseWrapper, *, by_option: bool = False) -> list[str] | None:
+    """Return the schemas that the session has been given, None where it has its usual ones.
+
+    Packages for tenants set ``search_path`` in the session (django-tenants does); what a role, a
+    database or the connection's options set is what the session had from the beginning. With
+    ``by_option`` those of the options count, too.
+    """
+    remembered = REMEMBER_OWN_SCHEMAS if by_option else REMEMBER_TENANT
+    statement = f"SELECT {TENANT}"
+    (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[remembered])
+    return rows[0][0]  # type: ignore[no-any-return]
 
 
 def within_tenant(connection: BaseDatabaseWrapper, scope: Scope) -> Scope:

@@ -119,8 +119,6 @@ def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, .
 
 
 UNKNOWN_COLUMN = "numbers no column that the database knows of"
-FAR, NEAR = 0.1, 100_000
-"""The share of what is left of a range that a single row may take; and what never matters."""
 
 
 def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
@@ -134,11 +132,6 @@ def guess(sequence: Sequence, verdict: Verdict) -> Verdict:
         said += f" (its rows end at {verdict.extreme}); if so, repair it with --by-name"
     reason = "; ".join(filter(None, [said, verdict.reason]))
     return verdict._replace(status=Status.UNVERIFIED, target=None, reason=reason)
-
-
-def is_far(sequence: Sequence, base: int, number: int) -> bool:
-    """Whether a number is so far past another that going there takes much of what is left."""
-    return abs(number - base) > max(FAR * abs(sequence.limit - base), NEAR)
 
 
 def next_value(sequence: Sequence, last_value: int, is_called: bool) -> int:
@@ -176,7 +169,7 @@ def widening(sequence: Sequence) -> tuple[str, ...]:
     """Return the ALTER statements that give numbers past the last one, none where none can."""
     up = sequence.counts_up
     number = sequence.limit + (1 if up else -1)
-    if not -INTEGERS["bigint"] <= number < INTEGERS["bigint"]:
+    if not -INTEGERS["bigint"] <= number < INTEGERS["bigint"] or sequence.own_end == number - 1:
         return ()
     changes = [*_widen_columns(sequence, up, number)]
     if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
@@ -211,11 +204,21 @@ def _remedy(sequence: Sequence, extreme: int | None, number: int, headroom: int)
     """Say what bounds the sequence and all that it takes to give it room again."""
     remedies = [f"ask for less headroom than {headroom}"] if headroom else []
     up = sequence.counts_up
+    says = f"the next number would be {number}, past {sequence.limit}"
+    if up and sequence.own_end == sequence.limit:
+        says += ", the last one of this node's own"
+        remedies += [_make_room_in_own_range(sequence, extreme)]
+        return f"{says}; remedy: {'; '.join(remedies)}"
     if _is_before(sequence, sequence.maximum if up else sequence.minimum, number):
         remedies += _widen_sequence(sequence, up, number, extreme)
     remedies += _widen_columns(sequence, up, number)
-    says = f"the next number would be {number}, past {sequence.limit}"
     return f"{says}; remedy: {'; '.join(remedies)}"
+
+
+def _make_room_in_own_range(sequence: Sequence, extreme: int | None) -> str:
+    if extreme is not None and not _fits(sequence, extreme + sequence.increment):
+        return f"give the row numbered {extreme} another number, then rewind"
+    return "no row of its own is in the way of a rewind (--rewind)"
 
 
 def _widen_columns(sequence: Sequence, up: bool, number: int) -> Iterator[str]:

@@ -105,7 +105,7 @@ URLS = """
     def content_security_policy(get_response):
         def respond(request):
             response = get_response(request)
-            response["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:"
+            response["Content-Security-ScriptOptions"] = "default-src 'self'; img-src 'self' data:"
             return response
         return respond
 """

@@ -278,7 +278,7 @@ def test_a_strict_policy_and_a_nasty_name_disturb_nothing(browser: Browser, site
     logged = browser.get_log("browser")  # type: ignore[no-untyped-call]
     assert [each for each in logged if "favicon" not in each["message"]] == []
     with urlopen(f"{site.address}/admin/login/") as login:
-        assert login.headers["Content-Security-Policy"].startswith("default-src 'self'")
+        assert login.headers["Content-Security-ScriptOptions"].startswith("default-src 'self'")
 
 
 def test_the_bar_is_as_long_as_what_is_used(browser: Browser) -> None:

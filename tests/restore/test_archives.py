@@ -16,7 +16,7 @@ from restorehooks.restore import backup as backups
 from restorehooks.restore.archive import commands
 from restorehooks.restore.dump import compression
 from restorehooks.restore.dump.contents import read_contents
-from restorehooks.restore.dump.data_files import prove_files
+from restorehooks.restore.dump.directory_proof import prove_files
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import DumpError, RestoreError
 from restorehooks.restore.report import RestoreReport

@@ -14,7 +14,8 @@ from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import DumpError
 from tests.support.databases import Database, MakeDatabase
-from tests.support.dumps import alone, dumped, fill
+from tests.support.dumps import alone, as_sql, dumped, fill
+from tests.support.old_archives import rewrite
 from tests.support.projects import Project
 
 FORMATS = ["custom", "directory", "tar"]
@@ -44,6 +45,28 @@ def test_it_holds_what_pg_restore_lists(database: Database, tmp_path: Path, form
     else:
         assert "TABLE DATA" in with_data
         assert "TABLE" not in with_data
+
+
+@pytest.mark.parametrize("version", [(1, 12), (1, 13)])
+def test_an_archive_of_an_older_pg_dump(
+    project: Project,
+    database: Database,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    version: tuple[int, int],
+) -> None:
+    source = make_database()
+    fill(source)
+    archive = rewrite(dumped(source, tmp_path / "x"), tmp_path / "old", version)
+    assert (identify(archive).archive_version or ())[:2] == version
+    ours = {
+        e.id: f"{e.kind} {e.schema or '-'} {e.tag} {e.owner}"
+        for e in read_contents(identify(archive))
+    }
+    assert ours == listed(archive)
+    alone(database)
+    project.manage("restoredb", str(archive), "--no-input")
+    assert as_sql(database, tmp_path) == as_sql(source, tmp_path)
 
 
 def test_what_it_says_of_names_privileges_and_order(database: Database, tmp_path: Path) -> None:

@@ -28,12 +28,12 @@ from restorehooks.restore.archive.messages import check_exit, read_messages
 from restorehooks.restore.dump import compression
 from restorehooks.restore.dump.contents import MAGIC, read_contents
 from restorehooks.restore.dump.copies import unpacked
-from restorehooks.restore.dump.data_files import prove_files
+from restorehooks.restore.dump.directory_proof import prove_files
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import check_trailer, prove_plain, prove_tar
 from restorehooks.restore.errors import DumpError, ProgramError
 from restorehooks.restore.script.lexer import Lexer, Statement
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.scanner import LexingError
 from restorehooks.restore.script.verdicts import Refused
@@ -260,12 +260,16 @@ SQL = st.lists(
     ),
     max_size=30,
 ).map(b"".join)  # fmt: skip
-POLICIES = [Policy(), Policy(data_only=True), Policy(no_owner=True, no_privileges=True)]
+OPTIONS = [
+    ScriptOptions(),
+    ScriptOptions(data_only=True),
+    ScriptOptions(no_owner=True, no_privileges=True),
+]
 
 
 @bounded
-@given(text=SQL, escapes=st.booleans(), policy=st.sampled_from(POLICIES))
-def test_a_script(text: bytes, escapes: bool, policy: Policy) -> None:
+@given(text=SQL, escapes=st.booleans(), options=st.sampled_from(OPTIONS))
+def test_a_script(text: bytes, escapes: bool, options: ScriptOptions) -> None:
     lexer = Lexer(io.BytesIO(text))
     found = 0
     try:
@@ -275,7 +279,7 @@ def test_a_script(text: bytes, escapes: bool, policy: Policy) -> None:
             if isinstance(piece, Statement):
                 words = Words(piece.text)
                 assert len([*words]) <= len(piece.text)
-                decide(piece.text, words, policy, "utf-8")
+                decide(piece.text, words, options, "utf-8")
                 if words.first(1) == ["copy"] and lexer.at_line_end():
                     assert sum(map(len, lexer.copy_data())) <= len(text)
             assert found <= len(text)

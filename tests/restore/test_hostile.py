@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from restorehooks.restore.errors import ScriptError
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import ScriptResult
 from restorehooks.restore.script.wire import StatementFailed, Wire
 from tests.support.databases import Database
@@ -68,7 +68,7 @@ class Prey:
         connection = self.connection()
         try:
             with connection.transaction():
-                return run_script(io.BytesIO(content), connection, policy=Policy(**wishes))
+                return run_script(io.BytesIO(content), connection, options=ScriptOptions(**wishes))
         finally:
             self.target.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
@@ -201,7 +201,7 @@ def test_nothing_after_a_refused_command_is_sent(prey: Prey) -> None:
             run_script(
                 io.BytesIO(b"CREATE TABLE early ();\n\\! true\nCREATE TABLE late ();"),
                 connection,
-                policy=Policy(),
+                options=ScriptOptions(),
             )
         found = connection.execute("SELECT to_regclass('early')::text, to_regclass('late')::text")
         assert found.fetchone() == ("early", None)
@@ -603,7 +603,7 @@ def test_statements_end_where_the_server_says(prey: Prey, data: st.DataObject) -
     with prey.target.connect() as connection:
         with connection.transaction(force_rollback=True):
             stream = io.BytesIO(" ".join(script).replace("\n ", "\n").encode())
-            result = run_script(stream, connection, policy=Policy())
+            result = run_script(stream, connection, options=ScriptOptions())
             rows = connection.execute("SELECT x FROM t ORDER BY n").fetchall()
         assert [x for (x,) in rows] == expected
         assert result.rows == len(expected)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from restorehooks.restore.errors import OutcomeUnknownError
-from restorehooks.restore.server import outcome
+from restorehooks.restore.server import lost_commit
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
 from tests.support.databases import Database, MakeDatabase
@@ -114,8 +114,8 @@ def test_a_server_that_stays_away_leaves_the_outcome_unknown(
             """
             import manage, sys
             from django.core.management import execute_from_command_line
-            from restorehooks.restore.server import outcome
-            outcome.SECONDS_TO_READ_BACK = 1.0
+            from restorehooks.restore.server import lost_commit
+            lost_commit.SECONDS_TO_READ_BACK = 1.0
             execute_from_command_line(sys.argv)
             """,
         )
@@ -131,16 +131,16 @@ def test_a_server_that_stays_away_leaves_the_outcome_unknown(
 def test_a_number_of_another_timeline_says_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome, "SECONDS_TO_READ_BACK", 0.1)
+    monkeypatch.setattr(lost_commit, "SECONDS_TO_READ_BACK", 0.1)
     with RestoreLock(Address.of("default")) as lock:
         with database.connect() as connection, connection.transaction():
-            number, timeline = connection.execute(outcome.NUMBER).fetchone() or ("", "")
+            number, timeline = connection.execute(lost_commit.NUMBER).fetchone() or ("", "")
             # In progress: neither yes nor no.
             with pytest.raises(OutcomeUnknownError):
-                outcome.was_committed(lock, number, timeline)
-        assert outcome.was_committed(lock, number, timeline)
+                lost_commit.was_committed(lock, number, timeline)
+        assert lost_commit.was_committed(lock, number, timeline)
         with pytest.raises(OutcomeUnknownError):
-            outcome.was_committed(lock, number, "000000FF")
+            lost_commit.was_committed(lock, number, "000000FF")
 
 
 @pytest.fixture

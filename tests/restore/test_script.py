@@ -18,7 +18,7 @@ from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
 from restorehooks.restore.errors import DumpError, ScriptError
 from restorehooks.restore.script.feed import run_script
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import LeftOut, ScriptResult
 from tests.support.databases import Database
 from tests.support.dumps import as_sql, fill, plain, restored
@@ -30,8 +30,8 @@ def run(connection: psycopg.Connection[Any], text: str | bytes, **wishes: Any) -
     """Send a script in one transaction and commit it."""
     stream = io.BytesIO(text.encode() if isinstance(text, str) else text)
     with connection.transaction():
-        policy = Policy.for_connection(connection, **wishes)
-        return run_script(stream, connection, policy=policy)
+        options = ScriptOptions.for_connection(connection, **wishes)
+        return run_script(stream, connection, options=options)
 
 
 def kinds(result: ScriptResult) -> dict[str, int]:
@@ -91,9 +91,9 @@ def test_committing_as_it_goes_gives_the_same(
     everything: Database, connection: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
     dump = identify(plain(everything, tmp_path / "dump.sql"))
-    policy = Policy.for_connection(connection, commit_every=3)
+    options = ScriptOptions.for_connection(connection, commit_every=3)
     with open_plain(dump) as stream:
-        assert run_script(stream, connection, policy=policy).complete
+        assert run_script(stream, connection, options=options).complete
     assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     database = connection.info.dbname
     target = Database(everything.server, database, None, [])
@@ -239,7 +239,7 @@ def test_rows_arrive_however_they_fall_into_blocks(database: Database, size: int
             continue
         with database.connect() as connection, connection.transaction(force_rollback=True):
             stream: Any = Trickle(step)
-            result = run_script(stream, connection, policy=Policy())
+            result = run_script(stream, connection, options=ScriptOptions())
             assert (result.statements, result.rows) == (3, 3)
             found = connection.execute("SELECT x FROM t OFFSET 1").fetchall()
             assert found == [("\\.",), ("last",)]
@@ -350,7 +350,7 @@ def test_a_dump_cut_anywhere_is_never_complete(
             try:
                 with connection.transaction(force_rollback=True):
                     stream = io.BytesIO(whole[:place])
-                    complete = run_script(stream, connection, policy=Policy()).complete
+                    complete = run_script(stream, connection, options=ScriptOptions()).complete
             except ScriptError as error:
                 complete = "ends in the middle of" not in str(error)
             assert not complete
@@ -394,7 +394,7 @@ def test_a_stream_that_fails_midway_commits_nothing(database: Database) -> None:
     stream = Failing(b"CREATE TABLE t (x text);\nCOPY t FROM stdin;\n" + b"abc\n" * 1000)
     expected = pytest.raises(DumpError, match="the disk is gone")
     with database.connect() as connection, expected, connection.transaction():
-        run_script(stream, connection, policy=Policy())
+        run_script(stream, connection, options=ScriptOptions())
     assert database.execute("SELECT to_regclass('t')") == [(None,)]
 
 
@@ -454,7 +454,7 @@ def test_settings_of_the_session_are_afterwards_what_they_were(database: Databas
 
 def test_without_a_transaction_one_is_begun_and_left_to_the_caller(database: Database) -> None:
     with database.connect() as connection:
-        run_script(io.BytesIO(b"CREATE TABLE t (x int);"), connection, policy=Policy())
+        run_script(io.BytesIO(b"CREATE TABLE t (x int);"), connection, options=ScriptOptions())
         assert database.execute("SELECT to_regclass('t')") == [(None,)]
         connection.commit()
         assert database.execute("SELECT to_regclass('t') IS NULL") == [(False,)]
@@ -463,7 +463,7 @@ def test_without_a_transaction_one_is_begun_and_left_to_the_caller(database: Dat
 def test_commit_every_wants_an_idle_autocommitting_connection(database: Database) -> None:
     expected = pytest.raises(ValueError, match="autocommitting")
     with database.connect() as connection, connection.transaction(), expected:
-        run_script(io.BytesIO(), connection, policy=Policy(commit_every=5))
+        run_script(io.BytesIO(), connection, options=ScriptOptions(commit_every=5))
 
 
 def test_progress_counts_the_statements(connection: psycopg.Connection[Any]) -> None:
@@ -471,7 +471,9 @@ def test_progress_counts_the_statements(connection: psycopg.Connection[Any]) -> 
     inserts = "".join(f"INSERT INTO t VALUES ({n});\n" for n in range(2500))
     text = f"CREATE TABLE t (x int);\n{inserts}SELECT 1;\nSELECT 2;\n"
     with connection.transaction():
-        run_script(io.BytesIO(text.encode()), connection, policy=Policy(), progress=seen.append)
+        run_script(
+            io.BytesIO(text.encode()), connection, options=ScriptOptions(), progress=seen.append
+        )
     assert seen == [1, 1000, 2000, 2502, 2503]
 
 

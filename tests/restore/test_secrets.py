@@ -47,6 +47,7 @@ def watched(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch)
             '#!/bin/sh\n[ "$1" = --version ] || {\n'
             f"    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' >> {seen}\n"
             f'    echo "{name} has $PGPASSWORD" >> {seen}\n'
+            f'    echo "{name} has $PGOPTIONS" >> {seen}\n'
             f'}}\nexec {program(database, name)} "$@"\n'
         )
         (folder / name).chmod(0o755)
@@ -67,6 +68,21 @@ def test_a_password_is_in_the_environment_of_the_programs_alone(
     assert any("--dbname" in line for line in lines)
     shown = [line for line in lines if SECRET in line and " has " not in line]
     assert not shown
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_session_is_to_set_is_in_no_argument(
+    live: Database, backup: Path, tmp_path: Path, watched: Path, jobs: int
+) -> None:
+    """Policies and triggers are told keys so, which libpq cannot know of."""
+    options = f"-c app.key={SECRET}"
+    with pointed("default", _with(live, options=options)):
+        back_up(tmp_path / "x", form="directory", jobs=jobs)
+        restore(Request(str(backup), jobs=jobs), confirm=lambda _: True)
+    lines = watched.read_text().splitlines()
+    assert f"pg_dump has {options}" in lines
+    assert any(f"pg_restore has {options} -c synchronous_commit=off" in line for line in lines)
+    assert not [line for line in lines if SECRET in line and " has " not in line]
 
 
 @pytest.mark.parametrize("keyword", sorted(BARE | {"password"}))

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from restorehooks.restore.errors import TargetError
-from restorehooks.restore.server import sides
+from restorehooks.restore.server import kept_databases, sides
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.live import Live, read_live
 from restorehooks.restore.server.lock import RestoreLock
@@ -92,7 +92,7 @@ def test_the_previous_database_says_when_and_comes_back_with_undo(database: Data
     assert previous.startswith(f"{database.name}_before_20")
     with RestoreLock(address) as lock:
         live = read_live(address, lock.connection)
-        (back,) = sides.kept(lock.connection, database.name, "previous")
+        (back,) = kept_databases.kept(lock.connection, database.name, "previous")
         assert (back.name, back.marker.live) == (previous, database.name)
         replaced = swap_back(lock, live, back, by="a test").previous
     assert database.execute("SELECT to_regclass('public.old') IS NOT NULL") == [(True,)]
@@ -100,7 +100,7 @@ def test_the_previous_database_says_when_and_comes_back_with_undo(database: Data
     assert properties(database.server, database.name) == before
     # And back once more: an undo can be undone.
     with RestoreLock(address) as lock:
-        (back,) = sides.kept(lock.connection, database.name, "previous")
+        (back,) = kept_databases.kept(lock.connection, database.name, "previous")
         assert back.name == replaced
         swap_back(lock, read_live(address, lock.connection), back, by="a test")
     assert database.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
@@ -202,9 +202,9 @@ def test_a_leftover_is_what_has_a_marker_or_was_never_to_be_entered(database: Da
         # Killed between CREATE DATABASE and the marker; and one that others may have filled.
         for name, entered in ((unmarked, "false"), (somebodys, "true")):
             lock.connection.execute(create.format(sql.Identifier(name), sql.SQL(entered)))
-        found = sides.kept(lock.connection, live.name, "side")
+        found = kept_databases.kept(lock.connection, live.name, "side")
         assert {one.name for one in found} == {marked, unmarked}
-        assert sides.unbelieved(lock.connection, live.name, found) == [somebodys]
+        assert kept_databases.unbelieved(lock.connection, live.name, found) == [somebodys]
 
 
 def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> None:
@@ -217,7 +217,7 @@ def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> No
     assert len(previous.encode()) <= 63
     assert long.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
     with RestoreLock(address) as lock:
-        (found,) = sides.kept(lock.connection, long.name, "previous")
+        (found,) = kept_databases.kept(lock.connection, long.name, "previous")
         sides.drop(lock.connection, found.name)
 
 

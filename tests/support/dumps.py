@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
 from restorehooks.restore.script.feed import run_script
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import ScriptResult
 from tests.support.databases import Database
 
@@ -249,9 +249,9 @@ def restored(path: Path, into: Database, **wishes: object) -> ScriptResult:
     """Send the dump into the database in one transaction, and commit."""
     dump = identify(path)
     with into.connect() as connection, open_plain(dump) as stream:
-        policy = Policy.for_connection(connection, **wishes)
+        options = ScriptOptions.for_connection(connection, **wishes)
         with connection.transaction():
-            result = run_script(stream, connection, policy=policy)
+            result = run_script(stream, connection, options=options)
             assert result.complete
         return result
 

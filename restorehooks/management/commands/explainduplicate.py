@@ -120,10 +120,10 @@ class Command(OneSentenceCommand):
 
 
 MANY = 3
-"""Up to so many constraints of one name are explained one by one, as schema tenants have them."""
+"""Up to this many constraints of one name are explained one by one, as schema tenants have them."""
 WORTH_SHOWING = (Situation.BEHIND, Situation.EXHAUSTED, Situation.DUPLICATED)
 SHOWN = 10
-"""So many of those are explained after the summary."""
+"""How many of them are explained after the summary."""
 
 
 def _texts(found: list[Diagnosis]) -> list[str]:

@@ -93,7 +93,7 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
 
 
 def require_room(folder: Path, size: int) -> None:
-    """Raise DumpError where so many bytes more have no room in a folder."""
+    """Raise DumpError where a folder has no room for this many more bytes."""
     free = shutil.disk_usage(folder).free
     if size + _KEPT_FREE > free:
         raise _no_room(folder.parent, f"{size_in_words(size)} wanted, {size_in_words(free)} free")

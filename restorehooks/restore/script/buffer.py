@@ -46,7 +46,7 @@ class Buffer:
         return bool(chunk)
 
     def _has(self, position: int, count: int) -> bool:
-        """Return whether so many bytes are there, having read on for them."""
+        """Return whether this many bytes are there, reading more where needed."""
         while len(self._buffer) < position + count:
             if not self._more():
                 return False

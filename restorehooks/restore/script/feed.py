@@ -23,7 +23,7 @@ from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
-from .policy import Policy
+from .options import ScriptOptions
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
 from .rows import without_first_column
@@ -53,30 +53,30 @@ def run_script(
     stream: BinaryIO,
     connection: psycopg.Connection[Any],
     *,
-    policy: Policy,
+    options: ScriptOptions,
     progress: Callable[[int], None] | None = None,
     first_line: int = 1,
 ) -> ScriptResult:
     """Send a plain dump over ``connection`` and return what became of it.
 
     Everything goes into the transaction that is open, or into a new one that is left open: the
-    caller commits, once the result is ``complete``. With ``policy.commit_every`` the connection
+    caller commits, once the result is ``complete``. With ``options.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. The session's settings are afterwards what they were. ``progress`` is called with the
     number of statements so far. ``first_line`` is the number that messages give to the stream's
     first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
-    its transaction has failed. Raises ValueError for a connection that does not suit the policy.
+    its transaction has failed. Raises ValueError for a connection that does not suit them.
     """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
-    if policy.commit_every and not (idle and connection.autocommit):
+    if options.commit_every and not (idle and connection.autocommit):
         raise ValueError("commit_every needs an autocommitting connection with no transaction open")
     wire = Wire(connection)
-    if idle and not policy.commit_every:
+    if idle and not options.commit_every:
         wire.command(b"BEGIN")
     settings = Settings(connection, wire)
-    result = _Script(Lexer(stream, first_line), wire, policy, settings, progress).run()
+    result = _Script(Lexer(stream, first_line), wire, options, settings, progress).run()
     settings.put_back()
     return result
 
@@ -88,22 +88,21 @@ class _Script:
         self,
         lexer: Lexer,
         wire: Wire,
-        policy: Policy,
+        options: ScriptOptions,
         settings: Settings,
         progress: Callable[[int], None] | None,
     ):
         self._lexer = lexer
         self._wire = wire
-        self._policy = policy
+        self._options = options
         self._settings = settings
         self._progress = progress
-        self._statements = 0
+        self._result = ScriptResult()
         self._creates = False
         self._left_out = Collected()
-        self._positions: list[str] = []
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
-        self._batch = Batch(wire, policy.commit_every)
+        self._batch = Batch(wire, options.commit_every)
         self._encoding = (b"", "ascii")
 
     def run(self) -> ScriptResult:
@@ -113,6 +112,7 @@ class _Script:
             while (piece := self._next()) is not None:
                 if isinstance(piece, Comment):
                     self._ending.comment(piece.text)
+                    self._result.tables.comment(piece.text)
                 elif isinstance(piece, MetaCommand):
                     self._meta_command(piece)
                 else:
@@ -131,11 +131,10 @@ class _Script:
         finally:
             # After a success it finds nothing to do.
             self._wire.abandon()
-        rows, left_out = self._wire.rows, self._left_out.all()
-        ending = self._ending
-        return ScriptResult(
-            self._statements, rows, left_out, ending.complete, ending.reason, self._positions
-        )
+        result, ending = self._result, self._ending
+        result.rows, result.left_out = self._wire.rows, self._left_out.all()
+        result.complete, result.reason = ending.complete, ending.reason
+        return result
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
         encoding = self._wire.parameter(b"client_encoding")
@@ -163,7 +162,7 @@ class _Script:
             if b"\0" in statement.text:
                 raise Refused("a zero byte would hide the rest of the statement")
             around = left_out_around(words) if self._ending.outside else None
-            verdict = around or decide(statement.text, words, self._policy, self._encoding[1])
+            verdict = around or decide(statement.text, words, self._options, self._encoding[1])
         except Refused as refused:
             why = hint(statement.text, None, creates=True) or str(refused)
             raise self._error(statement, f"refused: {why}") from None
@@ -172,7 +171,7 @@ class _Script:
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
             if verdict.what == POSITION:
-                self._positions.append(statement.text.decode(self._encoding[1], "replace"))
+                self._result.positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             if copies_in(words):
                 deque(self._lexer.copy_data(), maxlen=0)
@@ -200,23 +199,24 @@ class _Script:
                 self._wire.copy(statement, without_first_column(rows) if oids else rows)
         elif resets_all(words):
             self._settings.put_back()
-        elif tolerated := tolerance(statement.text, words, self._policy, self._encoding[1]):
+        elif tolerated := tolerance(statement.text, words, self._options, self._encoding[1]):
             self._tolerate(statement, tolerated, self._wire.run)
         else:
             self._wire.run(statement)
             self._creates = self._creates or words.first(1) == ["create"]
-        self._statements += 1
         if not waits:
+            self._result.tables.statement(statement.text, self._encoding[1])
             self._batch.count(statement)
-        if self._progress and (not waits or self._statements % IN_FLIGHT == 0):
-            self._progress(self._statements)
+        self._result.statements += 1
+        if self._progress and (not waits or self._result.statements % IN_FLIGHT == 0):
+            self._progress(self._result.statements)
 
     def _tolerate(
         self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
     ) -> None:
         if not sent_under_savepoint(self._wire, statement, may_fail, send):
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
-            self._statements -= 1
+            self._result.statements -= 1
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])

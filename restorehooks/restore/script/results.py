@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from restorehooks.restore.errors import ScriptError
 from restorehooks.wording import printable
 
+from .tables import Tables
 from .verdicts import LeaveOut
 
 _WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
@@ -60,15 +61,16 @@ class ScriptResult:
     ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
     anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
     unless somebody accepts that. ``positions`` are the ``setval`` of sequences that were left out,
-    since only rows were asked for.
+    since only rows were asked for. ``tables`` are those that were named and made.
     """
 
-    statements: int
-    rows: int
-    left_out: list[LeftOut]
-    complete: bool
+    statements: int = 0
+    rows: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    complete: bool = False
     reason: str = ""
     positions: list[str] = field(default_factory=list)
+    tables: Tables = field(default_factory=Tables)
 
 
 def shown(text: bytes, encoding: str) -> str:

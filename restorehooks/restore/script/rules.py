@@ -14,7 +14,8 @@ import re
 from restorehooks.restore.superusers import made_by_superusers
 
 from .oids import copies_oids, creates_without_oids
-from .owners import (
+from .options import ScriptOptions
+from .owners_and_privileges import (
     NAME,
     SAME_ROLE,
     authorization,
@@ -23,7 +24,6 @@ from .owners import (
     plain_names,
     privileges,
 )
-from .policy import Policy
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -41,7 +41,7 @@ _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_auth
 _NO_MODE: tuple[list[str], ...] = ([], ["work"], ["transaction"])
 POSITION = "sequence position"
 """What is left out where it might set back a sequence."""
-_ALONE = "the restore alone begins and ends transactions"
+_ALONE = "only the restore itself begins and ends transactions"
 
 # What may stand between COPY and FROM, every name written as n: a table, and columns of it.
 _TABLE = re.compile(r"n(\.n)*(\(n(,n)*\))?")
@@ -60,13 +60,13 @@ _MADE = 4000
 """Bytes at the beginning of a statement that tell what it makes."""
 
 
-def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Verdict:
+def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str) -> Verdict:
     """Return what to send for this statement (itself, nearly always), or why it is left out.
 
     ``words`` are the statement's own; ``encoding`` is Python's name of the client encoding. Raises
     Refused.
     """
-    if policy.kept_tables and (kept := _kept_rows(statement, policy, encoding)):
+    if options.kept_tables and (kept := _kept_rows(statement, options, encoding)):
         return kept
     if statement.startswith(b"INSERT INTO "):
         return statement
@@ -81,32 +81,32 @@ def decide(statement: bytes, words: Words, policy: Policy, encoding: str) -> Ver
     if first == "copy" and not copies_in(words):
         raise Refused("a dump holds its own rows: only COPY table FROM stdin is read")
     if first in _SETTING:
-        return _setting(statement, head, policy, encoding)
+        return _setting(statement, head, options, encoding)
     if found := _STATISTICS.match(statement):
-        return _statistics(found[1].decode(), policy) or statement
-    if policy.data_only and _SETVAL.match(statement):
+        return _statistics(found[1].decode(), options) or statement
+    if options.data_only and _SETVAL.match(statement):
         return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
-        return _structure(statement, words, policy, encoding)
+        return _structure(statement, words, options, encoding)
     return statement
 
 
-def _kept_rows(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+def _kept_rows(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
     """Leave out rows for a table of an extension that stays in the database, with its rows."""
     found = _FILLED.match(statement)
     names = tuple(plain_names(found[1], encoding)) if found else ()
-    for schema, table in policy.kept_tables:
+    for schema, table in options.kept_tables:
         if names in ((schema, table), (table,)):
             reason = f'"{schema}.{table}" belongs to an extension that stays, with its rows'
             return LeaveOut("rows", reason)
     return None
 
 
-def _statistics(function: str, policy: Policy) -> LeaveOut | None:
+def _statistics(function: str, options: ScriptOptions) -> LeaveOut | None:
     """Leave out statistics that the server cannot take, or that rows added to others belie."""
-    if policy.data_only:
+    if options.data_only:
         return LeaveOut("statistics", "rows are added to others: ANALYZE gathers them")
-    if policy.statistics is not None and function not in policy.statistics:
+    if options.statistics is not None and function not in options.statistics:
         return LeaveOut("statistics", f"the server has no {function}(): ANALYZE gathers them")
     return None
 
@@ -140,24 +140,24 @@ def copies_in(words: Words) -> bool:
     return False
 
 
-def _structure(statement: bytes, words: Words, policy: Policy, encoding: str) -> Verdict:
+def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding: str) -> Verdict:
     head = words.first(_HEAD)
     if beyond := _beyond_the_schemas(head, words):
         return beyond
-    if policy.data_only:
+    if options.data_only:
         only_triggers = _TRIGGERS.match(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
     first = head[0]
     beginning = statement[:_MADE].decode(encoding, "replace")
-    if policy.skip_superuser_only and (made := made_by_superusers(beginning)):
+    if options.skip_superuser_only and (made := made_by_superusers(beginning)):
         return LeaveOut("superuser only", f"only a superuser may make the {made}")
     if first in ("grant", "revoke") or head[:3] == ["alter", "default", "privileges"]:
-        return privileges(statement, policy, encoding) or statement
+        return privileges(statement, options, encoding) or statement
     if mapped := _MAPPED.match(statement):
-        return missing_role(mapped[1], policy, encoding, "user mapping") or statement
+        return missing_role(mapped[1], options, encoding, "user mapping") or statement
     if first == "create" and (bare := creates_without_oids(statement)) != statement:
         return Replaced(bare, _NO_OIDS)
-    return (first == "alter" and ownership(statement, policy, encoding)) or statement
+    return (first == "alter" and ownership(statement, options, encoding)) or statement
 
 
 def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
@@ -167,11 +167,13 @@ def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     if first in ("grant", "revoke", "comment", "security"):
         kind = words.after("on")
     if first in ("grant", "revoke") and not kind:
-        raise Refused("who belongs to which role is not a database's affair")
+        raise Refused("role memberships belong to the server, not to one database")
     if kind == "database":
         return LeaveOut("database", "the database that is restored into has its own")
     if kind == "subscription":
-        return LeaveOut("subscription", "a copy takes no part in somebody's replication")
+        return LeaveOut(
+            "subscription", "a restored copy takes no part in the original's replication"
+        )
     if first == "alter" and kind in ("role", "user") and rest[1:3] == ["in", "database"]:
         return LeaveOut("database", "the database that is restored into has its own")
     if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):
@@ -186,12 +188,12 @@ def _transaction(head: list[str]) -> LeaveOut:
     return LeaveOut("transaction", _ALONE)
 
 
-def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -> Verdict:
+def _setting(statement: bytes, head: list[str], options: ScriptOptions, encoding: str) -> Verdict:
     name = head[1:]
     if name[:1] in (["session"], ["local"]) and name[1:2] != ["authorization"]:
         name = name[1:]
     if name[:2] == ["session", "authorization"]:
-        return authorization(statement, policy, encoding)
+        return authorization(statement, options, encoding)
     if name[:1] in _ACTING_ROLE:
         return LeaveOut("role", SAME_ROLE)
     if name[:1] in (["transaction"], ["characteristics"]):
@@ -199,8 +201,8 @@ def _setting(statement: bytes, head: list[str], policy: Policy, encoding: str) -
     if name[:1] == ["default_with_oids"] and "false" not in name:
         return _NO_OIDS
     found = _TABLESPACE.match(statement)
-    if found and policy.tablespaces is not None:
-        for unknown in set(plain_names(found[1], encoding)) - policy.tablespaces:
-            reason = f'"{unknown}" is not here, or not for this role: the default one is used'
+    if found and options.tablespaces is not None:
+        for unknown in set(plain_names(found[1], encoding)) - options.tablespaces:
+            reason = f'"{unknown}" is missing, or closed to this role: the default one is used'
             return Replaced(b"SET default_tablespace = ''", LeaveOut("tablespace", reason))
     return statement

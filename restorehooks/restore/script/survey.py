@@ -21,6 +21,7 @@ from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .rules import copies_in
 from .scanner import LexingError, Unfinished
+from .tables import Tables
 from .words import Words
 
 _CONNECT = re.compile(rb"\\(?:connect|c) (?:-reuse-previous=on )?(.+?)[ \t]*")
@@ -29,7 +30,8 @@ _STRINGS = re.compile(
 )
 _ROLE = re.compile(rb"CREATE (?:ROLE|USER|GROUP) (\"(?:[^\"]|\"\")+\"|[^\s;]+)", re.IGNORECASE)
 _SECRET = re.compile(r"(?i)\bPASSWORD\s+'(?:[^']|'')*'")
-_ROWS = (b"INSERT INTO ", b"COPY ")
+_FILLS = (b"INSERT INTO ", b"COPY ")
+_LARGE_OBJECT = b"SELECT pg_catalog.lowrite("
 
 
 @dataclass
@@ -40,7 +42,8 @@ class Survey:
     roles: those that it creates. globals_: all that it creates beside databases, a statement each,
         without passwords.
     extensions: those that it creates. for_superusers: what it makes that only a superuser may.
-    creates, has_rows: whether it creates anything, and adds rows.
+    creates: it creates something. fills: it has statements that add rows. has_rows: there are rows.
+    tables: those that it names and makes, as far as it was read.
     cut: how it was cut off, in the middle of a statement; empty where that is not seen.
     strings_off: it sets standard_conforming_strings to off.
     """
@@ -51,7 +54,9 @@ class Survey:
     extensions: list[str] = field(default_factory=list)
     for_superusers: list[str] = field(default_factory=list)
     creates: bool = False
+    fills: bool = False
     has_rows: bool = False
+    tables: Tables = field(default_factory=Tables)
     cut: str = ""
     strings_off: bool = False
 
@@ -67,12 +72,22 @@ def survey(dump: Dump, *, to_the_end: bool = True) -> Survey:
         try:
             reading.run(to_the_end=to_the_end)
         except Unfinished as error:
-            if dump.stream:
-                reading.found.has_rows = True
+            if dump.stream:  # what comes then is not known
+                reading.found.fills = reading.found.has_rows = True
             reading.found.cut = f"it was cut off: {error} (line {error.line})"
         except LexingError as error:
             raise DumpError(f"{dump.source}: line {error.line}: {error}") from None
     return reading.found
+
+
+def has_rows(stream: BinaryIO) -> bool:
+    """Read SQL up to its first row, and return whether there is one; True where it is cut off."""
+    reading = _Reading(stream, of_server=False)
+    try:
+        reading.run(to_the_end=False)
+    except LexingError:
+        return True
+    return reading.found.has_rows
 
 
 class _Reading:
@@ -84,9 +99,11 @@ class _Reading:
         self._escapes = False
         self._database = ""
         self._start: tuple[int, int] | None = None
+        self._to_the_end = True
         self.found = Survey()
 
     def run(self, *, to_the_end: bool) -> None:
+        self._to_the_end = to_the_end
         deque(self._lexer.messages(), maxlen=0)
         while True:
             place = self._lexer.offset_of_next(), self._lexer.line
@@ -106,6 +123,7 @@ class _Reading:
                     return
 
     def _comment(self, comment: Comment, place: tuple[int, int]) -> None:
+        self.found.tables.comment(comment.text)
         line = comment.text.rstrip()
         if line == HEADER:
             self._start = place
@@ -117,15 +135,18 @@ class _Reading:
 
     def _statement(self, statement: Statement) -> None:
         found, text = self.found, statement.text
-        if text.startswith(_ROWS):
+        found.fills = found.fills or text.startswith(_FILLS)
+        if text.startswith((b"INSERT INTO ", _LARGE_OBJECT)):
             found.has_rows = True
-        if text.startswith(b"INSERT INTO "):
             return
         words = Words(text)
         if copies_in(words) or copies_oids(text):
             if self._lexer.at_line_end():
-                deque(self._lexer.copy_data(), maxlen=0)
+                found.has_rows = found.has_rows or not self._lexer.no_rows_follow()
+                if self._to_the_end or not found.has_rows:
+                    deque(self._lexer.copy_data(), maxlen=0)
             return
+        found.tables.statement(text)
         if strings := _STRINGS.match(text):
             self._escapes = strings[1].lower() in (b"off", b"false", b"0")
             found.strings_off = found.strings_off or self._escapes

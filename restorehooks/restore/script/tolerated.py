@@ -10,7 +10,7 @@ from restorehooks.restore.harmless import why_harmless
 from restorehooks.restore.superusers import extension_in, hangs_on_it
 
 from .lexer import Statement
-from .policy import Policy
+from .options import ScriptOptions
 from .wire import StatementFailed, Wire
 from .words import Words
 
@@ -48,26 +48,30 @@ class Tolerance:
 _NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
 _DENIED = frozenset(("42501",))
 _NO_EXTENSION = Tolerance("extension", "only a superuser may create it", _DENIED)
-_HANGS_ON_IT = Tolerance("superuser only", "it hangs on what was left out", UNDEFINED | _DENIED)
-NO_ROWS = Tolerance("no rows", "there are none to copy into a table of somebody else", _DENIED)
+_DEPENDS_ON_IT = Tolerance(
+    "superuser only", "it depends on something that was left out", UNDEFINED | _DENIED
+)
+NO_ROWS = Tolerance("no rows", "it copies no rows, and the table belongs to another role", _DENIED)
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
 
 
-def tolerance(statement: bytes, words: Words, policy: Policy, encoding: str) -> Tolerance | None:
+def tolerance(
+    statement: bytes, words: Words, options: ScriptOptions, encoding: str
+) -> Tolerance | None:
     """Return by which errors a statement may fail without harm; None for most."""
     if len(statement) > _LONGEST:
         return None
     if reason := why_harmless(f"{statement.decode(encoding, 'replace')};"):
         return Tolerance("failed without harm", reason)
-    if policy.skip_superuser_only:
+    if options.skip_superuser_only:
         text = statement.decode(encoding, "replace")
         if extension_in(text):
             return _NO_EXTENSION
         if hangs_on_it(text):
-            return _HANGS_ON_IT
+            return _DEPENDS_ON_IT
     if not _INITIAL.match(statement):
         return None
-    if policy.drops_may_miss and _drops(statement, words):
+    if options.drops_may_miss and _drops(statement, words):
         return _NOTHING_TO_DROP
     return _LANGUAGE_IS_THERE if _LANGUAGE.match(statement) else None
 

@@ -43,7 +43,7 @@ class Words:
             position += 1
 
     def first(self, count: int) -> list[str]:
-        """Return the first words, so many or as many as there are."""
+        """Return the first words: this many, or all where there are fewer."""
         return list(islice(self, count))
 
     def after(self, word: str) -> str:

@@ -78,7 +78,7 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        found = {key: asked[key] for key in asked if key in _variables()}
+        found = {key: asked[key] for key in asked if key in variables_of_libpq()}
         if direct:
             found |= _direct(using, found.get("dbname"))
         return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
@@ -126,7 +126,7 @@ class Address:
             raise type(error)(f"connecting to {where}: {said}") from None
         try:
             # Before any setting is made, which a pooler would hand on to somebody else.
-            self._require_direct(connection, database)
+            _require_direct(self, connection, database)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             connection.execute(SET_PATH, [OWN_PATH])
@@ -135,21 +135,6 @@ class Address:
             connection.close()
             raise
         return connection
-
-    def _require_direct(self, connection: Connection, database: str) -> None:
-        row = connection.execute(WHERE_I_AM).fetchone()
-        assert row  # noqa: S101 - it has no FROM
-        pid, found = row
-        if pid != connection.info.backend_pid:
-            raise AddressError(
-                f"A pooler answers at {self.host}:{self.port}, and this needs sessions of its "
-                f"own: give the server's own address in {DIRECT_URL}."
-            )
-        if found != database:
-            raise AddressError(
-                f'The connection to "{database}" on {self.host}:{self.port} leads to "{found}": '
-                "restore into a PostgreSQL server."
-            )
 
     def pinned(self, connection: Connection) -> Address:
         """Return the address of the one server that a connection leads to.
@@ -169,16 +154,23 @@ class Address:
         return pq.PGconn.ping(make_conninfo(**asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
-        """Return what ``pg_restore --dbname`` understands, without a secret in it."""
-        return make_conninfo(**{**self.parameters, "dbname": database})
+        """Return what ``pg_restore --dbname`` understands, for everybody to read.
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables that carry the secrets to pg_restore and pg_dump.
+        What a session is to set (``options``) is not in it: policies are told keys so.
+        """
+        shown = {key: self.parameters[key] for key in self.parameters if key != "options"}
+        return make_conninfo(**{**shown, "dbname": database})
+
+    def environment(self, options: str | None = None) -> dict[str, str]:
+        """Return the environment variables that go with :meth:`conninfo` to a program.
+
+        They carry the secrets, and the address's own ``options`` or others in place of them.
 
         Raises AddressError for a secret that libpq reads from no variable: everybody on the
         machine could read it in the arguments of a program.
         """
-        names = _variables()
+        names = variables_of_libpq()
+        options = options or self.parameters.get("options", "")
         carried = {names[key]: value for key, value in self.secrets.items()}
         if None in carried:
             lost = sorted(key for key in self.secrets if names[key] is None)
@@ -187,16 +179,34 @@ class Address:
                 "be given where everybody can read it: log in with a password, a passfile, or a "
                 "key without a passphrase that you alone can read."
             )
+        carried |= {"PGOPTIONS": options} if options else {}
         return {name: value for name, value in carried.items() if name}
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
         values = {**self.parameters, **self.secrets, "dbname": database}
-        names = _variables()
+        names = variables_of_libpq()
         return {name: value for key, value in values.items() if (name := names.get(key))}
 
 
-def _variables() -> dict[str, str | None]:
+def _require_direct(address: Address, connection: Connection, database: str) -> None:
+    row = connection.execute(WHERE_I_AM).fetchone()
+    assert row  # noqa: S101 - it has no FROM
+    pid, found = row
+    place = f"{address.host}:{address.port}"
+    if pid != connection.info.backend_pid:
+        raise AddressError(
+            f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
+            f"own address in {DIRECT_URL}."
+        )
+    if found != database:
+        raise AddressError(
+            f'The connection to "{database}" on {place} leads to "{found}": restore into a '
+            "PostgreSQL server."
+        )
+
+
+def variables_of_libpq() -> dict[str, str | None]:
     """Return the environment variable of each of libpq's keywords, None where it has none."""
     return {
         option.keyword.decode(): option.envvar.decode() if option.envvar else None

@@ -11,8 +11,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from .address import Connection
-from .carry import Carry
-from .grants import grants
+from .database_privileges import grants
+from .database_property import Carry
 from .live import DATABASE, Live
 
 SETTINGS = """

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .address import Connection
 from .carried import carried
-from .carry import refusal
+from .database_property import refusal
 from .live import Live
 from .sessions import SESSIONS
 

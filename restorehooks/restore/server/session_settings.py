@@ -30,7 +30,7 @@ SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 WATCHED = "client_connection_check_interval=2000"
 """Lets the server notice within seconds that we were killed, and end what it does for us."""
 PAST_AUTOVACUUM = "deadlock_timeout=10"
-"""After so many milliseconds an autovacuum that holds a lock is ended by whoever waits for it.
+"""Milliseconds after which whoever waits for a lock ends the autovacuum that holds it.
 
 Only a superuser may set it. Autovacuum comes soon to a new database, and each table that it works
 on would cost a second.

@@ -1,10 +1,6 @@
-"""The databases beside the live one: the side database of a run, and those kept for --undo."""
+"""The side database of a run: its name, how it is created, and how it is dropped."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -14,11 +10,11 @@ from restorehooks.sequences.scope import NAME_LIMIT
 from restorehooks.wording import first_line
 
 from .address import Connection
-from .carry import refusal
-from .grants import grants
+from .database_privileges import grants
+from .database_property import refusal
 from .live import Live
 from .lock import RestoreLock
-from .markers import Marker, Role, mark, server_time
+from .markers import Marker, mark, server_time
 
 LONGEST_ENDING = 30
 """Bytes of ``_restoring_20260102_030405_999`` and the like."""
@@ -121,70 +117,3 @@ def drop(connection: Connection, name: str) -> None:
 def names(connection: Connection) -> list[str]:
     """Return the names of all databases of the server."""
     return [row[0] for row in connection.execute("SELECT datname FROM pg_catalog.pg_database")]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A database beside the live one: of a killed run ("side"), or kept for undo ("previous").
-
-    ``size`` is in bytes, None where this role may not ask. ``broken``: a DROP of it was cut off,
-    and it can only be dropped.
-    """
-
-    name: str
-    oid: int
-    marker: Marker
-    size: int | None
-    broken: bool = False
-
-
-BESIDE = """
-SELECT d.datname, d.oid, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
-       CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
-            THEN pg_catalog.pg_database_size(d.oid) END,
-       d.datallowconn, d.datconnlimit = -2
-FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
-WHERE NOT d.datistemplate AND d.datname <> %(live)s
-  AND (r.rolsuper OR r.rolname = coalesce(
-      (SELECT pg_catalog.pg_get_userbyid(l.datdba) FROM pg_catalog.pg_database l
-       WHERE l.datname = %(live)s), current_user))
-"""
-"""The databases that may be believed: whoever owns one writes its comment, and any role that may
-create databases could give one to somebody's --undo. Where there is no live one, only what is the
-asking role's own or a superuser's. datconnlimit -2 marks a DROP that was cut off."""
-
-
-def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
-    """Return the databases beside ``live`` of one kind, the latest first.
-
-    Ask for "side" while holding the lock: then they are leftovers of runs that were killed.
-    """
-    found = []
-    for name, oid, comment, size, enterable, broken in connection.execute(
-        BESIDE, {"live": live}
-    ).fetchall():
-        marker = Marker.read(comment)
-        if comment is None and not enterable and _named(live).fullmatch(name):
-            # Killed between CREATE DATABASE and the marker: nobody has ever been in it.
-            marker = Marker("side", live, "")
-        if marker and marker.live == live and marker.role == role:
-            found.append(Kept(name, oid, marker, size, broken))
-    return sorted(found, key=lambda one: (one.marker.number, one.marker.at, one.name), reverse=True)
-
-
-def _named(live: str) -> re.Pattern[str]:
-    stem = re.escape(live.encode()[: NAME_LIMIT - LONGEST_ENDING].decode(errors="ignore"))
-    return re.compile(rf"{stem}.*_restoring_\d{{8}}_\d{{6}}(_\d+)?", re.DOTALL)
-
-
-def unbelieved(connection: Connection, live: str, believed: Sequence[Kept]) -> list[str]:
-    """Return the names of databases that look like leftovers of ``live`` and are not taken as such.
-
-    They have no marker or are somebody else's.
-    """
-    known = {one.name for one in believed}
-    return [
-        name
-        for name in names(connection)
-        if name not in known and name != live and _named(live).fullmatch(name)
-    ]

@@ -14,13 +14,14 @@ from restorehooks.wording import first_line
 
 from .address import Connection
 from .carried import carried
-from .carry import refusal
+from .database_property import refusal
+from .kept_databases import Kept, kept
 from .live import Live
 from .lock import RestoreLock, connect_maintenance
+from .lost_commit import is_live
 from .markers import Marker, mark, server_time
-from .outcome import is_live
 from .sessions import LISTEN, sessions_ended, unendable
-from .sides import OID, Kept, kept, side_name
+from .sides import OID, side_name
 
 SECONDS_TO_SWAP = 30.0
 """How long the sessions in the live database may take to end."""

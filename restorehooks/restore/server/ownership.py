@@ -17,7 +17,7 @@ import psycopg
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.lexer import Lexer, Statement
-from restorehooks.restore.script.policy import Policy
+from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.verdicts import LeaveOut
 from restorehooks.restore.script.words import Words
@@ -63,8 +63,8 @@ def plan_ownership(
     ``entries`` are the archive's, none for a plain dump. Raises TargetError where owners were
     asked for that do not exist.
     """
-    policy = policy_for(connection, user=user, all_owners=superuser or owner is True)
-    missing = sorted({one.owner for one in entries if one.owner} - (policy.roles or set()))
+    options = script_options(connection, user=user, all_owners=superuser or owner is True)
+    missing = sorted({one.owner for one in entries if one.owner} - (options.roles or set()))
     if owner and missing:
         raise TargetError(
             f"--owner was asked for, and the roles {quoted(missing)} do not exist here; create "
@@ -80,7 +80,7 @@ def plan_ownership(
         member = connection.execute(MEMBER, [live.owner]).fetchone() == (True,)
         load_as = live.owner if member else None
     ownership = Ownership(keep, privileges is not False, load_as, instead)
-    notes = _notes(ownership, policy, user, live, entries)
+    notes = _notes(ownership, options, user, live, entries)
     return replace(ownership, notes=tuple(notes))
 
 
@@ -91,30 +91,36 @@ def missing_roles(connection: Connection, names: Sequence[str]) -> list[str]:
 
 
 def _notes(
-    ownership: Ownership, policy: Policy, user: str, live: Live, entries: Sequence[ArchiveEntry]
+    ownership: Ownership,
+    options: ScriptOptions,
+    user: str,
+    live: Live,
+    entries: Sequence[ArchiveEntry],
 ) -> Iterator[str]:
     """Yield what the person who restores should know about whose the objects will be."""
     mine = ownership.load_as or user
     if live.owner not in ("", mine) and not ownership.instead:
         yield f'what is restored will belong to "{user}", while "{live.owner}" owns the database'
     owners = {entry.owner for entry in entries if entry.owner}
-    kept = (policy.owners or frozenset()) if ownership.owner else frozenset()
+    kept = (options.owners or frozenset()) if ownership.owner else frozenset()
     if left_out := sorted(owners - kept - {mine}):
         heir = f': "{ownership.instead}" owns it' if ownership.instead else ""
         yield f"ownership by {quoted(left_out)} is left out{heir}"
     if ownership.privileges:
-        reasons = Counter(_unable(_grants(entries), policy))
+        reasons = Counter(_unable(_grants(entries), options))
         for reason, count in reasons.items():
             yield f"privileges are left out: {reason} ({count})"
 
 
-def policy_for(connection: psycopg.Connection[Any], *, user: str, all_owners: bool) -> Policy:
+def script_options(
+    connection: psycopg.Connection[Any], *, user: str, all_owners: bool
+) -> ScriptOptions:
     """Return what of owners, privileges and tablespaces the server has for this role.
 
     ``all_owners``: give things to every role that may be acted for, and not to ``user`` alone.
     """
-    policy = Policy.for_connection(connection)
-    return policy if all_owners else replace(policy, owners=frozenset({user}))
+    options = ScriptOptions.for_connection(connection)
+    return options if all_owners else replace(options, owners=frozenset({user}))
 
 
 def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
@@ -128,8 +134,8 @@ def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
                 yield piece
 
 
-def _unable(statements: Iterable[Statement], policy: Policy) -> Iterator[str]:
+def _unable(statements: Iterable[Statement], options: ScriptOptions) -> Iterator[str]:
     for statement in statements:
-        verdict = decide(statement.text, Words(statement.text), policy, "utf-8")
+        verdict = decide(statement.text, Words(statement.text), options, "utf-8")
         if isinstance(verdict, LeaveOut) and verdict.what == "privileges":
             yield verdict.reason

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from psycopg import sql
 
 from .address import Connection
-from .carry import Carry
+from .database_property import Carry
 from .live import Live
 
 ACL = """

@@ -57,7 +57,7 @@ def explained(
 def _explain(error: IntegrityError, connection: BaseDatabaseWrapper, statement: Any) -> None:
     # Imported when there is something to explain: every process of a project watches.
     from .heal import heal
-    from .violation import Cause, Violation
+    from .note import Cause, Violation
 
     try:
         violation = Violation.of(error, connection.alias, statement)

@@ -25,7 +25,7 @@ WHERE pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
 
 
 @dataclass(frozen=True)
-class Policy:
+class ScriptOptions:
     """What the restore wants of a plain dump, and what the server has for it.
 
     ``for_connection`` reads the server's part. ``None`` for roles, owners or tablespaces leaves
@@ -65,7 +65,7 @@ class Policy:
     commit_every: int | None = None
 
     @classmethod
-    def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> Policy:
+    def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> ScriptOptions:
         """Read what the server has for the connection's role; ``wishes`` are the other fields."""
         # Since 16 a member may be kept from acting as the role, and who gives ownership must.
         privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .policy import Policy
+from .options import ScriptOptions
 from .verdicts import LeaveOut, Replaced, Verdict
 
 _ANYBODY = frozenset(("public", "current_user", "current_role", "session_user"))
@@ -31,55 +31,61 @@ _TAIL = 2000
 """Bytes at the end of a statement in which its roles are looked for."""
 
 
-def authorization(statement: bytes, policy: Policy, encoding: str) -> Verdict:
+def authorization(statement: bytes, options: ScriptOptions, encoding: str) -> Verdict:
     """Act as the owner of what follows, as ``pg_dump --use-set-session-authorization`` wants it."""
-    if policy.owners is None or policy.data_only or not (found := _AUTHORIZATION.match(statement)):
+    if (
+        options.owners is None
+        or options.data_only
+        or not (found := _AUTHORIZATION.match(statement))
+    ):
         return LeaveOut("role", SAME_ROLE)
     own = b"NONE"
-    if policy.acting_role != "none":
-        own = _quoted(policy.acting_role, encoding)
+    if options.acting_role != "none":
+        own = _quoted(options.acting_role, encoding)
     name = found[1] or b"DEFAULT"
     if name.upper() == b"DEFAULT":
         return b"SET ROLE " + own
     if name.startswith(b"'"):
         name = b'"%s"' % name[1:-1].replace(b"''", b"'").replace(b'"', b'""')
-    if policy.no_owner:
+    if options.no_owner:
         return LeaveOut("owner", _NO_OWNER)
-    if why := _cannot_own(name, policy, encoding):
-        heir = _heir(name, policy, encoding)
+    if why := _cannot_own(name, options, encoding):
+        heir = _heir(name, options, encoding)
         return Replaced(b"SET ROLE " + (heir or own), why)
     return b"SET ROLE " + name
 
 
-def privileges(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
+def privileges(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
     """Return why a statement about privileges is left out, None where it is sent."""
-    if policy.no_privileges:
+    if options.no_privileges:
         return LeaveOut("privileges", "leaving out privileges was asked for")
     if givers := _DEFAULTS_OF.match(statement):
-        unable = _lacking(givers[1], policy.owners, encoding)
+        unable = _lacking(givers[1], options.owners, encoding)
         if unable:
             return LeaveOut("privileges", f'this role cannot act for the role "{unable}"')
     grantees = _GRANTEES.search(statement[-_TAIL:])
-    return missing_role(grantees[1], policy, encoding, "privileges") if grantees else None
+    return missing_role(grantees[1], options, encoding, "privileges") if grantees else None
 
 
-def ownership(statement: bytes, policy: Policy, encoding: str) -> LeaveOut | Replaced | None:
+def ownership(
+    statement: bytes, options: ScriptOptions, encoding: str
+) -> LeaveOut | Replaced | None:
     """Return what becomes of ALTER ... OWNER TO, None where it is sent as it is."""
     owner = _OWNER.search(statement[-_TAIL:])
     if not owner:
         return None
-    if policy.no_owner:
+    if options.no_owner:
         return LeaveOut("owner", _NO_OWNER)
-    why = _cannot_own(owner[1], policy, encoding)
-    if why and (heir := _heir(owner[1], policy, encoding)):
+    why = _cannot_own(owner[1], options, encoding)
+    if why and (heir := _heir(owner[1], options, encoding)):
         return Replaced(statement[: -len(owner[0])] + b" OWNER TO " + heir, why)
     return why
 
 
-def _heir(name: bytes, policy: Policy, encoding: str) -> bytes | None:
+def _heir(name: bytes, options: ScriptOptions, encoding: str) -> bytes | None:
     """Return who owns what belongs to this role, where the role does not exist here."""
-    if policy.owner_instead and _lacking(name, policy.roles, encoding):
-        return _quoted(policy.owner_instead, encoding)
+    if options.owner_instead and _lacking(name, options.roles, encoding):
+        return _quoted(options.owner_instead, encoding)
     return None
 
 
@@ -87,19 +93,19 @@ def _quoted(name: str, encoding: str) -> bytes:
     return b'"%s"' % name.replace('"', '""').encode(encoding)
 
 
-def _cannot_own(name: bytes, policy: Policy, encoding: str) -> LeaveOut | None:
-    if unable := _lacking(name, policy.owners, encoding):
+def _cannot_own(name: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
+    if unable := _lacking(name, options.owners, encoding):
         reason = f'this role cannot give ownership to the role "{unable}"'
-        missing = missing_role(name, policy, encoding, "owner")
-        if missing and policy.owner_instead:
-            return replace(missing, reason=f'{missing.reason}: "{policy.owner_instead}" owns it')
+        missing = missing_role(name, options, encoding, "owner")
+        if missing and options.owner_instead:
+            return replace(missing, reason=f'{missing.reason}: "{options.owner_instead}" owns it')
         return missing or LeaveOut("owner", reason)
     return None
 
 
-def missing_role(names: bytes, policy: Policy, encoding: str, what: str) -> LeaveOut | None:
+def missing_role(names: bytes, options: ScriptOptions, encoding: str, what: str) -> LeaveOut | None:
     """Return why a statement is left out that names a role which is not here."""
-    if role := _lacking(names, policy.roles, encoding):
+    if role := _lacking(names, options.roles, encoding):
         return LeaveOut(what, f'the role "{role}" does not exist here')
     return None
 

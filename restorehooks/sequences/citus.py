@@ -1,0 +1,72 @@
+"""A node of a Citus cluster: which numbers are its own, and which tables have their rows elsewhere.
+
+Every node numbers the rows of a distributed table from its own sequence. Citus gives a worker of
+group g the range from (g << 48) + 1 to ((g + 1) << 48) + 1, whose last number is the first one of
+the next group, and leaves the coordinator's range as it was, with all of the workers' in it. What
+the other nodes number is seen in the same table from every node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from psycopg import sql
+
+from .message import LockBudget, send
+from .model import Column, Sequence
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+RANGE = 1 << 48
+"""How many numbers each group has (AlterSequenceMinMax in Citus's worker_data_fetch_protocol.c)."""
+COORDINATOR = 0
+"""The group of the coordinator."""
+ON_COORDINATOR = "the coordinator makes its numbers (worker_nextval)"
+
+
+class Node(NamedTuple):
+    """What this node knows of the cluster.
+
+    ``group`` is its number, 0 for the coordinator. ``tables`` are the oids of the distributed,
+    reference and managed local tables, ``drawn_elsewhere`` those of the sequences that a default
+    mentions which draws no number on a worker: such a sequence stands at its end on purpose.
+    """
+
+    group: int
+    tables: frozenset[int]
+    drawn_elsewhere: frozenset[int]
+
+    def own_part(self, sequence: Sequence) -> Sequence:
+        """Return a sequence with the end of what is this node's, and whose rows are elsewhere."""
+        columns = tuple(map(self._with_rows_elsewhere, sequence.columns))
+        own_end = sequence.own_end
+        if sequence.type == "bigint" and any(c.table_oid in self.tables for c in columns):
+            own_end = RANGE - 1 if self.group == COORDINATOR else (self.group + 1) * RANGE
+        ignored = sequence.ignored
+        if sequence.oid in self.drawn_elsewhere and not any(column.draws for column in columns):
+            ignored = ON_COORDINATOR
+        return sequence._replace(columns=columns, own_end=own_end, ignored=ignored, on_node=True)
+
+    def _with_rows_elsewhere(self, column: Column) -> Column:
+        if column.table_oid not in self.tables:
+            return column
+        return column._replace(may_be_empty=False, sized=False)
+
+
+def read_node(connection: BaseDatabaseWrapper, budget: LockBudget) -> Node:
+    """Return what a database says of itself that has Citus's catalogue."""
+    ((row,),) = send(connection, [NODE], budget.for_one())
+    group, tables, elsewhere = row
+    return Node(group, frozenset(tables), frozenset(elsewhere))
+
+
+NODE = sql.SQL("""
+SELECT coalesce((SELECT max(groupid) FROM pg_catalog.pg_dist_local_group), 0),
+       ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
+       ARRAY(SELECT DISTINCT drawn.refobjid FROM pg_depend call
+             JOIN pg_depend drawn ON drawn.classid = call.classid AND drawn.objid = call.objid
+                 AND drawn.refclassid = 'pg_class'::regclass AND drawn.refobjsubid = 0
+             WHERE call.classid = 'pg_attrdef'::regclass AND call.refclassid = 'pg_proc'::regclass
+               AND call.refobjid = to_regprocedure('pg_catalog.worker_nextval(regclass)'))
+""")

@@ -1,0 +1,80 @@
+"""PgBouncer between Django and the server: a restore is refused, and asks for the server itself."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from restorehooks.restore.server.address import DIRECT_URL
+from restorehooks.signals import post_restore
+from tests.support.databases import Database
+from tests.support.dumps import contents, neighbours
+from tests.support.poolers import pooled
+
+
+def command(*arguments: str) -> str:
+    out = StringIO()
+    call_command(*arguments, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session", "statement"])
+def test_it_is_refused_and_the_pooled_sessions_are_left_as_they_were(
+    live: Database, backup: Path, tmp_path: Path, mode: str
+) -> None:
+    before = contents(live)
+    with pooled(live, mode) as pooler:
+        for arguments in (
+            ["restoredb", str(backup), "--no-input"],
+            ["restoredb", str(backup), "--dry-run"],
+            ["restoredb", str(backup), "--in-place", "--no-input"],
+            ["restoredb", "--undo", "--no-input"],
+            ["restoredb", "--kept"],
+            ["dumpdb", str(tmp_path / "new.dump")],
+        ):
+            with pytest.raises(CommandError, match=f"A pooler answers.*{DIRECT_URL}"):
+                command(*arguments)
+        assert pooler.left_behind(live.name, "postgres") == []
+    assert (contents(live), neighbours(live)) == (before, [])
+    assert not (tmp_path / "new.dump").exists()
+
+
+def test_with_the_servers_own_address_it_restores_and_undoes(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def receiver(using: str, **_: Any) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid(), current_setting('application_name')")
+            pid, name = cursor.fetchone()
+        seen.append((pid == connections[using].connection.info.backend_pid, name))
+
+    post_restore.connect(receiver)
+    try:
+        with pooled(live) as pooler:
+            assert _count("precious") == 300  # from now on the pooler has a session there
+            # What the address says of a connection holds for the hooks' connections, too.
+            monkeypatch.setenv(DIRECT_URL, f"{live.url}&application_name=direct")
+            assert "Restored" in command("restoredb", str(backup), "--no-input", "--migrate")
+            assert seen == [(True, "direct")]
+            assert _count("purchase") == 5000
+            assert pooler.left_behind(live.name, "postgres") == []
+            assert "as it was" in command("restoredb", "--undo", "--no-input")
+            assert _count("precious") == 300
+            assert pooler.left_behind(live.name, "postgres") == []
+    finally:
+        post_restore.disconnect(receiver)
+
+
+def _count(table: str) -> int:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        found = int(cursor.fetchone()[0])
+    connections.close_all()
+    return found

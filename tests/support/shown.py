@@ -1,0 +1,37 @@
+"""What README and docs show: the commands of their console blocks, and what they print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tests.support import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(text: str, where: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of the blocks marked with ``where``, and the output shown for it."""
+    for block in re.findall(rf"<!-- run: {where} -->\n```console\n(.*?)```", text, re.S):
+        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, _, output = part.partition("\n")
+            yield command, output
+
+
+_VARYING = [
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "TIME"),
+    (r"_\d{8}_\d{6}(_\d)?", "_TIME"),
+    (r"\d+\.\d s", "N s"),
+    (r"\d+ [kMG]B", "SIZE"),
+    (r"on \S+:\d+", "on PLACE"),
+    (r'as "?\w+"?$', "as ROLE"),
+    (r"(pg_dump|pg_restore|PostgreSQL) [\d.]+\w*( \(.*?\))?", r"\1 VERSION"),
+]
+
+
+def steady(output: str) -> str:
+    """Return the output with a word for each thing that differs from run to run."""
+    for pattern, word in _VARYING:
+        output = re.sub(pattern, word, output, flags=re.MULTILINE)
+    return output.rstrip("\n")
