@@ -469,4 +469,4 @@ def test_a_t_string_is_a_statement_too(database: Database, statement: str, gives
         cursor.execute(template)
     assert gives_value(template, "t", "id") is gives
     (note,) = caught.value.__notes__
-    assert ("the statement" in note) is gives
+    assert ("No sequence is to blame" in note) is gives

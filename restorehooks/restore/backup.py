@@ -53,8 +53,7 @@ def back_up(
 ) -> Written:
     """Dump the database of an alias into ``to``, with the permissions ``mode``.
 
-    A directory can be entered by those who may read its files. Nothing is at ``to`` until the dump
-    has been read back to its end. What is there already is left alone unless ``force``.
+    Nothing is there until the dump has been read back; without ``force`` nothing is replaced.
 
     Raises RestoreError (UsageError for what cannot be asked for) when no dump was written.
     """
@@ -63,7 +62,7 @@ def back_up(
     address = Address.of(using)
     _require_free(to, force=force)
     program = _pg_dump_for(address)
-    flags = [f"--format={form}", *_options(to, form, jobs, compress, program.major)]
+    flags = [*_options(to, form, jobs, compress, program.major), *_role(address)]
     with interruptible(), _unfinished(to) as unfinished:
         told.step(f"dumping {address} with pg_dump {program.version}")
         with _named(unfinished.path, to):
@@ -72,14 +71,13 @@ def back_up(
                 unfinished.path,
                 conninfo=address.conninfo(address.name),
                 environment=address.environment(),
-                flags=[*flags, *_role(address)],
+                flags=flags,
                 on_line=_counting(unfinished.path, told),
             )
             told.step("reading it back")
             found = _read_back(unfinished.path)
-        _permit(unfinished.path, mode)
         with uninterrupted() as signals:
-            unfinished.put(force=force)
+            unfinished.put(force=force, mode=mode)
             signals.over = True
     return Written(to, replace(found, source=to, path=to), time.monotonic() - began)
 
@@ -135,6 +133,7 @@ def _require_free(to: Path, *, force: bool) -> None:
 def _options(
     to: Path, form: Format, jobs: int | None, compress: str | None, major: int
 ) -> Iterator[str]:
+    yield f"--format={form}"
     if form != "plain":
         yield "--verbose"  # which would write comments of its own into a plain dump
     if jobs is not None and jobs > 1:
@@ -164,8 +163,9 @@ class _Unfinished:
     parent: int
     path: Path
 
-    def put(self, *, force: bool) -> None:
-        """Give it its name. Raises UsageError where that is taken, unless ``force``."""
+    def put(self, *, force: bool, mode: int) -> None:
+        """Give it permissions and name. Raises UsageError where that is taken, unless ``force``."""
+        _permit(self.path, mode)
         new, to = FolderEntry(self.folder, self.path.name), FolderEntry(self.parent, self.to.name)
         try:
             if force:

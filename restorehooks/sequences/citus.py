@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql
 
 from .message import LockBudget, send
 from .model import Column, Sequence
