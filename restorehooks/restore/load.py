@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from .archive import commands
 from .archive.phases import phases
@@ -28,11 +27,12 @@ from .script.rules import POSITION
 from .server.address import Address
 from .server.building import building
 from .server.existing import require_entries, require_tables
+from .server.extension_rows import tables_of_extensions
 from .server.making_room import replaced
 from .server.ownership import script_options
 from .server.positions import Position, carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
-from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
+from .server.session_settings import PAST_AUTOVACUUM, WATCHED
 
 STATEMENTS_A_COMMIT = 100
 """Statements to a transaction, in a database that is dropped on a failure.
@@ -267,17 +267,14 @@ def _send(
     return result
 
 
-KEPT_TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig) AS oid
-JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-"""
-
-
-def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return the tables of extensions that stay in the database and whose rows are dumped."""
-    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
-    return frozenset(rows)
+def _kept_tables(run: Run, connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions whose rows stay as they are; other rows are replaced."""
+    if run.plan.mode != "in place":
+        return frozenset()
+    if run.request.partial:
+        return tables_of_extensions(connection)
+    skip = run.request.skip_superuser_only
+    return tables_of_extensions(connection, closed=True) if skip else frozenset()
 
 
 def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
@@ -290,7 +287,7 @@ def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOpti
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
-        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
+        kept_tables=_kept_tables(run, connection),
         skip_superuser_only=request.skip_superuser_only and not plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
