@@ -9,7 +9,6 @@ from itertools import chain
 from typing import IO, Any, BinaryIO, cast
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
@@ -20,9 +19,10 @@ from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.existing import require_tables
+from .server.extension_rows import tables_of_extensions
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
-from .server.session_settings import PAST_AUTOVACUUM, own_names
+from .server.session_settings import PAST_AUTOVACUUM
 
 STATEMENTS_A_COMMIT = 100
 """Statements to a transaction, in a database that is dropped on a failure.
@@ -110,17 +110,14 @@ def name_left_out(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     run.report.left_out += map(str, merged.values())
 
 
-KEPT_TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig) AS oid
-JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-"""
-
-
-def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return the tables of extensions that stay in the database and whose rows are dumped."""
-    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
-    return frozenset(rows)
+def _kept_tables(run: Run, connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions whose rows stay as they are; other rows are replaced."""
+    if run.plan.mode != "in place":
+        return frozenset()
+    if run.request.partial:
+        return tables_of_extensions(connection)
+    skip = run.request.skip_superuser_only
+    return tables_of_extensions(connection, closed=True) if skip else frozenset()
 
 
 def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
@@ -134,7 +131,7 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
-        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
+        kept_tables=_kept_tables(run, connection),
         skip_superuser_only=request.skip_superuser_only and not plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
