@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from psycopg import sql
 
 from tests.support.databases import Database, MakeDatabase
@@ -420,6 +422,35 @@ def test_the_disk_full(
     finally:
         server.process.stop("immediate")
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_side_database_that_cannot_be_dropped_is_named_with_the_command(
+    make_server: Callable[..., RunningServer], make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """As on a full disk, where DROP DATABASE waits for a checkpoint that fails."""
+    server = make_server({"max_prepared_transactions": "2"})
+    live = make_database(on=server, alias="default")
+    live.execute("CREATE TABLE precious AS SELECT 1 AS id")
+    file = dumped(live, tmp_path / "d")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "1.sql").write_text(
+        "BEGIN; CREATE TABLE held (); PREPARE TRANSACTION 'held'; SELECT 1 / 0"
+    )
+    before, said = contents(live), StringIO()
+    alone(live)
+    with pytest.raises(CommandError, match=r"division by zero.*as it was\."):
+        call_command(
+            "restoredb", str(file), f"--hooks-dir={tmp_path / 'hooks'}", "--no-input", stderr=said
+        )
+    assert contents(live) == before
+    (left,) = neighbours(live)
+    command = f'DROP DATABASE IF EXISTS "{left}" WITH (FORCE)'
+    (note,) = [line for line in said.getvalue().splitlines() if "could not be dropped" in line]
+    assert command in note
+    with server.connect(dbname=left) as inside:
+        inside.execute("ROLLBACK PREPARED 'held'")
+    server.execute(command)
+    assert neighbours(live) == []
 
 
 def test_others_connected_and_reconnecting_all_the_time(

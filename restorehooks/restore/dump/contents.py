@@ -43,7 +43,9 @@ _FOR_SUPERUSERS = frozenset(
     )
 )
 """Kinds of which some may be made by a superuser alone: their SQL says which."""
-_WITH_DEFINITION = _FOR_SUPERUSERS | {"ACL", "DEFAULT ACL", "SEQUENCE SET", "STDSTRINGS"}
+_WITH_DEFINITION = _FOR_SUPERUSERS.union(
+    ("ACL", "DEFAULT ACL", "POLICY", "SEQUENCE SET", "STDSTRINGS")
+)
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
