@@ -31,7 +31,7 @@ from .scope import (
     tables_of,
 )
 from .statements import Move
-from .unnumbered import automatic_fields, unnumbered
+from .unnumbered import automatic_fields, fields_without_default, unnumbered
 from .verdict import guess, verdict_on
 
 if TYPE_CHECKING:
@@ -225,7 +225,8 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         raise ValueError(f"headroom must be a whole number of at least 0, not {headroom!r}")
     connection = connections[using]
     wanted = None if scope.models is None else concrete_models(scope.models)
-    labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
+    meant = installed_models(using) if wanted is None else wanted
+    labels = tables_named(connection, meant)
     if scope.schemas is not None:
         labels = in_schemas(labels, scope.schemas)
     tables = None if wanted is None else tables_of(connection, labels)
@@ -236,6 +237,9 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         if model._meta.label not in existing
         and (scope.schemas is not None or router.allow_migrate_model(using, model))
     ]
+    automatic = automatic_fields(wanted or [], existing)
+    if wanted is None and scope.is_whole and limits.names != "ignored":
+        automatic = fields_without_default(connection, meant, labels)
     return _Run(
         connection,
         LockBudget(limits.lock_timeout),
@@ -246,7 +250,7 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         headroom,
         rewind,
         tuple(missing),
-        automatic_fields(wanted or [], existing),
+        automatic,
     )
 
 
