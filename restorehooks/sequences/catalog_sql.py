@@ -258,6 +258,8 @@ CONDITIONS = (
     " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
     " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
     " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END,"
-    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,"
+    " CASE current_setting('default_transaction_read_only') WHEN 'on' THEN ("
+    " SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END"
 )
 """What holds for all that a run reads, in the order of catalog.Conditions."""

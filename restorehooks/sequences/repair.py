@@ -195,7 +195,8 @@ def _plan(run: _Run) -> Report:
 def _carry_out(run: _Run) -> Report:
     conditions, findings = run.find()
     to_move = [f for f in findings if f.verdict.target is not None]
-    read_only = conditions.why_read_only if to_move else None
+    within = in_transaction(run.connection)
+    read_only = conditions.why_read_only(within=within) if to_move else None
     outcomes = {} if read_only else dict(_apply(run, to_move))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)

@@ -30,7 +30,7 @@ ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
 }
-NO_TIMEOUTS = {"statement_timeout": "0"}
+NO_TIMEOUTS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
 REMEMBER_PATH = (
     "pg_catalog.set_config('restorehooks.path',"
