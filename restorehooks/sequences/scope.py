@@ -41,6 +41,11 @@ class Scope:
     sequences: Collection[str] | None = None
     only_usable: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole database."""
+        return self.models is None and self.schemas is None and self.sequences is None
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -32,7 +32,7 @@ ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
 }
-NO_TIMEOUTS = {"statement_timeout": "0"}
+NO_TIMEOUTS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 WAIT_FOR_NO_STANDBY = (
     "pg_catalog.set_config('synchronous_commit',"
     " CASE WHEN pg_catalog.current_setting('synchronous_commit')"
