@@ -14,6 +14,7 @@ from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 
 from restorehooks.driver import sql
+from restorehooks.wording import printable
 
 from .message import send
 from .session import PATH
@@ -189,7 +190,7 @@ def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> No
         if schema not in there:
             raise LookupError(
                 f'Database "{connection.alias}" has no schema "{schema}"; it has:'
-                f" {', '.join(there)}."
+                f" {', '.join(map(printable, there))}."
             )
 
 
