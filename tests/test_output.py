@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
-from django.core.management import call_command, load_command_class
+from django.core.management import CommandError, call_command, load_command_class
 from django.core.management.base import DjangoHelpFormatter
+from django.db import IntegrityError, connections
+from django.test import override_settings
 
+from restorehooks import reset_sequences
+from restorehooks.checks import sequences_are_ahead, sequences_have_room
 from restorehooks.management.output import SafeOutput, json_text
 from restorehooks.management.progress import OnTerminal
 from tests.support.databases import Database
@@ -22,6 +27,7 @@ from tests.support.projects import Project
 
 COMMANDS = ("restoredb", "dumpdb", "resetsequences", "explainduplicate")
 NASTY = "a\x1b[2Jb\x07c\x9b31md\u202ee\ud8ff"
+HEALING = {"RESTOREHOOKS": {"REPAIR_ON_DUPLICATE": True}}
 HARMLESS = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]*")
 
 
@@ -64,6 +70,50 @@ def test_names_in_the_database_command_no_terminal(database: Database) -> None:
     database.execute(f'ALTER TABLE {name} ADD CONSTRAINT {name[:-1]}key" UNIQUE (id)')
     call_command("explainduplicate", "a\x1b[2J\x07bkey", stdout=explained)
     assert HARMLESS.fullmatch(explained.getvalue())
+
+
+def test_names_in_checks_logs_and_notes_command_no_terminal_and_begin_no_line(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that holds a line of its own could say that all is well, or be a log's record."""
+    name = '"a\x1b[2J\nFORGED\u202eb"'
+    database.execute(
+        f"CREATE SCHEMA {name}; CREATE TABLE {name}.{name} (id serial PRIMARY KEY);"
+        f"INSERT INTO {name}.{name} VALUES (1), (2);"
+        f"CREATE TABLE {name}.full (id int2 PRIMARY KEY DEFAULT 7);"
+        f"CREATE SEQUENCE {name}.s AS int2 OWNED BY {name}.full.id;"
+        f"ALTER TABLE {name}.full ALTER id SET DEFAULT nextval('{name}.s');"
+        f"INSERT INTO {name}.full VALUES (32767)"
+    )
+    said = [f"{one.msg}\n{one.hint}" for one in sequences_are_ahead(["default"])]
+    said += [f"{one.msg}\n{one.hint}" for one in sequences_have_room(["default"])]
+    assert len(said) == 2
+    with caplog.at_level(logging.INFO, "restorehooks"), override_settings(**HEALING):
+        with pytest.raises(IntegrityError) as caught, connections["default"].cursor() as cursor:
+            cursor.execute(f"INSERT INTO {name}.{name} DEFAULT VALUES")
+        said += caught.value.__notes__
+        reset_sequences()
+    assert "moved on to 3" in said[-1]
+    said += caplog.messages
+    assert len(said) == 6
+    said.append(_explained("a\x1b[2J\nFORGED\u202eb_pkey"))
+    said.append(_explained("full_pkey"))
+    with pytest.raises(CommandError) as refused:
+        _explained("a\x1b[2J\nFORGED\u202eb_pke")
+    said.append(str(refused.value))
+    with pytest.raises(CommandError, match="has no schema") as refused:
+        call_command("resetsequences", schema=["nosuch"])
+    said.append(str(refused.value))
+    for text in said:
+        assert "FORGED" in text
+        assert HARMLESS.fullmatch(text)
+        assert not [line for line in text.splitlines() if line.startswith("FORGED")]
+
+
+def _explained(what: str) -> str:
+    out = StringIO()
+    call_command("explainduplicate", what, stdout=out)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
