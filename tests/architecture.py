@@ -40,7 +40,7 @@ LAYERS = {
         "restore.storages",
         "restore.upload",
     ],
-    "a restore: its steps": ["restore.load", "restore.hooks"],
+    "a restore: its steps": ["restore.load", "restore.load_statements", "restore.hooks"],
     "a restore: what is known of it": ["restore.run", "restore.report"],
     "a restore: the plan": [
         *("restore.plan", "restore.known", "restore.mode", "restore.needs", "restore.notes"),

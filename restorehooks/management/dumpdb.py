@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,7 @@ class Asked:
 
     to: where the dump will be, a path or storage:NAME. using: the alias. form: pg_dump's format.
     jobs: tables at once. compress: as pg_dump takes it. force: replace what is there.
+    mode: the permissions of what is written.
     storage: the alias of the storage. keep: how many dumps of the database stay there.
     spool_dir: where the dump is until it is sent there.
     """
@@ -60,6 +62,7 @@ class Asked:
     storage: str | None
     keep: int | None
     spool_dir: Path | None
+    mode: int
 
     @classmethod
     def parsed(cls, options: dict[str, Any]) -> Asked:
@@ -76,6 +79,7 @@ class Asked:
             storage=options["storage"],
             keep=options["keep"],
             spool_dir=options["spool_dir"],
+            mode=int(options["mode"], 8),
         )
 
     def written(self, reporter: Reporter) -> Written:
@@ -98,6 +102,7 @@ class Asked:
             jobs=self.jobs,
             compress=self.compress,
             force=self.force,
+            mode=self.mode,
             reporter=reporter,
         )
 
@@ -109,6 +114,11 @@ def _wrong(options: dict[str, Any]) -> Iterator[str]:
         yield "--jobs must be 1 or more."
     if keep is not None and keep < 1:
         yield "--keep must be 1 or more."
+    if not re.fullmatch("0?6[046][04]", options["mode"]):
+        yield (
+            f"--mode takes 600, 640, 644, 660 or 664, not {options['mode']}: a dump is not run, and"
+            " not for all to write."
+        )
     if not to.startswith(PREFIX):
         for name in ("storage", "keep", "spool_dir"):
             if options[name] is not None:
@@ -180,6 +190,13 @@ class Command(OneSentenceCommand):
             metavar="METHOD",
             help="A level from 0 to 9, or with pg_dump 16 and later a method and level: zstd,"
             " lz4:3, none.",
+        )
+        add(
+            "--mode",
+            default="600",
+            metavar="MODE",
+            help="The permissions of the dump, such as 640 for those in its group to read it. The"
+            " default is 600: you alone.",
         )
         add("--force", action="store_true", help="Replace FILE if it exists.")
         _add_storage(parser)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ class Done:
     action: Action
     report: RestoreReport
     undone: Undone | None = None
-    dropped: Sequence[Kept] = ()
+    dropped: list[Kept] = field(default_factory=list)
     kept: Sequence[Kept] = ()
     globals_: Sequence[str] = ()
     stored: Listing | None = None
@@ -49,9 +49,7 @@ class Done:
         if self.undone:
             yield _undone_line(self.undone, dry_run=dry_run)
         elif self.action == "drop previous":
-            verb = "Would drop" if dry_run else "Dropped"
-            for one in self.dropped:
-                yield f'{verb} "{one.name}" ({size_in_words(one.size or 0)}).'
+            yield from self._dropped_lines()
         elif self.action == "list kept":
             yield from map(_kept_line, self.kept)
             yield room_of(self.kept) if self.kept else "No previous database is kept."
@@ -61,6 +59,19 @@ class Done:
             yield from self.stored.lines()
         else:
             yield from self.report.lines()
+
+    def lines_so_far(self) -> Iterator[str]:
+        """Yield for people what was done before the rest of it failed."""
+        if self.action == "drop previous":
+            yield from self._dropped_lines()
+        elif self.report.restored:
+            yield from self.report.details()
+            yield self.report.way_back()
+
+    def _dropped_lines(self) -> Iterator[str]:
+        verb = "Would drop" if self.report.dry_run else "Dropped"
+        for one in self.dropped:
+            yield f'{verb} "{one.name}" ({size_in_words(one.size or 0)}).'
 
     def as_json(self, failure: Failure | None = None) -> dict[str, Any]:
         """Return it as what json.dumps takes, in the shape of ``schemas/report.json``."""

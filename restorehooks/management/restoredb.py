@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -73,6 +74,8 @@ class Command(OneSentenceCommand):
         def report(failure: Failure) -> None:
             if as_json:
                 self.stdout.write_json(done.as_json(failure))
+            elif options["verbosity"] > 0:
+                self._print(done.lines_so_far())
 
         with ending(
             self,
@@ -89,8 +92,12 @@ class Command(OneSentenceCommand):
         if as_json:
             self.stdout.write_json(done.as_json())
         elif options["verbosity"] > 0 or done.action in ASKED_FOR:
-            for line in done.lines():
-                self.stdout.write(line)
+            self._print(done.lines())
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+        self.stdout.flush()
 
     def _do(self, asked: Asked, done: Done) -> None:
         confirm = asking(interactive=asked.interactive)
@@ -112,12 +119,13 @@ class Command(OneSentenceCommand):
                     maintenance_db=maintenance,
                 )
             case "drop previous":
-                done.dropped = drop_previous(
+                drop_previous(
                     request.using,
                     names=names,
                     confirm=confirm,
                     dry_run=dry_run,
                     maintenance_db=maintenance,
+                    dropped=done.dropped,
                 )
             case "restore":
                 reporter = reporter_for(self.stderr, asked.verbosity)

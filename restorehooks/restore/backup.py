@@ -54,12 +54,12 @@ def back_up(
     jobs: int | None = None,
     compress: str | None = None,
     force: bool = False,
+    mode: int = 0o600,
     reporter: Reporter | None = None,
 ) -> Written:
-    """Dump the database of an alias into ``to``, readable by its owner alone.
+    """Dump the database of an alias into ``to``, with the permissions ``mode``.
 
-    Nothing is at ``to`` until the dump has been read back to its end. What is there already is
-    left alone unless ``force``.
+    Nothing is there until the dump has been read back; without ``force`` nothing is replaced.
 
     Raises RestoreError (UsageError for what cannot be asked for) when no dump was written.
     """
@@ -72,7 +72,7 @@ def back_up(
             address, unfinished.path, to, form=form, jobs=jobs, compress=compress, told=told
         )
         with uninterrupted() as signals:
-            unfinished.put(force=force)
+            unfinished.put(force=force, mode=mode)
             signals.over = True
     return written(found, to, began)
 
@@ -99,7 +99,7 @@ def dumped(
     it. Raises RestoreError.
     """
     program = _pg_dump_for(address)
-    flags = [f"--format={form}", *_options(to, form, jobs, compress, program.major)]
+    flags = _options(to, form, jobs, compress, program.major)
     told.step(f"dumping {address} with pg_dump {program.version}")
     with named_as(path, to):
         commands.write(
@@ -113,6 +113,14 @@ def dumped(
         )
         told.step("reading it back")
         return _read_back(path)
+
+
+def _permit(path: Path, mode: int) -> None:
+    if path.is_dir():
+        for file in path.iterdir():
+            file.chmod(mode)
+        mode |= (mode & 0o444) >> 2
+    path.chmod(mode)
 
 
 def _role(address: Address) -> list[str]:
@@ -149,6 +157,7 @@ def _require_free(to: Path, *, force: bool) -> None:
 def _options(
     to: Path, form: Format, jobs: int | None, compress: str | None, major: int
 ) -> Iterator[str]:
+    yield f"--format={form}"
     if form != "plain":
         yield "--verbose"  # which would write comments of its own into a plain dump
     if jobs is not None and jobs > 1:
@@ -178,8 +187,9 @@ class _Unfinished:
     parent: int
     path: Path
 
-    def put(self, *, force: bool) -> None:
-        """Give it its name. Raises UsageError where that is taken, unless ``force``."""
+    def put(self, *, force: bool, mode: int) -> None:
+        """Give it permissions and name. Raises UsageError where that is taken, unless ``force``."""
+        _permit(self.path, mode)
         new, to = FolderEntry(self.folder, self.path.name), FolderEntry(self.parent, self.to.name)
         try:
             if force:

@@ -15,7 +15,7 @@ SPARE = 4
 
 
 def _in_parallel(mode: Mode, dump: Dump) -> bool:
-    return mode == "beside" and dump.format in ("custom", "directory")
+    return mode == "beside" and dump.format in ("custom", "directory", "plain")
 
 
 def jobs_for(
