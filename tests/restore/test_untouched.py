@@ -566,6 +566,55 @@ def test_ended_mid_load_ends_pg_restore_too(
         time.sleep(0.1)
 
 
+BUILDING = """--
+-- PostgreSQL database dump
+--
+CREATE TABLE public.a (x int);
+CREATE TABLE public.b (x int);
+COPY public.a FROM stdin;
+1
+\\.
+COPY public.b FROM stdin;
+1
+\\.
+CREATE FUNCTION public.slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS $$BEGIN PERFORM pg_sleep(60); RETURN $1; END$$;
+CREATE INDEX a_slow ON public.a USING btree (public.slow(x));
+CREATE INDEX b_slow ON public.b USING btree (public.slow(x));
+--
+-- PostgreSQL database dump complete
+--
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_ended_while_several_connections_load(
+    project: Project, live: Database, tmp_path: Path, how: str
+) -> None:
+    dump = tmp_path / "building.sql"
+    dump.write_text(BUILDING)
+    sessions = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE %s || '\\_restoring%%'"
+        " AND query LIKE %s"
+    )
+    before = contents(live)
+    run = Restoring(project, str(dump), "--jobs=2")
+    run.until("loading into")
+    while live.server.execute(sessions, live.name, "CREATE INDEX%") != [(2,)]:
+        assert run.process.poll() is None
+        time.sleep(0.02)
+    run.process.send_signal(getattr(signal, how))
+    code, last = run.ended()
+    if how == "SIGTERM":
+        assert (code, last) == (130, f"Interrupted. {UNTOUCHED}")
+    deadline = time.monotonic() + 8
+    while live.server.execute(sessions, live.name, "%") != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(neighbours(live)) == (how == "SIGKILL")
+    assert contents(live) == before
+
+
 def test_a_hook_that_hangs_is_ended_with_all_it_started(
     project: Project, live: Database, backup: Path, tmp_path: Path
 ) -> None:
