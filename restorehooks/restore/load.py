@@ -18,6 +18,7 @@ from .dump.directory_proof import prove_files, proving
 from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
 from .errors import RestoreError, ScriptError
+from .extension_registry import kept_tables
 from .progress import Progress, Watch
 from .run import Run
 from .script.feed import run_script
@@ -27,7 +28,6 @@ from .script.rules import POSITION
 from .server.address import Address
 from .server.building import building
 from .server.existing import require_entries, require_tables
-from .server.extension_rows import tables_of_extensions
 from .server.making_room import replaced
 from .server.ownership import script_options
 from .server.positions import Position, carry_forward, positions_in, positions_of
@@ -51,8 +51,11 @@ def load_beside(run: Run, database: str) -> None:
         return
     with _proved_meanwhile(run) as check:
         _load_archive(run, database, check)
+    # Where triggers may fail they are sent one by one, and what became of each is known.
+    unsure = {"TRIGGER"} if run.skips_superuser_only else set()
+    compared = [one for one in run.plan.entries if one.kind not in unsure]
     with run.plan.address.connect(database) as connection:
-        require_entries(connection, run.plan.entries)
+        require_entries(connection, compared)
 
 
 def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
@@ -150,7 +153,11 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
 
     with _connected(run, database) as connection:
         options = _script_options(run, connection)
-    steps = phases(plan.entries, options.tablespaces or frozenset())
+    steps = phases(
+        plan.entries,
+        options.tablespaces or frozenset(),
+        triggers_may_fail=run.skips_superuser_only,
+    )
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
@@ -267,16 +274,6 @@ def _send(
     return result
 
 
-def _kept_tables(run: Run, connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return the tables of extensions whose rows stay as they are; other rows are replaced."""
-    if run.plan.mode != "in place":
-        return frozenset()
-    if run.request.partial:
-        return tables_of_extensions(connection)
-    skip = run.request.skip_superuser_only
-    return tables_of_extensions(connection, closed=True) if skip else frozenset()
-
-
 def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
@@ -287,8 +284,8 @@ def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOpti
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
-        kept_tables=_kept_tables(run, connection),
-        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
+        kept_tables=kept_tables(connection, plan.mode, request),
+        skip_superuser_only=run.skips_superuser_only,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

@@ -14,7 +14,7 @@ from .dump.containers import taken_out
 from .dump.copies import spooled, unpacked
 from .dump.facts import Dump
 from .dump.identify import identify
-from .dump.incoming import STANDARD_INPUT, incoming, read_as_it_comes
+from .dump.incoming import STANDARD_INPUT, called, incoming, read_as_it_comes
 from .dump.proof import check_trailer, prove_tar
 from .run import Run
 
@@ -37,6 +37,7 @@ def opened(run: Run) -> Iterator[Dump]:
                 return
             run.step("spool", "reading the dump from standard input")
             source = stack.enter_context(spooled(cast(BinaryIO, stream), request.spool_dir))
+            stack.enter_context(called(source, STANDARD_INPUT))
         else:
             source = Path(request.source)
         inside = stack.enter_context(taken_out(source, request.spool_dir))
