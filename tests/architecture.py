@@ -24,7 +24,12 @@ LAYERS = {
     "system checks": ["checks"],
     "commands, admin page, operation": ["management.commands", "admin", "operations"],
     "what these share": ["management", "api", "receivers", "models"],
-    "a restore: the story": ["restore.restore", "restore.undo", "restore.backup"],
+    "a restore: the story": [
+        "restore.restore",
+        "restore.undo",
+        "restore.backup",
+        "restore.to_stream",
+    ],
     "a restore: the ways to do it": [
         "restore.beside",
         "restore.in_place",

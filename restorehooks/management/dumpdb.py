@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,9 @@ from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
 from restorehooks.restore.dump.facts import Format, described
 from restorehooks.restore.errors import UsageError
+from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
+from restorehooks.restore.to_stream import back_up_to_stream
 
 EPILOG = """\
 examples:
@@ -57,6 +60,8 @@ class Asked:
         """Return what these options mean; raises UsageError for what makes no sense."""
         if options["jobs"] is not None and options["jobs"] < 1:
             raise UsageError("--jobs must be 1 or more.")
+        if options["file"] == "-" and asks_for_json(options):
+            raise UsageError("Standard output is for the dump or for the report: leave out --json.")
         if not re.fullmatch("0?6[046][04]", options["mode"]):
             raise UsageError(
                 f"--mode takes 600, 640, 644, 660 or 664, not {options['mode']}: a dump is not run,"
@@ -72,6 +77,24 @@ class Asked:
             mode=int(options["mode"], 8),
         )
 
+    def written(self, reporter: Reporter) -> Written:
+        """Dump it, and return what was written."""
+        how: dict[str, Any] = {
+            "using": self.using,
+            "form": self.form,
+            "jobs": self.jobs,
+            "compress": self.compress,
+            "reporter": reporter,
+        }
+        if self.is_sent_on:
+            return back_up_to_stream(sys.stdout.buffer, **how)
+        return back_up(self.to, force=self.force, mode=self.mode, **how)
+
+    @property
+    def is_sent_on(self) -> bool:
+        """Whether the dump goes to standard output."""
+        return str(self.to) == "-"
+
 
 class Command(OneSentenceCommand):
     """Dumps a database, reads the dump back, and only then gives it its name."""
@@ -85,7 +108,11 @@ class Command(OneSentenceCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("file", metavar="FILE", help="The file, or with --format directory the directory.")
+        add(
+            "file",
+            metavar="FILE",
+            help="The file, or with --format directory the directory; - for standard output.",
+        )
         group = parser.add_argument_group("which database")
         group.add_argument(
             "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
@@ -135,24 +162,16 @@ class Command(OneSentenceCommand):
                 settle(options["database"], options["place"])
             reporter = reporter_for(self.stderr, options["verbosity"])
             try:
-                written = back_up(
-                    asked.to,
-                    using=asked.using,
-                    form=asked.form,
-                    jobs=asked.jobs,
-                    compress=asked.compress,
-                    force=asked.force,
-                    mode=asked.mode,
-                    reporter=reporter,
-                )
+                written = asked.written(reporter)
             finally:
                 reporter.close()
         if as_json:
             self.stdout.write_json(_as_json(written))
         elif options["verbosity"] > 0:
-            self.stdout.write(
+            (self.stderr if asked.is_sent_on else self.stdout).write(
                 f"Written in {written.seconds:.1f} s and read back: "
-                f"{described(written.dump, written.path)}."
+                f"{described(written.dump, written.path)}.",
+                str,  # not painted as an error
             )
 
     def refused(self, message: str) -> dict[str, Any]:

@@ -72,10 +72,10 @@ def back_up(
                 conninfo=address.conninfo(address.name),
                 environment=address.environment(),
                 flags=flags,
-                on_line=_counting(unfinished.path, told),
+                on_tick=_counting(unfinished.path, told),
             )
             told.step("reading it back")
-            found = _read_back(unfinished.path)
+            found = _read_back(unfinished.path, told)
         with uninterrupted() as signals:
             unfinished.put(force=force, mode=mode)
             signals.over = True
@@ -110,20 +110,17 @@ def _named(path: Path, to: Path) -> Iterator[None]:
         raise type(error)(str(error).replace(str(path), str(to))) from None
 
 
-def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
+def _counting(unfinished: Path, told: Reporter) -> Callable[[], None]:
     progress = Progress()
 
-    def on_line(line: str) -> None:
-        progress.entries += 1
+    def on_tick() -> None:
         progress.bytes = _written(unfinished)
         told.progress(progress)
 
-    return on_line
+    return on_tick
 
 
 def _require_free(to: Path, *, force: bool) -> None:
-    if str(to) == "-":
-        raise UsageError("A dump is read back before it counts, so that it needs a file: name one.")
     if not to.parent.is_dir():
         raise UsageError(f"There is no directory {to.parent}.")
     if os.path.lexists(to) and not force:
@@ -243,12 +240,19 @@ def _written(path: Path) -> int:
     return 0
 
 
-def _read_back(path: Path) -> Dump:
+def _read_back(path: Path, told: Reporter | None = None) -> Dump:
+    told = told or Reporter()
     found = identify(path)
+    progress = Progress(bytes_total=found.size)
+
+    def watch(count: int) -> None:
+        progress.bytes = count
+        told.progress(progress)
+
     if found.format == "plain":
-        prove_plain(found)
+        prove_plain(found, watch)
         return found
     if found.format == "directory":
-        prove_files(found, read_contents(found))
-    commands.prove(commands.pg_restore_for(found), path)
+        prove_files(found, read_contents(found), watch)
+    commands.prove(commands.pg_restore_for(found), path, told.progress)
     return found

@@ -19,7 +19,8 @@ from .dump.directory_proof import prove_files, proving
 from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
 from .errors import RestoreError, ScriptError
-from .progress import Progress, Watch
+from .plan import BUILDS
+from .progress import Progress, Watch, heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
@@ -155,6 +156,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
+        progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
         with commands.list_file(steps.load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
     if steps.after:
@@ -256,9 +258,10 @@ def _send(
 ) -> ScriptResult:
     options = _script_options(run, connection)
     part = run.plan.dump.part
-    result = run_script(
-        cast(BinaryIO, stream), connection, options=options, first_line=part.line if part else 1
-    )
+    line = part.line if part else 1
+    now = building(lambda: run.lock.connection, connection.info.dbname)
+    with heartbeat(run.reporter, now):
+        result = run_script(cast(BinaryIO, stream), connection, options=options, first_line=line)
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:

@@ -96,6 +96,48 @@ def test_wrong_usage(project: Project, tmp_path: Path, arguments: list[str]) -> 
     assert not (tmp_path / "x.dump").exists()
 
 
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_to_standard_output_and_from_there_into_a_restore(
+    project: Project, database: Database, tmp_path: Path, form: str
+) -> None:
+    database.execute(SHOP)
+    alone(database)
+    file = tmp_path / "sent.dump"
+    command = f"{sys.executable} manage.py dumpdb - --format={form}"
+    done = project.run(["sh", "-c", f"{command} > {file}"])
+    assert done.stderr.splitlines()[-1].startswith("Written in ")
+    assert "standard output" in done.stderr
+    restore = f"{sys.executable} manage.py restoredb - {YES}"
+    project.run(["sh", "-c", f"{restore} < {file}"])
+    # A reader that goes away is told of in one sentence.
+    done = project.run(["sh", "-c", f"({command}; echo $? >&2) | true"])
+    assert (
+        done.stderr.splitlines()[-2:]
+        == [
+            "Failed: The dump could not be sent on: Broken pipe. No dump was written.",
+            "1",
+        ]
+        or done.stderr.splitlines()[-1] == "0"
+    )  # the pipe took all of it before
+
+
+def test_what_does_not_go_to_standard_output(project: Project, terminal: tuple[int, int]) -> None:
+    for option in ("--json", "--format=directory", "--jobs=2"):
+        done = project.manage("dumpdb", "-", option, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    process = subprocess.run(
+        [sys.executable, "manage.py", "dumpdb", "-"],
+        cwd=project.folder,
+        env=project.environ,
+        stdout=terminal[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "Standard output is a terminal" in process.stderr
+
+
 def test_no_folder_no_server_no_rights(
     project: Project, database: Database, tmp_path: Path
 ) -> None:

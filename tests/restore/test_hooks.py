@@ -16,6 +16,7 @@ from django.db import connections
 from restorehooks.restore import hook_files
 from restorehooks.restore.alias import pointed_at
 from restorehooks.restore.errors import HookError
+from restorehooks.restore.progress import Reporter
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
 from tests.support.databases import Database, MakeDatabase
@@ -196,7 +197,7 @@ def test_an_alias_that_leads_elsewhere_runs_nothing(
     scrub = folder / "scrub.sql"
     scrub.write_text("DELETE FROM email")
     with pytest.raises(HookError, match="leads to the database"):
-        hook_files.run(scrub, lock, copy.name)
+        hook_files.run(scrub, lock, copy.name, Reporter())
 
 
 def test_service_files_and_database_urls_lead_hooks_to_the_copy(
