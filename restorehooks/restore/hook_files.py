@@ -83,7 +83,8 @@ def _run_sql(path: Path, address: Address, database: str, reporter: Reporter) ->
         except psycopg.Error as error:
             line = _line(text, error)
             reason = error.diag.message_primary or first_line(error)
-            raise HookError(f"The hook {path.name}{line} failed: {reason}") from None
+            kind = type(error).__name__
+            raise HookError(f"The hook {path.name}{line} failed: {kind}: {reason}") from None
 
 
 def _line(text: str, error: psycopg.Error) -> str:

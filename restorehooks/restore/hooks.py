@@ -15,7 +15,7 @@ from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
 from restorehooks.signals import post_restore, pre_load
-from restorehooks.wording import described
+from restorehooks.wording import described, place_of
 
 from . import extension_registry, hook_files
 from .alias import pointed_at, require_database
@@ -82,7 +82,7 @@ def _migrate(using: str) -> None:
     except Exception as error:
         begun = re.findall(r"^ *Applying (\S+?)\.\.\.", said.getvalue(), re.MULTILINE)
         at = f" at {begun[-1]}" if begun else ""
-        raise HookError(f"migrate failed{at}: {described(error)}") from error
+        raise HookError(f"migrate failed{at}: {described(error)}{place_of(error)}") from error
 
 
 def run_files(run: Run, database: str) -> None:

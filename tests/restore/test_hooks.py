@@ -130,15 +130,18 @@ def test_migrate_runs_on_the_copy(project: Project, live: Database, backup: Path
         from django.db import migrations
         class Migration(migrations.Migration):
             dependencies = [("shop", "0001_initial")]
-            operations = [migrations.RunSQL("SELECT 1/0")]
+            operations = [migrations.RunPython(fail)]
     """,
     )
+    migration = project.folder / "shop/migrations/0002_fail.py"
+    text = "def fail(apps, schema_editor):\n    schema_editor.execute('SELECT * FROM nowhere')\n"
+    migration.write_text(text + migration.read_text())
     done = project.manage("restoredb", str(backup), YES, "--migrate", check=False)
     assert done.returncode == 1
     assert (
-        "migrate failed at shop.0002_fail: DataError: division by zero"
-        in (done.stderr.splitlines()[-1])
-    )
+        'migrate failed at shop.0002_fail: ProgrammingError: relation "nowhere" does not exist'
+        f" ({migration}, line 2)"
+    ) in done.stderr.splitlines()[-1]
     assert contents(live) == before
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from restorehooks.restore.errors import ProgramError
+from restorehooks.restore.errors import DumpError, ProgramError
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ _NO_ERROR = re.compile(
     r"while (?:INITIALIZING|PROCESSING TOC|FINALIZING):|from TOC entry \d+; |"
     r"(?:creating|executing|processing data for table|connecting to database for restore)\b"
 )
+_ENDS = re.compile(r"^pg_restore: (?:could not read from input file: |unexpected )end of file")
 _UNKNOWN_TO_OLD_SERVERS = "SET transaction_timeout = 0;"
 
 
@@ -142,6 +145,20 @@ class _Reading:
                 raise ProgramError(f"pg_restore: {problem}")
             self._entry = ""
         self._message, self._statement = [], []
+
+
+@contextmanager
+def naming(source: Path) -> Iterator[None]:
+    """Let an error of pg_restore's that an archive ends too early name the archive.
+
+    Raises DumpError in place of that ProgramError.
+    """
+    try:
+        yield
+    except ProgramError as error:
+        if _ENDS.search(str(error)):
+            raise DumpError(f"{source} was cut off: copy or dump it again ({error}).") from None
+        raise
 
 
 def unknown_settings(program_major: int, server_version: int, *, parallel: bool) -> int:
