@@ -19,6 +19,7 @@ OPTIONS: dict[Action, str] = {
 }
 RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "from_database": ("--from-database", None),
+    "spool_dir": ("--spool-dir", None),
     "in_place": ("--in-place", False),
     "data_only": ("--data-only", False),
     "schema": ("--schema", []),
@@ -35,6 +36,9 @@ RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "keep": ("--keep", None),
 }
 """What a restore alone takes: the option by its name in Python, with its default."""
+
+SHARED = {("spool_dir", "show globals")}
+"""What another action takes as well."""
 
 Names = tuple[str, ...]
 
@@ -105,8 +109,10 @@ def _wrong(options: dict[str, Any], drops: Names | None) -> Iterator[str]:
         yield f"Give {option} or --drop-previous, not both."
     if action == "undo" and options["kept"]:
         yield "Give --undo or --kept, not both."
+    if action != "show globals" and options["show_globals"]:
+        yield f"Give {option} or --show-globals, not both."
     for name, (other, default) in RESTORE_ONLY.items():
-        if options[name] != default:
+        if options[name] != default and (name, action) not in SHARED:
             yield f"{option} does not take {other}: that is for a restore."
 
 
