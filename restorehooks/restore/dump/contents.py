@@ -209,9 +209,7 @@ class ArchiveHeader:
         while len(content) < count and (more := self._stream.read(count - len(content))):
             content += more
         if len(content) < count:
-            raise DumpError(
-                f"{self._source} was cut off in its {self._part}: copy or dump it again"
-            )
+            raise DumpError(f"{self._source} was cut off in its {self._part}: copy it again")
         return content
 
     def _int(self) -> int:
