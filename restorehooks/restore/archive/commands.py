@@ -129,20 +129,22 @@ def write(
     conninfo: str,
     environment: Mapping[str, str],
     flags: Iterable[str] = (),
-    on_tick: Callable[[], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Run pg_dump on the database that ``conninfo`` names; raise ProgramError when it failed.
 
-    ``on_tick`` is called a few times a second.
+    ``tick`` is called a few times a second, and may raise to end it.
     """
     argv = [str(program.path), "--dbname", conninfo, "--file", str(to), *flags]
     with running(argv, environment) as process:
         assert process.stderr  # noqa: S101 - it was asked for
-        last = [
-            line.removeprefix("pg_dump: ").removeprefix("error: ")
-            for line in lines_of(process.stderr, on_tick or (lambda: None))
-            if "error: " in line or not line.startswith("pg_dump: ")
-        ]
+        last: list[str] = []
+        for line in lines_of(process.stderr, tick):
+            if "error: " in line or not line.startswith("pg_dump: "):
+                last.append(line.removeprefix("pg_dump: ").removeprefix("error: "))
+            elif on_line:
+                on_line(line.removeprefix("pg_dump: "))
         if code := process.wait():
             said = " ".join(last[:4]) or f"it exited {code} and did not say why"
             raise ProgramError(f"pg_dump: {said}")
