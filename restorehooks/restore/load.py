@@ -22,6 +22,7 @@ from .load_statements import (
     options_for,
     send,
 )
+from .plan import BUILDS
 from .progress import Progress, Watch
 from .run import Run
 from .script.results import LeftOut, ScriptResult
@@ -137,6 +138,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
+        progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
         with commands.list_file(steps.load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
     if steps.after:

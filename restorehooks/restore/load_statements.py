@@ -14,11 +14,13 @@ from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
 from .errors import RestoreError
 from .extension_registry import kept_tables
+from .progress import heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
+from .server.building import building
 from .server.existing import require_tables
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
@@ -82,14 +84,15 @@ def send(
     others: Connections = (),
 ) -> ScriptResult:
     """Send statements. Raises RestoreError where they do not go through, or have no end."""
-    part = run.plan.dump.part
-    result = run_script(
-        cast(BinaryIO, stream),
-        connection,
-        options=options_for(run, connection),
-        others=others,
-        first_line=part.line if part else 1,
-    )
+    part, options = run.plan.dump.part, options_for(run, connection)
+    with heartbeat(run.reporter, building(lambda: run.lock.connection, connection.info.dbname)):
+        result = run_script(
+            cast(BinaryIO, stream),
+            connection,
+            options=options,
+            others=others,
+            first_line=part.line if part else 1,
+        )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:

@@ -49,6 +49,46 @@ def failed(project: Project, *arguments: str, code: int = 1) -> str:
 # --- Files that are no dump, or not all of one -------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["file", "standard input", "dry run"])
+def test_a_custom_archive_cut_in_its_rows_says_so(
+    project: Project, live: Database, backup: Path, tmp_path: Path, how: str
+) -> None:
+    content = backup.read_bytes()
+    cut = tmp_path / "cut.dump"
+    cut.write_bytes(content[: len(content) * 6 // 10])
+    arguments = [sys.executable, "manage.py", "restoredb", YES]
+    arguments += ["-"] if how == "standard input" else [str(cut)]
+    arguments += ["--dry-run"] if how == "dry run" else []
+    named = "standard input" if how == "standard input" else str(cut)
+    with untouched(live), cut.open("rb") as stream:
+        done = subprocess.run(
+            arguments,
+            cwd=project.folder,
+            env=project.environ,
+            stdin=stream,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"Failed: {named} was cut off: copy or dump it again (pg_restore: could not read from input"
+        f" file: end of file). {UNTOUCHED}"
+    )
+
+
+def test_a_role_that_does_not_exist_is_one_sentence(
+    project: Project, live: Database, backup: Path
+) -> None:
+    settings = live.server.settings(live.name, USER="no-such-role")
+    project.settings(DATABASES={"default": settings})
+    place = f"{settings['HOST']}:{settings['PORT'] or 5432}"
+    said = f'The role "no-such-role" does not exist on {place}: name one that does, or create it.'
+    assert failed(project, str(backup)) == f"Failed: {said} {UNTOUCHED}"
+    done = project.manage("dumpdb", "x.dump", check=False)
+    assert (done.returncode, done.stderr) == (1, f"Failed: {said} No dump was written.\n")
+
+
 def test_garbage_and_nothing(project: Project, live: Database, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.dump"
     with untouched(live):

@@ -215,7 +215,7 @@ class ArchiveHeader:
         while len(content) < count and (more := self._stream.read(count - len(content))):
             content += more
         if len(content) < count:
-            raise self._damaged()
+            raise DumpError(f"{self._source} was cut off in its {self._part}: copy it again")
         return content
 
     def _int(self) -> int:
@@ -244,7 +244,7 @@ class ArchiveHeader:
         return printable(self._take(length).decode("utf-8", "replace"))
 
     def _damaged(self) -> DumpError:
-        return DumpError(f"{self._source} is cut off or damaged in its {self._part}: dump again")
+        return DumpError(f"{self._source} is damaged in its {self._part}: copy or dump it again")
 
 
 def read_contents(dump: Dump) -> list[ArchiveEntry]:
