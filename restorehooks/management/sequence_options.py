@@ -114,8 +114,8 @@ def _add_scope(parser: CommandParser) -> None:
         "--schema",
         action="append",
         metavar="NAME",
-        help="Look only at sequences in this schema, and at those that number a table there. A pattern"
-        " such as 'tenant_*' means all that it fits. Can be given several times.",
+        help="Look only at sequences in this schema, and at those that number a table there. A"
+        " pattern such as 'tenant_*' means all that it fits. Can be given several times.",
     )
 
 

@@ -88,7 +88,7 @@ def test_a_program_of_the_folder_is_run_and_none_of_its_name_in_path(
     found, _ = hook_files.find(Path())
     with RestoreLock(Address.of("default")) as lock:
         for path in found:
-            hook_files.run(path, lock, live.name)
+            hook_files.run(path, lock, live.name, Reporter())
     assert (folder / "ran").read_text() == "-c.sh\ntidy.sh\n"
     assert not (elsewhere / "ran").exists()
 
