@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from restorehooks.wording import printable
+
 QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201c\u201d\u201e\u2039\u203a\u300c\u300d\u300e\u300f"
 """What the server's languages put around a name."""
 SPACES = " \u00a0\u202f"
@@ -73,4 +75,4 @@ def not_found(alias: str, text: str, names: Collection[str]) -> str:
     alike = sorted(name for name in names if ("." in name) == ("." in wanted))
     near = get_close_matches(wanted, alike, n=3)
     offer = f"; near it are: {', '.join(near)}" if near else ""
-    return f'There is no unique constraint "{wanted}" in database "{alias}"{offer}.'
+    return printable(f'There is no unique constraint "{wanted}" in database "{alias}"{offer}.')

@@ -103,69 +103,70 @@ def _add_scope(parser: CommandParser) -> None:
         "labels",
         nargs="*",
         metavar="app_label[.Model]",
-        help="Only the sequences of these models' tables.",
+        help="Look only at the sequences of these models' tables.",
     )
-    parser.add_argument(
+    add = parser.add_argument_group("which sequences").add_argument
+    add(
         "--database",
         action="append",
         default=[],
         metavar="ALIAS",
-        help='Alias of the database, repeatable; "default" if not given.',
+        help='Alias of the database. The default is "default". Can be given several times.',
     )
-    parser.add_argument(
-        "--all-databases", action="store_true", help="All PostgreSQL databases of DATABASES."
+    add(
+        "--all-databases",
+        action="store_true",
+        help="Look at all databases of DATABASES that are on PostgreSQL.",
     )
-    parser.add_argument(
+    add(
         "--every-node",
         action="store_true",
-        help="Also the other nodes of the Citus cluster, with the same user and password.",
+        help="Look at the other nodes of the Citus cluster, too, with the same user and password.",
     )
-    parser.add_argument(
+    add(
         "--schema",
         action="append",
         metavar="NAME",
-        help="Only sequences in this schema, or numbering a table there; a pattern like 'tenant_*'"
-        " means all that it fits; repeatable.",
+        help="Look only at sequences in this schema, and at those that number a table there. A"
+        " pattern such as 'tenant_*' means all that it fits. Can be given several times.",
     )
 
 
 def _add_mode(parser: CommandParser) -> None:
-    mode = parser.add_mutually_exclusive_group()
+    group = parser.add_argument_group("only looking, and changing nothing")
+    mode = group.add_mutually_exclusive_group()
     mode.add_argument(
         "--check",
         action="store_true",
-        help="Change nothing; exit with 1 if a sequence is behind or exhausted.",
+        help="Exit with 1 if a sequence is behind or exhausted.",
     )
-    mode.add_argument(
-        "--dry-run", action="store_true", help="Change nothing; show what would be done."
-    )
-    mode.add_argument(
-        "--sql", action="store_true", help="Change nothing; print the SQL that would do it."
-    )
+    mode.add_argument("--dry-run", action="store_true", help="Show what would be done.")
+    mode.add_argument("--sql", action="store_true", help="Print the SQL that would do it.")
 
 
 def _add_how(parser: CommandParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument_group("how far they are moved").add_argument
+    add(
         "--rewind",
         action="store_true",
         help="Also lower sequences that are ahead, and restart those of empty tables. Their"
         " numbers may have been handed out before.",
     )
-    parser.add_argument(
+    add(
         "--headroom",
         type=_at_least_0,
         default=0,
         metavar="N",
         help="Stay N increments clear of the rows.",
     )
-    parser.add_argument(
+    add(
         "--from",
         dest="source",
         metavar="SOURCE",
         help="Also move each sequence past the next number of its partner in another database: an"
         " alias, or a URL. The source is only read.",
     )
-    parser.add_argument(
+    add(
         "--by-name",
         action="store_true",
         help="Also move sequences that only their names (TABLE_COLUMN_seq, TABLE_seq) lead to a"

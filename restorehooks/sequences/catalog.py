@@ -34,6 +34,8 @@ class Conditions(NamedTuple):
     ``isolation`` is that of the present transaction; ``written`` are the oids of the tables that it
     has written to, None where that does not matter. ``is_node``: of a Citus cluster.
     ``feeds`` are subscriptions that are enabled, each with the oid of a table that it feeds.
+    ``made_read_only_by`` is the source of ``default_transaction_read_only`` where that is on, as
+    ``pg_settings`` names it.
     """
 
     is_standby: bool
@@ -42,13 +44,22 @@ class Conditions(NamedTuple):
     written: list[int] | None = None
     is_node: bool = False
     feeds: list[tuple[str, int]] | None = None
+    made_read_only_by: str | None = None
 
-    @property
-    def why_read_only(self) -> str | None:
-        """Why nothing can be changed, None where it can."""
+    def why_read_only(self, *, within: bool) -> str | None:
+        """Return why nothing can be changed, None where it can.
+
+        ``within`` a transaction of the caller's, that one says it. One of our own writes, unless
+        the connection itself, or the server's configuration, asks for none that do.
+        """
         if self.is_standby:
             return "the server is a standby and cannot be written to"
-        return "transactions are read-only here" if self.is_read_only else None
+        by_default = not within and self.made_read_only_by in SET_FOR_OTHERS
+        return "transactions are read-only here" if self.is_read_only and not by_default else None
+
+
+SET_FOR_OTHERS = ("database", "user", "database user", "global")
+"""The sources of what ALTER DATABASE and ALTER ROLE set, which is not asked for by the caller."""
 
 
 def read_catalog(

@@ -269,6 +269,8 @@ SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
            SELECT coalesce(array_agg(relation), array[]::oid[]) FROM pg_locks
            WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock'
        ) END,
-       to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS})
+       to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS}),
+       CASE current_setting('default_transaction_read_only') WHEN 'on' THEN (
+           SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END
 """  # noqa: S608 - constants
 """What holds for all that a run reads, in the order of catalog.Conditions."""

@@ -33,7 +33,7 @@ from .scope import (
 )
 from .source import Source
 from .statements import Move
-from .unnumbered import automatic_fields, unnumbered
+from .unnumbered import automatic_fields, fields_without_default, unnumbered
 from .verdict import guess, verdict_on
 
 if TYPE_CHECKING:
@@ -202,7 +202,8 @@ def _plan(run: _Run) -> Report:
 def _carry_out(run: _Run) -> Report:
     conditions, findings = run.find()
     to_move = [f for f in findings if f.verdict.target is not None]
-    read_only = conditions.why_read_only if to_move else None
+    within = in_transaction(run.connection)
+    read_only = conditions.why_read_only(within=within) if to_move else None
     outcomes = {} if read_only else dict(_apply(run, to_move))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
@@ -241,7 +242,8 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         raise ValueError(f"headroom must be a whole number of at least 0, not {headroom!r}")
     connection = connections[using]
     wanted = None if scope.models is None else concrete_models(scope.models)
-    labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
+    meant = installed_models(using) if wanted is None else wanted
+    labels = tables_named(connection, meant)
     if scope.schemas is not None:
         labels = in_schemas(labels, scope.schemas)
     tables = None if wanted is None else tables_of(connection, labels)
@@ -252,6 +254,9 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         if model._meta.label not in existing
         and (scope.schemas is not None or router.allow_migrate_model(using, model))
     ]
+    automatic = automatic_fields(wanted or [], existing)
+    if wanted is None and scope.is_whole and limits.names != "ignored":
+        automatic = fields_without_default(connection, meant, labels)
     return _Run(
         connection,
         LockBudget(limits.lock_timeout),
@@ -262,7 +267,7 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         headroom,
         rewind,
         tuple(missing),
-        automatic_fields(wanted or [], existing),
+        automatic,
     )
 
 

@@ -14,6 +14,7 @@ from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 
 from restorehooks.driver import sql
+from restorehooks.wording import printable
 
 from .message import send
 from .session import PATH
@@ -40,6 +41,11 @@ class Scope:
     schemas: Collection[str] | None = None
     sequences: Collection[str] | None = None
     only_usable: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole database."""
+        return self.models is None and self.schemas is None and self.sequences is None
 
 
 @dataclass(frozen=True)
@@ -226,11 +232,11 @@ def schemas_named(connection: BaseDatabaseWrapper, wanted: Iterable[str]) -> lis
 
 def _some(names: list[str]) -> str:
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{rest}"
+    return f"{', '.join(map(printable, names[:SHOWN]))}{rest}"
 
 
 SHOWN = 20
-"""So many schemas are named in a sentence: under tenants there may be hundreds."""
+"""How many schemas a sentence names: under tenants there may be hundreds."""
 
 
 SCHEMAS = (
