@@ -41,7 +41,11 @@ def opened(run: Run) -> Iterator[Dump]:
         else:
             source = Path(request.source)
         inside = stack.enter_context(taken_out(source, request.spool_dir))
-        dump = identify(inside.path if inside else source, whole_server=True)
+        dump = identify(
+            inside.path if inside else source,
+            whole_server=True,
+            any_script=request.accept_unfinished,
+        )
         if inside or request.source == "-":
             named = STANDARD_INPUT if request.source == "-" else source
             dump = replace(dump, source=named, member=inside.name if inside else "")

@@ -128,7 +128,9 @@ def test_a_message_never_names_the_copy(
         assert str(tmp_path) not in str(caught.value)
 
 
-@pytest.mark.parametrize("made", ["PUBLICATION everything FOR ALL TABLES", "EXTENSION {} SCHEMA public"])
+@pytest.mark.parametrize(
+    "made", ["PUBLICATION everything FOR ALL TABLES", "EXTENSION {} SCHEMA public"]
+)
 def test_what_only_a_superuser_may_make_names_the_option(
     source: Database,
     database: Database,
