@@ -21,6 +21,7 @@ from .errors import HookError, RestoreError
 from .processes import die_with_parent, end
 from .server.address import Address
 from .server.lock import RestoreLock
+from .server.session_settings import LOCALLY
 
 KINDS = (".sql", ".sh", ".py")
 
@@ -127,13 +128,16 @@ def environment(address: Address, database: str) -> dict[str, str]:
     """Return a hook's environment: PGHOST and the like lead to ``database``.
 
     DATABASE_URL leads there too, where there is one: settings that read it then do the same.
+    PGOPTIONS lets a commit wait for no standby.
     """
     kept = {
         name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")
     }
     if "DATABASE_URL" in os.environ:
         kept["DATABASE_URL"] = _url(address, database)
-    return kept | address.variables(database)
+    libpqs = address.variables(database)
+    options = f"{libpqs.get('PGOPTIONS', '')} -c {LOCALLY}".strip()
+    return kept | libpqs | {"PGOPTIONS": options}
 
 
 def _url(address: Address, database: str) -> str:

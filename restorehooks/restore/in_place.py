@@ -43,9 +43,11 @@ def restore_in_place(run: Run) -> None:
 def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
     """Load and commit; from the commit on, signals are deferred until ``deferred`` is closed."""
     using, number = run.request.using, ("", "")
+    connection: psycopg.Connection[Any] | None = None
     try:
         with transaction.atomic(using=using, durable=True):
-            connection: psycopg.Connection[Any] = connections[using].connection
+            connection = connections[using].connection
+            assert connection  # noqa: S101 - the transaction has begun
             _fill(run, name, connection)
             hooks.run_inside(run, name)
             if run.report.hooks:
@@ -58,8 +60,9 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
             signals = deferred.enter_context(uninterrupted())
             raise_if_interrupted()
     except DjangoDatabaseError:
-        # Lost at COMMIT: whether before it or after it, the server knows.
-        if connections[using].is_usable() or not (number[0] and was_committed(run.lock, *number)):
+        # Lost at COMMIT: before it or after it, the server knows. Django may be connected again.
+        is_lost = connection is not None and connection.closed
+        if not (is_lost and number[0] and was_committed(run.lock, *number)):
             raise
     signals.over = run.report.restored = True
     return signals

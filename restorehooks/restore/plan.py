@@ -21,7 +21,13 @@ from .jobs import jobs_for, notes_on_jobs
 from .known import Known, find_out
 from .mode import mode_for
 from .needs import require_program
-from .notes import notes_on_extensions, notes_on_roles, notes_on_unbelieved, warnings
+from .notes import (
+    notes_on_extensions,
+    notes_on_roles,
+    notes_on_standbys,
+    notes_on_unbelieved,
+    warnings,
+)
 from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
@@ -124,8 +130,8 @@ class Plan:
         server = self.live.server_version // 10000
         yield f"target    {self.address}, PostgreSQL {server}, {state}"
         with_jobs = f", {self.jobs} jobs" if self.jobs > 1 else ""
-        by = f"{self.program.name} {self.program.version}{with_jobs}" if self.program else "psycopg"
-        yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
+        by = f"{self.program.name} {self.program.version}" if self.program else "psycopg"
+        yield f"load      {self.mode}, with {by}{with_jobs}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
         yield from self.room.lines()
@@ -211,6 +217,7 @@ def _notes(
     yield from owners.notes
     yield from (f"{path.name} in the hooks directory is no hook" for path in others)
     yield from notes_on_roles(known.connection, known.dump)
+    yield from notes_on_standbys(known.connection)
     yield from warnings(known.dump, known.live, known.user, known.rights)
     yield from notes_on_unbelieved(unbelieved(known.connection, known.address.name, sides))
     if room.is_short:

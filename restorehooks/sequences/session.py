@@ -24,6 +24,8 @@ def local_settings(
             settings["transaction_timeout"] = "0"
     for name, value in settings.items():
         yield f"pg_catalog.set_config('{name}', '{value}', true)"
+    if not within:
+        yield WAIT_FOR_NO_STANDBY
 
 
 ALWAYS = {
@@ -31,6 +33,13 @@ ALWAYS = {
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
 }
 NO_TIMEOUTS = {"statement_timeout": "0"}
+WAIT_FOR_NO_STANDBY = (
+    "pg_catalog.set_config('synchronous_commit',"
+    " CASE WHEN pg_catalog.current_setting('synchronous_commit')"
+    " OPERATOR(pg_catalog.=) 'off'::pg_catalog.text THEN 'off' ELSE 'local' END, true)"
+)
+"""A synchronous standby may be gone, and a commit would wait for it for ever. A row that gets one
+of the numbers is committed later, and waits for the standby to have all that came before it."""
 OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
 REMEMBER_PATH = (
     "pg_catalog.set_config('restorehooks.path',"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from restorehooks.restore.errors import DumpError, RestoreError
+from restorehooks.restore.errors import DumpError
 
 from .facts import Dump
 from .identify import identify_beginning, read
@@ -61,13 +59,3 @@ def read_as_it_comes(stream: Incoming) -> Dump | None:
     """
     dump = identify_beginning(STANDARD_INPUT, stream.head)
     return replace(dump, stream=lambda: stream) if dump else None
-
-
-@contextmanager
-def called(copy: Path, name: Path) -> Iterator[None]:
-    """Let errors of the block name what a person gave, and not the copy that is made of it."""
-    try:
-        yield
-    except RestoreError as error:
-        error.args = (str(error).replace(str(copy), str(name)), *error.args[1:])
-        raise
