@@ -140,6 +140,24 @@ def sequences_have_room(
     ]
 
 
+def entries_name_something(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of entries of IGNORE and LINKS that name nothing in these databases (restorehooks.W006).
+
+    Says nothing of a database that :func:`sequences_are_ahead` could not read.
+    """
+    from .sequences.entries import naming_nothing
+
+    found = [connections[alias] for alias in databases or []]
+    try:
+        said = naming_nothing([c for c in found if c.vendor == "postgresql"], conf.limits())
+    except Exception:  # a check reports what it meets, and the other one has
+        return []
+    hint = "Correct the name as resetsequences -v2 shows it, or remove the entry."
+    return [Warning(each, hint=hint, id="restorehooks.W006") for each in said]
+
+
 def _reports(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str]]:
     """Yield the PostgreSQL databases among those asked for, each with a report or why not."""
     from .sequences.repair import inspect  # for --deploy alone: these checks are in every process

@@ -9,8 +9,9 @@ from typing import Any
 
 from restorehooks.management.ending import Failure
 from restorehooks.management.restore_arguments import Action
-from restorehooks.restore.report import RestoreReport, kept_as_json, room_of
+from restorehooks.restore.report import RestoreReport, dump_as_json, kept_as_json, room_of
 from restorehooks.restore.server.kept_databases import Kept
+from restorehooks.restore.stored import Stored
 from restorehooks.restore.undo import Undone
 from restorehooks.wording import printable, size_in_words
 
@@ -19,6 +20,7 @@ _OUTCOMES: dict[Action, str] = {
     "undo": "undone",
     "drop previous": "dropped",
     "list kept": "listed",
+    "list storage": "listed",
     "show globals": "shown",
 }
 
@@ -30,6 +32,7 @@ class Done:
     report: of the restore; of the other actions it holds the alias alone.
     undone, dropped, kept: what was put back, what was dropped, what is kept.
     globals_: what a file of pg_dumpall creates beside databases.
+    stored: what is in a storage.
     """
 
     action: Action
@@ -38,6 +41,7 @@ class Done:
     dropped: list[Kept] = field(default_factory=list)
     kept: Sequence[Kept] = ()
     globals_: Sequence[str] = ()
+    stored: Sequence[Stored] = ()
 
     def lines(self) -> Iterator[str]:
         """Yield it for people, the outcome last."""
@@ -51,6 +55,10 @@ class Done:
             yield room_of(self.kept) if self.kept else "No previous database is kept."
         elif self.action == "show globals":
             yield from self.globals_
+        elif self.action == "list storage":
+            yield from (one.line() for one in self.stored)
+            if not self.stored:
+                yield "There is nothing."
         else:
             yield from self.report.lines()
 
@@ -86,11 +94,23 @@ class Done:
             **report,
             "undone": _undone_as_json(self.undone) if self.undone else None,
             "globals": list(self.globals_),
+            "stored": list(map(stored_as_json, self.stored)),
             "kept": [kept_as_json(one) for one in self.kept or self.report.kept],
         }
 
     def _outcome(self) -> str:
         return "dry run" if self.report.dry_run else _OUTCOMES[self.action]
+
+
+def stored_as_json(one: Stored) -> dict[str, Any]:
+    """Return a file of a storage as what json.dumps takes."""
+    return {
+        "name": one.name,
+        "size": one.size,
+        "modified_at": one.modified.isoformat() if one.modified else None,
+        "dump": dump_as_json(one.dump) if one.dump else None,
+        "why_not": one.why or None,
+    }
 
 
 def _undone_line(undone: Undone, *, dry_run: bool) -> str:

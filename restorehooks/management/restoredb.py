@@ -16,9 +16,9 @@ from restorehooks.management.place import direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.management.restore_arguments import Asked, action_of
 from restorehooks.management.restore_options import add_options
-from restorehooks.restore.cluster import show_globals
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.restore import restore
+from restorehooks.restore.sources import list_storage, show_globals
 from restorehooks.restore.undo import drop_previous, kept_databases, undo
 
 EPILOG = """\
@@ -27,6 +27,11 @@ examples:
       %(prog)s backup.dump
   See what would be done, and whether the dump is whole:
       %(prog)s backup.dump --dry-run
+  Make this database a copy of another one, with the project's hooks run on the copy:
+      %(prog)s alias:production --hooks-dir hooks
+  List what is in the project's storage of dumps, and restore the newest:
+      %(prog)s storage:
+      %(prog)s storage: --latest
   Bring the previous database back:
       %(prog)s --undo
 
@@ -36,6 +41,10 @@ exit codes:
   2    wrong usage, or no terminal to ask on
   130  it was interrupted
 """
+
+
+ASKED_FOR = ("list kept", "list storage", "show globals")
+"""Actions that are asked for their output, which is written at any verbosity."""
 
 
 class Command(OneSentenceCommand):
@@ -86,7 +95,7 @@ class Command(OneSentenceCommand):
             self._do(asked, done)
         if as_json:
             self.stdout.write_json(done.as_json())
-        elif options["verbosity"] > 0 or done.action in ("list kept", "show globals"):
+        elif options["verbosity"] > 0 or done.action in ASKED_FOR:
             self._print(done.lines())
 
     def _print(self, lines: Iterable[str]) -> None:
@@ -102,7 +111,9 @@ class Command(OneSentenceCommand):
             case "list kept":
                 done.kept = kept_databases(request.using, maintenance_db=maintenance)
             case "show globals":
-                done.globals_ = show_globals(request.source, request.spool_dir)
+                done.globals_ = show_globals(request)
+            case "list storage":
+                done.stored = list_storage(request)
             case "undo":
                 done.undone = undo(
                     request.using,

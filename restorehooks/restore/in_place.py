@@ -16,6 +16,7 @@ from .dump.contents import ArchiveEntry
 from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction, prove_first
 from .run import Run
+from .server.extension_rows import clear_tables
 from .server.lock_table import require_locks
 from .server.lost_commit import NUMBER, was_committed
 from .server.own_objects import drop_own
@@ -74,6 +75,8 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
         if not run.request.partial and not plan.live.empty:
             run.step("drop", f'dropping what "{plan.user}" owns')
             drop_own(connection)
+        if not run.request.partial:
+            clear_tables(connection, plan.extensions, superuser=plan.superuser)
     run.step("load", f'loading into "{name}"')
     load_in_transaction(run, connection)
 

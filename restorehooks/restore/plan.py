@@ -130,8 +130,8 @@ class Plan:
         server = self.live.server_version // 10000
         yield f"target    {self.address}, PostgreSQL {server}, {state}"
         with_jobs = f", {self.jobs} jobs" if self.jobs > 1 else ""
-        by = f"{self.program.name} {self.program.version}{with_jobs}" if self.program else "psycopg"
-        yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
+        by = f"{self.program.name} {self.program.version}" if self.program else "psycopg"
+        yield f"load      {self.mode}, with {by}{with_jobs}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
         yield from self.room.lines()

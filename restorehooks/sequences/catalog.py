@@ -12,7 +12,7 @@ from restorehooks.driver import sql
 from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
 from .citus import read_node
 from .counted import counted, hint_about
-from .defaults import OddDefault, read_odd_defaults
+from .defaults import OddDefault, Stored, read_odd_defaults
 from .listed import Listed, guessed, listed
 from .message import LockBudget, send
 from .model import Column, Sequence
@@ -68,8 +68,8 @@ def read_catalog(
     expressions: dict[int, str] = {}
     defaults: list[OddDefault] = []
     if odd:
-        defaults = read_odd_defaults(connection, [attrdef for (attrdef,) in odd], budget)
-        expressions = {default.attrdef: default.expression for default in defaults}
+        defaults = read_odd_defaults(connection, [Stored(*row) for row in odd], budget)
+        expressions = {default.stored.oid: default.expression for default in defaults}
         (rows,) = send(connection, [_sequences(tables, defaults, links)], budget.for_one())
     found = _assembled(rows, expressions)
     alone = [s.oid for s in found if not s.columns and s.hint is None]
@@ -99,9 +99,10 @@ def _left_alone(sequence: Sequence, limits: Limits) -> Sequence:
     """Return the sequence without the columns that are left alone, or marked as such itself."""
     if not limits.ignore:
         return sequence
-    reasons = {column: limits.reason_to_ignore(column.quoted) for column in sequence.columns}
+    columns = sequence.columns or sequence.uncounted
+    reasons = {column: limits.reason_to_ignore(column.quoted) for column in columns}
     why = limits.reason_to_ignore(sequence.quoted) or sequence.ignored
-    kept = tuple(column for column, reason in reasons.items() if reason is None)
+    kept = tuple(column for column in sequence.columns if reasons[column] is None)
     if why is None and not kept:
         why = next((reason for reason in reasons.values() if reason is not None), None)
     return sequence._replace(columns=kept if why is None else sequence.columns, ignored=why)
@@ -111,11 +112,14 @@ def _sequences(
     tables: Collection[int] | None, odd: abc.Sequence[OddDefault], links: abc.Sequence[Listed]
 ) -> sql.Composable:
     by_text = [default for default in odd if default.by_text]
+    exact = [default.stored for default in odd if default.exact and not default.by_text]
     return SEQUENCES.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, Row._fields)),
         tables=sql.Literal(None if tables is None else list(tables)),
-        exact=sql.Literal([d.attrdef for d in odd if d.exact and not d.by_text]),
-        by_text=sql.Literal([d.attrdef for d in by_text]),
+        exact_kinds=sql.Literal([stored.catalogue for stored in exact]),
+        exact=sql.Literal([stored.oid for stored in exact]),
+        by_text_kinds=sql.Literal([d.stored.catalogue for d in by_text]),
+        by_text=sql.Literal([d.stored.oid for d in by_text]),
         by_text_sequences=sql.Literal([d.sequence for d in by_text]),
         by_text_exact=sql.Literal([d.exact for d in by_text]),
         listed_sequences=sql.Literal([link.sequence for link in links]),
@@ -132,6 +136,7 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
         if each.table_oid is not None
     ]
     columns = counted(pairs, expressions)
+    counts = {column.quoted for column in columns}
     return Sequence(
         row.oid,
         row.schema,
@@ -152,6 +157,7 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
         row.owner,
         row.is_rewritten,
         hint_about(row.quoted, pairs, columns),
+        uncounted=tuple(column for column, _ in pairs if column.quoted not in counts),
     )
 
 

@@ -9,7 +9,7 @@ from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .session import PATH
-from .strangers import STRANGERS_CODE
+from .strangers import STRANGERS_CODE, may_draw
 
 
 def _braces(text: str) -> str:
@@ -20,13 +20,13 @@ def _braces(text: str) -> str:
 # the default mentions it, not that the default is nothing more.
 _DRAWING = f"""
 drawing AS MATERIALIZED (
-    SELECT kind, oid, tab, att, {_braces(IS_PLAIN_NEXTVAL)} AS simple
+    SELECT kind, oid, tab, att, domain_owner, {_braces(IS_PLAIN_NEXTVAL)} AS simple
     FROM (
         SELECT 'pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
-               adbin::text AS expression
+               NULL::oid AS domain_owner, adbin::text AS expression
         FROM pg_attrdef
         UNION ALL  -- a column without a default of its own takes its domain's
-        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typdefaultbin::text
+        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typowner, t.typdefaultbin::text
         FROM pg_type t JOIN pg_attribute a
             ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
         JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
@@ -37,29 +37,39 @@ drawing AS MATERIALIZED (
 )"""  # noqa: S608 - constants
 
 ODD_DEFAULTS = sql.SQL(f"""
-SELECT oid FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
+SELECT 'pg_attrdef'::regclass::oid, oid
+FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
 WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
   AND ({CALLS_NEXTVAL} OR EXISTS (
       SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
       WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
         AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
+UNION ALL
+SELECT 'pg_type'::regclass::oid, oid
+FROM (SELECT oid, typdefaultbin::text AS expression FROM pg_type
+      WHERE typdefaultbin IS NOT NULL) t
+WHERE {CALLS_NEXTVAL} AND NOT ({_braces(IS_PLAIN_NEXTVAL)})
 """).format()  # noqa: S608
-"""The defaults of columns that call ``nextval`` in no simple form, or own a sequence and do not."""
+"""The defaults of columns and domains that call ``nextval`` in no simple form, and those of columns
+that own a sequence and do not draw from it: the catalogue's oid, and theirs in it."""
 
 # The names of the columns are those of row.Row.
 SEQUENCES = sql.SQL(f"""
 WITH RECURSIVE {_DRAWING},
 default_of AS MATERIALIZED (
     SELECT d.refobjid AS seq, drawing.tab, drawing.att,
-           drawing.simple OR drawing.oid = ANY({{exact}}::oid[]) AS exact
+           drawing.simple OR (drawing.kind, drawing.oid) IN (
+               SELECT * FROM unnest({{exact_kinds}}::oid[], {{exact}}::oid[])) AS exact
     FROM drawing JOIN pg_depend d
         ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
+    JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+    WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     UNION ALL
     SELECT t.seq, drawing.tab, drawing.att, t.exact
-    FROM unnest({{by_text}}::oid[], {{by_text_sequences}}::oid[], {{by_text_exact}}::bool[])
-         AS t (attrdef, seq, exact)
-    JOIN drawing ON drawing.oid = t.attrdef AND drawing.kind = 'pg_attrdef'::regclass
+    FROM unnest({{by_text_kinds}}::oid[], {{by_text}}::oid[], {{by_text_sequences}}::oid[],
+                {{by_text_exact}}::bool[]) AS t (kind, oid, seq, exact)
+    JOIN drawing ON drawing.kind = t.kind AND drawing.oid = t.oid
 ),
 owner AS MATERIALIZED (
     SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, d.deptype = 'i' AS is_identity
@@ -234,9 +244,8 @@ numbered AS MATERIALIZED (
         JOIN link parent ON parent.seq = link.seq
             AND parent.tab = i.inhparent AND parent.att = pa.attnum
         WHERE i.inhrelid = link.tab))
-      AND (link.is_owner OR link.is_listed OR c.relowner = s.relowner  -- else an insert fails
-           OR has_sequence_privilege(c.relowner, s.oid, 'USAGE, UPDATE')
-           OR pg_has_role(c.relowner, s.relowner, 'USAGE'))
+      AND (link.is_owner OR link.is_listed  -- else an insert fails
+           OR {may_draw("c.relowner", "s.oid", "s.relowner")})
 )
 SELECT {{columns}}
 FROM sequence LEFT JOIN numbered ON numbered.seq = sequence.oid

@@ -15,7 +15,7 @@ from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .circumstances import readable, under
 from .finding import Finding
-from .lone_rows import jumps_far, with_lone_row
+from .judge import Judge
 from .message import LockBudget, in_transaction, rolled_back, send
 from .model import Reading, Sequence
 from .reading import read
@@ -32,7 +32,7 @@ from .scope import (
 )
 from .statements import Move
 from .unnumbered import automatic_fields, unnumbered
-from .verdict import Verdict, guess, verdict_on
+from .verdict import guess, verdict_on
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -86,22 +86,14 @@ class _Run(NamedTuple):
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
     def _found(self, sequence: Sequence, reading: Reading) -> Finding:
-        verdict = self._verdict_on(sequence, reading)
-        if jumps_far(sequence, verdict):
-            reading = with_lone_row(self.connection, sequence, reading, self.budget)
-            verdict = self._verdict_on(sequence, reading)
+        reading, verdict = self.judge.verdict_on(sequence, reading)
         if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
             verdict = guess(sequence, verdict)
         return Finding(sequence, reading, verdict, self.labels_of(sequence))
 
-    def _verdict_on(self, sequence: Sequence, reading: Reading) -> Verdict:
-        return verdict_on(
-            sequence,
-            reading,
-            headroom=self.headroom,
-            rewind=self.rewind,
-            follows_lone_rows=self.limits.follows_lone_rows,
-        )
+    @property
+    def judge(self) -> Judge:
+        return Judge(self.connection, self.budget, self.limits, self.headroom, self.rewind)
 
     def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
         """Return the labels of the models whose tables the sequence numbers."""

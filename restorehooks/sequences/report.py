@@ -22,7 +22,8 @@ class Entry:
     ``sequence`` and ``columns`` are names as PostgreSQL quotes them; ``models`` the labels of the
     installed models whose tables it numbers. ``next_after`` is what ``nextval`` hands out now, or,
     where nothing was to be changed, what it would hand out after a repair. ``reason`` explains
-    whatever is not plainly ok. ``found`` is what all of it was decided on.
+    whatever is not plainly ok. ``found`` is what all of it was decided on. ``changed``: this run
+    moved the sequence.
     """
 
     sequence: str
@@ -36,6 +37,7 @@ class Entry:
     reason: str | None = None
     models: tuple[str, ...] = ()
     found: tuple[Sequence, Verdict] | None = field(default=None, repr=False, compare=False)
+    changed: bool = False
 
     @classmethod
     def of(
@@ -72,13 +74,6 @@ class Entry:
     def makes_room(self) -> tuple[str, ...]:
         """The ALTER statements that would widen its range, none where none can."""
         return widening(self.found[0]) if self.found else ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether this run moved the sequence."""
-        return self.status in (Status.ADVANCED, Status.REWOUND) or (
-            self.status is Status.UNVERIFIED and self.next_after != self.next_before
-        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -195,7 +190,7 @@ def _merged(before: Entry | None, entry: Entry) -> Entry:
     if before is None:
         return entry
     status = before.status if entry.status is Status.OK else entry.status
-    return replace(entry, status=status, next_before=before.next_before)
+    return replace(entry, status=status, next_before=before.next_before, changed=True)
 
 
 def _used_percent(sequence: Sequence, status: Status, stands: int | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Functions that planning a query on a table would call, and whose they are.
+"""What another role has made: functions that planning would call, and what counts for nothing.
 
 Index expressions and predicates, partition keys and extended statistics are evaluated as far as
 they are constant whenever a table is planned for, with the rights of whoever plans
@@ -31,3 +31,15 @@ JOIN pg_roles r ON r.oid = p.proowner
 WHERE NOT r.rolsuper AND r.rolname <> current_user
 """
 """The query for them: the table, and a function's quoted name."""
+
+
+def may_draw(role: str, sequence: str, owner: str) -> str:
+    """Return the condition that ``role`` may draw from a sequence, by itself or as its owner.
+
+    Each is an expression for an oid. Whoever may not could let a table, a domain or a name of
+    their own draw from it all the same, and lead it to the end of its range by a row.
+    """
+    return (
+        f"({role} = {owner} OR has_sequence_privilege({role}, {sequence}, 'USAGE, UPDATE')"
+        f" OR pg_has_role({role}, {owner}, 'USAGE'))"
+    )

@@ -27,7 +27,8 @@ class Verdict(NamedTuple):
     ``next`` is what ``nextval`` would hand out, ``extreme`` the farthest number among the rows.
     ``target`` is what ``nextval`` should hand out instead, None where it may stay as it is; it
     lies behind ``next`` only when a rewind was asked for. ``reason`` explains whatever is not
-    plainly ok, remedy included.
+    plainly ok, remedy included. ``is_partial``: the target passes some rows only, and the status
+    will be what it is.
     """
 
     status: Status
@@ -35,6 +36,7 @@ class Verdict(NamedTuple):
     extreme: int | None = None
     target: int | None = None
     reason: str | None = None
+    is_partial: bool = False
 
     @property
     def rewinds(self) -> bool:
@@ -67,20 +69,28 @@ def verdict_on(
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
     if not fits and not sequence.cycle:
-        said = [*_lone_row(reading), *reading.unseen]
-        reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
-        return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
-    stays = reading.lone_after is not None and not follows_lone_rows
+        return _exhausted(sequence, reading, upcoming, wanted, headroom)
+    is_behind = fits and target is not None
+    stays = reading.lone is not None and not follows_lone_rows
+    if stays or not fits:
+        target = _past_the_others(sequence, upcoming, reading)
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
-        target = target if fits and not stays else None
-        return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
-    if fits and target is not None:
+        return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen, stays)
+    if is_behind:
         follow = ["to follow it, run resetsequences"] if stays else []
-        why = "; ".join([*_lone_row(reading), *follow, *filter(None, [sequence.hint])])
-        target = None if stays else target
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None)
+        why = "; ".join([*_lone_rows(reading), *follow, *filter(None, [sequence.hint])])
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None, stays)
     return Verdict(Status.OK, upcoming, reading.extreme, reason=_remark(sequence, fits=fits))
+
+
+def _exhausted(
+    sequence: Sequence, reading: Reading, upcoming: int, wanted: int, headroom: int
+) -> Verdict:
+    said = [*_lone_rows(reading), *reading.unseen]
+    reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
+    target = _past_the_others(sequence, upcoming, reading)
+    return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, target, reason, is_partial=True)
 
 
 def _without_position(sequence: Sequence, reading: Reading) -> Verdict:
@@ -98,13 +108,23 @@ def _remark(sequence: Sequence, *, fits: bool) -> str | None:
     return sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
 
 
-def _lone_row(reading: Reading) -> list[str]:
-    if reading.lone_after is None:
+def _lone_rows(reading: Reading) -> list[str]:
+    if reading.lone is None:
         return []
-    return [
-        f"the row numbered {reading.extreme} stands alone, nothing else goes past"
-        f" {reading.lone_after}: it may need another number"
-    ]
+    number, first, _, after = reading.lone
+    rows, need = f"the row numbered {first} stands", "it may need another number"
+    if number > 1:
+        rows, need = f"{number} rows from {first} on stand", "they may need other numbers"
+    return [f"{rows} alone, nothing else goes past {after}: {need}"]
+
+
+def _past_the_others(sequence: Sequence, upcoming: int, reading: Reading) -> int | None:
+    """Return the target that passes all rows but those that stand alone."""
+    if reading.lone is None:
+        return None
+    target = _target(sequence, upcoming, reading.lone.others, 0)
+    is_free = target is not None and _is_before(sequence, target, reading.lone.first)
+    return target if is_free else None
 
 
 def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:

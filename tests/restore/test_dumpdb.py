@@ -70,13 +70,24 @@ def test_it_is_readable_by_its_owner_alone_and_never_replaced_unasked(
     project.manage("dumpdb", str(folder), "--format=directory", "--jobs=2")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(part.stat().st_mode) for part in folder.iterdir()} == {0o600}
-    project.manage("dumpdb", str(folder), "--format=directory", "--force")
+    project.manage("dumpdb", str(folder), "--format=directory", "--force", "--mode=640")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(part.stat().st_mode) for part in folder.iterdir()} == {0o640}
+    project.manage("dumpdb", str(file), "--force", "--mode=0644")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert sorted(path.name for path in tmp_path.iterdir()) == ["project", "shop.dir", "shop.dump"]
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--jobs=2"], ["--compress=nonsense"], ["--format=zip"], ["--jobs=0"], ["--database=nowhere"]],
+    [
+        ["--jobs=2"],
+        ["--mode=755"],
+        ["--compress=nonsense"],
+        ["--format=zip"],
+        ["--jobs=0"],
+        ["--database=nowhere"],
+    ],
 )
 def test_wrong_usage(project: Project, tmp_path: Path, arguments: list[str]) -> None:
     done = project.manage("dumpdb", str(tmp_path / "x.dump"), *arguments, check=False)

@@ -49,7 +49,7 @@ EXHAUSTED = {
     "MINVALUE, counting down": "CREATE SEQUENCE s INCREMENT -1 MINVALUE -10;"
     "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (-10)",
     "two columns": "CREATE SEQUENCE s; CREATE TABLE t (id smallint DEFAULT nextval('s'),"
-    "n numeric(2) DEFAULT nextval('s')); INSERT INTO t VALUES (99, 1)",
+    "n numeric(2) DEFAULT nextval('s')); INSERT INTO t VALUES (99, 99)",
     "domain": "CREATE DOMAIN d AS smallint; CREATE SEQUENCE s;"
     "CREATE TABLE t (id d PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (32767)",
     "partitioned": "CREATE TABLE t (id smallserial, k int DEFAULT 1) PARTITION BY LIST (k);"

@@ -15,9 +15,10 @@ from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
 from restorehooks.management.output import asks_for_json
 from restorehooks.management.sequence_options import Request, add_options, wrong_usage
+from restorehooks.sequences.entries import naming_nothing
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import check_schemas
+from restorehooks.sequences.scope import Scope, check_schemas
 from restorehooks.sequences.tenants import is_allowed, within_tenant
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
@@ -67,6 +68,7 @@ class Command(OneSentenceCommand):
         if request.as_json:
             self.stdout.write_json(_as_json(results, code))
         self._print_all(reports, request)
+        self._print_entries([report.database for report in reports], request)
         if failures:
             raise CommandError("\n".join(map(str, failures)), returncode=code)
         if code:
@@ -81,6 +83,17 @@ class Command(OneSentenceCommand):
             self._print(report, request)
             if report.applied:
                 announce(report, "resetsequences", printed=True)
+
+    def _print_entries(self, aliases: list[str], request: Request) -> None:
+        """Say which entries of the setting name nothing, as far as these databases tell."""
+        is_whole = request.scope == Scope() and {*aliases} == {*connections}
+        if request.verbosity > 1 or (request.verbosity and is_whole):
+            try:
+                said = naming_nothing([connections[alias] for alias in aliases], request.limits)
+            except Error as error:
+                said = [f"The entries of RESTOREHOOKS were not checked: {first_line(error)}"]
+            for each in said:
+                self.stderr.write(each)
 
     def _print(self, report: Report, request: Request) -> None:
         if report.read_only:

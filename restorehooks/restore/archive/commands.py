@@ -124,13 +124,17 @@ def write(
     environment: Mapping[str, str],
     flags: Iterable[str] = (),
     on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run pg_dump on the database that ``conninfo`` names; raise ProgramError when it failed."""
+    """Run pg_dump on the database that ``conninfo`` names; raise ProgramError when it failed.
+
+    ``tick`` is called a few times a second, and may raise to end it.
+    """
     argv = [str(program.path), "--dbname", conninfo, "--file", str(to), *flags]
     with running(argv, environment) as process:
         assert process.stderr  # noqa: S101 - it was asked for
         last: list[str] = []
-        for line in lines_of(process.stderr, lambda: None):
+        for line in lines_of(process.stderr, tick):
             if "error: " in line or not line.startswith("pg_dump: "):
                 last.append(line.removeprefix("pg_dump: ").removeprefix("error: "))
             elif on_line:

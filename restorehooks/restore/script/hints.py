@@ -18,6 +18,12 @@ _HINTS = (
         "restore as a superuser",
     ),
     (
+        "42501",
+        re.compile(rb"(?:COPY|INSERT INTO) "),
+        "if the table belongs to an extension: let an administrator grant SELECT, INSERT and "
+        "DELETE on it, or leave its rows out with --skip-superuser-only",
+    ),
+    (
         "0A000",
         re.compile(rb"SET (?:SESSION |LOCAL )?standard_conforming_strings\b", re.IGNORECASE),
         "PostgreSQL 19 and later know no other value than on: dump again with "

@@ -17,7 +17,7 @@ from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from restorehooks.restore.errors import AddressError
+from restorehooks.restore.errors import AddressError, PoolerError
 from restorehooks.wording import quoted
 
 from .session_settings import OWN_PATH, SET_PATH, unlimited
@@ -88,7 +88,7 @@ class Address:
         cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Address:
         """Return where libpq's keywords lead; ``options`` are those of the alias."""
-        secret, found = _secret_keywords(), _resolved(asked)
+        secret, found = secret_keywords(), _resolved(asked)
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -195,7 +195,7 @@ def _require_direct(address: Address, connection: Connection, database: str) -> 
     pid, found = row
     place = f"{address.host}:{address.port}"
     if pid != connection.info.backend_pid:
-        raise AddressError(
+        raise PoolerError(
             f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
             f"own address with --direct or in {DIRECT_URL}."
         )
@@ -214,7 +214,7 @@ def variables_of_libpq() -> dict[str, str | None]:
     }
 
 
-def _secret_keywords() -> set[str]:
+def secret_keywords() -> set[str]:
     """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
 
     "*" marks a password. "D" marks what no form shows: SCRAM's keys, which are as good as one.
