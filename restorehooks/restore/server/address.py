@@ -111,8 +111,8 @@ class Address:
         Names mean what they mean in pg_catalog there; RESET search_path gives the path that the
         database, the role or the settings ask for.
 
-        Raises AddressError where a pooler answers, or the connection leads to another database;
-        psycopg.OperationalError, which names the database and the server.
+        Raises AddressError where the role does not exist, a pooler answers, or the connection leads
+        to another database; psycopg.OperationalError, which names the database and the server.
         """
         parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
@@ -122,6 +122,11 @@ class Address:
             )
         except psycopg.OperationalError as error:
             said = str(error).removeprefix("connection failed: ")
+            if f'role "{self.user}" does not exist' in said:
+                raise AddressError(
+                    f'The role "{self.user}" does not exist on {self.host}:{self.port}: name one'
+                    " that does, or create it."
+                ) from None
             where = f'"{database}" on {self.host}:{self.port}'
             raise type(error)(f"connecting to {where}: {said}") from None
         try:
