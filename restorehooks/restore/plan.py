@@ -14,7 +14,7 @@ from .archive.rows import holds_rows
 from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
-from .dump.rows import NO_ROWS, what_is_missing
+from .dump.rows import NO_KEYS, NO_ROWS, what_is_missing
 from .errors import UsageError
 from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
@@ -251,7 +251,8 @@ def _missing(known: Known) -> Sequence[str]:
     if known.live.empty:
         return found
     if known.dump.format == "plain":
-        return found if known.holds.rows else [NO_ROWS, *found]
+        lacks = {NO_ROWS: not known.holds.rows, NO_KEYS: not known.holds.keys}
+        return [*(what for what, is_so in lacks.items() if is_so), *found]
 
     def rows() -> bool:
         assert known.program  # noqa: S101 - an archive has one

@@ -16,6 +16,8 @@ from .session import change_settings, read_settings
 from .wire import StatementFailed, Wire
 
 SessionSettings = Mapping[str, str]
+KEPT = ("deadlock_timeout",)
+"""Settings of a worker's own, which the owner of what it loads may not put back."""
 
 
 class Worker:
@@ -26,6 +28,8 @@ class Worker:
         self.wire = Wire(connection)
         self.copying: Copy | None = None
         self._settings: SessionSettings | None = None
+        own = read_settings(connection)
+        self._kept = {name: own[name] for name in KEPT if name in own}
         self._pieces: list[tuple[int, int]] = []
         self._lines = 0
 
@@ -33,7 +37,8 @@ class Worker:
         """Take the settings that a statement was read under, once no COPY is open any more."""
         self.end_copy()
         if self._settings is not settings:
-            change_settings(self.connection, read_settings(self.connection), settings)
+            wanted = {**self._kept, **settings}
+            change_settings(self.connection, read_settings(self.connection), wanted)
             self._settings = settings
 
     def put(self, copy: Copy, block: bytes, first: int) -> None:
