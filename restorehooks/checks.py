@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from . import conf, driver
 from .sequences.scope import Scope
-from .wording import first_line
+from .wording import first_line, printable
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -131,7 +131,7 @@ def sequences_have_room(
     could not read them.
     """
     return [
-        Warning(
+        _warning(
             f'In database "{alias}", {entry.used_percent:g}% of the numbers of sequence'
             f" {entry.sequence} are used up; the last one is {entry.limit}.",
             hint=_room(entry),
@@ -177,7 +177,7 @@ def _reports(databases: Collection[str] | None) -> Iterator[tuple[str, Report | 
 
 
 def _not_read(alias: str, why: str) -> CheckMessage:
-    return Warning(
+    return _warning(
         f'The sequences of database "{alias}" could not be read: {why}',
         hint="Run the check where the database can be reached, or name others with --database.",
         id="restorehooks.W005",
@@ -199,7 +199,7 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
     command = f"python manage.py resetsequences{option}"
     if len(entries) <= GROUPED:
         for entry in entries:
-            yield Warning(
+            yield _warning(
                 f'In database "{alias}", sequence {entry.sequence} would hand out'
                 f" {entry.next_before} next, but its rows go up to {entry.extreme}: the next insert"
                 " may fail.",
@@ -210,13 +210,18 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
     for schema, group in groupby(sorted(entries, key=_schema), key=_schema):
         names = [entry.sequence for entry in group]
         rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        yield Warning(
+        yield _warning(
             f'In schema "{schema}" of database "{alias}", the rows have passed'
             f" {len(names)} sequence{'' if len(names) == 1 else 's'}:"
             f" {', '.join(names[:SHOWN])}{rest}: the next inserts may fail.",
             hint=f"Run: {command} --schema {shlex.quote(schema)}",
             id="restorehooks.W003",
         )
+
+
+def _warning(message: str, hint: str, id: str) -> CheckMessage:  # noqa: A002 - as Django has it
+    """Return a warning in which no name commands a terminal or begins a line."""
+    return Warning(printable(message), hint=printable(hint), id=id)
 
 
 def _schema(entry: Entry) -> str:

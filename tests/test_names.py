@@ -16,13 +16,14 @@ from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import dumped
 from tests.support.projects import MANAGE, Project
 from tests.support.servers import RunningServer
-from tests.support.shadows import calls, plant
+from tests.support.shadows import calls, plant, plant_first
 from tests.support.statements import Open
 
 OWN_PATH = {
     "restorehooks.restore.extension_registry",
     "restorehooks.restore.jobs",
     "restorehooks.restore.load",
+    "restorehooks.restore.load_statements",
     "restorehooks.restore.needs",
     "restorehooks.restore.restore",
     "restorehooks.restore.room",
@@ -61,18 +62,17 @@ def test_the_reader_sees_what_it_has_to() -> None:
     assert len(seen) > 80
     text = "SELECT unnest(%s::oid[]) FROM t WHERE a >= {} AND b IN (%s) AND c = ANY(%s)"
     names = {f"{one.kind} {one.name}" for one in statements.open_names(statements.parsed(text))}
-    assert names == {"function unnest", "type oid", "operator >=", "operator ="}
+    assert names == {"function unnest", "type oid", "operator >=", "operator =", "relation t"}
     text = (
-        "SELECT pg_catalog.unnest(%s::pg_catalog.oid[]) WHERE a OPERATOR(pg_catalog.>=) 1::bigint"
+        "WITH w AS (SELECT pg_catalog.unnest(%s::pg_catalog.oid[]) FROM pg_catalog.pg_class)"
+        " SELECT FROM w WHERE a OPERATOR(pg_catalog.>=) 1::bigint"
     )
     assert [*statements.open_names(statements.parsed(text))] == []
 
 
-EVERYTHING = """
+RUN = """
 import contextlib, io, os
 from django.core.management import call_command
-from django.test import Client
-from django.contrib.auth.models import User
 
 def run(*arguments, **options):
     try:
@@ -80,18 +80,42 @@ def run(*arguments, **options):
             call_command(*arguments, stdout=out, **options)
     except (Exception, SystemExit) as error:
         print(arguments, type(error).__name__, str(error)[:300])
+"""
+OURS = """
+run("resetsequences")
+run("resetsequences", "--check", "--schema=public")
+run("resetsequences", "--sql")
+run("resetsequences", "--by-name", "--rewind")
+run("explainduplicate", "thing_pkey")
+run("dumpdb", os.environ["DUMP"] + ".new", "--force")
+run("restoredb", os.environ["DUMP"], dry_run=True)
+"""
+"""What sends no statement of Django's own."""
+EVERYTHING = f"""
+{RUN}
+from django.db import IntegrityError, connection
+from django.test import Client
+from django.contrib.auth.models import User
+from restorehooks import reset_sequences_after
+from shop.models import Order
 
 run("migrate")
 run("check", databases=["default"], deploy=True)
-run("resetsequences")
-run("resetsequences", check=True)
-run("explainduplicate", "shop_order_pkey")
-run("dumpdb", os.environ["DUMP"] + ".new")
+with reset_sequences_after(Order):
+    Order.objects.create(pk=7)
+    Order.objects.create(pk=8)
+with connection.cursor() as cursor:
+    cursor.execute("SELECT pg_catalog.setval('shop_order_id_seq', 7, false)")
+try:
+    Order.objects.create()
+except IntegrityError as error:
+    print("healed", "moved on to 9" in error.__notes__[-1])
+run("loaddata", os.environ["FIXTURE"])
+{OURS}
 client = Client()
 client.force_login(User.objects.create_superuser("root"))
 answer = client.get("/admin/restorehooks/sequence/", follow=True)
 print("admin", answer.status_code, "shop_order_id_seq" in answer.content.decode())
-run("restoredb", os.environ["DUMP"], dry_run=True)
 run("restoredb", os.environ["DUMP"], "--no-input")
 run("restoredb", "--undo", "--no-input")
 run("restoredb", os.environ["DUMP"], "--in-place", "--table=thing", "--no-input")
@@ -112,7 +136,8 @@ def _project(folder: Path, database: Database) -> Project:
     made.write("urls.py", URLS)
     made.app("shop", "class Order(models.Model):\n    name = models.CharField(max_length=9)\n")
     middleware = [each for each in SETTINGS["MIDDLEWARE"] if not each.startswith("urls.")]
-    made.settings(**{**SETTINGS, "MIDDLEWARE": middleware, "DATABASE_ROUTERS": []})
+    healing = {"RESTOREHOOKS": {"REPAIR_ON_DUPLICATE": True}}
+    made.settings(**{**SETTINGS, **healing, "MIDDLEWARE": middleware, "DATABASE_ROUTERS": []})
     made.manage("makemigrations", "shop")
     return made
 
@@ -142,8 +167,29 @@ def test_no_command_calls_what_a_stranger_has_made(
     dump = dumped(database, tmp_path / "x.dump")
     database.disconnect()
     _plant(database)
-    database.execute("SELECT * FROM unnest('{1}'::oid[]) one WHERE one >= 1")
+    database.execute("SELECT array_agg(one) FROM unnest('{1}'::oid[]) one WHERE one >= 1")
     database.disconnect()
-    assert [call.name for call in calls(server)] == ["unnest(oid[])", ">=(oid, integer)"]
-    assert project.shell(EVERYTHING, {"DUMP": str(dump)}).splitlines() == ["admin 200 True"]
-    assert calls(server)[2:] == []
+    seen = ["unnest(oid[])", ">=(oid, integer)", "array_agg(text, oid)"]
+    assert [call.name for call in calls(server)] == seen
+    fixture = project.write("late.json", '[{"model": "shop.order", "pk": 12, "fields": {}}]')
+    environ = {"DUMP": str(dump), "FIXTURE": str(fixture)}
+    said = project.shell(EVERYTHING, environ).splitlines()
+    assert said == ["healed True", "admin 200 True"]
+    assert calls(server)[3:] == []
+
+    _plant_first(database)
+    assert {call.name for call in calls(server)[3:]} == {"pg_class(first)", "oid(first)"}
+    known = len(calls(server))
+    assert project.shell(RUN + OURS, environ) == ""
+    assert calls(server)[known:] == []
+
+
+def _plant_first(database: Database) -> None:
+    """Let a path find relations and types that are named like pg_catalog's before those."""
+    plant_first(database)
+    database.execute(
+        f"ALTER DATABASE {database.name} SET search_path = public, pg_catalog;"
+        "ALTER DATABASE postgres SET search_path = public, pg_catalog"
+    )
+    with database.connect() as connection:
+        connection.execute("SELECT 1::oid FROM pg_class LIMIT 1")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .notes import FEEDS
 from .session import PATH
-from .strangers import STRANGERS_CODE
+from .strangers import STRANGERS_CODE, may_draw
 
 
 def _braces(text: str) -> str:
@@ -20,13 +21,13 @@ def _braces(text: str) -> str:
 # the default mentions it, not that the default is nothing more.
 _DRAWING = f"""
 drawing AS MATERIALIZED (
-    SELECT kind, oid, tab, att, {_braces(IS_PLAIN_NEXTVAL)} AS simple
+    SELECT kind, oid, tab, att, domain_owner, {_braces(IS_PLAIN_NEXTVAL)} AS simple
     FROM (
         SELECT 'pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
-               adbin::text AS expression
+               NULL::oid AS domain_owner, adbin::text AS expression
         FROM pg_attrdef
         UNION ALL  -- a column without a default of its own takes its domain's
-        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typdefaultbin::text
+        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typowner, t.typdefaultbin::text
         FROM pg_type t JOIN pg_attribute a
             ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
         JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
@@ -63,6 +64,8 @@ default_of AS MATERIALIZED (
     FROM drawing JOIN pg_depend d
         ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
+    JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+    WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     UNION ALL
     SELECT t.seq, drawing.tab, drawing.att, t.exact
     FROM unnest({{by_text_kinds}}::oid[], {{by_text}}::oid[], {{by_text_sequences}}::oid[],
@@ -93,6 +96,12 @@ in_scope AS MATERIALIZED (
     SELECT seq FROM climb WHERE tab = ANY({{tables}}::oid[])
     UNION SELECT seq FROM default_of WHERE tab = ANY({{tables}}::oid[])
     UNION SELECT seq FROM listed WHERE tab = ANY({{tables}}::oid[])
+),
+in_schemas AS MATERIALIZED (
+    SELECT seq FROM (SELECT seq, tab FROM climb UNION ALL SELECT seq, tab FROM default_of
+                     UNION ALL SELECT seq, tab FROM listed) numbers
+    JOIN pg_class c ON c.oid = numbers.tab JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY({{schemas}}::name[])
 ),
 me AS MATERIALIZED (
     SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
@@ -128,6 +137,8 @@ sequence AS MATERIALIZED (
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
+      AND ({{schemas}}::name[] IS NULL OR n.nspname = ANY({{schemas}}::name[])
+           OR q.seqrelid IN (SELECT seq FROM in_schemas))
       AND (q.seqrelid NOT IN (
               SELECT objid FROM pg_depend
               WHERE refclassid = 'pg_extension'::regclass
@@ -242,9 +253,8 @@ numbered AS MATERIALIZED (
         JOIN link parent ON parent.seq = link.seq
             AND parent.tab = i.inhparent AND parent.att = pa.attnum
         WHERE i.inhrelid = link.tab))
-      AND (link.is_owner OR link.is_listed OR c.relowner = s.relowner  -- else an insert fails
-           OR has_sequence_privilege(c.relowner, s.oid, 'USAGE, UPDATE')
-           OR pg_has_role(c.relowner, s.relowner, 'USAGE'))
+      AND (link.is_owner OR link.is_listed  -- else an insert fails
+           OR {may_draw("c.relowner", "s.oid", "s.relowner")})
 )
 SELECT {{columns}}
 FROM sequence LEFT JOIN numbered ON numbered.seq = sequence.oid
@@ -252,14 +262,15 @@ ORDER BY schema, name, oid, table_schema, table_name, column_name
 """)  # noqa: S608
 """Every sequence in scope, once for each column that it may number."""
 
-CONDITIONS = (
-    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-    " current_setting('transaction_isolation'),"
-    " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
-    " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
-    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END,"
-    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,"
-    " CASE current_setting('default_transaction_read_only') WHEN 'on' THEN ("
-    " SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END"
-)
+CONDITIONS = f"""
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+       current_setting('transaction_isolation'),
+       CASE current_setting('transaction_isolation') WHEN 'serializable' THEN (
+           SELECT coalesce(array_agg(relation), array[]::oid[]) FROM pg_locks
+           WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock'
+       ) END,
+       to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS}),
+       CASE current_setting('default_transaction_read_only') WHEN 'on' THEN (
+           SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END
+"""  # noqa: S608 - constants
 """What holds for all that a run reads, in the order of catalog.Conditions."""

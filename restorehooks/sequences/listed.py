@@ -15,6 +15,7 @@ from django.apps import apps
 from restorehooks.driver import sql
 
 from .message import Failed, LockBudget, send_each, send_once
+from .strangers import may_draw
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -107,7 +108,7 @@ def guessed(
     return [] if isinstance(result, Failed) else [Listed._make(row) for row in result[0]]
 
 
-GUESS = sql.SQL("""
+GUESS = sql.SQL(f"""
 SELECT s.oid, c.oid, a.attnum::int
 FROM pg_class s
 JOIN pg_class c ON c.relnamespace = s.relnamespace AND c.relkind IN ('r', 'p')
@@ -116,7 +117,8 @@ JOIN pg_index x ON x.indrelid = c.oid AND x.indisprimary AND x.indnkeyatts = 1
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]
     AND NOT a.atthasdef AND a.attidentity = ''
     AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-WHERE s.oid = ANY({}::oid[])
+WHERE s.oid = ANY({{}}::oid[])
+  AND {may_draw("c.relowner", "s.oid", "s.relowner")}
   AND lower(s.relname) IN (
       lower(c.relname || '_seq'), lower(c.relname || '_' || a.attname || '_seq'))
-""")
+""")  # noqa: S608 - constants

@@ -1,4 +1,4 @@
-"""Functions that planning a query on a table would call, and whose they are.
+"""What another role has made: functions that planning would call, and what counts for nothing.
 
 Index expressions and predicates, partition keys and extended statistics are evaluated as far as
 they are constant whenever a table is planned for, with the rights of whoever plans
@@ -10,7 +10,15 @@ superuser, is not read; its owner can read it. CHECK constraints are left out of
 
 from __future__ import annotations
 
-STRANGERS_CODE = """
+IS_TRUSTED = (
+    "(r.rolsuper OR r.rolname = session_user OR r.rolname = current_user AND NOT"
+    " (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = session_user))"
+)
+"""The condition that role ``r`` gains nothing by what it has made being called in this session.
+
+Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
+"""
+STRANGERS_CODE = f"""
 SELECT e.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
 FROM (
     SELECT indrelid AS tab, 'pg_class'::regclass AS classid, indexrelid AS objid
@@ -28,6 +36,18 @@ LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.
 JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid)
 JOIN pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_roles r ON r.oid = p.proowner
-WHERE NOT r.rolsuper AND r.rolname <> current_user
-"""
+WHERE NOT {IS_TRUSTED}
+"""  # noqa: S608 - constants
 """The query for them: the table, and a function's quoted name."""
+
+
+def may_draw(role: str, sequence: str, owner: str) -> str:
+    """Return the condition that ``role`` may draw from a sequence, by itself or as its owner.
+
+    Each is an expression for an oid. Whoever may not could let a table, a domain or a name of
+    their own draw from it all the same, and lead it to the end of its range by a row.
+    """
+    return (
+        f"({role} = {owner} OR has_sequence_privilege({role}, {sequence}, 'USAGE, UPDATE')"
+        f" OR pg_has_role({role}, {owner}, 'USAGE'))"
+    )

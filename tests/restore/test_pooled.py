@@ -10,11 +10,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
+from restorehooks.restore.server import lock
 from restorehooks.restore.server.address import DIRECT_URL
 from restorehooks.signals import post_restore
-from tests.support.databases import Database
+from tests.support.databases import Database, pointed
 from tests.support.dumps import contents, neighbours
+from tests.support.one_session import one_session
 from tests.support.poolers import pooled
+from tests.support.sequences import set_back, upcoming
 
 
 def command(*arguments: str) -> str:
@@ -78,3 +81,47 @@ def _count(table: str) -> int:
         found = int(cursor.fetchone()[0])
     connections.close_all()
     return found
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({}, 'leads to "{name}": restore into a PostgreSQL server'),
+        ({"by_database": True}, "has one session for all connections"),
+        ({"by_database": True, "most": 1}, "has one session for all connections"),
+    ],
+    ids=["whatever database is named", "one for each database", "one connection"],
+)
+def test_a_server_with_one_session_is_refused_at_once(
+    live: Database,
+    backup: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any],
+    said: str,
+) -> None:
+    """It would answer CREATE DATABASE, enter the live database, and lock out nobody."""
+    monkeypatch.setattr(lock, "SECONDS_TO_CONNECT", 2)
+    before = contents(live)
+    tried = [[str(backup), "--no-input"], [str(backup), "--dry-run"], ["--undo"]]
+    for arguments in tried[:1] if "most" in how else tried:
+        with (
+            one_session(live, **how) as server,
+            pointed("default", server.settings(live)),
+            pytest.raises(CommandError, match=said.format(name=live.name)),
+        ):
+            command("restoredb", *arguments)
+        everything = b"".join(server.asked)
+        for word in (b"CREATE", b"DROP", b"advisory"):
+            assert word not in everything
+    assert (contents(live), neighbours(live)) == (before, [])
+
+
+def test_in_place_it_is_refused_too_and_a_repair_works(live: Database, backup: Path) -> None:
+    set_back(live, "precious")
+    before = contents(live)
+    with one_session(live) as server, pointed("default", server.settings(live)):
+        with pytest.raises(CommandError, match="restore into a PostgreSQL server"):
+            command("restoredb", str(backup), "--in-place", "--no-input")
+        assert contents(live) == before
+        command("resetsequences")
+    assert upcoming(live, "precious") == 301

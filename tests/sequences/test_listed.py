@@ -106,3 +106,15 @@ def test_the_settings_through_the_command_and_the_hook(
     assert found["status"] == "unverified"
     project.manage("resetsequences", "--by-name")
     assert next_of(database, "tokenowner_seq") == 151
+
+
+def test_no_name_leads_to_a_table_whose_owner_may_not_draw(database: Database) -> None:
+    mallory = database.role("mallory")
+    database.execute(f"CREATE SEQUENCE ticket_id_seq; GRANT CREATE ON SCHEMA public TO {mallory}")
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE TABLE ticket (id bigint PRIMARY KEY)")
+        connection.execute("INSERT INTO ticket VALUES (2147483646), (2147483645)")
+    assert entry(reset(DEFAULT, names="repaired"), "ticket_id_seq").columns == ()
+    assert draw(database, "ticket_id_seq") == 1
+    database.execute(f"GRANT USAGE ON SEQUENCE ticket_id_seq TO {mallory}")
+    assert entry(reset(DEFAULT, names="repaired"), "ticket_id_seq").next_after == 2147483647

@@ -1,4 +1,4 @@
-"""Functions and operators of a stranger's, found by the search_path in place of pg_catalog's.
+"""What a stranger has made for the search_path to find in place of pg_catalog's.
 
 Each one writes into the server's log that it was called, by whom, and in which statement.
 """
@@ -36,6 +36,24 @@ BEGIN
                             CASE WHEN found.is_set THEN 'SETOF ' ELSE '' END || found.each,
                             found.many, found.is_set);
     END LOOP;
+    -- Each aggregate of one argument or two: it notes its first row, and answers with nothing.
+    FOR found IN
+        SELECT DISTINCT proname AS name, each, many
+        FROM pg_proc, unnest(types) AS each, generate_series(1, 2) AS many
+        WHERE proname = ANY(%(functions)s) AND prokind = 'a'
+    LOOP
+        PERFORM public.make('agg_' || found.name,
+                            concat_ws(', ', 'text', found.each,
+                                      CASE found.many WHEN 2 THEN found.each END),
+                            'text', 0, false, NULL, found.name);
+        BEGIN
+            EXECUTE format('CREATE AGGREGATE public.%%I (%%s) (SFUNC = public.%%I, STYPE = text)',
+                           found.name,
+                           concat_ws(', ', found.each, CASE found.many WHEN 2 THEN found.each END),
+                           'agg_' || found.name);
+        EXCEPTION WHEN duplicate_function THEN NULL;
+        END;
+    END LOOP;
     FOR found IN
         SELECT name, l, r, CASE WHEN name ~ '^(<|>|<=|>=|=|<>|!?~~?)$' THEN 'boolean'
                                 WHEN name IN ('||', '->>') THEN 'text' ELSE l END AS result
@@ -52,9 +70,11 @@ $do$
 """
 MAKE = r"""
 CREATE FUNCTION public.make(name text, arguments text, result text, many int, is_set boolean,
-                            operator text DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $make$
+                            operator text DEFAULT NULL, aggregate text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql AS $make$
 DECLARE
-    call text := CASE WHEN operator IS NOT NULL
+    call text := CASE WHEN aggregate IS NOT NULL THEN 'NULL::pg_catalog.text'
+        WHEN operator IS NOT NULL
         THEN format('$1 OPERATOR(pg_catalog.%s) $2', operator)
         ELSE format('pg_catalog.%I(%s)', name,
                     (SELECT string_agg('$' || n, ', ') FROM generate_series(1, many) AS n)) END;
@@ -63,13 +83,48 @@ BEGIN
         'CREATE FUNCTION public.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', name, arguments, result,
         format($$BEGIN RAISE LOG 'SHADOW of %%(%%) called by %% in [%%]', %L, %L, current_user,
                      pg_catalog.translate(pg_catalog.current_query(), E'\n', ' '); %s; END$$,
-               coalesce(operator, name), arguments,
+               coalesce(aggregate, operator, name), arguments,
                CASE WHEN is_set THEN 'RETURN QUERY SELECT * FROM ' || call
                     ELSE 'RETURN ' || call END));
 EXCEPTION WHEN duplicate_function OR invalid_function_definition THEN
     NULL;
 END
 $make$
+"""
+
+# Relations and types of pg_catalog's own names, for a path that has public before pg_catalog.
+FIRST = r"""
+CREATE FUNCTION public.seen(what text) RETURNS boolean LANGUAGE plpgsql AS $seen$
+BEGIN
+    RAISE LOG 'SHADOW of %(first) called by % in [%]', what, current_user,
+        pg_catalog.translate(pg_catalog.current_query(), E'\n', ' ');
+    RETURN true;
+END
+$seen$;
+DO $do$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT relname, string_agg(attname::text, ', ' ORDER BY attnum) AS columns
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0
+        WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')
+            AND atttypid <> 'anyarray'::regtype AND has_table_privilege(c.oid, 'SELECT')
+        GROUP BY relname
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE VIEW public.%1$I AS SELECT %2$s FROM pg_catalog.%1$I WHERE public.seen(%1$L)',
+            found.relname, found.columns);
+    END LOOP;
+    FOR found IN SELECT typname FROM pg_type WHERE typname IN
+        ('oid', 'text', 'name', 'json', 'jsonb', 'xid8', 'regclass', 'regtype', 'int4', 'int8')
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE DOMAIN public.%1$I AS pg_catalog.%1$I CHECK (public.seen(%1$L))',
+            found.typname);
+    END LOOP;
+END
+$do$
 """
 
 
@@ -97,6 +152,14 @@ def plant(database: Database, functions: Iterable[str], operators: Iterable[str]
     with database.server.connect(dbname="template1") as connection:
         connection.execute("DROP DATABASE postgres WITH (FORCE)")
         connection.execute(f"CREATE DATABASE postgres TEMPLATE {database.name}")
+
+
+def plant_first(database: Database) -> None:
+    """Let the role make relations and types named like pg_catalog's."""
+    database.execute("GRANT CREATE ON SCHEMA public TO stranger")
+    with database.connect() as connection:
+        connection.execute("SET ROLE stranger; SET search_path = pg_catalog")
+        connection.execute(FIRST)
 
 
 def calls(server: RunningServer) -> list[Call]:

@@ -80,7 +80,8 @@ def parsed(text: str) -> list[dict[str, Any]] | None:
 
 
 def open_names(tree: Any) -> Iterator[Open]:
-    """Yield the functions, operators and types of a tree that are named without a schema."""
+    """Yield what a tree names without a schema: functions, operators, types and relations."""
+    own = {value["ctename"] for key, value in _nodes(tree) if key == "CommonTableExpr"}
     for key, value in _nodes(tree):
         if key == "FuncCall" and len(value["funcname"]) == 1:
             yield Open("function", _last(value["funcname"]))
@@ -94,6 +95,8 @@ def open_names(tree: Any) -> Iterator[Open]:
             yield Open("operator", "=")
         elif key == "typeName" and len(value.get("names", [])) == 1:
             yield Open("type", _last(value["names"]))
+        elif key in ("RangeVar", "relation") and "schemaname" not in value:
+            yield from [Open("relation", name) for name in {value["relname"]} - own]
 
 
 def used(tree: Any) -> Iterator[Open]:
