@@ -73,6 +73,7 @@ def test_what_takes_the_place_of_a_table_meanwhile_is_not_read(
     database.execute(f"GRANT USAGE ON FOREIGN DATA WRAPPER nothing TO {mallory}")
     with database.connect(user=mallory) as connection:
         connection.execute("CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing")
+
     def read_later(*args: Any, **kwargs: Any) -> Any:
         with database.connect(user=mallory) as connection:
             connection.execute("ALTER TABLE m.t RENAME TO other")

@@ -27,7 +27,7 @@ _SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz
 _CHUNK = 1024 * 1024
 _END_OF_ROWS = b"\n\\.\n"
 _EMPTY_LINES = b"\n\n"
-_LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
+LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
 _AGAIN = "copy or dump it again"
 
 
@@ -194,7 +194,7 @@ class _Files:
         except OSError as error:
             raise unreadable(path, error) from error
         lines = text.splitlines()
-        found = [line for line in map(_LARGE_OBJECT.fullmatch, lines) if line]
+        found = [line for line in map(LARGE_OBJECT.fullmatch, lines) if line]
         if not found or len(found) != len(lines) or not text.endswith(b"\n"):
             raise DumpError(f"{path} is not whole: it lists no large objects to its end; {_AGAIN}")
         for line in found:
