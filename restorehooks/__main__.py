@@ -23,6 +23,12 @@ restorehooks COMMAND --help lists the options of a command.
 The environment variable DATABASE_URL, or a file .env in the current folder, names the database:
 postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or embedded: for a private server.
 """
+RESTORE_SCRIPT = "restore-script"
+PRINTS = {
+    RESTORE_SCRIPT: "Prints restore.sh, for an image or a server that lacks it",
+    "completion": 'Prints completion for bash and zsh: eval "$(restorehooks completion)"',
+}
+"""What is printed as it is, and what that is for."""
 DJANGOS_OWN = (
     "Runs the command-line client for specified database, or the default database if none is "
     "provided"
@@ -39,9 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing := _missing():
         sys.stderr.write(f"{missing}\n")
         return WRONG_USAGE
-    names = ", ".join(sorted(_commands()))
+    names = ", ".join(sorted([*_commands(), *PRINTS]))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         sys.stdout.write(USAGE.format(commands="\n".join(_described())))
+        return 0
+    if len(arguments) == 1 and arguments[0] in PRINTS:
+        sys.stdout.write(_restore_script() if arguments[0] == RESTORE_SCRIPT else _completion())
         return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"restorehooks {__version__}\n")
@@ -76,12 +85,30 @@ def _commands() -> dict[str, str]:
     }
 
 
+def _restore_script() -> str:
+    """Return scripts/restore.sh, which the wheel has beside this file."""
+    packaged = Path(__file__).with_name("restore.sh")
+    in_checkout = Path(__file__).parents[1] / "scripts" / "restore.sh"
+    return (packaged if packaged.exists() else in_checkout).read_text()
+
+
+def _completion() -> str:
+    from django.core.management import load_command_class
+
+    from restorehooks.management.completion import completion
+
+    return completion({n: load_command_class(a, n) for n, a in _commands().items()}, PRINTS)
+
+
 def _described() -> Iterator[str]:
     """Yield each command with the first sentence of its help."""
     from django.core.management import load_command_class
 
-    for name, app in sorted(_commands().items()):
-        said = " ".join(load_command_class(app, name).help.split()).partition(". ")[0]
+    commands = {
+        name: " ".join(load_command_class(app, name).help.split()).partition(". ")[0]
+        for name, app in _commands().items()
+    }
+    for name, said in sorted({**commands, **PRINTS}.items()):
         summary = said.rstrip(".").replace(DJANGOS_OWN, "Opens psql on the database")
         yield "\n".join(wrap(f"  {name:<18}{summary}.", 100, subsequent_indent=" " * 20))
 

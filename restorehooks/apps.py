@@ -40,6 +40,7 @@ class RestoreHooksConfig(AppConfig):
         register(checks.loaddata_hides_none)
         register(checks.sequences_are_ahead, Tags.database, deploy=True)
         register(checks.sequences_have_room, Tags.database, deploy=True)
+        register(checks.entries_name_something, Tags.database, deploy=True)
         pre_migrate.connect(receivers.before_migrate, dispatch_uid="restorehooks.before_migrate")
         connection_created.connect(
             receivers.all_apps_ready, dispatch_uid="restorehooks.all_apps_ready"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,8 @@ def sequences_are_ahead(
 ) -> list[CheckMessage]:
     """Warn of sequences behind their rows (restorehooks.W003), and of those not read (W005).
 
+    And of automatic fields that no sequence numbers (W007).
+
     In all schemas of each database. Django runs it for the databases that ``--database`` names;
     with ``--tag database`` and none named, Django 6.1 runs it for every alias of DATABASES.
     """
@@ -112,6 +115,7 @@ def sequences_are_ahead(
             found.append(_not_read(alias, report))
             continue
         found += _behind(alias, report.having(Status.BEHIND))
+        found += [_not_numbered(alias, field) for field in report.without_sequence]
         found += [
             _not_read(alias, f"{e.sequence}: {e.reason}") for e in report.having(Status.FAILED)
         ]
@@ -140,6 +144,24 @@ def sequences_have_room(
     ]
 
 
+def entries_name_something(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of entries of IGNORE and LINKS that name nothing in these databases (restorehooks.W006).
+
+    Says nothing of a database that :func:`sequences_are_ahead` could not read.
+    """
+    from .sequences.entries import naming_nothing
+
+    found = [connections[alias] for alias in databases or []]
+    try:
+        said = naming_nothing([c for c in found if c.vendor == "postgresql"], conf.limits())
+    except Exception:  # a check reports what it meets, and the other one has
+        return []
+    hint = "Correct the name as resetsequences -v2 shows it, or remove the entry."
+    return [Warning(each, hint=hint, id="restorehooks.W006") for each in said]
+
+
 def _reports(databases: Collection[str] | None) -> Iterator[tuple[str, Report | str]]:
     """Yield the PostgreSQL databases among those asked for, each with a report or why not."""
     from .sequences.repair import inspect  # for --deploy alone: these checks are in every process
@@ -148,7 +170,8 @@ def _reports(databases: Collection[str] | None) -> Iterator[tuple[str, Report | 
         if connections[alias].vendor != "postgresql":
             continue
         try:
-            yield alias, inspect(alias, Scope(only_usable=True), conf.limits(hook=True))
+            limits = replace(conf.limits(hook=True), names="reported")
+            yield alias, inspect(alias, Scope(only_usable=True), limits)
         except Exception as error:  # a check reports what it meets
             yield alias, first_line(error)
 
@@ -158,6 +181,15 @@ def _not_read(alias: str, why: str) -> CheckMessage:
         f'The sequences of database "{alias}" could not be read: {why}',
         hint="Run the check where the database can be reached, or name others with --database.",
         id="restorehooks.W005",
+    )
+
+
+def _not_numbered(alias: str, field: str) -> CheckMessage:
+    return Warning(
+        f'No sequence numbers {field} in database "{alias}": an insert has to bring its own'
+        " number.",
+        hint="Give its column an identity or a default. A partition that is detached loses them.",
+        id="restorehooks.W007",
     )
 
 

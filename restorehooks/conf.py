@@ -43,6 +43,10 @@ def _is_names(value: object) -> bool:
     )
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
 OPTIONS = {
     "PRE_MIGRATE": Option(True, _is_bool, "True or False"),
     "POST_MIGRATE": Option(True, _is_bool, "True or False"),
@@ -54,6 +58,7 @@ OPTIONS = {
     "MAX_USED_PERCENT": Option(80, _is_percentage, "a number above 0, up to 100"),
     "IGNORE": Option({}, _is_names, "a dictionary from names or patterns to reasons"),
     "LINKS": Option({}, _is_names, "a dictionary from columns to sequences"),
+    "STORAGE": Option("dumps", _is_name, "the alias of a storage in STORAGES"),
 }
 
 
@@ -109,6 +114,11 @@ def links() -> dict[str, str]:
     A column is ``app.Model.field`` or ``schema.table.column``, a sequence is named as in SQL.
     """
     return dict(_read("LINKS"))
+
+
+def storage() -> str:
+    """The alias of the storage that dumps live in (``STORAGE``, "dumps")."""
+    return str(_read("STORAGE"))
 
 
 def explain_duplicates() -> bool:

@@ -1,34 +1,63 @@
 #!/bin/sh
 # Restores a dump beside the live database, repairs its sequences, and swaps it in.
 #
-#   scripts/restore.sh backup.dump [options of restoredb]
+#   restore.sh backup.dump [options of restoredb]
 #
 # In a Django project this runs manage.py: the file that $DJANGO_MANAGE names, or the one in the
 # current folder. Without a project, DATABASE_URL names the database.
 #
-# PYTHON  the Python to use (by default python3)
+# PYTHON  the Python to use (by default the one that this script was installed with, else python3)
 set -eu
 
-python=${PYTHON:-$(command -v python3 || command -v python || true)}
-if [ -z "$python" ]; then
-    echo "restore.sh: no Python was found: install Python 3.10 or later, or set PYTHON." >&2
-    exit 2
-fi
-
+here=$(dirname -- "$0")
 manage=${DJANGO_MANAGE:-manage.py}
-if [ -n "${DJANGO_MANAGE:-}" ] && [ ! -f "$manage" ]; then
-    echo "restore.sh: DJANGO_MANAGE names $manage, which does not exist." >&2
-    exit 2
-fi
 
-if [ -f "$manage" ]; then
-    exec "$python" "$manage" restoredb "$@"
-fi
-if [ -z "${PYTHON:-}" ] && command -v restorehooks >/dev/null 2>&1; then
-    exec restorehooks restoredb "$@"
-fi
-if ! "$python" -c 'import restorehooks' 2>/dev/null; then
-    echo "restore.sh: $python does not have restorehooks: pip install django-restorehooks, or set PYTHON." >&2
+main() {
+    find_python
+    if [ -n "${DJANGO_MANAGE:-}" ] && [ ! -f "$manage" ]; then
+        refuse "DJANGO_MANAGE names $manage, which does not exist."
+    fi
+    if [ -f "$manage" ]; then
+        require_the_app
+        exec "$python" "$manage" restoredb "$@"
+    fi
+    if [ -z "${PYTHON:-}" ] && [ ! -x "$here/restorehooks" ] &&
+        command -v restorehooks >/dev/null 2>&1; then
+        exec restorehooks restoredb "$@"
+    fi
+    require_the_package
+    exec "$python" -m restorehooks restoredb "$@"
+}
+
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        python=$PYTHON
+    elif [ -x "$here/restorehooks" ] && [ -x "$here/python" ]; then
+        python=$here/python
+    else
+        python=$(command -v python3 || command -v python || true)
+    fi
+    [ -n "$python" ] || refuse "no Python was found: install Python 3.10 or later, or set PYTHON."
+}
+
+# What Django says of a command that no app has tells nobody what to do. Where the settings cannot
+# be read, the command itself says why.
+require_the_app() {
+    commands=$("$python" "$manage" help --commands 2>/dev/null) || return 0
+    if printf '%s\n' "$commands" | grep -qx restoredb; then return 0; fi
+    "$python" "$manage" check >/dev/null 2>&1 || return 0
+    require_the_package
+    refuse "\"restorehooks\" is not in INSTALLED_APPS of the project of $manage: add it there."
+}
+
+require_the_package() {
+    "$python" -c 'import restorehooks' 2>/dev/null ||
+        refuse "$python does not have restorehooks: pip install \"django-restorehooks[binary]\", or set PYTHON."
+}
+
+refuse() {
+    printf 'restore.sh: %s\n' "$1" >&2
     exit 2
-fi
-exec "$python" -m restorehooks restoredb "$@"
+}
+
+main "$@"

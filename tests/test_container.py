@@ -64,12 +64,12 @@ def test_the_image_s_command_restores_a_dump(
     backups.mkdir()
     shutil.copy(ROOT / "scripts/demo/shop.dump", backups)
     (entrypoint,) = re.findall(r'ENTRYPOINT \["(.*?)"\]', DOCKERFILE)
-    programs = next(instructions("ENV")).removeprefix("PATH=").replace("/opt/", f"{image}/opt/")
+    programs = next(instructions("ENV")).split()[0].removeprefix("PATH=")
     done = subprocess.run(
         [f"{image}{entrypoint}", "shop.dump"],
         cwd=backups,
         env={
-            "PATH": programs.replace("$PATH", os.defpath),
+            "PATH": programs.replace("/opt/", f"{image}/opt/").replace("$PATH", os.defpath),
             "PG_BINDIR": str(database.server.bindir or ""),
             "DATABASE_URL": database.url,
         },
@@ -102,17 +102,33 @@ def test_the_compose_file_makes_restore_one_command() -> None:
     assert "data:/var/lib/postgresql" in db["volumes"]
     assert db["environment"]["PGDATA"].startswith("/var/lib/postgresql/")
     assert "data" in COMPOSE["volumes"]
-    # The image's working directory is where the backups are mounted, for reading only.
-    (workdir,) = instructions("WORKDIR")
-    assert f"./backups:{workdir}:ro" in restore["volumes"]
-    assert restore["read_only"] is True
     # Image and server are of one version.
     version = restore["build"]["args"]["POSTGRES_VERSION"]
     assert db["image"] == f"postgres:{version}"
     assert "FROM postgres:${POSTGRES_VERSION}" in DOCKERFILE
-    # Both know the same role, password and database.
+    # Both know the same role, password and database; the password stands in no URL.
     environment = db["environment"]
-    assert restore["environment"]["DATABASE_URL"] == (
-        f"postgresql://{environment['POSTGRES_USER']}:{environment['POSTGRES_PASSWORD']}"
-        f"@db:5432/{environment['POSTGRES_DB']}"
-    )
+    assert restore["environment"] == {
+        "DATABASE_URL": f"postgresql://{environment['POSTGRES_USER']}@db:5432/"
+        f"{environment['POSTGRES_DB']}",
+        "PGPASSWORD": environment["POSTGRES_PASSWORD"],
+    }
+
+
+def test_what_is_mounted_where() -> None:
+    restore, dump = COMPOSE["services"]["restore"], COMPOSE["services"]["dump"]
+    (workdir,) = instructions("WORKDIR")
+    (made,) = (each for each in instructions("RUN") if each.startswith("mkdir "))
+    assert {workdir, "/hooks", "/scratch"} <= set(made.split())
+    assert restore["read_only"] is True
+    assert restore["volumes"] == [
+        f"./backups:{workdir}:ro",
+        "./hooks:/hooks:ro",
+        # What comes on standard input and has to be copied first goes to a disk.
+        "scratch:/scratch",
+    ]
+    assert "TMPDIR=/scratch" in " ".join(instructions("ENV"))
+    assert "scratch" in COMPOSE["volumes"]
+    assert dump["volumes"][0] == f"./backups:{workdir}"
+    assert dump["entrypoint"] == ["restorehooks", "dumpdb"]
+    assert dump["environment"] == restore["environment"]

@@ -437,11 +437,36 @@ STATEMENTS: list[tuple[object, bool | None]] = [
     ('UPDATE "t" SET "id" = 1', True),
     ("UPDATE other SET id = 1", None),
     ("WITH x AS (SELECT 1) INSERT INTO t (id) SELECT 1", None),
-    (sql.SQL("INSERT INTO t (id) VALUES (1)"), None),
-    (b"INSERT INTO t (id) VALUES (1)", None),
+    (sql.SQL("INSERT INTO t (id) VALUES (1)"), True),
+    (sql.SQL("INSERT INTO {} (name) VALUES (1)").format(sql.Identifier("t")), False),
+    (b"INSERT INTO t (id) VALUES (1)", True),
+    (42, None),
 ]
 
 
 @pytest.mark.parametrize(("statement", "gives"), STATEMENTS)
 def test_whether_a_statement_gives_the_id_itself(statement: object, gives: bool | None) -> None:
     assert gives_value(statement, "t", "id") is gives
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="t-strings are there from Python 3.14 on")
+@pytest.mark.parametrize(
+    ("statement", "gives"),
+    [
+        ('t"INSERT INTO t (id, name) VALUES ({number}, {name})"', True),
+        ('t"INSERT INTO {table:i} ({column:i}) VALUES ({number})"', True),
+        ('t"INSERT INTO t (name) VALUES ({name})"', False),
+        ('t"{insert:q} (id) VALUES ({number:l})"', True),
+    ],
+)
+def test_a_t_string_is_a_statement_too(database: Database, statement: str, gives: bool) -> None:
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY, name text)")
+    database.execute("INSERT INTO t SELECT n FROM generate_series(1, 7) n")
+    words = {"number": 7, "name": "x", "table": "t", "column": "id"}
+    words["insert"] = eval('t"INSERT INTO t"')
+    template = eval(statement, words)
+    with pytest.raises(IntegrityError) as caught, connections["default"].cursor() as cursor:
+        cursor.execute(template)
+    assert gives_value(template, "t", "id") is gives
+    (note,) = caught.value.__notes__
+    assert ("No sequence is to blame" in note) is gives

@@ -20,30 +20,47 @@ import yaml
 from psycopg import sql
 
 from tests.support import ROOT
-from tests.support.databases import Database, MakeDatabase
+from tests.support.databases import Database, MakeDatabase, new_database
 from tests.support.dumps import neighbours
-from tests.support.projects import Project
+from tests.support.projects import MANAGE, Project
+from tests.support.servers import RunningServer
 from tests.support.shown import commands, steady
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
+FILES = "django.core.files.storage"
 MARK = "howto"
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if f"<!-- run: {MARK} -->" in page.read_text()]
 
 
-@pytest.fixture
-def shop(project: Project, make_database: MakeDatabase) -> Iterator[Database]:
-    """A project with one app, its database owned by an ordinary role, and a dump of it."""
-    database = make_database("shop")
-    role = database.role("app", "LOGIN CREATEDB")
-    database.execute(sql.SQL("ALTER DATABASE shop OWNER TO {}").format(sql.Identifier(role)))
+@pytest.fixture(scope="module")
+def made(
+    server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Project, Database]]:
+    """A project with one app, its database, which an ordinary role owns, and a dump of that."""
+    with new_database(server, "shop", None, "template1") as database:
+        role = database.role("app", "LOGIN CREATEDB")
+        database.execute(sql.SQL("ALTER DATABASE shop OWNER TO {}").format(sql.Identifier(role)))
+        default = {**server.settings("shop"), "USER": role}
+        project = Project(tmp_path_factory.mktemp("shop"), server, {"default": default})
+        write_project(project)
+        project.manage("migrate", "--run-syncdb", "-v0")
+        project.manage("dumpdb", "backup.dump")
+        database.execute("INSERT INTO shop_order VALUES (7, 'seven'), (42, 'forty-two')")
+        database.execute("SELECT setval('shop_order_id_seq', 2)")
+        database.disconnect()
+        server.execute("ALTER DATABASE shop RENAME TO shop_made")
+        database.name = "shop_made"
+        yield project, database
+
+
+def write_project(project: Project) -> None:
+    project.write("manage.py", MANAGE)
     project.app(
         "shop",
         models="class Order(models.Model): name = models.CharField(max_length=9, default='')",
     )
-    default = {**database.server.settings("shop"), "USER": role}
     project.settings(
-        DATABASES={"default": default},
         INSTALLED_APPS=[
             "django.contrib.auth",
             "django.contrib.contenttypes",
@@ -51,36 +68,48 @@ def shop(project: Project, make_database: MakeDatabase) -> Iterator[Database]:
             "shop",
         ],
         MIGRATION_MODULES={"shop": None},
+        STORAGES={"dumps": {"BACKEND": f"{FILES}.FileSystemStorage", "OPTIONS": {"location": "d"}}},
         TIME_ZONE="UTC",
     )
-    project.manage("migrate", "--run-syncdb", "-v0")
-    project.manage("dumpdb", "backup.dump")
-    database.execute("INSERT INTO shop_order VALUES (7, 'seven'), (42, 'forty-two')")
-    database.execute("SELECT setval('shop_order_id_seq', 2)")
-    database.disconnect()
     orders = [{"model": "shop.order", "pk": 8, "fields": {"name": "eight"}}]
     project.write("shop/fixtures/orders.json", json.dumps(orders))
     for example in EXAMPLES.glob("*.py"):
         shutil.copy(example, project.folder)
-    project.write("environment", database.server.url("shop", user=role))
+    shutil.copytree(EXAMPLES / "hooks", project.folder / "hooks")
+    for program, arguments in (("python", ""), ("restorehooks", " -m restorehooks")):
+        script = project.write(f"programs/{program}", f'exec "{sys.executable}"{arguments} "$@"')
+        script.write_text("#!/bin/sh\n" + script.read_text())
+        script.chmod(0o755)
+
+
+@pytest.fixture
+def shop(made: tuple[Project, Database], make_database: MakeDatabase) -> Iterator[Database]:
+    """A copy of the database, of this test's own."""
+    original = made[1]
+    database = make_database("shop", template=original.name)
+    role = sql.Identifier(original.roles[0])
+    database.server.execute(sql.SQL("ALTER DATABASE shop OWNER TO {}").format(role))
     yield database
     for name in neighbours(database):
-        database.server.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+        if name != original.name:
+            database.server.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def project(made: tuple[Project, Database], tmp_path: Path) -> Project:
+    """A copy of the project, of this test's own."""
+    original = made[0]
+    folder = shutil.copytree(original.folder, tmp_path / "project")
+    return Project(folder, original.server, original.databases)
 
 
 def run(project: Project, command: str) -> subprocess.CompletedProcess[str]:
     """Run a line of a page in the project's folder; standard error comes with the output."""
-    programs = project.folder / "programs"
-    programs.mkdir(exist_ok=True)
-    restorehooks = programs / "restorehooks"
-    restorehooks.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m restorehooks "$@"\n')
-    restorehooks.chmod(0o755)
-    if not (python := programs / "python").exists():
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        python.chmod(0o755)
-    url = (project.folder / "environment").read_text()
+    role = project.databases["default"]["USER"]
+    url = project.server.url("shop", user=role)
     env = project.environ | {"DATABASE_URL": url, "COLUMNS": "120"}
-    env["PATH"] = os.pathsep.join([str(programs), env["PATH"]])
+    env["PRODUCTION_URL"] = url.replace("/shop?", "/production?")
+    env["PATH"] = os.pathsep.join([str(project.folder / "programs"), env["PATH"]])
     return subprocess.run(
         ["sh", "-c", command],
         cwd=project.folder,
@@ -93,22 +122,26 @@ def run(project: Project, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def readable(printed: str, shop: Database) -> str:
+def readable(printed: str, project: Project) -> str:
     """Return the output with the names that a reader's server would have."""
-    params = shop.server.params
+    params = project.server.params
     printed = printed.replace(f"{params['host']}:{params['port']}", "localhost:5432")
-    return printed.replace(shop.roles[0], "app")
+    return printed.replace(project.databases["default"]["USER"], "app")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_shows_what_its_commands_print(project: Project, shop: Database, page: Path) -> None:
+def test_a_page_shows_what_its_commands_print(
+    project: Project, shop: Database, make_database: MakeDatabase, page: Path
+) -> None:
     text = page.read_text()
+    if "PRODUCTION_URL" in text:
+        make_database("production", template="shop")
     for command, output in list(commands(text, MARK)):
         done = run(project, command)
         # 1 is what --check says of the shop as it is; anything else is a failure.
         assert done.returncode in (0, 1 if "--check" in command else 0), done.stdout
         if os.environ.get("RESTOREHOOKS_RECORD"):
-            printed = readable(done.stdout, shop)
+            printed = readable(done.stdout, project)
             text = text.replace(f"$ {command}\n{output}", f"$ {command}\n{printed}", 1)
         else:
             assert steady(done.stdout) == steady(output), command

@@ -23,6 +23,7 @@ OWN_PATH = {
     "restorehooks.restore.extension_registry",
     "restorehooks.restore.jobs",
     "restorehooks.restore.load",
+    "restorehooks.restore.load_statements",
     "restorehooks.restore.needs",
     "restorehooks.restore.restore",
     "restorehooks.restore.room",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
@@ -129,6 +131,10 @@ def test_help_has_sentences_examples_and_exit_codes(name: str) -> None:
     assert re.search(r"^  2 +\S", examples[2], re.MULTILINE)
     assert parser.description
     assert parser.description.endswith(".")
+    # Django's own options stand by themselves; ours are in groups that say what they are about.
+    djangos = parser._optionals._group_actions
+    for action in djangos:
+        assert {*action.option_strings} & {"--help", *DjangoHelpFormatter.show_last}
 
 
 def test_restorehooks_describes_its_commands() -> None:
@@ -138,8 +144,36 @@ def test_restorehooks_describes_its_commands() -> None:
         text=True,
         check=True,
     )
-    for name in (*COMMANDS, "dbshell"):
+    for name in (*COMMANDS, "dbshell", "restore-script", "completion"):
         assert re.search(rf"^  {name} +[A-Z].+", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("restorehooks re", {"resetsequences", "restoredb", "restore-script"}),
+        ("restorehooks restoredb --no-a", {"--no-analyze"}),
+        ("restorehooks dumpdb --mo", {"--mode"}),
+        ("restorehooks resetsequences shop --che", {"--check"}),
+        ("restorehooks restoredb back", set()),
+    ],
+)
+def test_a_shell_completes_commands_and_options(typed: str, offered: set[str]) -> None:
+    if not (bash := shutil.which("bash")):
+        pytest.skip("no bash here")
+    words = " ".join(map(repr, typed.split()))
+    done = subprocess.run(
+        [
+            bash,
+            "-c",
+            f'eval "$({sys.executable} -m restorehooks completion)"; COMP_WORDS=({words});'
+            ' COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _restorehooks; echo "${COMPREPLY[@]}"',
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) == offered
 
 
 def test_a_reader_that_goes_away_gets_no_traceback(project: Project, database: Database) -> None:
@@ -152,3 +186,27 @@ def test_a_reader_that_goes_away_gets_no_traceback(project: Project, database: D
         ["sh", "-c", f"{sys.executable} manage.py resetsequences -v2 2>said | head -1; cat said"]
     )
     assert len(done.stdout.splitlines()) == 1
+
+
+NOT_OF_A_RESTORE_ALONE = {
+    *("--help", "--database", "--maintenance-db", "--no-input", "--database-url", "--project"),
+    *("--dry-run", "--format", "--json", *DjangoHelpFormatter.show_last),
+}
+
+
+def options_of_a_restore() -> Iterator[list[str]]:
+    """Yield every option that says how a dump is restored, each with a value if it takes one."""
+    parser = load_command_class("restorehooks", "restoredb").create_parser("manage.py", "restoredb")
+    for action in parser._actions:
+        if action.option_strings and not {*action.option_strings} & NOT_OF_A_RESTORE_ALONE:
+            name = action.option_strings[0]
+            yield [name] if action.nargs in (0, "*", "?") else [name, "1"]
+
+
+@pytest.mark.parametrize("option", [*options_of_a_restore()], ids=lambda option: option[0])
+def test_undo_refuses_what_it_cannot_take(option: list[str]) -> None:
+    for action in ("--undo", "--kept"):
+        if action != option[0]:
+            with pytest.raises(CommandError, match=r"^[A-Z-].*\.$") as refused:
+                call_command("restoredb", *option, action)
+            assert refused.value.returncode == 2

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,49 @@ def test_a_psycopg_without_libpq_is_one_sentence(tmp_path: Path) -> None:
         "psycopg 3 cannot be used: no pq wrapper available. Install it with:"
         ' pip install "django-restorehooks[binary]"\n'
     )
+
+
+def project_without_the_app(folder: Path, installed: str) -> None:
+    (folder / "settings.py").write_text(f"SECRET_KEY = 'x'\nINSTALLED_APPS = {installed}\n")
+    (folder / "manage.py").write_text(
+        "import os, sys\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'\n"
+        "from django.core.management import execute_from_command_line\n"
+        "execute_from_command_line(sys.argv)\n"
+    )
+
+
+def test_a_project_without_the_app_is_told_where_to_add_it(tmp_path: Path) -> None:
+    """Django itself says "Unknown command", and no more."""
+    project_without_the_app(tmp_path, "[]")
+    run: Any = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False}
+    restore = ["sh", str(ROOT / "scripts" / "restore.sh"), "backup.dump"]
+    done: Any = subprocess.run(restore, env=clean(PYTHON=sys.executable), **run)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        'restore.sh: "restorehooks" is not in INSTALLED_APPS of the project of manage.py: add it'
+        " there.\n",
+    )
+    # What is wrong with the settings themselves is left to Django to say.
+    project_without_the_app(tmp_path, "[1 / 0]")
+    done = subprocess.run(restore, env=clean(PYTHON=sys.executable), **run)
+    assert (done.returncode, "ZeroDivisionError" in done.stderr) == (1, True)
+    project_without_the_app(tmp_path, "['restorehooks']")
+    done = subprocess.run([*restore, "--help"], env=clean(PYTHON=sys.executable), **run)
+    assert (done.returncode, "usage: manage.py restoredb" in done.stdout) == (0, True)
+
+
+def test_the_script_can_be_printed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "restorehooks", "restore-script"],
+        cwd=tmp_path,
+        env=clean(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (ROOT / "scripts" / "restore.sh").read_text()
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.13", "3.14", "3.15"])

@@ -303,6 +303,21 @@ def test_forms_of_the_url(tmp_path: Path, guarded: Guarded) -> None:
         assert next_of(database, "t_id_seq") == 5
 
 
+def test_a_password_of_any_characters_may_stand_in_a_variable_of_its_own(
+    tmp_path: Path, guarded: Guarded
+) -> None:
+    """As in docker-compose.yml: in a URL some of them would have to be encoded."""
+    guarded.database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    url = f"postgresql://{quote(guarded.role, safe='')}@127.0.0.1:{guarded.port}/{guarded.path}"
+    variables = {"DATABASE_URL": url, "PGPASSWORD": guarded.password}
+    env = environment(guarded.database.server, **variables)
+    assert restorehooks(tmp_path, "resetsequences", env=env).returncode == 0
+    done = restorehooks(tmp_path, "dumpdb", "x.dump", env=env)
+    assert (done.returncode, (tmp_path / "x.dump").exists()) == (0, True)
+    done = restorehooks(tmp_path, "restoredb", "x.dump", "--dry-run", env=env)
+    assert (done.returncode, SECRET in done.stdout + done.stderr) == (0, False)
+
+
 def test_refusals_of_the_server_are_one_line(tmp_path: Path, guarded: Guarded) -> None:
     def refused(url: str) -> str:
         env = environment(guarded.database.server, DATABASE_URL=url)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from restorehooks.driver import text
+
 from .key import IDENTIFIER, ONE_NAME, closing, folded, parts
 
 FILLS = re.compile(
@@ -21,9 +23,9 @@ CHANGES = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 NAMES_TABLE = re.compile(
-    rf"\s*(?:INSERT\s+INTO|UPDATE(?:\s+ONLY)?|COPY)\s+"
+    rf"(?:\s|/\*.*?\*/|--[^\n]*\n)*(?:INSERT\s+INTO|UPDATE(?:\s+ONLY)?|COPY|MERGE\s+INTO)\s+"
     rf"(?:(?P<schema>{IDENTIFIER})\s*\.\s*)?(?P<table>{IDENTIFIER})",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 LITERALS = re.compile(r"'(?:[^']|'')*'")
 ROWS = re.compile(r"\s*(?:OVERRIDING\s+SYSTEM\s+VALUE\s+)?VALUES\s*", re.IGNORECASE)
@@ -76,7 +78,7 @@ def only_changes(statement: Any) -> bool:
 
 def names_table(statement: Any) -> tuple[str, str]:
     """Return schema and table that a statement writes to, each empty where it does not say."""
-    found = NAMES_TABLE.match(statement) if isinstance(statement, str) else None
+    found = NAMES_TABLE.match(as_text(statement))
     if found is None:
         return "", ""
     return folded(found["schema"]) if found["schema"] else "", folded(found["table"])
@@ -84,18 +86,38 @@ def names_table(statement: Any) -> tuple[str, str]:
 
 def columns_in(expression: str) -> list[str]:
     """Return the names in an expression that may be columns: no functions, no types."""
-    text = LITERALS.sub("", expression)
-    text = re.sub(r"::[\w ]+(?:\([\d,]+\))?(?:\[\])?", "", text)
+    bare = LITERALS.sub("", expression)
+    bare = re.sub(r"::[\w ]+(?:\([\d,]+\))?(?:\[\])?", "", bare)
     return [
         folded(found[0])
-        for found in ONE_NAME.finditer(text)
-        if not text[found.end() :].lstrip().startswith("(")
+        for found in ONE_NAME.finditer(bare)
+        if not bare[found.end() :].lstrip().startswith("(")
     ]
 
 
+def as_text(statement: Any) -> str:
+    """Return the text of a statement in any of the forms that a cursor takes, else an empty one.
+
+    A value in a t-string stands as ``%s``, which is how psycopg sends it.
+    """
+    if isinstance(statement, bytes):
+        return statement.decode(errors="replace")
+    if type(statement).__module__ == "string.templatelib":  # a t-string, from Python 3.14 on
+        return "".join(part if isinstance(part, str) else _placed(part) for part in statement)
+    if hasattr(statement, "as_string"):
+        return text(statement)
+    return statement if isinstance(statement, str) else ""
+
+
+def _placed(part: Any) -> str:
+    if part.format_spec == "i":
+        return '"{}"'.format(str(part.value).replace('"', '""'))
+    is_value = isinstance(part.value, str | bytes)
+    return "%s" if is_value else as_text(part.value) or "%s"
+
+
 def _parsed(statement: Any) -> Write | None:
-    if not isinstance(statement, str):
-        return None
+    statement = as_text(statement)
     if fills := FILLS.match(statement):
         names = [folded(name) for name in ONE_NAME.findall(fills["columns"])]
         rows = _rows(fills["rest"])
@@ -104,8 +126,8 @@ def _parsed(statement: Any) -> Write | None:
             each = [", ".join(values) for values in zip(*rows, strict=True)]
         return Write(folded(fills["table"]), False, dict(zip(names, each, strict=True)))
     if changes := CHANGES.match(statement):
-        text = CONDITION.split(changes["rest"], maxsplit=1)[0]
-        set_names = {folded(name): text for name in ONE_NAME.findall(LITERALS.sub("", text))}
+        given = CONDITION.split(changes["rest"], maxsplit=1)[0]
+        set_names = {folded(name): given for name in ONE_NAME.findall(LITERALS.sub("", given))}
         return Write(folded(changes["table"]), True, set_names)
     return None
 
@@ -127,7 +149,7 @@ def _each_row(rest: str) -> Iterator[list[str]]:
         position = following.end() if following else len(rest)
 
 
-def _may_draw(text: str) -> bool:
-    text = LITERALS.sub("", text)
-    called = {name.lower() for name in CALLS.findall(text)}
-    return bool(NOT_ITS_OWN.search(text)) or bool(called - DRAW_NOTHING)
+def _may_draw(values: str) -> bool:
+    bare = LITERALS.sub("", values)
+    called = {name.lower() for name in CALLS.findall(bare)}
+    return bool(NOT_ITS_OWN.search(bare)) or bool(called - DRAW_NOTHING)

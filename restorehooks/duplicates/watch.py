@@ -51,7 +51,9 @@ def explained(
         return execute(sql, params, many, context)
     except IntegrityError as error:
         if is_unique_violation(error):
-            _explain(error, context["connection"], sql)
+            connection = context["connection"]
+            as_string = getattr(sql, "as_string", None)  # it is composed of parts
+            _explain(error, connection, as_string(connection.connection) if as_string else sql)
         raise
 
 

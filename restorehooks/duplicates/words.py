@@ -15,11 +15,33 @@ IN_QUOTES = re.compile(rf"[{QUOTES}][{SPACES}]?([^{QUOTES}]+?)[{SPACES}]?[{QUOTE
 SHARD = re.compile(r"(?<=\w)_\d{6,}(?![\w$])")
 """What Citus appends to the name of a shard and of what belongs to it: 102008 is the first."""
 
+CLIPPED = re.compile(r"([^\"]{20,})_[0-9a-f]{8}_\d{6,}(?![\w$])")
+"""A long name with its hash, eight digits, and the number of a shard."""
+
 
 def quoted_name(text: str) -> str | None:
     """Return the first name in quotes, None where there is none."""
     found = IN_QUOTES.search(text)
     return found[1] if found else None
+
+
+def of_table(table: str, constraint: str) -> tuple[str, str]:
+    """Return the names of table and constraint; both lose the number where both are a shard's."""
+    number = SHARD.search(table)
+    if number and table.endswith(number[0]) and constraint.endswith(number[0]):
+        return table[: number.start()], without_shard(constraint)
+    return table, constraint
+
+
+def clipped(text: str, names: Collection[str]) -> list[str]:
+    """Return the names that Citus has shortened in a text, to make room for a shard's number.
+
+    It keeps the beginning, and writes the whole name's hash in place of the rest.
+    """
+    kept = CLIPPED.search(text)
+    if kept is None:
+        return []
+    return [name for name in names if name.startswith(kept[1]) and len(name) > len(kept[1])]
 
 
 def without_shard(text: str) -> str:

@@ -74,8 +74,10 @@ class SharedProcess:
         except BaseException as error:
             self._leave()
             if isinstance(error, OSError):
+                where = ": set XDG_DATA_HOME to a folder of yours"
+                hint = where if isinstance(error, PermissionError) else ""
                 raise ServerError(
-                    f"The server in {self.folder.path} cannot be started: {error}"
+                    f"The server in {self.folder.path} cannot be started: {error}{hint}"
                 ) from None
             raise
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,17 +15,23 @@ from django.core.management.base import CommandParser
 from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, ending
 from restorehooks.management.output import add_format, asks_for_json
-from restorehooks.management.place import add_place, settle
+from restorehooks.management.place import add_direct, add_place, direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
 from restorehooks.restore.dump.facts import Format, described
 from restorehooks.restore.errors import UsageError
+from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
+from restorehooks.restore.storages import PREFIX, is_folder
+from restorehooks.restore.to_storage import back_up_to_storage
+from restorehooks.restore.to_stream import back_up_to_stream
 
 EPILOG = """\
 examples:
   Dump the database into one compressed file:
       %(prog)s backup.dump
+  Dump it into the project's storage of dumps, and keep the latest seven there:
+      %(prog)s storage: --keep 7
   Dump four tables at once into a directory, and replace the last one:
       %(prog)s backups/shop --format directory --jobs 4 --force
 
@@ -33,36 +42,131 @@ exit codes:
   130  it was interrupted; no dump was written
 """
 NOTHING = "No dump was written."
+STANDARD_OUTPUT = "-"
 
 
 @dataclass(frozen=True)
 class Asked:
     """What the command line asks for.
 
-    to: where the dump will be. using: the alias. form: pg_dump's format. jobs: tables at once.
-    compress: as pg_dump takes it. force: replace what is there.
+    to: where the dump will be, a path or storage:NAME. using: the alias. form: pg_dump's format.
+    jobs: tables at once. compress: as pg_dump takes it. force: replace what is there.
+    mode: the permissions of what is written.
+    storage: the alias of the storage. keep: how many dumps of the database stay there.
+    spool_dir: where the dump is until it is sent there.
     """
 
-    to: Path
+    to: str
     using: str
     form: Format
     jobs: int | None
     compress: str | None
     force: bool
+    storage: str | None
+    keep: int | None
+    spool_dir: Path | None
+    mode: int
 
     @classmethod
     def parsed(cls, options: dict[str, Any]) -> Asked:
         """Return what these options mean; raises UsageError for what makes no sense."""
-        if options["jobs"] is not None and options["jobs"] < 1:
-            raise UsageError("--jobs must be 1 or more.")
+        if wrong := next(_wrong(options), None):
+            raise UsageError(wrong)
         return cls(
-            to=Path(options["file"]),
+            to=options["file"],
             using=options["database"] or "default",
             form="custom" if options["format"] == "json" else options["format"],
             jobs=options["jobs"],
             compress=options["compress"],
             force=options["force"],
+            storage=options["storage"],
+            keep=options["keep"],
+            spool_dir=options["spool_dir"],
+            mode=int(options["mode"], 8),
         )
+
+    def written(self, reporter: Reporter) -> Written:
+        """Dump it, and return what was written."""
+        if self.to.startswith(PREFIX):
+            return back_up_to_storage(
+                self.to.removeprefix(PREFIX),
+                storage=self.storage,
+                using=self.using,
+                form=self.form,
+                compress=self.compress,
+                keep=self.keep,
+                spool_dir=self.spool_dir,
+                reporter=reporter,
+            )
+        how: dict[str, Any] = {
+            "using": self.using,
+            "form": self.form,
+            "jobs": self.jobs,
+            "compress": self.compress,
+            "reporter": reporter,
+        }
+        if self.is_sent_on:
+            return back_up_to_stream(sys.stdout.buffer, **how)
+        return back_up(Path(self.to), force=self.force, mode=self.mode, **how)
+
+    @property
+    def is_sent_on(self) -> bool:
+        """Whether the dump goes to standard output."""
+        return self.to == STANDARD_OUTPUT
+
+
+def _wrong(options: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with these options, a sentence each."""
+    to, keep = options["file"], options["keep"]
+    if options["jobs"] is not None and options["jobs"] < 1:
+        yield "--jobs must be 1 or more."
+    if keep is not None and keep < 1:
+        yield "--keep must be 1 or more."
+    if to == STANDARD_OUTPUT and asks_for_json(options):
+        yield "Standard output is for the dump or for the report: leave out --json."
+    if not re.fullmatch("0?6[046][04]", options["mode"]):
+        yield (
+            f"--mode takes 600, 640, 644, 660 or 664, not {options['mode']}: a dump is not run, and"
+            " not for all to write."
+        )
+    if not to.startswith(PREFIX):
+        for name in ("storage", "keep", "spool_dir"):
+            if options[name] is not None:
+                yield f"--{name.replace('_', '-')} is for a dump in a storage: {PREFIX}NAME."
+        return
+    if options["format"] == "directory":
+        yield "A directory is many files, and a storage takes a dump as one: leave out --format."
+    if options["force"]:
+        yield "In a storage nothing is replaced: leave out --force, and choose another name."
+    if keep is not None and not is_folder(to.removeprefix(PREFIX)):
+        yield (
+            f"--keep counts the dumps whose names are given here: name {PREFIX} or "
+            f"{PREFIX}FOLDER/ alone."
+        )
+
+
+def _add_storage(parser: CommandParser) -> None:
+    add = parser.add_argument_group("in a storage").add_argument
+    add(
+        "--storage",
+        metavar="ALIAS",
+        help="The storage of STORAGES that storage: means. The default is the setting"
+        ' RESTOREHOOKS["STORAGE"], and without that "dumps".',
+    )
+    add(
+        "--keep",
+        type=int,
+        metavar="N",
+        help="After a success keep the latest N dumps of this database that were named there,"
+        " and delete the older ones.",
+    )
+    add(
+        "--spool-dir",
+        type=Path,
+        metavar="DIR",
+        help="Where the dump is until it is sent. The default is where temporary files go"
+        " (TMPDIR).",
+    )
 
 
 class Command(OneSentenceCommand):
@@ -77,11 +181,18 @@ class Command(OneSentenceCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("file", metavar="FILE", help="The file, or with --format directory the directory.")
+        add(
+            "file",
+            metavar="FILE",
+            help="The file, or with --format directory the directory; - for standard output;"
+            " storage:NAME for a file in one of Django's storages; storage: or storage:FOLDER/ for"
+            " one that is named there after database, server and time.",
+        )
         group = parser.add_argument_group("which database")
         group.add_argument(
             "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
         )
+        add_direct(group)
         add_place(group)
         add = parser.add_argument_group("how it is dumped").add_argument
         add("--jobs", type=int, metavar="N", help="Dump N tables at once (directory only).")
@@ -91,7 +202,15 @@ class Command(OneSentenceCommand):
             help="A level from 0 to 9, or with pg_dump 16 and later a method and level: zstd,"
             " lz4:3, none.",
         )
+        add(
+            "--mode",
+            default="600",
+            metavar="MODE",
+            help="The permissions of the dump, such as 640 for those in its group to read it. The"
+            " default is 600: you alone.",
+        )
         add("--force", action="store_true", help="Replace FILE if it exists.")
+        _add_storage(parser)
         add_format(
             parser,
             ["custom", "directory", "tar", "plain"],
@@ -107,37 +226,36 @@ class Command(OneSentenceCommand):
             if as_json:
                 self.stdout.write_json(_as_json(None, failure))
 
-        with ending(
-            self,
-            "dump",
-            traceback=options["traceback"],
-            untouched=lambda error: NOTHING,
-            report=report,
+        with (
+            direct(options["direct"]),
+            ending(
+                self,
+                "dump",
+                traceback=options["traceback"],
+                untouched=lambda error: NOTHING,
+                report=report,
+            ),
         ):
+            require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([asked.using], every=False)
             if self.is_alone:
                 settle(options["database"], options["place"])
             reporter = reporter_for(self.stderr, options["verbosity"])
             try:
-                written = back_up(
-                    asked.to,
-                    using=asked.using,
-                    form=asked.form,
-                    jobs=asked.jobs,
-                    compress=asked.compress,
-                    force=asked.force,
-                    reporter=reporter,
-                )
+                written = asked.written(reporter)
             finally:
                 reporter.close()
         if as_json:
             self.stdout.write_json(_as_json(written))
         elif options["verbosity"] > 0:
-            self.stdout.write(
+            (self.stderr if asked.is_sent_on else self.stdout).write(
                 f"Written in {written.seconds:.1f} s and read back: "
-                f"{described(written.dump, written.path)}."
+                f"{described(written.dump, written.path)}.",
+                str,  # not painted as an error
             )
+            if written.deleted:
+                self.stdout.write(f"Deleted, being older: {', '.join(written.deleted)}.")
 
     def refused(self, message: str) -> dict[str, Any]:
         """Return the report in JSON of a command line that cannot be parsed."""
@@ -154,5 +272,6 @@ def _as_json(written: Written | None, failure: Failure | None = None) -> dict[st
         "written": written is not None,
         "path": str(written.path) if written else None,
         "dump": dump_as_json(written.dump) if written else None,
+        "deleted": list(written.deleted) if written else [],
         "seconds": round(written.seconds, 3) if written else None,
     }

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from restorehooks.restore.errors import UsageError
+from restorehooks.restore.from_server import is_server
 from restorehooks.restore.request import Request
+from restorehooks.restore.storages import PREFIX, is_folder
 
-Action = Literal["restore", "undo", "drop previous", "list kept", "show globals"]
+Action = Literal["restore", "undo", "drop previous", "list kept", "list storage", "show globals"]
 
 OPTIONS: dict[Action, str] = {
     "undo": "--undo",
@@ -19,6 +21,7 @@ OPTIONS: dict[Action, str] = {
 }
 RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "from_database": ("--from-database", None),
+    "spool_dir": ("--spool-dir", None),
     "in_place": ("--in-place", False),
     "data_only": ("--data-only", False),
     "schema": ("--schema", []),
@@ -35,6 +38,9 @@ RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "keep": ("--keep", None),
 }
 """What a restore alone takes: the option by its name in Python, with its default."""
+
+SHARED = {("spool_dir", "show globals")}
+"""What another action takes as well."""
 
 Names = tuple[str, ...]
 
@@ -77,8 +83,16 @@ def action_of(options: dict[str, Any]) -> Action:
         return "list kept"
     if options["show_globals"]:
         return "show globals"
+    if is_folder_of_storage(options["source"]) and not options["latest"]:
+        return "list storage"
     drops_alone = _names(options["drop_previous"]) is not None and options["source"] is None
     return "drop previous" if drops_alone else "restore"
+
+
+def is_folder_of_storage(source: str | None) -> bool:
+    """Return whether SOURCE is a folder of a storage, and not one dump."""
+    found = source or ""
+    return found.startswith(PREFIX) and is_folder(found.removeprefix(PREFIX))
 
 
 def _names(value: Any) -> Names | None:
@@ -95,25 +109,45 @@ def _wrong(options: dict[str, Any], drops: Names | None) -> Iterator[str]:
     if action == "restore":
         yield from _wrong_restore(options, drops)
         return
-    option = OPTIONS[action]
+    option = OPTIONS.get(action) or f"The list of {options['source']}"
     if action == "show globals":
         if options["source"] in (None, "-"):
             yield "--show-globals needs SOURCE: a file that pg_dumpall made."
-    elif options["source"] is not None:
+    elif options["source"] is not None and action != "list storage":
         yield f"Give {option} without SOURCE: it restores no dump."
     if action != "drop previous" and drops is not None:
         yield f"Give {option} or --drop-previous, not both."
     if action == "undo" and options["kept"]:
         yield "Give --undo or --kept, not both."
+    if action != "show globals" and options["show_globals"]:
+        yield f"Give {option} or --show-globals, not both."
+    yield from _wrong_source(options)
     for name, (other, default) in RESTORE_ONLY.items():
-        if options[name] != default:
+        if options[name] != default and (name, action) not in SHARED:
             yield f"{option} does not take {other}: that is for a restore."
+
+
+def _wrong_source(options: dict[str, Any]) -> Iterator[str]:
+    source = options["source"] or ""
+    if options["storage"] is not None and not source.startswith(PREFIX):
+        yield f"--storage needs SOURCE to be {PREFIX}NAME, or {PREFIX} alone for a list."
+    if is_server(source):
+        for name, option in (
+            ("from_database", "--from-database"),
+            ("accept_unfinished", "--accept-unfinished-dump"),
+            ("show_globals", "--show-globals"),
+        ):
+            if options[name]:
+                yield f"{option} is for a file: SOURCE is a database that is dumped for this."
+    if options["latest"] and not is_folder_of_storage(source):
+        yield f"--latest needs SOURCE to be {PREFIX} or {PREFIX}FOLDER/, of which it takes one."
 
 
 def _wrong_restore(options: dict[str, Any], drops: Names | None) -> Iterator[str]:
     keep = options["keep"]
     if options["source"] is None:
         yield "SOURCE is missing: name a dump, or - for standard input."
+    yield from _wrong_source(options)
     if options["jobs"] is not None and options["jobs"] < 1:
         yield "--jobs must be 1 or more."
     if keep is not None and keep < 1:
@@ -132,6 +166,7 @@ def _request(options: dict[str, Any], *, drop_previous: bool) -> Request:
     return Request(
         source=options["source"] or "",
         using=options["database"] or "default",
+        storage=options["storage"],
         from_database=options["from_database"],
         in_place=options["in_place"],
         data_only=options["data_only"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.core.management.base import CommandParser
 
 from restorehooks.management.output import add_format
-from restorehooks.management.place import add_place
+from restorehooks.management.place import add_direct, add_place
 
 
 def add_options(parser: CommandParser) -> None:
@@ -17,7 +17,11 @@ def add_options(parser: CommandParser) -> None:
         nargs="?",
         metavar="SOURCE",
         help="The dump: a file or directory made by pg_dump in any format, compressed or not;"
-        " - for standard input.",
+        " - for standard input; storage:NAME for a file in one of Django's storages, and storage:"
+        " alone, or storage:FOLDER/, to list what is there. Or another database, which is dumped"
+        " for this and never written to: alias:NAME for one of DATABASES,"
+        " postgresql://USER@HOST/NAME, or env:NAME for a URL in an environment variable, which may"
+        " hold a password.",
     )
     _add_source(parser)
     _add_what(parser)
@@ -33,7 +37,19 @@ def _add_source(parser: CommandParser) -> None:
     add(
         "--from-database",
         metavar="NAME",
-        help="The one database to restore from a file that pg_dumpall made.",
+        help="The one database to restore from a file that pg_dumpall made; with --latest, the"
+        " database whose dump is meant.",
+    )
+    add(
+        "--storage",
+        metavar="ALIAS",
+        help="The storage of STORAGES that storage: means. The default is the setting"
+        ' RESTOREHOOKS["STORAGE"], and without that "dumps".',
+    )
+    add(
+        "--latest",
+        action="store_true",
+        help="Take the newest dump of storage: or storage:FOLDER/.",
     )
     add(
         "--show-globals",
@@ -51,8 +67,9 @@ def _add_source(parser: CommandParser) -> None:
         "--spool-dir",
         type=Path,
         metavar="DIR",
-        help="Where a temporary copy of the dump goes, for one on standard input or in another"
-        " file. The default is where temporary files go (TMPDIR).",
+        help="Where a temporary copy of the dump goes, for one on standard input, in a storage,"
+        " of another database or in another file. The default is where temporary files go"
+        " (TMPDIR).",
     )
 
 
@@ -181,4 +198,5 @@ def _add_target(parser: CommandParser) -> None:
         dest="interactive",
         help="Do not ask before the database is replaced or dropped.",
     )
+    add_direct(group)
     add_place(group)

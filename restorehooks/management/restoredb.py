@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -11,13 +12,13 @@ from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, as_it_was, ending
 from restorehooks.management.outcome import Done
 from restorehooks.management.output import asks_for_json
-from restorehooks.management.place import settle
+from restorehooks.management.place import direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.management.restore_arguments import Asked, action_of
 from restorehooks.management.restore_options import add_options
-from restorehooks.restore.cluster import show_globals
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.restore import restore
+from restorehooks.restore.sources import list_storage, show_globals
 from restorehooks.restore.undo import drop_previous, kept_databases, undo
 
 EPILOG = """\
@@ -26,6 +27,11 @@ examples:
       %(prog)s backup.dump
   See what would be done, and whether the dump is whole:
       %(prog)s backup.dump --dry-run
+  Make this database a copy of another one, with the project's hooks run on the copy:
+      %(prog)s alias:production --hooks-dir hooks
+  List what is in the project's storage of dumps, and restore the newest:
+      %(prog)s storage:
+      %(prog)s storage: --latest
   Bring the previous database back:
       %(prog)s --undo
 
@@ -35,6 +41,10 @@ exit codes:
   2    wrong usage, or no terminal to ask on
   130  it was interrupted
 """
+
+
+ASKED_FOR = ("list kept", "list storage", "show globals")
+"""Actions that are asked for their output, which is written at any verbosity."""
 
 
 class Command(OneSentenceCommand):
@@ -64,14 +74,20 @@ class Command(OneSentenceCommand):
         def report(failure: Failure) -> None:
             if as_json:
                 self.stdout.write_json(done.as_json(failure))
+            elif options["verbosity"] > 0:
+                self._print(done.lines_so_far())
 
-        with ending(
-            self,
-            "restore",
-            traceback=options["traceback"],
-            untouched=as_it_was(using),
-            report=report,
+        with (
+            direct(options["direct"]),
+            ending(
+                self,
+                "restore",
+                traceback=options["traceback"],
+                untouched=as_it_was(using),
+                report=report,
+            ),
         ):
+            require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([using], every=False)
             if self.is_alone:
@@ -79,9 +95,13 @@ class Command(OneSentenceCommand):
             self._do(asked, done)
         if as_json:
             self.stdout.write_json(done.as_json())
-        elif options["verbosity"] > 0 or done.action in ("list kept", "show globals"):
-            for line in done.lines():
-                self.stdout.write(line)
+        elif options["verbosity"] > 0 or done.action in ASKED_FOR:
+            self._print(done.lines())
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+        self.stdout.flush()
 
     def _do(self, asked: Asked, done: Done) -> None:
         confirm = asking(interactive=asked.interactive)
@@ -91,7 +111,9 @@ class Command(OneSentenceCommand):
             case "list kept":
                 done.kept = kept_databases(request.using, maintenance_db=maintenance)
             case "show globals":
-                done.globals_ = show_globals(request.source, request.spool_dir)
+                done.globals_ = show_globals(request)
+            case "list storage":
+                done.stored = list_storage(request)
             case "undo":
                 done.undone = undo(
                     request.using,
@@ -101,12 +123,13 @@ class Command(OneSentenceCommand):
                     maintenance_db=maintenance,
                 )
             case "drop previous":
-                done.dropped = drop_previous(
+                drop_previous(
                     request.using,
                     names=names,
                     confirm=confirm,
                     dry_run=dry_run,
                     maintenance_db=maintenance,
+                    dropped=done.dropped,
                 )
             case "restore":
                 reporter = reporter_for(self.stderr, asked.verbosity)

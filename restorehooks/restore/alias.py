@@ -32,7 +32,7 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
 
     def lift(connection: Any, **_: Any) -> None:
         if connection.alias in before:
-            _free(connection.connection)
+            unlimited(connection.connection)
 
     connection_created.connect(lift)
     try:
@@ -61,12 +61,6 @@ def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
         PASSWORD=found.get("password", settings["PASSWORD"]),
         OPTIONS={**own, **options},
     )
-
-
-def _free(connection: Any) -> None:
-    """Lift what a database, a role or the settings lay upon a session."""
-    unlimited(connection)
-    connection.execute("SET synchronous_commit TO local")
 
 
 def close_connections(using: str) -> None:

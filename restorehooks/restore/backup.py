@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,12 @@ from restorehooks.programs import Program, find
 from . import rename
 from .archive import commands
 from .dump.contents import read_contents
+from .dump.copies import named_as
 from .dump.directory_proof import prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
-from .errors import DumpError, ProgramError, RestoreError, UsageError
+from .errors import RestoreError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .progress import Progress, Reporter
 from .rename import FolderEntry
@@ -33,11 +34,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Written:
-    """A dump that was written and read back; ``path`` is where it is, ``seconds`` how long."""
+    """A dump that was written and read back.
+
+    path: where it is. seconds: how long it took. deleted: older dumps that made way for it, by
+    their names in the storage.
+    """
 
     path: Path
     dump: Dump
     seconds: float
+    deleted: Sequence[str] = ()
 
 
 def back_up(
@@ -48,12 +54,12 @@ def back_up(
     jobs: int | None = None,
     compress: str | None = None,
     force: bool = False,
+    mode: int = 0o600,
     reporter: Reporter | None = None,
 ) -> Written:
-    """Dump the database of an alias into ``to``, readable by its owner alone.
+    """Dump the database of an alias into ``to``, with the permissions ``mode``.
 
-    Nothing is at ``to`` until the dump has been read back to its end. What is there already is
-    left alone unless ``force``.
+    Nothing is there until the dump has been read back; without ``force`` nothing is replaced.
 
     Raises RestoreError (UsageError for what cannot be asked for) when no dump was written.
     """
@@ -61,25 +67,59 @@ def back_up(
     began = time.monotonic()
     address = Address.of(using)
     _require_free(to, force=force)
-    program = _pg_dump_for(address)
-    flags = [f"--format={form}", *_options(to, form, jobs, compress, program.major)]
     with interruptible(), _unfinished(to) as unfinished:
-        told.step(f"dumping {address} with pg_dump {program.version}")
-        with _named(unfinished.path, to):
-            commands.write(
-                program,
-                unfinished.path,
-                conninfo=address.conninfo(address.name),
-                environment=address.environment(),
-                flags=[*flags, *_role(address)],
-                on_line=_counting(unfinished.path, told),
-            )
-            told.step("reading it back")
-            found = _read_back(unfinished.path)
+        found = dumped(
+            address, unfinished.path, to, form=form, jobs=jobs, compress=compress, told=told
+        )
         with uninterrupted() as signals:
-            unfinished.put(force=force)
+            unfinished.put(force=force, mode=mode)
             signals.over = True
-    return Written(to, replace(found, source=to, path=to), time.monotonic() - began)
+    return written(found, to, began)
+
+
+def written(dump: Dump, to: Path, began: float) -> Written:
+    """Return what is known of a dump that has been put where it was wanted."""
+    return Written(to, replace(dump, source=to, path=to), time.monotonic() - began)
+
+
+def dumped(
+    address: Address,
+    path: Path,
+    to: Path,
+    *,
+    form: Format,
+    jobs: int | None = None,
+    compress: str | None = None,
+    told: Reporter,
+    tick: Callable[[], None] = lambda: None,
+) -> Dump:
+    """Dump a database into a new file or directory, and read it back to its end.
+
+    ``to`` is what errors call it. ``tick`` is called a few times a second, and may raise to end
+    it. Raises RestoreError.
+    """
+    program = _pg_dump_for(address)
+    flags = _options(to, form, jobs, compress, program.major)
+    told.step(f"dumping {address} with pg_dump {program.version}")
+    with named_as(path, to):
+        commands.write(
+            program,
+            path,
+            conninfo=address.conninfo(address.name),
+            environment=address.environment(),
+            flags=[*flags, *_role(address)],
+            tick=_counting(path, told, tick),
+        )
+        told.step("reading it back")
+        return _read_back(path, told)
+
+
+def _permit(path: Path, mode: int) -> None:
+    if path.is_dir():
+        for file in path.iterdir():
+            file.chmod(mode)
+        mode |= (mode & 0o444) >> 2
+    path.chmod(mode)
 
 
 def _role(address: Address) -> list[str]:
@@ -93,29 +133,18 @@ def _pg_dump_for(address: Address) -> Program:
     return find("pg_dump", at_least=server, prefer=server)
 
 
-@contextmanager
-def _named(path: Path, to: Path) -> Iterator[None]:
-    """Let errors name the dump as the user does."""
-    try:
-        yield
-    except (ProgramError, DumpError) as error:
-        raise type(error)(str(error).replace(str(path), str(to))) from None
-
-
-def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
+def _counting(unfinished: Path, told: Reporter, tick: Callable[[], None]) -> Callable[[], None]:
     progress = Progress()
 
-    def on_line(line: str) -> None:
-        progress.entries += 1
+    def on_tick() -> None:
+        tick()
         progress.bytes = _written(unfinished)
         told.progress(progress)
 
-    return on_line
+    return on_tick
 
 
 def _require_free(to: Path, *, force: bool) -> None:
-    if str(to) == "-":
-        raise UsageError("A dump is read back before it counts, so that it needs a file: name one.")
     if not to.parent.is_dir():
         raise UsageError(f"There is no directory {to.parent}.")
     if os.path.lexists(to) and not force:
@@ -125,6 +154,7 @@ def _require_free(to: Path, *, force: bool) -> None:
 def _options(
     to: Path, form: Format, jobs: int | None, compress: str | None, major: int
 ) -> Iterator[str]:
+    yield f"--format={form}"
     if form != "plain":
         yield "--verbose"  # which would write comments of its own into a plain dump
     if jobs is not None and jobs > 1:
@@ -154,8 +184,9 @@ class _Unfinished:
     parent: int
     path: Path
 
-    def put(self, *, force: bool) -> None:
-        """Give it its name. Raises UsageError where that is taken, unless ``force``."""
+    def put(self, *, force: bool, mode: int) -> None:
+        """Give it permissions and name. Raises UsageError where that is taken, unless ``force``."""
+        _permit(self.path, mode)
         new, to = FolderEntry(self.folder, self.path.name), FolderEntry(self.parent, self.to.name)
         try:
             if force:
@@ -233,12 +264,19 @@ def _written(path: Path) -> int:
     return 0
 
 
-def _read_back(path: Path) -> Dump:
+def _read_back(path: Path, told: Reporter | None = None) -> Dump:
+    told = told or Reporter()
     found = identify(path)
+    progress = Progress(bytes_total=found.size)
+
+    def watch(count: int) -> None:
+        progress.bytes = count
+        told.progress(progress)
+
     if found.format == "plain":
-        prove_plain(found)
+        prove_plain(found, watch)
         return found
     if found.format == "directory":
-        prove_files(found, read_contents(found))
-    commands.prove(commands.pg_restore_for(found), path)
+        prove_files(found, read_contents(found), watch)
+    commands.prove(commands.pg_restore_for(found), path, told.progress)
     return found

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from restorehooks.wording import quoted
 
-from .dump.containers import taken_out
 from .dump.facts import Dump
-from .dump.identify import identify
 from .errors import DumpError, UsageError
 from .script.survey import survey
 
@@ -41,13 +38,11 @@ def one_database(dump: Dump, name: str | None) -> Dump:
     return replace(dump, part=parts[name], database=name, roles=tuple(found.roles))
 
 
-def show_globals(source: str, spool_dir: Path | None = None) -> Sequence[str]:
+def globals_of(dump: Dump) -> Sequence[str]:
     """Return what a file of pg_dumpall creates beside databases, a statement each.
 
     Passwords are left out of them. Raises DumpError.
     """
-    with taken_out(Path(source), spool_dir) as inside:
-        dump = identify(inside.path if inside else Path(source), whole_server=True)
-        if not dump.of_server:
-            raise DumpError(f"{source} was not made by pg_dumpall: it holds no roles")
-        return survey(dump).globals_
+    if not dump.of_server:
+        raise DumpError(f"{dump.source} was not made by pg_dumpall: it holds no roles")
+    return survey(dump).globals_

@@ -45,10 +45,20 @@ class AddressError(RestoreError):
     kind = "address"
 
 
+class PoolerError(AddressError):
+    """A pooler answers where a server's own sessions are needed."""
+
+
 class DumpError(RestoreError):
     """What was given is no dump that can be restored."""
 
     kind = "dump"
+
+
+class StorageError(RestoreError):
+    """A storage of the project's cannot be reached, or does not have what was asked for."""
+
+    kind = "storage"
 
 
 class ProgramError(RestoreError):

@@ -16,6 +16,7 @@ from .dump.contents import ArchiveEntry
 from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction, prove_first
 from .run import Run
+from .server.extension_rows import clear_tables
 from .server.lock_table import require_locks
 from .server.lost_commit import NUMBER, was_committed
 from .server.own_objects import drop_own
@@ -42,9 +43,11 @@ def restore_in_place(run: Run) -> None:
 def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
     """Load and commit; from the commit on, signals are deferred until ``deferred`` is closed."""
     using, number = run.request.using, ("", "")
+    connection: psycopg.Connection[Any] | None = None
     try:
         with transaction.atomic(using=using, durable=True):
-            connection: psycopg.Connection[Any] = connections[using].connection
+            connection = connections[using].connection
+            assert connection  # noqa: S101 - the transaction has begun
             _fill(run, name, connection)
             hooks.run_inside(run, name)
             if run.report.hooks:
@@ -57,8 +60,9 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
             signals = deferred.enter_context(uninterrupted())
             raise_if_interrupted()
     except DjangoDatabaseError:
-        # Lost at COMMIT: whether before it or after it, the server knows.
-        if connections[using].is_usable() or not (number[0] and was_committed(run.lock, *number)):
+        # Lost at COMMIT: before it or after it, the server knows. Django may be connected again.
+        is_lost = connection is not None and connection.closed
+        if not (is_lost and number[0] and was_committed(run.lock, *number)):
             raise
     signals.over = run.report.restored = True
     return signals
@@ -71,6 +75,8 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
         if not run.request.partial and not plan.live.empty:
             run.step("drop", f'dropping what "{plan.user}" owns')
             drop_own(connection)
+        if not run.request.partial:
+            clear_tables(connection, plan.extensions, superuser=plan.superuser)
     run.step("load", f'loading into "{name}"')
     load_in_transaction(run, connection)
 

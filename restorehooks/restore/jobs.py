@@ -15,7 +15,7 @@ SPARE = 4
 
 
 def _in_parallel(mode: Mode, dump: Dump) -> bool:
-    return mode == "beside" and dump.format in ("custom", "directory")
+    return mode == "beside" and dump.format in ("custom", "directory", "plain")
 
 
 def jobs_for(
@@ -28,6 +28,11 @@ def jobs_for(
     if not _in_parallel(mode, dump) or one_job(extensions):
         return 1
     # One more than there are cores, since each waits for the disk now and then.
+    return asked or max(1, min(_cores() + 1, _connections_left(connection)))
+
+
+def jobs_to_dump(asked: int | None, connection: Connection) -> int:
+    """Return how many connections read a database that is dumped from this server."""
     return asked or max(1, min(_cores() + 1, _connections_left(connection)))
 
 

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
 from .dump.directory_proof import prove_files, proving
-from .dump.proof import open_plain
-from .dump.rows import NO_ROWS
-from .errors import RestoreError, ScriptError
+from .errors import ScriptError
+from .load_statements import (
+    connected,
+    load_plain,
+    load_plain_beside,
+    name_left_out,
+    options_for,
+    send,
+)
+from .plan import BUILDS
 from .progress import Progress, Watch
 from .run import Run
-from .script.feed import run_script
-from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
-from .script.rules import POSITION
 from .server.address import Address
 from .server.building import building
-from .server.existing import require_entries, require_tables
+from .server.existing import require_entries
 from .server.making_room import replaced
-from .server.ownership import script_options
-from .server.positions import Position, carry_forward, positions_in, positions_of
+from .server.positions import carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
-from .server.session_settings import PAST_AUTOVACUUM, WATCHED, own_names
+from .server.session_settings import PAST_AUTOVACUUM, WATCHED
 
-STATEMENTS_A_COMMIT = 100
-"""Statements to a transaction, in a database that is dropped on a failure.
-
-More would hardly be faster, and each one that makes something holds several locks till the end.
-"""
 SERIAL = ("max_parallel_maintenance_workers=0", "max_parallel_workers_per_gather=0")
 """Parallel workers are slower in all than the jobs by themselves, where those are busy."""
 
@@ -46,28 +41,30 @@ SERIAL = ("max_parallel_maintenance_workers=0", "max_parallel_workers_per_gather
 def load_beside(run: Run, database: str) -> None:
     """Load the dump into an empty database that is dropped when this fails."""
     if run.plan.program is None:
-        with _connected(run, database) as connection:
-            _load_plain(run, connection)
+        load_plain_beside(run, database)
         return
     with _proved_meanwhile(run) as check:
         _load_archive(run, database, check)
+    # Where triggers may fail they are sent one by one, and what became of each is known.
+    unsure = {"TRIGGER"} if run.skips_superuser_only else set()
+    compared = [one for one in run.plan.entries if one.kind not in unsure]
     with run.plan.address.connect(database) as connection:
-        require_entries(connection, run.plan.entries)
+        require_entries(connection, compared)
 
 
 def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
     """Load the dump over a connection, inside the transaction that is open there."""
     plan = run.plan
     if plan.program is None:
-        _load_plain(run, connection)
+        load_plain(run, connection)
         return
     if plan.replacement:
         _replace(run, connection, plan.replacement)
     else:
         flags = ["--data-only"] if plan.mode == "data only" else []
         result = _send_entries(run, plan.entries, connection, flags)
-        _name(run, [result.left_out])
-        _carry_forward(run, connection, positions_in(result.positions))
+        name_left_out(run, [result.left_out])
+        run.report.left_out += carry_forward(connection, positions_in(result.positions))
 
 
 def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replacement) -> None:
@@ -75,24 +72,18 @@ def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replace
     plan = run.plan
     entries = replacement.entries_of(plan.entries)
     restored = {entry.id for entry in entries}
-    wanted = positions_in(
+    positions = positions_in(
         one.definition
         for one in plan.entries
         if one.kind == "SEQUENCE SET" and one.id not in restored
     )
     # What the live database has handed out may be in other tables, or on paper.
-    wanted += positions_of(connection, [one.oid for one in replacement.dropped])
+    positions += positions_of(connection, [one.oid for one in replacement.dropped])
     # A schema has more than tables, which make way for those of the dump.
     flags = [] if run.request.tables else ["--clean", "--if-exists"]
     with replaced(connection, plan.entries, replacement):
-        _name(run, [_send_entries(run, entries, connection, flags).left_out])
-    _carry_forward(run, connection, wanted)
-
-
-def _carry_forward(
-    run: Run, connection: psycopg.Connection[Any], positions: Sequence[Position]
-) -> None:
-    """Move sequences that are in use to where the dump has them, and never back."""
+        name_left_out(run, [_send_entries(run, entries, connection, flags).left_out])
+    # They move forward alone: they are in use.
     run.report.left_out += carry_forward(connection, positions)
 
 
@@ -117,18 +108,6 @@ def _proved_meanwhile(run: Run) -> Iterator[Callable[[], None]]:
         run.note(doubt)
 
 
-@contextmanager
-def _connected(run: Run, database: str) -> Iterator[psycopg.Connection[Any]]:
-    """Give a connection as the role to load as; what it commits need not wait for the disk."""
-    with run.plan.address.connect(database) as connection:
-        if role := run.plan.owners.load_as:
-            connection.execute("SELECT pg_catalog.set_config('role', %s, false)", [role])
-        connection.execute("SET synchronous_commit = off")
-        # A dump that sets none means the one that it was written under.
-        connection.execute("RESET search_path")
-        yield connection
-
-
 def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     """Load an archive in its three steps, see ``phases``."""
     plan = run.plan
@@ -143,23 +122,28 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
 
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
         run.reporter.progress(progress)
-        with _connected(run, database) as connection:
+        with connected(run, database) as connection:
             found = _send_entries(run, entries, connection).left_out
         progress.entries += len(entries)
         return found
 
-    with _connected(run, database) as connection:
-        options = _script_options(run, connection)
-    steps = phases(plan.entries, options.tablespaces or frozenset())
+    with connected(run, database) as connection:
+        options = options_for(run, connection)
+    steps = phases(
+        plan.entries,
+        options.tablespaces or frozenset(),
+        triggers_may_fail=run.skips_superuser_only,
+    )
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
+        progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
         with commands.list_file(steps.load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
     if steps.after:
         left_out.append(sent(steps.after))
-    _name(run, left_out)
+    name_left_out(run, left_out)
 
 
 def _run_pg_restore(
@@ -200,23 +184,11 @@ def _send_entries(
         process = stack.enter_context(commands.statements(plan.program, plan.dump.path, flags))
         assert process.stdout  # noqa: S101 - it was asked for
         try:
-            return _send(run, process.stdout, connection)
+            return send(run, process.stdout, connection)
         except ScriptError as error:
             # Its line is one of pg_restore's output, which nobody has.
             said = str(error).removeprefix(f"line {error.line} of the dump: ")
             raise ScriptError(f"{plan.dump.source}: {said}", error.line, error.sqlstate) from error
-
-
-def _name(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
-    """Put into the report what was left out, everything that has one reason in one line."""
-    merged: dict[tuple[str, str], LeftOut] = {}
-    for one in chain.from_iterable(left_out):
-        if one.what == POSITION:
-            continue  # ``carry_forward`` sees to it
-        key = one.what, one.reason
-        known = merged.get(key)
-        merged[key] = replace(known, count=known.count + one.count) if known else one
-    run.report.left_out += map(str, merged.values())
 
 
 def _options(run: Run, database: str) -> str | None:
@@ -232,66 +204,3 @@ def _options(run: Run, database: str) -> str | None:
             address.connect(database, options=options).close()
             return options
     return None
-
-
-def _load_plain(run: Run, connection: psycopg.Connection[Any]) -> None:
-    dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
-        result = _send(run, stream, connection)
-    _name(run, [result.left_out])
-    _say_what_is_missing(run, result)
-    _carry_forward(run, connection, positions_in(result.positions))
-
-
-def _say_what_is_missing(run: Run, result: ScriptResult) -> None:
-    """Say what the plan could not: it reads up to the first row, and not all of standard input."""
-    if missing := result.tables.missing():
-        run.note_once(missing)
-    if not (result.rows or run.plan.live.empty or run.plan.mode == "data only"):
-        run.note_once(NO_ROWS)
-
-
-def _send(
-    run: Run, stream: BinaryIO | IO[bytes], connection: psycopg.Connection[Any]
-) -> ScriptResult:
-    options = _script_options(run, connection)
-    part = run.plan.dump.part
-    result = run_script(
-        cast(BinaryIO, stream), connection, options=options, first_line=part.line if part else 1
-    )
-    if not result.complete and run.plan.unfinished:
-        run.note(f"accepted as asked: {result.reason}")
-    elif not result.complete:
-        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
-    require_tables(connection, result.tables.left)
-    return result
-
-
-KEPT_TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig) AS oid
-JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-"""
-
-
-def _kept_tables(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return the tables of extensions that stay in the database and whose rows are dumped."""
-    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        rows: list[tuple[str, str]] = cursor.execute(KEPT_TABLES).fetchall()
-    return frozenset(rows)
-
-
-def _script_options(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
-    request, plan = run.request, run.plan
-    user = plan.owners.load_as or plan.user
-    all_owners = plan.superuser or request.owner is True
-    return replace(
-        script_options(connection, user=user, all_owners=all_owners),
-        owner_instead=plan.owners.instead,
-        no_owner=request.owner is False,
-        no_privileges=request.privileges is False,
-        data_only=plan.mode == "data only",
-        kept_tables=_kept_tables(connection) if plan.mode == "in place" else frozenset(),
-        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
-        drops_may_miss=plan.mode != "data only",
-        commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from restorehooks.wording import quoted
+from restorehooks.wording import printable, quoted
 
 from .dump.facts import Dump
 from .extension_registry import needing
@@ -21,6 +21,16 @@ def notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
         yield (
             f"the roles {quoted(missing)} are in the dump and not on the server: what concerns "
             "them is left out, unless an administrator creates them first (--show-globals)"
+        )
+
+
+def notes_on_standbys(connection: Connection) -> Iterator[str]:
+    """Yield that nothing waits for the synchronous standbys, which may be gone, where some are."""
+    row = connection.execute("SHOW synchronous_standby_names").fetchone()
+    if row and row[0]:
+        yield (
+            f"the synchronous standbys ({printable(row[0])}) are not waited for: what goes live is "
+            "on this server's disk, and reaches them when they follow"
         )
 
 

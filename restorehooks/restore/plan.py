@@ -21,7 +21,13 @@ from .jobs import jobs_for, notes_on_jobs
 from .known import Known, find_out
 from .mode import mode_for
 from .needs import require_program
-from .notes import notes_on_extensions, notes_on_roles, notes_on_unbelieved, warnings
+from .notes import (
+    notes_on_extensions,
+    notes_on_roles,
+    notes_on_standbys,
+    notes_on_unbelieved,
+    warnings,
+)
 from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
@@ -32,6 +38,7 @@ from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
 from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
+from .server.replication import read_ties, refuse_to_break
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -124,8 +131,8 @@ class Plan:
         server = self.live.server_version // 10000
         yield f"target    {self.address}, PostgreSQL {server}, {state}"
         with_jobs = f", {self.jobs} jobs" if self.jobs > 1 else ""
-        by = f"{self.program.name} {self.program.version}{with_jobs}" if self.program else "psycopg"
-        yield f"load      {self.mode}, with {by}, as {self.owners.load_as or self.user}"
+        by = f"{self.program.name} {self.program.version}" if self.program else "psycopg"
+        yield f"load      {self.mode}, with {by}{with_jobs}, as {self.owners.load_as or self.user}"
         owner, privileges = map(_kept_or_not, (self.owners.owner, self.owners.privileges))
         yield f"owners    {owner}, privileges {privileges}"
         yield from self.room.lines()
@@ -151,6 +158,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     connection, live, extensions = known.connection, known.live, known.holds.extensions
     needed = [] if request.data_only else extensions_needed(connection, extensions)
     mode = mode_for(request, address, live, known.rights, needed, outside=known.outside)
+    ties = read_ties(address, live)
+    if mode == "beside" or (mode == "in place" and not live.empty):
+        refuse_to_break(address, ties)
     require_place(extensions, mode)
     require_program(known.program, live.server_version, mode)
     hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
@@ -171,10 +181,10 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
-        obstacles=obstacles(connection, live) if beside else [],
+        obstacles=[*obstacles(connection, live), *ties.obstacles] if beside else [],
         leftovers=sides if beside else [],
         hooks=hooks,
-        notes=[*missing, *_notes(known, mode, owners, room, others, sides)],
+        notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, others, sides)],
         room=room,
         unfinished=_unfinished(request, dump, mode),
         extensions=extensions,
@@ -210,6 +220,7 @@ def _notes(
     yield from owners.notes
     yield from (f"{path.name} in the hooks directory is no hook" for path in others)
     yield from notes_on_roles(known.connection, known.dump)
+    yield from notes_on_standbys(known.connection)
     yield from warnings(known.dump, known.live, known.user, known.rights)
     yield from notes_on_unbelieved(unbelieved(known.connection, known.address.name, sides))
     if room.is_short:

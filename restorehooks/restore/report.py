@@ -72,6 +72,11 @@ class RestoreReport:
         """Yield it for people, the outcome last."""
         if self.dry_run and self.plan:
             yield from self.plan.lines()
+        yield from self.details()
+        yield self._outcome()
+
+    def details(self) -> Iterator[str]:
+        """Yield what was left out, what ran, how the sequences stand and what is kept."""
         for what in self.left_out:
             yield f"left out: {what}"
         for name in self.hooks:
@@ -81,23 +86,26 @@ class RestoreReport:
             yield self.sequences.sentence()
         if self.kept:
             yield room_of(self.kept)
-        yield self._outcome()
 
     def _outcome(self) -> str:
         if self.dry_run:
             return "Nothing was changed."
         seconds = f"{sum(self.seconds.values()):.1f} s"
         if self.mode != "beside":
-            return f'Restored "{self.target}" {self.mode} in {seconds}. There is no undo.'
-        done = f'Restored "{self.target}" in {seconds}.'
+            return f'Restored "{self.target}" {self.mode} in {seconds}. {self.way_back()}'
+        return f'Restored "{self.target}" in {seconds}. {self.way_back()}'
+
+    def way_back(self) -> str:
+        """Return what has become of the database that was replaced."""
+        if self.mode != "beside":
+            return "There is no undo."
         if self.previous:
             return (
-                f'{done} The previous one is kept as "{self.previous}": '
-                "restoredb --undo brings it back."
+                f'The previous one is kept as "{self.previous}": restoredb --undo brings it back.'
             )
         if self.dropped:
-            return f"{done} The previous one was dropped, as asked: there is no undo."
-        return f"{done} There was nothing to keep."
+            return "The previous one was dropped, as asked: there is no undo."
+        return "There was nothing to keep."
 
 
 def dump_as_json(dump: Dump) -> dict[str, Any]:

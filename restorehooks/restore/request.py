@@ -16,8 +16,12 @@ Mode = Literal["beside", "in place", "data only"]
 class Request:
     """What is to be restored, where, and how.
 
-    source: a file, a directory, or "-" for standard input.
-    from_database: of a file that pg_dumpall made, the database to restore.
+    source: a file, a directory, "-" for standard input, or "storage:NAME"; the newest dump of
+        "storage:FOLDER/", or of "storage:". "alias:NAME", a URL, or "env:NAME" for a URL in the
+        environment, is a database that is dumped for this.
+    storage: the alias of that storage; None is the one that RESTOREHOOKS["STORAGE"] names.
+    from_database: of a file that pg_dumpall made, the database to restore; of several in a
+        storage, the one whose newest dump is meant.
     using: the alias whose database is the target.
     in_place: drop what the role owns in the target and load there, in one transaction.
     data_only: add the dump's rows to the tables that are there, in one transaction.
@@ -41,6 +45,7 @@ class Request:
 
     source: str
     using: str = "default"
+    storage: str | None = None
     from_database: str | None = None
     in_place: bool = False
     data_only: bool = False

@@ -68,7 +68,13 @@ def undo(
             raise DeclinedError("Not confirmed.")
         close_connections(using)
         with uninterrupted() as signals:
-            swapped = swap_back(lock, live, back, by=f'an undo to "{back.name}"')
+            swapped = swap_back(
+                lock,
+                live,
+                back,
+                by=f'an undo to "{back.name}"',
+                interrupted=signals.came.is_set,
+            )
             signals.over = True
         return Undone(address.name, back, swapped.previous)
 
@@ -80,9 +86,11 @@ def drop_previous(
     names: Sequence[str] = (),
     dry_run: bool = False,
     maintenance_db: str | None = None,
+    dropped: list[Kept] | None = None,
 ) -> list[Kept]:
     """Drop the previous databases of these names, or all of them, and return them.
 
+    ``dropped`` is filled on the way, for those who want to know how far it came when it fails.
     Raises UsageError for a name that is not kept, TargetError when there is none, DeclinedError
     when ``confirm`` says no.
     """
@@ -90,13 +98,20 @@ def drop_previous(
         address = lock.address
         found = _chosen(lock.connection, address, names)
         listed = ", ".join(f'"{one.name}" ({size_in_words(one.size or 0)})' for one in found)
+        done = [] if dropped is None else dropped
         if dry_run:
-            return found
+            done.extend(found)
+            return done
         if not confirm(f"{listed} will be dropped, and {address} can never be that again"):
             raise DeclinedError("Not confirmed.")
         for one in found:
-            drop(lock.connection, one.name)
-        return found
+            # A DROP that is cut off leaves a database that can only be dropped.
+            with uninterrupted() as signals:
+                drop(lock.connection, one.name)
+                done.append(one)
+            if signals.came.is_set() and one is not found[-1]:
+                raise KeyboardInterrupt
+        return done
 
 
 def _chosen(connection: Connection, address: Address, names: Sequence[str]) -> list[Kept]:

@@ -7,7 +7,8 @@ back, lets it go. Holding waits for transactions that have drawn from it and kee
 waiting behind, so it is tried for a few milliseconds at a time; where it is not to be had, and for
 whoever is not the owner, as much is drawn as time allows. Repairs of one sequence run one after
 the other, by an advisory lock that ends with the message. With CACHE above 1 a draw moves the
-sequence by CACHE numbers at once, so it may end up to CACHE - 1 numbers further.
+sequence by CACHE numbers at once, so it may end up to CACHE - 1 numbers further; where that may
+leave none, it is only set.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from django.db import DatabaseError, transaction
 from restorehooks.driver import sql
 
 from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
+from .session import local_settings
 from .statements import Move, draw, hold, set_forward, table_name
 from .verdict import next_value
 
@@ -69,8 +71,8 @@ def advance(
         else:
             grant = f"GRANT UPDATE ON SEQUENCE {sequence.quoted} to this role"
             yield move, Failed(f"no UPDATE privilege: {grant}")
-    large = [move for move in possible if move.gap > DRAWN_AT_ONCE]
-    small = [move for move in possible if move.gap <= DRAWN_AT_ONCE]
+    large = [move for move in possible if move.gap > DRAWN_AT_ONCE or move.may_use_up]
+    small = [move for move in possible if move.gap <= DRAWN_AT_ONCE and not move.may_use_up]
     yield from _sent(connection, small, _drawing, budget)
     held: list[Move] = []
     for move, outcome in _sent(
@@ -88,8 +90,10 @@ def _insist(connection: BaseDatabaseWrapper, move: Move, budget: LockBudget) -> 
     """Move a sequence that could not be held: wait for it or draw, as long as the budget lasts."""
     seconds = budget.for_one()
     until = monotonic() + seconds
-    may_hold = move.sequence.may_alter and move.gap > DRAWN_RATHER_THAN_WAITED_FOR
-    if not may_hold and move.gap > DRAWN_A_SECOND * seconds:
+    may_hold = move.sequence.may_alter and (
+        move.gap > DRAWN_RATHER_THAN_WAITED_FOR or move.may_use_up
+    )
+    if not may_hold and (move.may_use_up or move.gap > DRAWN_A_SECOND * seconds):
         return _postponed(move, "there is no time to draw that many")
     while True:
         statements_for = _setting if may_hold else _drawing
@@ -107,8 +111,10 @@ def _postponed(move: Move, why: str) -> Postponed:
     sequence = move.sequence
     if sequence.may_alter:
         return Postponed(f"others draw from it all the time, repair it again ({why})")
-    far = f"{move.gap:,} numbers on at once"
-    return Postponed(f"only its owner can move it {far}: let {sequence.owner} repair it")
+    done = f"move it {move.gap:,} numbers on at once"
+    if move.may_use_up:
+        done = f"move it without using up its last numbers (CACHE {sequence.cache})"
+    return Postponed(f"only its owner can {done}: let {sequence.owner} repair it")
 
 
 def _sent(
@@ -118,7 +124,7 @@ def _sent(
     budget: LockBudget,
 ) -> Iterator[tuple[Move, Outcome]]:
     for batch in in_batches(moves, LOCKS // LOCKS_A_MOVE):
-        for items, result in send_each(connection, batch, statements_for, budget):
+        for items, result in send_each(connection, batch, statements_for, budget, to_write=True):
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")
                 continue
@@ -232,10 +238,10 @@ def _lock(
     tables = {c.table_oid: table_name(c) for c in sequence.columns}
     with connection.cursor() as cursor:
         if own:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
-        cursor.execute(f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}")
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        version = connection.pg_version  # type: ignore[attr-defined]
+        ours = local_settings(lock_timeout, within=not own, own_path=True, version=version)
+        cursor.execute(f"SELECT {', '.join(ours)}")
         cursor.execute(
             "SELECT pg_catalog.pg_advisory_xact_lock(%s::bigint << 32 | %s)",
             [ADVISORY_CLASS, sequence.oid],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .notes import FEEDS
 from .session import PATH
 from .strangers import STRANGERS_CODE, may_draw
 
@@ -37,21 +38,29 @@ drawing AS MATERIALIZED (
 )"""  # noqa: S608 - constants
 
 ODD_DEFAULTS = sql.SQL(f"""
-SELECT oid FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
+SELECT 'pg_attrdef'::regclass::oid, oid
+FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
 WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
   AND ({CALLS_NEXTVAL} OR EXISTS (
       SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
       WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
         AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
+UNION ALL
+SELECT 'pg_type'::regclass::oid, oid
+FROM (SELECT oid, typdefaultbin::text AS expression FROM pg_type
+      WHERE typdefaultbin IS NOT NULL) t
+WHERE {CALLS_NEXTVAL} AND NOT ({_braces(IS_PLAIN_NEXTVAL)})
 """).format()  # noqa: S608
-"""The defaults of columns that call ``nextval`` in no simple form, or own a sequence and do not."""
+"""The defaults of columns and domains that call ``nextval`` in no simple form, and those of columns
+that own a sequence and do not draw from it: the catalogue's oid, and theirs in it."""
 
 # The names of the columns are those of row.Row.
 SEQUENCES = sql.SQL(f"""
 WITH RECURSIVE {_DRAWING},
 default_of AS MATERIALIZED (
     SELECT d.refobjid AS seq, drawing.tab, drawing.att,
-           drawing.simple OR drawing.oid = ANY({{exact}}::oid[]) AS exact
+           drawing.simple OR (drawing.kind, drawing.oid) IN (
+               SELECT * FROM unnest({{exact_kinds}}::oid[], {{exact}}::oid[])) AS exact
     FROM drawing JOIN pg_depend d
         ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
@@ -59,9 +68,9 @@ default_of AS MATERIALIZED (
     WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     UNION ALL
     SELECT t.seq, drawing.tab, drawing.att, t.exact
-    FROM unnest({{by_text}}::oid[], {{by_text_sequences}}::oid[], {{by_text_exact}}::bool[])
-         AS t (attrdef, seq, exact)
-    JOIN drawing ON drawing.oid = t.attrdef AND drawing.kind = 'pg_attrdef'::regclass
+    FROM unnest({{by_text_kinds}}::oid[], {{by_text}}::oid[], {{by_text_sequences}}::oid[],
+                {{by_text_exact}}::bool[]) AS t (kind, oid, seq, exact)
+    JOIN drawing ON drawing.kind = t.kind AND drawing.oid = t.oid
 ),
 owner AS MATERIALIZED (
     SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, d.deptype = 'i' AS is_identity
@@ -87,6 +96,12 @@ in_scope AS MATERIALIZED (
     SELECT seq FROM climb WHERE tab = ANY({{tables}}::oid[])
     UNION SELECT seq FROM default_of WHERE tab = ANY({{tables}}::oid[])
     UNION SELECT seq FROM listed WHERE tab = ANY({{tables}}::oid[])
+),
+in_schemas AS MATERIALIZED (
+    SELECT seq FROM (SELECT seq, tab FROM climb UNION ALL SELECT seq, tab FROM default_of
+                     UNION ALL SELECT seq, tab FROM listed) numbers
+    JOIN pg_class c ON c.oid = numbers.tab JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY({{schemas}}::name[])
 ),
 me AS MATERIALIZED (
     SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
@@ -122,6 +137,8 @@ sequence AS MATERIALIZED (
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
+      AND ({{schemas}}::name[] IS NULL OR n.nspname = ANY({{schemas}}::name[])
+           OR q.seqrelid IN (SELECT seq FROM in_schemas))
       AND (q.seqrelid NOT IN (
               SELECT objid FROM pg_depend
               WHERE refclassid = 'pg_extension'::regclass
@@ -245,12 +262,15 @@ ORDER BY schema, name, oid, table_schema, table_name, column_name
 """)  # noqa: S608
 """Every sequence in scope, once for each column that it may number."""
 
-CONDITIONS = (
-    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-    " current_setting('transaction_isolation'),"
-    " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
-    " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
-    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END,"
-    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
-)
+CONDITIONS = f"""
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+       current_setting('transaction_isolation'),
+       CASE current_setting('transaction_isolation') WHEN 'serializable' THEN (
+           SELECT coalesce(array_agg(relation), array[]::oid[]) FROM pg_locks
+           WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock'
+       ) END,
+       to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS}),
+       CASE current_setting('default_transaction_read_only') WHEN 'on' THEN (
+           SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END
+"""  # noqa: S608 - constants
 """What holds for all that a run reads, in the order of catalog.Conditions."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg import sql
+from restorehooks.driver import sql
 
-from .message import LockBudget, send
+from .message import Failed, LockBudget, send, send_once
 from .model import Column, Sequence
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ ON_COORDINATOR = "the coordinator makes its numbers (worker_nextval)"
 class Node(NamedTuple):
     """What this node knows of the cluster.
 
-    ``group`` is its number, 0 for the coordinator. ``tables`` are the oids of the distributed,
-    reference and managed local tables, ``drawn_elsewhere`` those of the sequences that a default
-    mentions which draws no number on a worker: such a sequence stands at its end on purpose.
+    ``group`` is its number, 0 for the coordinator, None where it cannot be read. ``tables`` are the
+    oids of the distributed, reference and managed local tables, ``drawn_elsewhere`` those of the
+    sequences that a default mentions which draws no number on a worker: such a sequence stands at
+    its end on purpose.
     """
 
-    group: int
+    group: int | None
     tables: frozenset[int]
     drawn_elsewhere: frozenset[int]
 
@@ -41,7 +42,8 @@ class Node(NamedTuple):
         """Return a sequence with the end of what is this node's, and whose rows are elsewhere."""
         columns = tuple(map(self._with_rows_elsewhere, sequence.columns))
         own_end = sequence.own_end
-        if sequence.type == "bigint" and any(c.table_oid in self.tables for c in columns):
+        is_shared = any(column.table_oid in self.tables for column in columns)
+        if self.group is not None and sequence.type == "bigint" and is_shared:
             own_end = RANGE - 1 if self.group == COORDINATOR else (self.group + 1) * RANGE
         ignored = sequence.ignored
         if sequence.oid in self.drawn_elsewhere and not any(column.draws for column in columns):
@@ -57,13 +59,15 @@ class Node(NamedTuple):
 def read_node(connection: BaseDatabaseWrapper, budget: LockBudget) -> Node:
     """Return what a database says of itself that has Citus's catalogue."""
     ((row,),) = send(connection, [NODE], budget.for_one())
-    group, tables, elsewhere = row
-    return Node(group, frozenset(tables), frozenset(elsewhere))
+    group = send_once(connection, [GROUP], budget)
+    tables, elsewhere = row
+    number = None if isinstance(group, Failed) else group[0][0][0]
+    return Node(number, frozenset(tables), frozenset(elsewhere))
 
 
+GROUP = "SELECT coalesce(max(groupid), 0) FROM pg_catalog.pg_dist_local_group"
 NODE = sql.SQL("""
-SELECT coalesce((SELECT max(groupid) FROM pg_catalog.pg_dist_local_group), 0),
-       ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
+SELECT ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
        ARRAY(SELECT DISTINCT drawn.refobjid FROM pg_depend call
              JOIN pg_depend drawn ON drawn.classid = call.classid AND drawn.objid = call.objid
                  AND drawn.refclassid = 'pg_class'::regclass AND drawn.refobjsubid = 0

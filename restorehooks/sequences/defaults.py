@@ -33,15 +33,22 @@ END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
 """It is one of the two simple forms: that of bigserial, and with a cast that of serial."""
 
 
+class Stored(NamedTuple):
+    """Where a default is: the oid of the catalogue (``pg_attrdef``, ``pg_type``), and its own."""
+
+    catalogue: int
+    oid: int
+
+
 class OddDefault(NamedTuple):
     """A default that is no ``nextval`` in one of the simple forms.
 
-    ``attrdef`` is its oid in ``pg_attrdef``, ``expression`` its text. ``exact``: it is one
-    ``nextval`` and nothing but casts. ``sequence`` is the oid of the sequence that it names by
-    text, None where it names one that does not exist, or names none by text.
+    ``expression`` is its text. ``exact``: it is one ``nextval`` and nothing but casts.
+    ``sequence`` is the oid of the sequence that it names by text, None where it names one that
+    does not exist, or names none by text.
     """
 
-    attrdef: int
+    stored: Stored
     expression: str
     exact: bool
     by_text: bool
@@ -49,20 +56,20 @@ class OddDefault(NamedTuple):
 
 
 def read_odd_defaults(
-    connection: BaseDatabaseWrapper, attrdefs: abc.Sequence[int], budget: LockBudget
+    connection: BaseDatabaseWrapper, defaults: abc.Sequence[Stored], budget: LockBudget
 ) -> list[OddDefault]:
     """Return what each of these defaults does, once for every sequence that it names by text."""
     found: list[OddDefault] = []
-    named: list[tuple[int, str, bool, str]] = []
-    for attrdef, expression in _expressions(connection, attrdefs, budget):
+    named: list[tuple[Stored, str, bool, str]] = []
+    for stored, expression in _expressions(connection, defaults, budget):
         names = [name.replace("''", "'") for name in BY_TEXT.findall(expression)]
         exact = is_exactly_nextval(expression)
-        named += [(attrdef, expression, exact, name) for name in names]
+        named += [(stored, expression, exact, name) for name in names]
         if not names:
-            found.append(OddDefault(attrdef, expression, exact, by_text=False))
+            found.append(OddDefault(stored, expression, exact, by_text=False))
     oids = _looked_up(connection, [name for *_, name in named], budget)
-    for (attrdef, expression, exact, _), oid in zip(named, oids, strict=True):
-        found.append(OddDefault(attrdef, expression, exact, by_text=True, sequence=oid))
+    for (stored, expression, exact, _), oid in zip(named, oids, strict=True):
+        found.append(OddDefault(stored, expression, exact, by_text=True, sequence=oid))
     return found
 
 
@@ -86,26 +93,31 @@ def _lookups(names: abc.Sequence[str]) -> list[sql.Composable]:
 
 
 def _expressions(
-    connection: BaseDatabaseWrapper, attrdefs: abc.Sequence[int], budget: LockBudget
-) -> Iterator[tuple[int, str]]:
-    for batch in in_batches(attrdefs):
-        for oids, result in send_each(connection, batch, _expressions_of, budget):
+    connection: BaseDatabaseWrapper, defaults: abc.Sequence[Stored], budget: LockBudget
+) -> Iterator[tuple[Stored, str]]:
+    for batch in in_batches(defaults):
+        for asked, result in send_each(connection, batch, _expressions_of, budget):
             if isinstance(result, Failed):
-                yield from ((oid, result.message) for oid in oids)
+                yield from ((stored, result.message) for stored in asked)
             else:
-                yield from result[-1]
+                yield from ((Stored(*where), expression) for *where, expression in result[-1])
 
 
-def _expressions_of(oids: abc.Sequence[int]) -> list[sql.Composable]:
+def _expressions_of(defaults: abc.Sequence[Stored]) -> list[sql.Composable]:
+    catalogues, oids = ([*part] for part in zip(*defaults, strict=True))
     return [
         sql.SQL("SET LOCAL quote_all_identifiers = off"),
-        sql.SQL(
-            "SELECT oid, coalesce(pg_catalog.pg_get_expr(adbin, adrelid), '')"
-            " FROM pg_catalog.pg_attrdef WHERE oid = ANY({}::oid[])"
-        ).format(sql.Literal(list(oids))),
+        EXPRESSIONS.format(sql.Literal(catalogues), sql.Literal(oids)),
     ]
 
 
+EXPRESSIONS = sql.SQL("""
+SELECT t.catalogue, t.oid,
+       coalesce(pg_get_expr(e.adbin, e.adrelid), pg_get_expr(d.typdefaultbin, 0), '')
+FROM unnest({}::oid[], {}::oid[]) AS t (catalogue, oid)
+LEFT JOIN pg_attrdef e ON t.catalogue = 'pg_attrdef'::regclass AND e.oid = t.oid
+LEFT JOIN pg_type d ON t.catalogue = 'pg_type'::regclass AND d.oid = t.oid
+""")
 LITERAL = r"'((?:[^']|'')*)'"
 BY_TEXT = re.compile(rf"nextval\(\({LITERAL}::(?:text|character varying)\)::regclass\)")
 ONE_CALL = re.compile(rf"nextval\((?:{LITERAL}::regclass|\({LITERAL}::[a-z ]+\)::regclass)\)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from .advance import Outcome, Postponed
@@ -32,15 +33,18 @@ class Finding(NamedTuple):
             after = outcome
             if self.verdict.rewinds:
                 status, reason = Status.REWOUND, None
+            elif self.verdict.is_partial:
+                reason = f"moved past the other rows; {reason}"
             elif status is Status.BEHIND:
                 status = Status.ADVANCED
             else:
-                reason = f"moved past the rows that could be seen; {reason}"
+                reason = f"moved past what could be seen; {reason}"
         elif self.verdict.target is not None and read_only:
             reason = "; ".join(filter(None, [reason, read_only]))
         if self.sequence.is_rewritten and isinstance(outcome, int):
             reason = "; ".join(filter(None, [reason, UNTIL_COMMIT]))
-        return Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
+        entry = Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
+        return replace(entry, changed=isinstance(outcome, int))
 
     def planned(self) -> Entry:
         """Return the entry of a plan."""

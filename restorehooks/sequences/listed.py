@@ -29,16 +29,43 @@ class Listed(NamedTuple):
     column: int
 
 
+class Found(NamedTuple):
+    """What an entry of LINKS names: oids and the column's number, None for what is not there."""
+
+    sequence: int | None = None
+    table: int | None = None
+    column: int | None = None
+
+
 def listed(
     connection: BaseDatabaseWrapper, links: abc.Mapping[str, str], budget: LockBudget
 ) -> list[Listed]:
-    """Return the links whose column and sequence exist; the names are looked up by the server."""
-    found: list[Listed] = []
-    pairs = [(*_table_and_column(connection, name), links[name]) for name in links]
-    for _, result in send_each(connection, pairs, _lookups, budget, in_own_path=False):
+    """Return the links whose column and sequence exist."""
+    return [
+        Listed(found.sequence, found.table, found.column)
+        for found in looked_up(connection, links, budget).values()
+        if found.sequence is not None and found.table is not None and found.column is not None
+    ]
+
+
+def looked_up(
+    connection: BaseDatabaseWrapper, links: abc.Mapping[str, str], budget: LockBudget
+) -> dict[str, Found]:
+    """Return what each link names, by its column; the names are looked up by the server."""
+    found = dict.fromkeys(links, Found())
+    entries = [_Entry(name, *_table_and_column(connection, name), links[name]) for name in links]
+    for asked, result in send_each(connection, entries, _lookups, budget, in_own_path=False):
         if not isinstance(result, Failed):  # a name that is none
-            found += [Listed._make(row) for rows in result for row in rows]
+            for entry, rows in zip(asked, result, strict=True):
+                found[entry.name] = Found._make(rows[0])
     return found
+
+
+class _Entry(NamedTuple):
+    name: str
+    table: str
+    column: str
+    sequence: str
 
 
 def _table_and_column(connection: BaseDatabaseWrapper, name: str) -> tuple[str, str]:
@@ -54,18 +81,21 @@ def _table_and_column(connection: BaseDatabaseWrapper, name: str) -> tuple[str, 
     return table, column
 
 
-def _lookups(pairs: abc.Sequence[tuple[str, str, str]]) -> list[sql.Composable]:
+def _lookups(entries: abc.Sequence[_Entry]) -> list[sql.Composable]:
     return [
-        LOOKUP.format(sql.Literal(sequence), sql.Literal(table), sql.Literal(column))
-        for table, column, sequence in pairs
+        LOOKUP.format(
+            sql.Literal(entry.sequence), sql.Literal(entry.table), sql.Literal(entry.column)
+        )
+        for entry in entries
     ]
 
 
 LOOKUP = sql.SQL(
-    "SELECT q.seqrelid, a.attrelid, a.attnum::pg_catalog.int4"
-    " FROM pg_catalog.pg_sequence q CROSS JOIN pg_catalog.pg_attribute a"
-    " WHERE q.seqrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})::pg_catalog.oid"
-    " AND a.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})::pg_catalog.oid"
+    "SELECT (SELECT q.seqrelid FROM pg_catalog.pg_sequence q"
+    " WHERE q.seqrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})::pg_catalog.oid),"
+    " a.attrelid, a.attnum::pg_catalog.int4"
+    " FROM (SELECT pg_catalog.to_regclass({})::pg_catalog.oid AS oid) AS t"
+    " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) t.oid"
     " AND a.attname OPERATOR(pg_catalog.=) {}::pg_catalog.name AND NOT a.attisdropped"
 )
 

@@ -21,8 +21,8 @@ class Column(NamedTuple):
     ``plain``: the table has no partitions and no children.
     ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalogue counts no page of a table
     whose rows are in its own file, which means no rows or no ANALYZE yet. ``sized``: the size of
-    its file, or of its partitions', is that of its rows. ``visible``: the table's
-    name finds it without a schema. ``locks``: how many a query takes that reads the column
+    its file, or of its partitions', is that of its rows. ``visible``: the table's name finds it
+    without a schema. ``locks``: how many a query takes that reads the column
     (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
     is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
     ``guessed``: nothing but the sequence's name leads to it.
@@ -96,6 +96,7 @@ class Sequence(NamedTuple):
     ``owner`` is the quoted name of the role that does. ``is_rewritten``: the present transaction
     has rewritten it, so that its rollback undoes what moves the sequence now. ``hint`` says what
     is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
+    ``uncounted`` are columns that own it or draw from it, and whose rows do not count.
     ``own_end`` is the last number of this node's own, None where no other node numbers the same
     rows. ``on_node``: the database is a node of a Citus cluster.
     """
@@ -120,6 +121,7 @@ class Sequence(NamedTuple):
     is_rewritten: bool = False
     hint: str | None = None
     ignored: str | None = None
+    uncounted: tuple[Column, ...] = ()
     own_end: int | None = None
     on_node: bool = False
 
@@ -146,12 +148,32 @@ class Sequence(NamedTuple):
         """The columns that draw from it; all of them where none does."""
         return tuple(column for column in self.columns if column.draws) or self.columns
 
+    def still_drawing(self, number: int) -> Sequence | None:
+        """Return it with the columns alone that can take a number, None where all can or none."""
+        columns = tuple(c for c in self.columns if c.smallest <= number <= c.largest)
+        draws = any(column.draws for column in columns)
+        return self._replace(columns=columns) if draws and columns != self.columns else None
+
     @property
     def is_short(self) -> bool:
         """Whether its range ends where its own type does, and a larger type would go further."""
         bound = INTEGERS[self.type] - 1 if self.counts_up else -INTEGERS[self.type]
         own = self.maximum if self.counts_up else self.minimum
         return self.type != "bigint" and own == bound == self.limit
+
+
+class Lone(NamedTuple):
+    """Rows that stand alone at the end of the others, and leave numbers free before them.
+
+    ``number`` is how many, ``first`` the nearest of their numbers. ``others`` is where the other
+    rows end, None where there are none; ``after`` is that or where the sequence stands, whichever
+    is farther.
+    """
+
+    number: int
+    first: int
+    others: int | None
+    after: int
 
 
 class Reading(NamedTuple):
@@ -163,9 +185,9 @@ class Reading(NamedTuple):
     with the sequence's own small type, it is the row past that: the columns were widened without
     the sequence. ``unseen`` says why the sequence or some rows could not be seen, ``doubts`` why
     more may be there than was seen; ``margin`` is the number of increments by which the sequence
-    may stand further back than it seems. ``lone_after``: the row at the extreme stands alone, far
-    past this number, which the other rows or the sequence end at. ``error`` is the server's
-    message when reading failed.
+    may stand further back than it seems. ``lone`` is None, or says that a few rows stand alone at
+    the end. ``error`` is the server's message when reading failed. ``taken_at_source`` is the last
+    number that is taken by the sequence's partner in another database, None where there is none.
     """
 
     last_value: int | None = None
@@ -175,4 +197,5 @@ class Reading(NamedTuple):
     error: str | None = None
     doubts: tuple[str, ...] = ()
     margin: int = 0
-    lone_after: int | None = None
+    lone: Lone | None = None
+    taken_at_source: int | None = None

@@ -224,7 +224,7 @@ def _about_rows(
         reason = _why_unseen(column, sizes, scan_limit)
         if reason is not None:
             draft.unseen += (reason,)
-        elif not (column.plain and sizes.get(column.table_oid) == 0):
+        elif not (column.may_be_empty and column.plain and sizes.get(column.table_oid) == 0):
             statement = extreme(draft.sequence, column)
             is_lookup = can_be_looked_up(column)
             yield _Question(

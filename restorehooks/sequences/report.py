@@ -22,7 +22,8 @@ class Entry:
     ``sequence`` and ``columns`` are names as PostgreSQL quotes them; ``models`` the labels of the
     installed models whose tables it numbers. ``next_after`` is what ``nextval`` hands out now, or,
     where nothing was to be changed, what it would hand out after a repair. ``reason`` explains
-    whatever is not plainly ok. ``found`` is what all of it was decided on.
+    whatever is not plainly ok. ``found`` is what all of it was decided on. ``changed``: this run
+    moved the sequence.
     """
 
     sequence: str
@@ -36,6 +37,7 @@ class Entry:
     reason: str | None = None
     models: tuple[str, ...] = ()
     found: tuple[Sequence, Verdict] | None = field(default=None, repr=False, compare=False)
+    changed: bool = False
 
     @classmethod
     def of(
@@ -69,16 +71,17 @@ class Entry:
         return self.found if self.found and self.found[1].target is not None else None
 
     @property
+    def has_rows_past_it(self) -> bool:
+        """Whether a row has the number that it was to hand out, or one past that."""
+        if self.extreme is None or self.next_before is None:
+            return False
+        counts_up = self.found is None or self.found[0].counts_up
+        return (self.extreme >= self.next_before) is counts_up or self.extreme == self.next_before
+
+    @property
     def makes_room(self) -> tuple[str, ...]:
         """The ALTER statements that would widen its range, none where none can."""
         return widening(self.found[0]) if self.found else ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether this run moved the sequence."""
-        return self.status in (Status.ADVANCED, Status.REWOUND) or (
-            self.status is Status.UNVERIFIED and self.next_after != self.next_before
-        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -102,6 +105,9 @@ class Report:
     ``applied`` tells a repair from a plan. ``read_only`` says why nothing could be changed, None
     where that was not the case. ``without_table`` are labels of models that were asked for and
     have no table here, ``without_sequence`` those of automatic fields that no sequence numbers.
+    ``only_at_source`` are the sequences of another database, whose positions were taken along, that
+    stand for none of this one; None where none were, or not all are in scope.
+    ``notes`` are sentences on what may put a sequence behind again.
     """
 
     database: str
@@ -110,6 +116,8 @@ class Report:
     read_only: str | None = None
     without_table: tuple[str, ...] = ()
     without_sequence: tuple[str, ...] = ()
+    only_at_source: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -163,6 +171,8 @@ class Report:
             "database": self.database,
             "sequences": [entry.as_dict() for entry in self.entries],
             "summary": self.summary(),
+            **({} if self.only_at_source is None else {"only_at_source": [*self.only_at_source]}),
+            **({"notes": [*self.notes]} if self.notes else {}),
         }
 
     def sentence(self) -> str:
@@ -195,7 +205,7 @@ def _merged(before: Entry | None, entry: Entry) -> Entry:
     if before is None:
         return entry
     status = before.status if entry.status is Status.OK else entry.status
-    return replace(entry, status=status, next_before=before.next_before)
+    return replace(entry, status=status, next_before=before.next_before, changed=True)
 
 
 def _used_percent(sequence: Sequence, status: Status, stands: int | None) -> float | None:

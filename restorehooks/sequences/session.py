@@ -26,6 +26,8 @@ def local_settings(
             settings["transaction_timeout"] = "0"
     for name, value in settings.items():
         yield f"pg_catalog.set_config('{name}', '{value}', true)"
+    if not within:
+        yield WAIT_FOR_NO_STANDBY
 
 
 ALWAYS = {
@@ -35,7 +37,14 @@ ALWAYS = {
 # A stranger may put one in place of a table after the catalogue was read.
 NO_VIEWS = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
 FIRST_TO_REFUSE_VIEWS = {14: 140013, 15: 150008, 16: 160004}
-NO_TIMEOUTS = {"statement_timeout": "0"}
+NO_TIMEOUTS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+WAIT_FOR_NO_STANDBY = (
+    "pg_catalog.set_config('synchronous_commit',"
+    " CASE WHEN pg_catalog.current_setting('synchronous_commit')"
+    " OPERATOR(pg_catalog.=) 'off'::pg_catalog.text THEN 'off' ELSE 'local' END, true)"
+)
+"""A synchronous standby may be gone, and a commit would wait for it for ever. A row that gets one
+of the numbers is committed later, and waits for the standby to have all that came before it."""
 OWN_PATH = {"search_path": "pg_catalog, pg_temp"}
 REMEMBER_PATH = (
     "pg_catalog.set_config('restorehooks.path',"

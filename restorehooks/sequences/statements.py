@@ -40,6 +40,13 @@ class Move(NamedTuple):
         return (self.final - self.last_value) // self.sequence.increment
 
     @property
+    def may_use_up(self) -> bool:
+        """Whether drawing may leave no number, since a draw takes ``CACHE`` of them at once."""
+        farthest = self.target + (self.sequence.cache - 1) * self.sequence.increment
+        limit = self.sequence.limit
+        return farthest > limit if self.sequence.counts_up else farthest < limit
+
+    @property
     def last_of_cycle(self) -> int | None:
         """The ``last_value`` after which a cycle starts over, where it stands just there."""
         following = self.last_value + self.sequence.increment

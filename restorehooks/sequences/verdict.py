@@ -27,7 +27,8 @@ class Verdict(NamedTuple):
     ``next`` is what ``nextval`` would hand out, ``extreme`` the farthest number among the rows.
     ``target`` is what ``nextval`` should hand out instead, None where it may stay as it is; it
     lies behind ``next`` only when a rewind was asked for. ``reason`` explains whatever is not
-    plainly ok, remedy included.
+    plainly ok, remedy included. ``is_partial``: the target passes some rows only, and the status
+    will be what it is.
     """
 
     status: Status
@@ -35,6 +36,7 @@ class Verdict(NamedTuple):
     extreme: int | None = None
     target: int | None = None
     reason: str | None = None
+    is_partial: bool = False
 
     @property
     def rewinds(self) -> bool:
@@ -59,28 +61,38 @@ def verdict_on(
     if sequence.ignored is not None or reading.error is not None or reading.last_value is None:
         return _without_position(sequence, reading)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
-    target = _target(sequence, upcoming, reading.extreme, headroom)
+    taken = _taken(sequence, reading)
+    target = _target(sequence, upcoming, taken, headroom)
     if rewind and target is None and sequence.columns and not reading.unseen:
         target = _rewound(sequence, upcoming, reading.extreme, headroom)
         if target is not None:
             return Verdict(Status.OK, upcoming, reading.extreme, target, "ahead of its rows")
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
+    said = [*_lone_rows(reading), *_at_source(sequence, reading)]
     if not fits and not sequence.cycle:
-        said = [*_lone_row(reading), *reading.unseen]
-        reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
-        return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, reason=reason)
-    stays = reading.lone_after is not None and not follows_lone_rows
+        return _exhausted(sequence, reading, upcoming, wanted, headroom)
+    is_behind = fits and target is not None
+    stays = reading.lone is not None and not follows_lone_rows
+    if stays or not fits:
+        target = _past_the_others(sequence, upcoming, reading)
     unseen = "; ".join([*reading.unseen, *_doubts(sequence, reading, upcoming)])
     if unseen:
-        target = target if fits and not stays else None
-        return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen)
-    if fits and target is not None:
+        return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen, stays)
+    if is_behind:
         follow = ["to follow it, run resetsequences"] if stays else []
-        why = "; ".join([*_lone_row(reading), *follow, *filter(None, [sequence.hint])])
-        target = None if stays else target
-        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None)
+        why = "; ".join([*said, *follow, *filter(None, [sequence.hint])])
+        return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None, stays)
     return Verdict(Status.OK, upcoming, reading.extreme, reason=_remark(sequence, fits=fits))
+
+
+def _exhausted(
+    sequence: Sequence, reading: Reading, upcoming: int, wanted: int, headroom: int
+) -> Verdict:
+    said = [*_lone_rows(reading), *_at_source(sequence, reading), *reading.unseen]
+    reason = "; ".join([*said, _remedy(sequence, _taken(sequence, reading), wanted, headroom)])
+    target = _past_the_others(sequence, upcoming, reading)
+    return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, target, reason, is_partial=True)
 
 
 def _without_position(sequence: Sequence, reading: Reading) -> Verdict:
@@ -98,13 +110,41 @@ def _remark(sequence: Sequence, *, fits: bool) -> str | None:
     return sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
 
 
-def _lone_row(reading: Reading) -> list[str]:
-    if reading.lone_after is None:
+def _taken(sequence: Sequence, reading: Reading) -> int | None:
+    """Return the farthest number that a row has or that is the source's."""
+    both = (reading.extreme, reading.taken_at_source)
+    numbers = [number for number in both if number is not None]
+    return (max if sequence.counts_up else min)(numbers, default=None)
+
+
+def _at_source(sequence: Sequence, reading: Reading) -> list[str]:
+    taken = _taken(sequence, reading)
+    if taken is None or taken == reading.extreme:
         return []
-    return [
-        f"the row numbered {reading.extreme} stands alone, nothing else goes past"
-        f" {reading.lone_after}: it may need another number"
-    ]
+    first = sequence.minimum if sequence.counts_up else sequence.maximum
+    if _is_before(sequence, taken, first):
+        return ["nobody has drawn from it at the source yet"]
+    return [f"the source has come to {taken}"]
+
+
+def _lone_rows(reading: Reading) -> list[str]:
+    if reading.lone is None:
+        return []
+    number, first, _, after = reading.lone
+    rows, need = f"the row numbered {first} stands", "it may need another number"
+    if number > 1:
+        rows, need = f"{number} rows from {first} on stand", "they may need other numbers"
+    return [f"{rows} alone, nothing else goes past {after}: {need}"]
+
+
+def _past_the_others(sequence: Sequence, upcoming: int, reading: Reading) -> int | None:
+    """Return the target that passes all rows but those that stand alone."""
+    if reading.lone is None:
+        return None
+    others = reading._replace(extreme=reading.lone.others)
+    target = _target(sequence, upcoming, _taken(sequence, others), 0)
+    is_free = target is not None and _is_before(sequence, target, reading.lone.first)
+    return target if is_free else None
 
 
 def _doubts(sequence: Sequence, reading: Reading, upcoming: int) -> tuple[str, ...]:

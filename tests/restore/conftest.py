@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.test import override_settings
 from psycopg import sql
 
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import SHOP, alone, dumped, neighbours
+from tests.support.sftp import Sftp, sftp_server
+from tests.support.storages import WHY_NO_SFTP, Place
 
 
 @pytest.fixture
@@ -41,3 +44,34 @@ def live(database: Database) -> Database:
     )
     alone(database)
     return database
+
+
+@pytest.fixture(scope="session")
+def sftp() -> Iterator[Sftp]:
+    """An SFTP server of this run's own."""
+    with sftp_server() as server:
+        yield server
+
+
+without_sftp = pytest.mark.skipif(bool(WHY_NO_SFTP), reason=WHY_NO_SFTP)
+
+
+@pytest.fixture(params=["files", "plain", pytest.param("sftp", marks=without_sftp)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A storage that is called "dumps" in STORAGES."""
+    root = tmp_path / "files"
+    if request.param == "files":
+        backend = "django.core.files.storage.FileSystemStorage"
+        options = {"location": str(root)}
+    elif request.param == "plain":
+        backend, options = "tests.support.storages.Plain", {"root": str(root)}
+    else:
+        server: Sftp = request.getfixturevalue("sftp")
+        root = server.root / tmp_path.name
+        backend = "storages.backends.sftpstorage.SFTPStorage"
+        options = {**server.options, "root_path": str(root)}
+    root.mkdir()
+    root.chmod(0o777)
+    configured = {"dumps": {"BACKEND": backend, "OPTIONS": options}}
+    with override_settings(STORAGES=configured):
+        yield Place(configured, root)

@@ -1,9 +1,7 @@
-"""What is set on the live database or its server: limits, a standby that is gone, sessions."""
+"""What is set on the live database or its server: limits, sessions, grants."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from restorehooks.restore.server.swap import swap
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, neighbours
 from tests.support.sequences import django_as
-from tests.support.servers import RunningServer
 
 
 def restoredb(*arguments: str) -> str:
@@ -93,38 +90,20 @@ def test_sequences_that_are_not_safe_are_exit_code_1(
     other.execute("INSERT INTO full_up VALUES (32767)")
     dump = dumped(other, tmp_path / "full.dump", "--exclude-table-data=nothing")
     alone(live)
+    said = StringIO()
     with pytest.raises(CommandError, match="Restored, but not finished") as raised:
-        restoredb(str(dump))
+        call_command("restoredb", str(dump), "--no-input", stdout=said, stderr=StringIO())
     assert raised.value.returncode == 1
+    (kept,) = neighbours(live)
+    shown = said.getvalue()
+    assert "full_up_id_seq" in shown
+    assert "1 previous database is kept and takes " in shown
+    assert shown.endswith(
+        f'The previous one is kept as "{kept}": restoredb --undo brings it back.\n'
+    )
     assert "full_up_id_seq" in str(raised.value)
     assert live.execute("SELECT count(*) FROM full_up") == [(1,)]
     assert len(neighbours(live)) == 1
-
-
-def test_a_synchronous_standby_that_is_gone_holds_nothing_up(
-    make_server: Callable[..., RunningServer], make_database: MakeDatabase, backup: Path
-) -> None:
-    server = make_server({"synchronous_commit": "on"})
-    live = make_database(on=server, alias="default")
-    live.execute("CREATE TABLE precious AS SELECT 1 AS id")
-    alone(live)
-    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    server.execute("SELECT pg_reload_conf()")
-    try:
-        for arguments in (
-            [str(backup)],
-            ["--undo"],
-            ["--drop-previous"],
-            [str(backup), "--in-place"],
-        ):
-            thread = threading.Thread(target=restoredb, args=arguments, daemon=True)
-            thread.start()
-            thread.join(60)
-            assert not thread.is_alive(), arguments
-    finally:
-        server.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        server.execute("SELECT pg_reload_conf()")
-    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
 
 
 def test_nobody_is_disconnected_while_one_session_cannot_be_ended(live: Database) -> None:

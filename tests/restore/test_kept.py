@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from io import StringIO
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from psycopg import sql
 
+from restorehooks.restore.server import sides
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, neighbours
 from tests.support.projects import Project
@@ -109,6 +112,30 @@ def test_some_are_dropped_by_name_and_the_oldest_by_number(
     Path(v1).write_bytes(Path(v1).read_bytes()[:-40])
     restoredb(v1, "--keep=1", fails=True)
     assert neighbours(first) == [left["name"]]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_interrupted_drop_names_what_it_dropped(
+    first: Database, versions: list[Path], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    for dump in versions:
+        restoredb(str(dump))
+    before = neighbours(first)
+
+    def and_sigterm(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        sides.drop(*arguments)
+
+    monkeypatch.setattr("restorehooks.restore.undo.drop", and_sigterm)
+    said = restoredb("--drop-previous", f"--format={form}", fails=True)
+    assert "Interrupted. The live database is as it was." in said
+    (gone,) = set(before) - set(neighbours(first))
+    if form == "json":
+        report = json.loads(said[: said.rindex("}") + 1])
+        assert (report["outcome"], report["dropped"]) == ("interrupted", [gone])
+    else:
+        assert f'Dropped "{gone}"' in said
+    assert row(first) == "v3"
 
 
 def test_an_empty_database_is_not_kept(database: Database, versions: list[Path]) -> None:

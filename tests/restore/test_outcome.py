@@ -143,6 +143,52 @@ def test_a_number_of_another_timeline_says_nothing(
             lost_commit.was_committed(lock, number, "000000FF")
 
 
+@pytest.mark.parametrize("how", [[], ["--in-place"]], ids=["beside", "in place"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_signal_while_the_commit_is_under_way(
+    project: Project, database: Database, new: Path, how: list[str], lost: bool
+) -> None:
+    """It is held back until the server's answer is known, and where that is lost, asked for."""
+    database.execute("CREATE TABLE t AS SELECT 'old' AS v")
+    alone(database)
+    running: list[subprocess.Popen[str]] = []
+    sent, signed = threading.Event(), b"pg_current_xact_id" if how else b" RENAME TO "
+
+    def signalled() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            running[0].send_signal(number)
+            time.sleep(0.1)
+
+    def commit(data: bytes, state: dict[str, object]) -> bytes:
+        state["signed"] = state.get("signed") or signed in data
+        if state["signed"] and b"COMMIT" in data and not sent.is_set():
+            sent.set()
+            state["committing"] = True
+            if not lost:
+                signalled()
+        return data
+
+    def answer(data: bytes, state: dict[str, object]) -> bytes | None:
+        if lost and state.pop("committing", False):
+            signalled()
+            return None
+        return data
+
+    with proxy(database, ours=commit, theirs=answer) as opened:
+        project.settings(DATABASES={"default": opened.settings(database)})
+        running.append(started(project, str(new), *how))
+        said = running[0].communicate()[0]
+    assert sent.is_set(), said
+    assert database.execute("SELECT v FROM t") == [("new",)]
+    # In place the hooks and ANALYZE come after the commit, and it is they that are interrupted.
+    expected = (1, "Restored, but not finished. ") if how else (0, 'Restored "')
+    assert (running[0].returncode, said.splitlines()[-1].startswith(expected[1])) == (
+        expected[0],
+        True,
+    ), said
+    assert UNTOUCHED not in said
+
+
 @pytest.fixture
 def watched(database: Database) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     with database.connect() as connection:

@@ -17,11 +17,12 @@ import pytest
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
 from restorehooks.restore.errors import DumpError, ScriptError
+from restorehooks.restore.script import rows
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import LeftOut, ScriptResult
 from tests.support.databases import Database
-from tests.support.dumps import as_sql, fill, plain, restored
+from tests.support.dumps import as_sql, fill, over_several, plain, restored, without_order
 
 MakeDatabase = Callable[..., Database]
 
@@ -63,7 +64,7 @@ def everything(request: pytest.FixtureRequest) -> Iterator[Database]:
     server.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
 
 
-@pytest.mark.parametrize(
+FLAGS = pytest.mark.parametrize(
     "flags",
     [
         (),
@@ -79,6 +80,9 @@ def everything(request: pytest.FixtureRequest) -> Iterator[Database]:
     ],
     ids=" ".join,
 )
+
+
+@FLAGS
 def test_the_restored_database_dumps_as_the_source_did(
     everything: Database, database: Database, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
@@ -98,6 +102,20 @@ def test_committing_as_it_goes_gives_the_same(
     database = connection.info.dbname
     target = Database(everything.server, database, None, [])
     assert as_sql(target, tmp_path) == as_sql(everything, tmp_path)
+
+
+@FLAGS
+def test_several_connections_give_the_same(
+    everything: Database,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(rows, "PIECE", 100)
+    result = over_several(plain(everything, tmp_path / "dump.sql", *flags), database)
+    assert result.complete
+    assert without_order(as_sql(database, tmp_path)) == without_order(as_sql(everything, tmp_path))
 
 
 def test_a_create_dump_names_what_it_leaves_out(

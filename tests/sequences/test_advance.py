@@ -22,7 +22,14 @@ from restorehooks.sequences.message import Failed, LockBudget
 from restorehooks.sequences.model import Sequence
 from restorehooks.sequences.statements import DRAW, Move, hold
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, draw, reset, standing
+from tests.support.sequences import (
+    DEFAULT,
+    bytes_of_sequences,
+    django_as,
+    draw,
+    reset,
+    standing,
+)
 
 
 def catalogued() -> Sequence:
@@ -232,3 +239,30 @@ def test_two_repairs_of_the_same_sequences_take_turns(database: Database) -> Non
     assert {draw(database, f"t{number}_id_seq") for number in range(20)} == {401}, (
         "one of them drew what the other had drawn already"
     )
+
+
+@pytest.mark.parametrize("increment", [1, -1])
+def test_the_last_numbers_of_a_range_are_not_used_up_by_a_cache(
+    database: Database, increment: int
+) -> None:
+    """A draw takes CACHE numbers at once: it would leave none of the ten for an insert."""
+    first = 1 if increment > 0 else 10
+    database.execute(
+        f"CREATE SEQUENCE s INCREMENT {increment} MINVALUE 1 MAXVALUE 10 START {first} CACHE 20;"
+        "CREATE TABLE t (id int PRIMARY KEY DEFAULT nextval('s'));"
+        f"INSERT INTO t VALUES ({first}), ({first + 3 * increment})"
+    )
+    role = database.role("drawer")
+    database.execute(f"GRANT SELECT ON t TO {role}; GRANT ALL ON SEQUENCE s TO {role}")
+    before = bytes_of_sequences(database)
+    with django_as(database, USER=role):
+        (left,) = reset(DEFAULT)
+    assert left.status.value == "behind"
+    assert "only its owner can move it without using up its last numbers (CACHE 20)" in str(
+        left.reason
+    )
+    assert bytes_of_sequences(database) == before
+
+    (done,) = reset(DEFAULT)
+    assert (done.status.value, done.next_after) == ("advanced", first + 4 * increment)
+    assert database.execute("INSERT INTO t DEFAULT VALUES RETURNING id") == [(done.next_after,)]

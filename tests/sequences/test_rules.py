@@ -137,10 +137,12 @@ SENTINEL = "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t SELECT generat
 @pytest.mark.parametrize("row", [300_000_000, 2_147_483_646])
 def test_a_single_far_row_is_named_and_no_hook_follows_it(database: Database, row: int) -> None:
     database.execute(f"{SENTINEL} INSERT INTO t VALUES ({row})")
-    for _ in range(2):
+    for moved in (True, False):
         (left,) = reset(DEFAULT, follows_lone_rows=False)
-        assert (left.status.value, left.next_after) == ("behind", 1)
+        assert (left.status.value, left.next_after, left.changed) == ("behind", 41, moved)
         assert f"the row numbered {row} stands alone, nothing else goes past 40" in str(left.reason)
+        assert ("moved past the other rows" in str(left.reason)) == moved
+    assert database.execute("INSERT INTO t DEFAULT VALUES RETURNING id") == [(41,)]
     (done,) = reset(DEFAULT)
     assert (done.status.value, done.next_after) == ("advanced", row + 1)
 
@@ -153,11 +155,55 @@ def test_many_far_rows_are_followed(database: Database) -> None:
 
 def test_a_sentinel_at_the_end_of_the_range_is_named(database: Database) -> None:
     database.execute(f"{SENTINEL} INSERT INTO t VALUES (2147483647)")
+    before = bytes_of_sequences(database)
+    (plan,) = inspect(DEFAULT)
+    assert bytes_of_sequences(database) == before
     (found,) = reset(DEFAULT)
-    assert found.status.value == "exhausted"
+    assert (plan.status.value, plan.next_after, plan.changed) == ("exhausted", 41, False)
+    assert (found.status.value, found.next_after, found.changed) == ("exhausted", 41, True)
     assert str(found.reason).startswith(
-        "the row numbered 2147483647 stands alone, nothing else goes past 40"
+        "moved past the other rows; the row numbered 2147483647 stands alone, nothing else goes"
+        " past 40: it may need another number"
     )
+    assert database.execute("INSERT INTO t DEFAULT VALUES RETURNING id") == [(41,)]
+
+
+def test_several_rows_at_the_end_of_a_small_range(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE t (id smallserial PRIMARY KEY);"
+        "INSERT INTO t VALUES (1), (2), (3), (32765), (32766), (32767)"
+    )
+    (found,) = reset(DEFAULT)
+    assert (found.status.value, found.next_after) == ("exhausted", 4)
+    assert (
+        "3 rows from 32765 on stand alone, nothing else goes past 3: they may need other numbers"
+    ) in str(found.reason)
+
+
+def test_a_range_that_is_full_up_to_its_end_is_left(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE t (id smallserial PRIMARY KEY);"
+        "INSERT INTO t SELECT generate_series(32700, 32767); SELECT setval('t_id_seq', 32750)"
+    )
+    before = bytes_of_sequences(database)
+    (found,) = reset(DEFAULT)
+    assert (found.status.value, found.next_after, found.changed) == ("exhausted", 32751, False)
+    assert "alone" not in str(found.reason)
+    assert bytes_of_sequences(database) == before
+
+
+def test_a_small_column_is_used_up_and_a_larger_one_goes_on(database: Database) -> None:
+    """They share a sequence: what the small one can take bounds it no more."""
+    database.execute(
+        "CREATE SEQUENCE s; CREATE TABLE small (id smallint PRIMARY KEY DEFAULT nextval('s'));"
+        "CREATE TABLE large (id int PRIMARY KEY DEFAULT nextval('s'));"
+        "INSERT INTO small VALUES (32767); INSERT INTO large VALUES (32768), (40000);"
+        "SELECT setval('s', 32767)"
+    )
+    (found,) = reset(DEFAULT)
+    assert (found.status.value, found.next_after, found.changed) == ("exhausted", 40001, True)
+    assert "ALTER TABLE public.small ALTER COLUMN id TYPE bigint" in str(found.reason)
+    assert database.execute("INSERT INTO large DEFAULT VALUES RETURNING id") == [(40001,)]
 
 
 def test_migrate_does_not_follow_a_single_far_row(database: Database, project: Project) -> None:
@@ -165,7 +211,7 @@ def test_migrate_does_not_follow_a_single_far_row(database: Database, project: P
     project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
     done = project.manage("migrate")
     assert "the row numbered 2147483646 stands alone" in done.stdout
-    assert upcoming(database, "t_id_seq") == 1
+    assert upcoming(database, "t_id_seq") == 41
 
 
 def test_what_cannot_be_verified_and_is_of_no_model_is_no_line_in_every_migrate(

@@ -102,7 +102,7 @@ def new_database(
     finally:
         database.disconnect()
         server.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name))
         )
         for role in reversed(database.roles):
             server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -256,6 +260,44 @@ def restored(path: Path, into: Database, **wishes: object) -> ScriptResult:
         return result
 
 
+def over_several(dump: Path | bytes, into: Database, jobs: int = 3, **wishes: Any) -> ScriptResult:
+    """Send the dump into the database over several connections; with one job, over one."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(into.connect())
+        others = [stack.enter_context(into.connect()) for _ in range(jobs if jobs > 1 else 0)]
+        options = ScriptOptions.for_connection(connection, commit_every=10, **wishes)
+        stream: BinaryIO = io.BytesIO(dump) if isinstance(dump, bytes) else dump.open("rb")
+        with stream:
+            return run_script(stream, connection, options=options, others=others)
+
+
+def without_order(text: str) -> str:
+    """Return a plain dump with the rows of each COPY sorted."""
+    lines: list[str] = []
+    rows: list[str] | None = None
+    for line in text.splitlines(keepends=True):
+        if rows is None:
+            lines.append(line)
+            rows = [] if line.startswith("COPY ") else None
+        elif line == "\\.\n":
+            lines += [*sorted(rows), line]
+            rows = None
+        else:
+            rows.append(line)
+    return "".join(lines)
+
+
 def shell(*command: str | Path) -> None:
     """Run a program that has to succeed."""
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+def untrusted(database: Database) -> str:
+    """Return an extension that the server has and only a superuser may create."""
+    found = database.execute(
+        "SELECT min(name) FROM pg_available_extension_versions WHERE superuser AND NOT trusted"
+        " AND requires IS NULL AND name <> 'plpgsql'"
+    )
+    if not found[0][0]:
+        pytest.skip("the server has no untrusted extension")
+    return str(found[0][0])

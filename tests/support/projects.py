@@ -12,6 +12,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+from tests.support import preloaded
 from tests.support.servers import RunningServer, environment
 
 
@@ -90,15 +91,7 @@ class Project:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run any command in the project's folder."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environ | dict(env or {}),
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = preloaded.run(command, self.folder, self.environ | dict(env or {}), stdin or "")
         if check and done.returncode:
             raise AssertionError(
                 f"{command[1:]} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -22,10 +22,12 @@ _VARYING = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "TIME"),
     (r"_\d{8}_\d{6}(_\d)?", "_TIME"),
+    (r"_[0-9a-f]{6}_\d{8}T\d{6}Z", "_SERVER_TIME"),
     (r"\d+\.\d s", "N s"),
     (r"\d+ [kMG]B", "SIZE"),
     (r"on \S+:\d+", "on PLACE"),
-    (r'as "?\w+"?$', "as ROLE"),
+    (r'as "?\w+"?(?=$|,| \()', "as ROLE"),
+    (r"\d+ jobs", "N jobs"),
     (r"(pg_dump|pg_restore|PostgreSQL) [\d.]+\w*( \(.*?\))?", r"\1 VERSION"),
 ]
 

@@ -81,7 +81,8 @@ class Command(OneSentenceCommand):
             help="A constraint's name, or a whole error message in any of the server's languages;"
             " - for standard input.",
         )
-        parser.add_argument(
+        group = parser.add_argument_group("which database")
+        group.add_argument(
             "--database",
             metavar="ALIAS",
             help='Alias of the database. The default is "default".',

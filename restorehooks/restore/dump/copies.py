@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
-from restorehooks.restore.errors import DumpError
+from restorehooks.restore.errors import DumpError, ProgramError, RestoreError
 from restorehooks.wording import size_in_words
 
 from .compression import decompressed
@@ -90,6 +90,16 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
         yield Path(path)
+
+
+@contextmanager
+def named_as(path: Path, name: Path) -> Iterator[None]:
+    """Let errors name a temporary copy as people name what it is a copy of."""
+    try:
+        yield
+    except (ProgramError, RestoreError) as error:
+        error.args = (str(error).replace(str(path), str(name)), *error.args[1:])
+        raise
 
 
 def require_room(folder: Path, size: int) -> None:

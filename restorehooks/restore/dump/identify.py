@@ -90,10 +90,33 @@ def identify(source: Path, *, whole_server: bool = False) -> Dump:
 def identify_beginning(source: Path, head: bytes) -> Dump | None:
     """Return the plain dump of one database that begins like this, None for anything else."""
     content = beginning(head)
-    if content.startswith(MAGIC) or content[257:262] == b"ustar" or not is_dump(content):
+    if content.startswith(MAGIC) or _is_tar(content) or not is_dump(content):
         return None
     dump = _file(source, compression_in(head), 0, content)
     return None if dump.of_server else replace(dump, beginning=content)
+
+
+def identify_head(source: Path, head: bytes, size: int, *, is_folder: bool = False) -> Dump:
+    """Return what a dump of ``size`` bytes is that begins like this, as far as that tells.
+
+    ``head`` are the first bytes of a file as it is, or with ``is_folder`` those of a directory
+    dump's table of contents. Raises DumpError.
+    """
+    compression, content = compression_in(head), beginning(head)
+    in_tar = content.startswith(TABLE_OF_CONTENTS.encode() + b"\0") and _is_tar(content)
+    if is_folder or in_tar:
+        header = ArchiveHeader(source, io.BytesIO(content[tarfile.BLOCKSIZE if in_tar else 0 :]))
+        kind: Format = "tar" if in_tar else "directory"
+        return Dump(source, source, kind, compression, size=size, **header.known)
+    if compression and not content:
+        raise DumpError(f"{source} is {compression} compressed: its beginning does not tell what")
+    if _is_tar(content):
+        raise DumpError(f"{source} is a tar file: its beginning does not tell whether of a dump")
+    return _file(source, compression, size, content)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
 
 
 def _file(source: Path, compression: Compression | None, size: int, head: bytes) -> Dump:
@@ -108,7 +131,7 @@ def _file(source: Path, compression: Compression | None, size: int, head: bytes)
                 f"give the directory {source.parent}"
             )
         return dump("custom", **header.known)
-    if head[257:262] == b"ustar":
+    if _is_tar(head):
         with decompressed(source, compression) as stream, opened_tar(source, stream) as members:
             kind, content = _inside_tar(source, members)
         return dump(kind, **ArchiveHeader(source, io.BytesIO(content)).known)
@@ -207,7 +230,7 @@ def is_dump(head: bytes) -> bool:
     """Return whether a file that begins like this is a dump, for those inside something else."""
     if head.startswith(MAGIC) or _ALL_DATABASES.search(head) or _PLAIN.search(head):
         return True
-    if head[257:262] == b"ustar":
+    if _is_tar(head):
         return head.startswith(TABLE_OF_CONTENTS.encode() + b"\0")
     return b"\0" not in head and _SETTINGS.search(head) is not None
 

@@ -8,17 +8,15 @@ does no more than guard or connect psql, and refused elsewhere.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from restorehooks.restore.errors import ScriptError
+from restorehooks.restore.errors import RestoreError, ScriptError
 from restorehooks.wording import first_line
 
-from .batch import Batch
 from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
@@ -26,11 +24,9 @@ from .oids import copies_oids
 from .options import ScriptOptions
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rows import without_first_column
-from .rules import POSITION, copies_in, decide, left_out_around, resets_all
+from .rules import POSITION, copies_in, decide, left_out_around
 from .scanner import LexingError, Unfinished
-from .session import Settings
-from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
+from .sending import Sender, can_wait
 from .verdicts import LeaveOut, Refused, Replaced
 from .wire import IN_FLIGHT, StatementFailed, Wire
 from .words import Words
@@ -44,9 +40,6 @@ _UNSAFE = (
     "the dump is in {}, in which a backslash may be half a character; make it again with pg_dump "
     "--encoding=UTF8"
 )
-# What --inserts and large objects are made of by the million. Reading on depends on nothing that
-# such a statement does, so its result can wait.
-_CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
 
 
 def run_script(
@@ -54,6 +47,7 @@ def run_script(
     connection: psycopg.Connection[Any],
     *,
     options: ScriptOptions,
+    others: Sequence[psycopg.Connection[Any]] = (),
     progress: Callable[[int], None] | None = None,
     first_line: int = 1,
 ) -> ScriptResult:
@@ -62,9 +56,10 @@ def run_script(
     Everything goes into the transaction that is open, or into a new one that is left open: the
     caller commits, once the result is ``complete``. With ``options.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
-    goes. The session's settings are afterwards what they were. ``progress`` is called with the
-    number of statements so far. ``first_line`` is the number that messages give to the stream's
-    first line.
+    goes. Then ``others`` may be given: connections like this one, over which goes what need not be
+    done in order. The session's settings are afterwards what they were. ``progress`` is called
+    with the number of statements so far. ``first_line`` is the number that messages give to the
+    stream's first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
     its transaction has failed. Raises ValueError for a connection that does not suit them.
@@ -72,12 +67,14 @@ def run_script(
     idle = connection.info.transaction_status == TransactionStatus.IDLE
     if options.commit_every and not (idle and connection.autocommit):
         raise ValueError("commit_every needs an autocommitting connection with no transaction open")
+    if others and not options.commit_every:
+        raise ValueError("other connections see nothing of a transaction that is left open")
     wire = Wire(connection)
     if idle and not options.commit_every:
         wire.command(b"BEGIN")
-    settings = Settings(connection, wire)
-    result = _Script(Lexer(stream, first_line), wire, options, settings, progress).run()
-    settings.put_back()
+    sender = Sender(connection, wire, options, others)
+    result = _Script(Lexer(stream, first_line), wire, options, sender, progress).run()
+    sender.put_back()
     return result
 
 
@@ -89,23 +86,38 @@ class _Script:
         lexer: Lexer,
         wire: Wire,
         options: ScriptOptions,
-        settings: Settings,
+        sender: Sender,
         progress: Callable[[int], None] | None,
     ):
         self._lexer = lexer
         self._wire = wire
         self._options = options
-        self._settings = settings
+        self._sender = sender
         self._progress = progress
         self._result = ScriptResult()
-        self._creates = False
         self._left_out = Collected()
         self._ending = Ending(begun=not self._lexer.has_first_line())
         self._database = DatabaseStatements()
-        self._batch = Batch(wire, options.commit_every)
         self._encoding = (b"", "ascii")
 
     def run(self) -> ScriptResult:
+        try:
+            self._read()
+            self._sender.end()
+        except StatementFailed as error:
+            raise self._failed(error) from None
+        except psycopg.Error as error:
+            reason = f"the connection was lost: {first_line(error)}"
+            raise script_error(self._lexer.line, reason) from error
+        finally:
+            # After a success it finds nothing to do.
+            self._sender.abandon()
+        result, ending = self._result, self._ending
+        result.rows, result.left_out = self._sender.rows, self._left_out.all()
+        result.complete, result.reason = ending.complete, ending.reason
+        return result
+
+    def _read(self) -> None:
         try:
             for message in self._lexer.messages():
                 self._leave_out(LeaveOut("text", "no part of the dump"), message)
@@ -119,22 +131,12 @@ class _Script:
                     self._statement(piece)
             if self._database.early:
                 raise self._error(self._database.early, OF_ANOTHER_DATABASE)
-            self._wire.settle()
-            self._batch.end()
-        except LexingError as error:
-            raise script_error(error.line, str(error)) from None
-        except StatementFailed as error:
-            raise self._failed(error) from None
-        except psycopg.Error as error:
-            reason = f"the connection was lost: {first_line(error)}"
-            raise script_error(self._lexer.line, reason) from error
-        finally:
-            # After a success it finds nothing to do.
-            self._wire.abandon()
-        result, ending = self._result, self._ending
-        result.rows, result.left_out = self._wire.rows, self._left_out.all()
-        result.complete, result.reason = ending.complete, ending.reason
-        return result
+        except (LexingError, RestoreError) as error:
+            # What is wrong with earlier lines comes first.
+            self._sender.finish_what_is_given()
+            if isinstance(error, LexingError):
+                raise script_error(error.line, str(error)) from None
+            raise
 
     def _next(self) -> Statement | MetaCommand | Comment | None:
         encoding = self._wire.parameter(b"client_encoding")
@@ -183,46 +185,29 @@ class _Script:
         self._send(Statement(verdict, statement.line), words, oids=oids)
 
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:
-        self._batch.begin()
-        waits = statement.text.startswith(_CAN_WAIT)
+        may_fail = None
+        waits = can_wait(statement)
         if waits:
-            self._wire.queue(statement)
+            self._sender.queue(statement)
         elif oids or copies_in(words):
             if not self._lexer.at_line_end():
                 raise self._error(statement, "refused: its rows must begin in the next line")
-            rows = self._lexer.copy_data()
-            if self._lexer.no_rows_follow():
-                none = list(rows)  # read on, whatever the server says
-                copy = partial(self._wire.copy, rows=none)
-                self._tolerate(statement, NO_ROWS, copy)
-            else:
-                self._wire.copy(statement, without_first_column(rows) if oids else rows)
-        elif resets_all(words):
-            self._settings.put_back()
-        elif tolerated := tolerance(statement.text, words, self._options, self._encoding[1]):
-            self._tolerate(statement, tolerated, self._wire.run)
+            may_fail = self._sender.copy(statement, self._lexer, oids=oids)
         else:
-            self._wire.run(statement)
-            self._creates = self._creates or words.first(1) == ["create"]
-        if not waits:
+            may_fail = self._sender.run(statement, words)
             self._result.tables.statement(statement.text, self._encoding[1])
-            self._batch.count(statement)
-        self._result.statements += 1
+        if may_fail:
+            self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
+        else:
+            self._result.statements += 1
         if self._progress and (not waits or self._result.statements % IN_FLIGHT == 0):
             self._progress(self._result.statements)
-
-    def _tolerate(
-        self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
-    ) -> None:
-        if not sent_under_savepoint(self._wire, statement, may_fail, send):
-            self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
-            self._result.statements -= 1
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])
 
     def _failed(self, error: StatementFailed) -> ScriptError:
-        more = hint(error.statement.text, error.sqlstate, creates=self._creates)
+        more = hint(error.statement.text, error.sqlstate, creates=self._sender.creates)
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
 

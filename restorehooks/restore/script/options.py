@@ -43,7 +43,7 @@ class ScriptOptions:
         outlives a rollback, and may set back a sequence that is ahead).
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
-    kept_tables: (schema, table) of extensions that stay, whose rows are there already.
+    kept_tables: (schema, table) of extensions whose rows stay as they are.
     skip_superuser_only: leave out what only a superuser may make, and what hangs on that.
     acting_role: the role that the session acts as, ``none`` for the one that connects.
     commit_every: how many statements (single rows not counted) make a transaction, for a database

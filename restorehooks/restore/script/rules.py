@@ -24,6 +24,7 @@ from .owners_and_privileges import (
     plain_names,
     privileges,
 )
+from .policies import policy
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -92,12 +93,12 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
 
 
 def _kept_rows(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
-    """Leave out rows for a table of an extension that stays in the database, with its rows."""
+    """Leave out rows for a table of an extension whose rows stay as they are."""
     found = _FILLED.match(statement)
     names = tuple(plain_names(found[1], encoding)) if found else ()
     for schema, table in options.kept_tables:
         if names in ((schema, table), (table,)):
-            reason = f'"{schema}.{table}" belongs to an extension that stays, with its rows'
+            reason = f'"{schema}.{table}" belongs to an extension, and its rows stay as they are'
             return LeaveOut("rows", reason)
     return None
 
@@ -157,6 +158,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
         return missing_role(mapped[1], options, encoding, "user mapping") or statement
     if first == "create" and (bare := creates_without_oids(statement)) != statement:
         return Replaced(bare, _NO_OIDS)
+    if head[:2] == ["create", "policy"]:
+        return policy(statement, options, encoding) or statement
     return (first == "alter" and ownership(statement, options, encoding)) or statement
 
 

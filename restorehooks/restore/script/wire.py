@@ -65,6 +65,13 @@ class Wire(Channel):
 
         Raises StatementFailed, and whatever reading the rows raises: see ``abandon``.
         """
+        self.begin_copy(statement)
+        for block in rows:
+            self.put(block)
+        self.end_copy(statement)
+
+    def begin_copy(self, statement: Statement) -> None:
+        """Run a COPY FROM STDIN up to where the server asks for rows. Raises StatementFailed."""
         self.settle()
         self._send(statement)
         result = self._result()
@@ -73,11 +80,18 @@ class Wire(Channel):
             raise StatementFailed(statement, "the server wants no rows for this statement", None)
         if result.binary_tuples:
             raise StatementFailed(statement, "a plain dump cannot hold binary rows", None)
-        for block in rows:
-            while not self._pgconn.put_copy_data(block):
-                self._flush()
+
+    def put(self, block: bytes) -> None:
+        """Give the server the next rows of the COPY that was begun, cut anywhere."""
+        while not self._pgconn.put_copy_data(block):
             self._flush()
-        self._end_copy()
+        self._flush()
+
+    def end_copy(self, statement: Statement) -> None:
+        """End the COPY that was begun. Raises StatementFailed."""
+        while not self._pgconn.put_copy_end():
+            self._flush()
+        self._flush()
         self._finish(statement)
 
     def queue(self, statement: Statement) -> None:
@@ -161,8 +175,3 @@ class Wire(Channel):
         if said(DiagnosticField.CONTEXT).startswith("COPY"):
             message += f" ({said(DiagnosticField.CONTEXT)})"
         return StatementFailed(statement, message, said(DiagnosticField.SQLSTATE) or None)
-
-    def _end_copy(self) -> None:
-        while not self._pgconn.put_copy_end():
-            self._flush()
-        self._flush()

@@ -17,7 +17,7 @@ from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from restorehooks.restore.errors import AddressError
+from restorehooks.restore.errors import AddressError, PoolerError
 from restorehooks.wording import quoted
 
 from .session_settings import OWN_PATH, SET_PATH, unlimited
@@ -88,7 +88,7 @@ class Address:
         cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Address:
         """Return where libpq's keywords lead; ``options`` are those of the alias."""
-        secret, found = _secret_keywords(), _resolved(asked)
+        secret, found = secret_keywords(), _resolved(asked)
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -111,8 +111,8 @@ class Address:
         Names mean what they mean in pg_catalog there; RESET search_path gives the path that the
         database, the role or the settings ask for.
 
-        Raises AddressError where a pooler answers, or the connection leads to another database;
-        psycopg.OperationalError, which names the database and the server.
+        Raises AddressError where the role does not exist, a pooler answers, or the connection leads
+        to another database; psycopg.OperationalError, which names the database and the server.
         """
         parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
@@ -122,6 +122,11 @@ class Address:
             )
         except psycopg.OperationalError as error:
             said = str(error).removeprefix("connection failed: ")
+            if f'role "{self.user}" does not exist' in said:
+                raise AddressError(
+                    f'The role "{self.user}" does not exist on {self.host}:{self.port}: name one'
+                    " that does, or create it."
+                ) from None
             where = f'"{database}" on {self.host}:{self.port}'
             raise type(error)(f"connecting to {where}: {said}") from None
         try:
@@ -195,9 +200,9 @@ def _require_direct(address: Address, connection: Connection, database: str) -> 
     pid, found = row
     place = f"{address.host}:{address.port}"
     if pid != connection.info.backend_pid:
-        raise AddressError(
+        raise PoolerError(
             f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
-            f"own address in {DIRECT_URL}."
+            f"own address with --direct or in {DIRECT_URL}."
         )
     if found != database:
         raise AddressError(
@@ -214,7 +219,7 @@ def variables_of_libpq() -> dict[str, str | None]:
     }
 
 
-def _secret_keywords() -> set[str]:
+def secret_keywords() -> set[str]:
     """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
 
     "*" marks a password. "D" marks what no form shows: SCRAM's keys, which are as good as one.
@@ -235,7 +240,7 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
-    if found.get("dbname") != database:
+    if found.setdefault("dbname", database) != database:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
             f'names "{database}": give the address of that one.'

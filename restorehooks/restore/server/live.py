@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg.rows import dict_row
@@ -13,6 +13,7 @@ from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line
 
 from .address import Address, Connection
+from .extension_rows import filled_tables
 
 DATABASE = """
 SELECT d.oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.datdba) AS owner,
@@ -67,7 +68,8 @@ class Live:
     """The database an alias points at: what pg_database says, None as ``oid`` if it is missing.
 
     ``size`` is in bytes. ``objects`` counts what it holds by kind, without what belongs to
-    extensions: nothing in there means that it is empty.
+    extensions, but with their tables that hold rows of users: nothing in there means that it is
+    empty.
     """
 
     name: str
@@ -85,7 +87,7 @@ class Live:
 
     @property
     def empty(self) -> bool:
-        """Nothing would be lost: it is missing, or holds extensions' objects alone."""
+        """Nothing would be lost: it is missing, or holds what extensions have made alone."""
         return not self.objects
 
 
@@ -125,7 +127,9 @@ def _contents(address: Address, name: str) -> tuple[int, dict[str, int]]:
     try:
         with address.connect(name) as inside:
             row = inside.execute(SIZE).fetchone()
-            counted: list[Any] = inside.execute(OWN_OBJECTS).fetchall()
-            return (row[0] if row else 0), dict(counted)
+            counted: dict[str, int] = dict(cast(list[Any], inside.execute(OWN_OBJECTS).fetchall()))
+            if filled := filled_tables(inside):
+                counted["filled extension table"] = filled
+            return (row[0] if row else 0), counted
     except psycopg.OperationalError as error:
         raise TargetError(f'"{name}" cannot be entered: {first_line(error)}') from None

@@ -33,15 +33,13 @@ class Cursor(Protocol):
 def connect_maintenance(address: Address, maintenance: str | None = None) -> Connection:
     """Connect to a database that is not the live one, since that one has to be renamed.
 
-    Nothing that is done there waits for a synchronous standby, which may be gone. Raises
-    TargetError when none of them can be entered, psycopg.OperationalError when the server itself
-    cannot be reached.
+    Raises TargetError when none of them can be entered, psycopg.OperationalError when the server
+    itself cannot be reached.
     """
     usual = [name for name in ("postgres", "template1") if name != address.name]
     refused: list[str] = []
     for name in [maintenance] if maintenance else usual:
         if connection := _entered(address, name, refused):
-            connection.execute("SET synchronous_commit TO local")
             return connection
     raise TargetError(
         f"A second database is needed to work from while {address} is renamed, and none can be "

@@ -1,4 +1,4 @@
-"""What a session of a restore sets for itself: where names are looked up, and no limits of time."""
+"""What a session of a restore sets for itself: its search_path, no time limits, and no waiting."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 WATCHED = "client_connection_check_interval=2000"
 """Lets the server notice within seconds that we were killed, and end what it does for us."""
+LOCALLY = "synchronous_commit=local"
+"""Lets a commit wait for this server's disk and for no synchronous standby, which may be gone."""
 PAST_AUTOVACUUM = "deadlock_timeout=10"
 """Milliseconds after which whoever waits for a lock ends the autovacuum that holds it.
 
@@ -58,10 +60,14 @@ def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
-    """Lift the time limits of a session, or with "LOCAL" those of its transaction."""
+    """Lift the time limits of a session, or with "LOCAL" those of its transaction.
+
+    What it commits then waits for no synchronous standby.
+    """
     # First and by itself: what follows may take longer than a short limit.
     connection.execute(f"SET {scope} statement_timeout TO 0".encode())
     connection.execute(UNLIMITED, [scope == "LOCAL"])
+    connection.execute(f"SET {scope} {LOCALLY.replace('=', ' TO ')}".encode())
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():
         connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())

@@ -83,7 +83,13 @@ def swap(
 
 
 def swap_back(
-    lock: RestoreLock, live: Live, back: Kept, *, by: str, seconds: float = SECONDS_TO_SWAP
+    lock: RestoreLock,
+    live: Live,
+    back: Kept,
+    *,
+    by: str,
+    seconds: float = SECONDS_TO_SWAP,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Swapped:
     """Put a previous database back in the live one's place; the live one is kept like it was.
 
@@ -95,7 +101,7 @@ def swap_back(
     def finish(connection: Connection) -> None:
         mark(connection, live.name, back.marker.comment)
 
-    _exchange(lock, live, incoming, outgoing, finish, seconds=seconds)
+    _exchange(lock, live, incoming, outgoing, finish, seconds=seconds, interrupted=interrupted)
     return Swapped(outgoing[0] if outgoing else None)
 
 

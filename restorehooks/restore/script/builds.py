@@ -1,0 +1,113 @@
+"""Statements that read a whole table to build something: indexes, keys, foreign keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .lexer import Statement
+from .owners_and_privileges import NAME
+from .relations import Relations
+
+Kind = Literal["index", "key", "foreign key"]
+
+_TABLE = rb"(?:ONLY\s+)?(?P<table>%s(?:\.%s)?)" % (NAME, NAME)
+_COLUMNS = rb"\(%s(?:,\s*%s)*\)" % (NAME, NAME)
+_ADD = rb"ALTER\s+TABLE\s+%s\s+ADD\s+CONSTRAINT\s+%s\s+" % (_TABLE, NAME)
+_KEY = rb"(?:PRIMARY\s+KEY|UNIQUE(?:\s+NULLS\s+NOT\s+DISTINCT)?)\s*\(|EXCLUDE\s+(?:USING\s|\()"
+_KINDS: tuple[tuple[Kind, re.Pattern[bytes]], ...] = (
+    (
+        "index",
+        re.compile(
+            rb"CREATE\s+(?:UNIQUE\s+)?INDEX\s+%s\s+ON\s+%s\s+USING\s" % (NAME, _TABLE), re.I
+        ),
+    ),
+    ("key", re.compile(rb"%s(?:%s)" % (_ADD, _KEY), re.I)),
+    (
+        "foreign key",
+        re.compile(
+            rb"%sFOREIGN\s+KEY\s+%s\s+REFERENCES\s+(?P<other>%s(?:\.%s)?)\s*\("
+            % (_ADD, _COLUMNS, NAME, NAME),
+            re.I,
+        ),
+    ),
+)
+_FURTHER_ACTION = re.compile(
+    rb",\s*(?:ADD|ALTER|CLUSTER|DISABLE|DROP|ENABLE|FORCE|INHERIT|NO|NOT|OF|OWNER|REPLICA|RESET"
+    rb"|SET|VALIDATE)\s",
+    re.I,
+)
+_ON_WHAT_IS_BUILT = re.compile(
+    rb"COMMENT ON (?:INDEX|CONSTRAINT) |ALTER TABLE %s (?:CLUSTER ON|REPLICA IDENTITY USING INDEX) "
+    % _TABLE
+)
+
+
+_MOST = 5000
+"""Statements that are collected, in memory."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A statement that builds something: tables that it reads, or locks against all others."""
+
+    statement: Statement
+    is_foreign_key: bool
+    reads: frozenset[int]
+    locks: frozenset[int]
+
+
+class Builds:
+    """Statements that follow each other and build something, which may be done in any order.
+
+    ``after`` are statements between them that depend on what was built, and on nothing else.
+    """
+
+    def __init__(self, tables: Relations):
+        self._tables = tables
+        self._found: list[Build] = []
+        self._after: list[Statement] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def recognise(self, statement: Statement) -> Build | None:
+        """Return what a statement builds, None where it may do something else as well."""
+        for kind, pattern in _KINDS:
+            if not (found := pattern.match(statement.text)):
+                continue
+            if kind != "index" and _FURTHER_ACTION.search(statement.text, found.end()):
+                return None
+            tables = {self._tables.find(name) for name in found.groupdict().values()}
+            oids = frozenset(one.oid for one in tables if one and not one.has_children)
+            if len(oids) < len(tables):
+                return None
+            none = frozenset[int]()
+            reads, locks = (oids, none) if kind == "index" else (none, oids)
+            return Build(statement, kind == "foreign key", reads, locks)
+        return None
+
+    def has_room_for(self, build: Build) -> bool:
+        """Return whether it may be built with the others: foreign keys come after all else."""
+        few = len(self._found) + len(self._after) < _MOST
+        return few and (
+            build.is_foreign_key or not self._found or not self._found[-1].is_foreign_key
+        )
+
+    def add(self, build: Build) -> None:
+        """Take in something to build."""
+        self._found.append(build)
+
+    def add_after(self, statement: Statement) -> bool:
+        """Take in a statement that depends on what is built alone; return whether it is one."""
+        if depends := bool(self._found and _ON_WHAT_IS_BUILT.match(statement.text)):
+            self._after.append(statement)
+        return depends
+
+    def take(self) -> tuple[Sequence[Build], Sequence[Statement]]:
+        """Return what is to be built, and what is to be sent after it; that is all then."""
+        taken = self._found, self._after
+        self._found, self._after = [], []
+        return taken

@@ -1,0 +1,128 @@
+"""Sends the statements of a dump, each in the way that its kind wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from .batch import Batch
+from .lexer import Lexer, Statement
+from .options import ScriptOptions
+from .rows import without_first_column
+from .rules import resets_all
+from .session import Settings
+from .spread import Spread
+from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
+from .wire import Wire
+from .words import Words
+
+# What --inserts and large objects are made of by the million. Reading on depends on nothing that
+# such a statement does, so its result can wait.
+_CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
+
+
+def can_wait(statement: Statement) -> bool:
+    """Return whether nothing that comes next depends on what a statement does."""
+    return statement.text.startswith(_CAN_WAIT)
+
+
+class Sender:
+    """Sends statements: in order over one connection, what need not be in order over others too.
+
+    ``creates`` says that something was created. Whatever is sent may raise StatementFailed, for
+    itself or for a statement before it.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        wire: Wire,
+        options: ScriptOptions,
+        others: Sequence[psycopg.Connection[Any]] = (),
+    ):
+        self._wire = wire
+        self._options = options
+        self._settings = Settings(connection, wire)
+        self._batch = Batch(wire, options.commit_every)
+        self._spread = Spread(connection, wire, self._batch, others)
+        self.creates = False
+
+    @property
+    def rows(self) -> int:
+        """How many rows were added so far."""
+        return self._wire.rows + self._spread.rows
+
+    def queue(self, statement: Statement) -> None:
+        """Send a statement that can wait."""
+        if self._spread.insert(statement):
+            return
+        self._spread.wait()
+        self._batch.begin()
+        self._wire.queue(statement)
+
+    def copy(self, statement: Statement, lexer: Lexer, *, oids: bool) -> Tolerance | None:
+        """Send a COPY with its rows, which the lexer is about to read.
+
+        ``oids``: each row begins with an object id, which is left out. Return why nothing was sent
+        where that is tolerated.
+        """
+        rows = lexer.copy_data()
+        if lexer.no_rows_follow():
+            none = list(rows)  # read on, whatever the server says
+            self._batch.begin()
+            return self._tolerated(statement, NO_ROWS, partial(self._wire.copy, rows=none))
+        left = self._spread.copy(statement, without_first_column(rows) if oids else rows)
+        if left is not None:
+            self._spread.wait()
+            self._batch.begin()
+            self._wire.copy(statement, left)
+            self._batch.count(statement)
+        return None
+
+    def run(self, statement: Statement, words: Words) -> Tolerance | None:
+        """Send any other statement. Return why it was left out where its failure is tolerated."""
+        may_fail = tolerance(statement.text, words, self._options, self._wire.encoding)
+        if not may_fail and self._spread.build(statement):
+            return None
+        self._spread.wait()
+        self._batch.begin()
+        failed = None
+        if resets_all(words):
+            self._settings.put_back()
+        elif may_fail:
+            failed = self._tolerated(statement, may_fail, self._wire.run)
+        else:
+            self._wire.run(statement)
+            self.creates = self.creates or words.first(1) == ["create"]
+            self._batch.count(statement)
+        self._spread.sent(statement, words)
+        return failed
+
+    def end(self) -> None:
+        """Wait until all was done, and commit what is to be committed as it goes."""
+        self._spread.wait()
+        self._wire.settle()
+        self._batch.end()
+
+    def finish_what_is_given(self) -> None:
+        """Wait for what others were given so far. Raises StatementFailed where that failed."""
+        self._spread.finish()
+
+    def abandon(self) -> None:
+        """Stop what is under way, if anything is."""
+        self._spread.stop()
+        self._wire.abandon()
+
+    def put_back(self) -> None:
+        """Let the session have the settings again that it had before."""
+        self._settings.put_back()
+
+    def _tolerated(
+        self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
+    ) -> Tolerance | None:
+        went_through = sent_under_savepoint(self._wire, statement, may_fail, send)
+        self._batch.count(statement)
+        return None if went_through else may_fail

@@ -1,0 +1,156 @@
+"""What one of several connections is given to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+
+from .builds import Build
+from .inserts import Collected
+from .lexer import Statement
+from .session import change_settings, read_settings
+from .wire import StatementFailed, Wire
+
+SessionSettings = Mapping[str, str]
+
+
+class Worker:
+    """One connection, its settings, and the COPY that is open there."""
+
+    def __init__(self, connection: psycopg.Connection[Any]):
+        self.connection = connection
+        self.wire = Wire(connection)
+        self.copying: Copy | None = None
+        self._settings: SessionSettings | None = None
+        self._pieces: list[tuple[int, int]] = []
+        self._lines = 0
+
+    def adopt(self, settings: SessionSettings) -> None:
+        """Take the settings that a statement was read under, once no COPY is open any more."""
+        self.end_copy()
+        if self._settings is not settings:
+            change_settings(self.connection, read_settings(self.connection), settings)
+            self._settings = settings
+
+    def put(self, copy: Copy, block: bytes, first: int) -> None:
+        """Send rows of a COPY, which stays open; ``first`` is the first line's number in it."""
+        if self.copying is not copy:
+            self.adopt(copy.settings)
+            self.wire.begin_copy(copy.statement)
+            self.copying, self._pieces, self._lines = copy, [], 0
+        self._pieces.append((self._lines, first))
+        self._lines += block.count(b"\n")
+        self.wire.put(block)
+
+    def end_copy(self) -> None:
+        """End the COPY that is open, if one is; its rows are committed by that."""
+        if copy := self.copying:
+            try:
+                self.wire.end_copy(copy.statement)
+            except StatementFailed as error:
+                raise copy.with_line_of_dump(error, self._pieces) from None
+            self.copying = None
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A COPY of the dump whose rows several connections send, each by a COPY of its own."""
+
+    statement: Statement
+    settings: SessionSettings
+    table: str
+
+    def with_line_of_dump(
+        self, error: StatementFailed, pieces: Sequence[tuple[int, int]]
+    ) -> StatementFailed:
+        """Return an error with the number that its line has among all rows of the COPY.
+
+        ``pieces`` are, for each piece that was sent, the lines before it in this connection's
+        COPY, and the number of its first line among all rows.
+        """
+
+        def renumbered(found: re.Match[str]) -> str:
+            line = int(found[2])
+            before, first = next(piece for piece in reversed(pieces) if piece[0] < line)
+            return f"{found[1]}{first + line - before - 1}"
+
+        context = rf"(\(COPY {re.escape(self.table)}, \D*)(\d+)"
+        message = re.sub(context, renumbered, str(error), count=1)
+        return StatementFailed(error.statement, message, error.sqlstate)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Something to do; ``run`` raises StatementFailed.
+
+    size: the bytes of rows in it.
+    reads, locks: tables that no other task may lock at the same time, or use at all.
+    is_last: it also wants everything done with these tables that is not.
+    repeatable: it may be done once more where a deadlock has ended it, and nothing else then runs:
+        ``repeated``.
+    """
+
+    run: Callable[[Worker], None]
+    size: int = 0
+    reads: frozenset[int] = frozenset()
+    locks: frozenset[int] = frozenset()
+    is_last: bool = False
+    repeatable: bool = False
+    repeated: bool = False
+
+    def is_hindered(self, running: Iterable[Task], waiting: Iterable[Task]) -> bool:
+        """Return whether it has to wait for one of these others."""
+        for other in running:
+            if self.repeated or other.repeated:
+                return True
+            if self.locks & (other.reads | other.locks) or self.reads & other.locks:
+                return True
+        return self.is_last and any(
+            not other.is_last and self.locks & (other.reads | other.locks) for other in waiting
+        )
+
+    def once_more(self) -> Task:
+        """Return what is to be done where a deadlock has ended it."""
+        return replace(self, repeatable=False, repeated=True)
+
+
+def rows(copy: Copy, block: bytes, first: int) -> Task:
+    """Return the task to add rows, whole lines of a COPY."""
+    return Task(lambda worker: worker.put(copy, block, first), len(block))
+
+
+def inserts(collected: Collected, settings: SessionSettings) -> Task:
+    """Return the task to add the rows of INSERT statements, in one transaction."""
+
+    def run(worker: Worker) -> None:
+        worker.adopt(settings)
+        try:
+            worker.wire.run(collected.as_one())
+        except StatementFailed:
+            # One by one they tell which of them it is, if there is any.
+            worker.wire.command(b"BEGIN")
+            for statement in collected.statements:
+                worker.wire.queue(statement)
+            worker.wire.command(b"COMMIT")
+
+    return Task(run, collected.size)
+
+
+def building(build: Build, settings: SessionSettings) -> Task:
+    """Return the task to run a statement that builds something."""
+
+    def run(worker: Worker) -> None:
+        worker.adopt(settings)
+        worker.wire.run(build.statement)
+
+    is_last = build.is_foreign_key
+    return Task(run, reads=build.reads, locks=build.locks, is_last=is_last, repeatable=True)
+
+
+def end_of_copy() -> Task:
+    """Return the task to end the COPY that a connection has open."""
+    return Task(Worker.end_copy)

@@ -1,0 +1,187 @@
+"""Django's storages as places where dumps live: what is there, reading it, and its first bytes.
+
+``STORAGES`` names them; django-storages has backends for S3, Google, Azure, SFTP and more.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from django.core.files.storage import FileSystemStorage, Storage, storages
+
+from restorehooks import conf
+from restorehooks.wording import described, quoted
+
+from .dump.contents import TABLE_OF_CONTENTS
+from .dump.copies import PACKED_FILE
+from .dump.identify import HEAD, read
+from .errors import RestoreError, StorageError, UsageError
+from .sftp_reading import SftpFile
+
+PREFIX = "storage:"
+"""How a dump in a storage is named: ``storage:NAME``, and a folder ``storage:FOLDER/``."""
+UNFINISHED = ".unfinished"
+"""How the name of a folder ends in which a dump is on its way."""
+
+
+def is_folder(name: str) -> bool:
+    """Return whether what follows ``storage:`` names a folder, or all that is there."""
+    return not name or name.endswith("/")
+
+
+class Store:
+    """One of Django's storages, opened for a while: every failure of it is a StorageError.
+
+    It is an instance of our own, so that closing it takes no connection from the project.
+    """
+
+    def __init__(self, alias: str, backend: Storage):
+        self.alias = alias
+        self.backend = backend
+        self.options: dict[str, Any] = _configured(alias).get("OPTIONS", {})
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Turn what goes wrong in the block, of whatever class, into one sentence."""
+        try:
+            yield
+        except RestoreError:
+            raise
+        except FileNotFoundError:
+            raise StorageError(f"{what}: there is no such thing in the storage {self}") from None
+        except Exception as error:  # each backend has its own
+            raise StorageError(f"{what}: the storage {self} says {described(error)}") from error
+
+    def __str__(self) -> str:
+        return f'"{self.alias}"'
+
+    def path(self, name: str) -> Path | None:
+        """Return where a file is on this machine; None where it is elsewhere, or encoded."""
+        backend = self.backend
+        if (
+            isinstance(backend, FileSystemStorage)
+            and getattr(type(backend), "_open", None) is _PLAIN_OPEN
+        ):
+            with self.doing(f"reading {PREFIX}{name}"):
+                return Path(backend.path(name))
+        return None
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        with self.doing(f"looking for {PREFIX}{name}"):
+            return self.backend.exists(name)
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a file has."""
+        with self.doing(f"reading {PREFIX}{name}"):
+            return int(self.backend.size(name))
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Any]:
+        """Open a file to be read once, from its beginning and piece by piece where it can be."""
+        with (
+            self.doing(f"reading {PREFIX}{name}"),
+            closing(self.backend.open(name, "rb")) as file,
+            closing(self._stream_of(name, file)) as stream,
+        ):
+            yield stream
+
+    def _stream_of(self, name: str, file: Any) -> Any:
+        """Return what reads a file piece by piece, where its backend would fetch all of it first.
+
+        The files of django-storages for S3 and Google do, into memory: boto3's Object and
+        Google's Blob, which they hold, do not.
+        """
+        if sftp := getattr(self.backend, "sftp", None):
+            return SftpFile(sftp, self.sftp_path(name))
+        if hasattr(file, "obj"):
+            return file.obj.get()["Body"]
+        return file.blob.open("rb") if hasattr(file, "blob") else file
+
+    def sftp_path(self, name: str) -> str:
+        """Return where a file is on an SFTP server."""
+        return posixpath.join(getattr(self.backend, "root_path"), name)  # noqa: B009 - SFTP's own
+
+    def head(self, name: str) -> bytes | None:
+        """Return a file's first bytes, None where the backend would fetch all of it for them."""
+        with self.opened(name) as stream:
+            return None if _fetches_all(stream) else read(stream, HEAD)
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield the name and the parts of each file below a folder; a directory dump is one."""
+        folders, files = self.listed(folder)
+        if TABLE_OF_CONTENTS in files:
+            yield folder, _parts(folder, files)
+            return
+        for name in files:
+            path = joined(folder, name)
+            yield path, [path]
+        for name in folders:
+            if name not in ("", ".") and not name.endswith(UNFINISHED):
+                yield from self.walk(joined(folder, name))
+
+    def parts(self, name: str) -> Sequence[str]:
+        """Return the files of a directory dump; of anything else the name alone."""
+        if not self.exists(joined(name, TABLE_OF_CONTENTS)):
+            return [name]
+        return _parts(name, self.listed(name)[1])
+
+    def delete(self, name: str) -> None:
+        """Delete a file, and see that it is gone: not every backend says where it failed."""
+        with self.doing(f"deleting {PREFIX}{name}"):
+            self.backend.delete(name)
+            if self.backend.exists(name):
+                raise StorageError(f"{PREFIX}{name} is still there after it was deleted")
+
+    def listed(self, folder: str) -> tuple[list[str], list[str]]:
+        """Return the names of the folders and files in a folder."""
+        with self.doing(f"listing {PREFIX}{folder}"):
+            return self.backend.listdir(folder)
+
+
+def _parts(folder: str, files: Sequence[str]) -> Sequence[str]:
+    return [joined(folder, file) for file in files if PACKED_FILE.fullmatch(file)]
+
+
+_PLAIN_OPEN: Any = getattr(FileSystemStorage, "_open")  # noqa: B009 - the stubs lack it
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the name of a file in a folder of a storage."""
+    return str(PurePosixPath(folder) / name)
+
+
+def _fetches_all(stream: Any) -> bool:
+    """Say whether the first read fetches all: django-storages' files have this method then."""
+    return hasattr(type(stream), "_get_file")
+
+
+def _configured(alias: str) -> dict[str, Any]:
+    return cast(dict[str, Any], storages.backends[alias])
+
+
+@contextmanager
+def opened_store(alias: str | None) -> Iterator[Store]:
+    """Open the storage of this alias, by default the one that ``RESTOREHOOKS["STORAGE"]`` names.
+
+    Raises UsageError where STORAGES has none, StorageError where it cannot be made.
+    """
+    wanted = alias or conf.storage()
+    if wanted not in storages.backends:
+        raise UsageError(
+            f'There is no storage "{wanted}" in STORAGES; there are {quoted(storages.backends)}: '
+            "name one with --storage."
+        )
+    try:
+        backend: Storage = storages.create_storage(_configured(wanted))
+    except Exception as error:  # a package that is missing, an option that is wrong
+        raise StorageError(f'The storage "{wanted}" cannot be used: {described(error)}') from error
+    try:
+        yield Store(wanted, backend)
+    finally:
+        with suppress(Exception):
+            getattr(backend, "close", lambda: None)()

@@ -1,0 +1,186 @@
+"""A file goes into a storage whole or not at all, and never in the place of another."""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage
+
+from . import rename
+from .errors import StorageError, UsageError
+from .interrupts import uninterrupted
+from .rename import FolderEntry
+from .storages import PREFIX, UNFINISHED, Store, joined
+
+_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_NAME_SHOWN = 40
+"""Letters of the dump's name in that of the folder where it is on its way."""
+
+
+def upload(store: Store, path: Path, name: str, progress: Callable[[int], None]) -> None:
+    """Put a file into a storage; ``progress`` takes how many bytes are sent.
+
+    Where the storage can rename (files, SFTP), it arrives in a folder that nobody else may enter,
+    and gets its name when it is whole. Elsewhere it is written under its name, and deleted where
+    that fails. Raises StorageError where it is not there, UsageError where the name is taken.
+    """
+    way = _way_into(store, name)
+    size = path.stat().st_size
+    try:
+        with store.doing(f"writing {PREFIX}{name}"):
+            temporary = way.begin()
+            with _Sent(path, progress) as content:
+                saved = store.backend.save(temporary, File(content, name=temporary))
+            if saved != temporary:
+                way.remove(saved)
+                raise StorageError(f'The storage {store} calls {PREFIX}{name} "{saved}" instead')
+            if (there := store.size(saved)) != size:
+                raise StorageError(f"{there} of {size} bytes of {PREFIX}{name} arrived")
+            with uninterrupted() as signals:
+                way.finish()
+                signals.over = True
+    except BaseException:
+        with uninterrupted(), suppress(Exception):
+            way.undo()
+        raise
+
+
+class _Sent(io.FileIO):
+    """A file that counts what is read of it."""
+
+    def __init__(self, path: Path, progress: Callable[[int], None]):
+        super().__init__(path, "rb")
+        self._progress = progress
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._progress(self.tell())
+        return content
+
+
+def _way_into(store: Store, name: str) -> _Direct:
+    if isinstance(store.backend, FileSystemStorage):
+        return _Files(store, name)
+    return _Sftp(store, name) if hasattr(store.backend, "sftp") else _Direct(store, name)
+
+
+class _Direct:
+    """The way into a storage that cannot rename."""
+
+    def __init__(self, store: Store, name: str):
+        self.store, self.backend = store, store.backend
+        self.name = name
+        self.folder, self.base = posixpath.split(name)
+        self._begun = False
+
+    def begin(self) -> str:
+        """Return the name to save under."""
+        if self.backend.exists(self.name):
+            raise self.taken()
+        self._begun = True
+        return self.name
+
+    def finish(self) -> None:
+        """Give it its name. Raises UsageError where that is taken."""
+
+    def undo(self) -> None:
+        """Remove what has arrived of it."""
+        if self._begun:
+            self.remove(self.name)
+
+    def remove(self, saved: str) -> None:
+        """Remove what was saved under a name."""
+        self.backend.delete(saved)
+
+    def taken(self) -> UsageError:
+        """Return the error for a name that something has."""
+        return UsageError(f"{PREFIX}{self.name} is there already: choose another name.")
+
+
+class _Files(_Direct):
+    """The way into a folder of this machine."""
+
+    _made: Path | None = None
+
+    def begin(self) -> str:
+        parent = Path(self.backend.path(self.name)).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{self.base[:_NAME_SHOWN]}."
+        self._made = Path(tempfile.mkdtemp(prefix=prefix, suffix=UNFINISHED, dir=parent))
+        return joined(joined(self.folder, self._made.name), "dump")
+
+    def finish(self) -> None:
+        assert self._made  # noqa: S101 - begin() made it
+        if "file_permissions_mode" not in self.store.options:
+            (self._made / "dump").chmod(_PRIVATE_FILE)
+        folder, parent = (os.open(path, os.O_RDONLY) for path in (self._made, self._made.parent))
+        try:
+            rename.into_free_name(FolderEntry(folder, "dump"), FolderEntry(parent, self.base))
+            os.fsync(parent)
+        except FileExistsError:
+            raise self.taken() from None
+        finally:
+            os.close(folder)
+            os.close(parent)
+        self.undo()
+
+    def undo(self) -> None:
+        if self._made:
+            for path in self._made.iterdir():
+                path.unlink()
+            self._made.rmdir()
+
+
+class _Sftp(_Direct):
+    """The way into an SFTP server by django-storages' backend."""
+
+    _made: str = ""
+
+    @property
+    def _sftp(self) -> Any:
+        return getattr(self.backend, "sftp")  # noqa: B009 - no class of Django's has it
+
+    def begin(self) -> str:
+        parts = PurePosixPath(self.folder).parts
+        for count in range(len(parts) + 1):
+            self._make_folder(self.store.sftp_path("/".join(parts[:count])))
+        name = f".{self.base[:_NAME_SHOWN]}.{secrets.token_hex(4)}{UNFINISHED}"
+        made = self.store.sftp_path(joined(self.folder, name))
+        self._sftp.mkdir(made, _PRIVATE_FOLDER)
+        self._made = made
+        return joined(joined(self.folder, name), "dump")
+
+    def _make_folder(self, path: str) -> None:
+        try:
+            self._sftp.stat(path or ".")
+        except FileNotFoundError:
+            self._sftp.mkdir(path)
+
+    def finish(self) -> None:
+        unfinished = f"{self._made}/dump"
+        if getattr(self.backend, "file_mode", None) is None:
+            self._sftp.chmod(unfinished, _PRIVATE_FILE)
+        try:
+            self._sftp.rename(unfinished, self.store.sftp_path(self.name))
+        except OSError:  # the protocol knows no reason
+            if self.backend.exists(self.name):
+                raise self.taken() from None
+            raise
+        self.undo()
+
+    def undo(self) -> None:
+        if self._made:
+            for one in self._sftp.listdir_attr(self._made):
+                if not stat.S_ISDIR(one.st_mode or 0):
+                    self._sftp.remove(f"{self._made}/{one.filename}")
+            self._sftp.rmdir(self._made)
