@@ -126,6 +126,10 @@ def _wrong(options: dict[str, Any]) -> Iterator[str]:
         return
     if options["format"] == "directory":
         yield "A directory is many files, and a storage takes a dump as one: leave out --format."
+    if options["jobs"] is not None:
+        yield "--jobs needs --format directory, which no storage takes: leave it out."
+    if int(options["mode"], 8) != 0o600:
+        yield "Who may read a dump in a storage is for its settings to say: leave out --mode."
     if options["force"]:
         yield "In a storage nothing is replaced: leave out --force, and choose another name."
     if keep is not None and not is_folder(to.removeprefix(PREFIX)):
