@@ -24,6 +24,11 @@ The environment variable DATABASE_URL, or a file .env in the current folder, nam
 postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or embedded: for a private server.
 """
 RESTORE_SCRIPT = "restore-script"
+PRINTS = {
+    RESTORE_SCRIPT: "Prints restore.sh, for an image or a server that lacks it",
+    "completion": 'Prints completion for bash and zsh: eval "$(restorehooks completion)"',
+}
+"""What is printed as it is, and what that is for."""
 DJANGOS_OWN = (
     "Runs the command-line client for specified database, or the default database if none is "
     "provided"
@@ -40,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing := _missing():
         sys.stderr.write(f"{missing}\n")
         return WRONG_USAGE
-    names = ", ".join(sorted([*_commands(), RESTORE_SCRIPT]))
+    names = ", ".join(sorted([*_commands(), *PRINTS]))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         sys.stdout.write(USAGE.format(commands="\n".join(_described())))
         return 0
-    if arguments == [RESTORE_SCRIPT]:
-        sys.stdout.write(_restore_script())
+    if len(arguments) == 1 and arguments[0] in PRINTS:
+        sys.stdout.write(_restore_script() if arguments[0] == RESTORE_SCRIPT else _completion())
         return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"restorehooks {__version__}\n")
@@ -87,6 +92,14 @@ def _restore_script() -> str:
     return (packaged if packaged.exists() else in_checkout).read_text()
 
 
+def _completion() -> str:
+    from django.core.management import load_command_class
+
+    from restorehooks.management.completion import completion
+
+    return completion({n: load_command_class(a, n) for n, a in _commands().items()}, PRINTS)
+
+
 def _described() -> Iterator[str]:
     """Yield each command with the first sentence of its help."""
     from django.core.management import load_command_class
@@ -95,8 +108,7 @@ def _described() -> Iterator[str]:
         name: " ".join(load_command_class(app, name).help.split()).partition(". ")[0]
         for name, app in _commands().items()
     }
-    commands[RESTORE_SCRIPT] = "Prints restore.sh, for an image or a server that lacks it"
-    for name, said in sorted(commands.items()):
+    for name, said in sorted({**commands, **PRINTS}.items()):
         summary = said.rstrip(".").replace(DJANGOS_OWN, "Opens psql on the database")
         yield "\n".join(wrap(f"  {name:<18}{summary}.", 100, subsequent_indent=" " * 20))
 

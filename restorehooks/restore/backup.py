@@ -108,11 +108,10 @@ def dumped(
             conninfo=address.conninfo(address.name),
             environment=address.environment(),
             flags=flags,
-            on_line=_counting(path, told),
-            tick=tick,
+            tick=_counting(path, told, tick),
         )
         told.step("reading it back")
-        return _read_back(path)
+        return _read_back(path, told)
 
 
 def _permit(path: Path, mode: int) -> None:
@@ -134,20 +133,18 @@ def _pg_dump_for(address: Address) -> Program:
     return find("pg_dump", at_least=server, prefer=server)
 
 
-def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
+def _counting(unfinished: Path, told: Reporter, tick: Callable[[], None]) -> Callable[[], None]:
     progress = Progress()
 
-    def on_line(line: str) -> None:
-        progress.entries += 1
+    def on_tick() -> None:
+        tick()
         progress.bytes = _written(unfinished)
         told.progress(progress)
 
-    return on_line
+    return on_tick
 
 
 def _require_free(to: Path, *, force: bool) -> None:
-    if str(to) == "-":
-        raise UsageError("A dump is read back before it counts, so that it needs a file: name one.")
     if not to.parent.is_dir():
         raise UsageError(f"There is no directory {to.parent}.")
     if os.path.lexists(to) and not force:
@@ -267,12 +264,19 @@ def _written(path: Path) -> int:
     return 0
 
 
-def _read_back(path: Path) -> Dump:
+def _read_back(path: Path, told: Reporter | None = None) -> Dump:
+    told = told or Reporter()
     found = identify(path)
+    progress = Progress(bytes_total=found.size)
+
+    def watch(count: int) -> None:
+        progress.bytes = count
+        told.progress(progress)
+
     if found.format == "plain":
-        prove_plain(found)
+        prove_plain(found, watch)
         return found
     if found.format == "directory":
-        prove_files(found, read_contents(found))
-    commands.prove(commands.pg_restore_for(found), path)
+        prove_files(found, read_contents(found), watch)
+    commands.prove(commands.pg_restore_for(found), path, told.progress)
     return found

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -170,12 +169,15 @@ def _dump(run: Run, source: _Source, path: Path) -> None:
     progress = Progress(entries_total=max(1, source.tables - len(unwanted)))
 
     def on_line(line: str) -> None:
-        if line.startswith(_TABLE_BEGINS):
-            progress.entries += 1
-            progress.bytes = size_of(path)
+        progress.entries += line.startswith(_TABLE_BEGINS)
         run.reporter.progress(progress)
 
-    _run_pg_dump(source, path, flags, on_line)
+    def tick() -> None:
+        require_room(path.parent, 0)
+        progress.bytes = size_of(path)
+        run.reporter.progress(progress)
+
+    _run_pg_dump(source, path, flags, on_line, tick)
 
 
 def _unwanted(run: Run, source: _Source, folder: Path) -> list[str]:
@@ -202,6 +204,7 @@ def _run_pg_dump(
     path: Path,
     flags: Sequence[str],
     on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     given = source.address
     address = replace(given, parameters={**KEEPALIVES, **given.parameters})
@@ -214,5 +217,5 @@ def _run_pg_dump(
         environment=address.environment(options),
         flags=["--verbose", *flags, *role],
         on_line=on_line,
-        tick=partial(require_room, path.parent, 0),
+        tick=tick,
     )

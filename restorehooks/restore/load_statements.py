@@ -13,13 +13,15 @@ import psycopg
 from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
 from .errors import RestoreError
+from .extension_registry import kept_tables
+from .progress import heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
+from .server.building import building
 from .server.existing import require_tables
-from .server.extension_rows import tables_of_extensions
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
 from .server.session_settings import PAST_AUTOVACUUM
@@ -82,14 +84,15 @@ def send(
     others: Connections = (),
 ) -> ScriptResult:
     """Send statements. Raises RestoreError where they do not go through, or have no end."""
-    part = run.plan.dump.part
-    result = run_script(
-        cast(BinaryIO, stream),
-        connection,
-        options=options_for(run, connection),
-        others=others,
-        first_line=part.line if part else 1,
-    )
+    part, options = run.plan.dump.part, options_for(run, connection)
+    with heartbeat(run.reporter, building(lambda: run.lock.connection, connection.info.dbname)):
+        result = run_script(
+            cast(BinaryIO, stream),
+            connection,
+            options=options,
+            others=others,
+            first_line=part.line if part else 1,
+        )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
@@ -110,16 +113,6 @@ def name_left_out(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     run.report.left_out += map(str, merged.values())
 
 
-def _kept_tables(run: Run, connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return the tables of extensions whose rows stay as they are; other rows are replaced."""
-    if run.plan.mode != "in place":
-        return frozenset()
-    if run.request.partial:
-        return tables_of_extensions(connection)
-    skip = run.request.skip_superuser_only
-    return tables_of_extensions(connection, closed=True) if skip else frozenset()
-
-
 def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     """Return what this restore wants of the statements, and what the server has for it."""
     request, plan = run.request, run.plan
@@ -131,8 +124,8 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
-        kept_tables=_kept_tables(run, connection),
-        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
+        kept_tables=kept_tables(connection, plan.mode, request),
+        skip_superuser_only=run.skips_superuser_only,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

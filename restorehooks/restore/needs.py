@@ -114,7 +114,7 @@ def require_program(program: Program | None, server_version: int, mode: Mode) ->
     if program and mode == "beside" and REFUSES_NEWER_SERVERS <= program.major < major:
         raise ProgramError(
             f"{program.path} is of PostgreSQL {program.version} and refuses a server of "
-            f"{major}: install the newer one with `{package(major)}`, or set PG_BINDIR to the "
+            f"{major}: install the newer one with {package(major, major)}, or set PG_BINDIR to the "
             "folder that holds it."
         )
 
