@@ -16,7 +16,6 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.programs import Program, find
-from restorehooks.wording import quoted
 
 from .archive import commands
 from .dump.contents import ArchiveEntry, read_contents
@@ -28,7 +27,7 @@ from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
-from .server.address import KEEPALIVES, Address, secret_keywords
+from .server.address import KEEPALIVES, Address, secrets_in
 from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
@@ -129,10 +128,10 @@ def source_address(source: str) -> Address:
         found = {}
     if not found.get("dbname") and not found.get("service"):
         raise UsageError(f"{named} is no URL of the form postgresql://USER@HOST:PORT/DATABASE.")
-    if (secrets := sorted(secret_keywords() & set(found))) and url == source:
+    if url == source and (secrets := secrets_in(url)):
         raise UsageError(
-            f"SOURCE holds what everybody on this machine can read there ({quoted(secrets)}): set "
-            f"an environment variable to the URL, and give {VARIABLE}NAME; or use a passfile."
+            f"SOURCE holds a {secrets[0]}, which every user of this machine can read in the list "
+            f"of processes: put the URL into an environment variable, and give {VARIABLE}NAME."
         )
     return Address.of_parameters(named, found, {})
 

@@ -193,7 +193,7 @@ def test_interrupted_it_leaves_nothing(database: Database, tmp_path: Path) -> No
         (["storage:", "--keep=0"], "--keep must be 1 or more"),
         (["x.dump", "--keep=3"], "--keep is for a dump in a storage"),
         (["x.dump", "--storage=dumps"], "--storage is for a dump in a storage"),
-        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump in a storage"),
+        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump that is sent on"),
         (["storage:x", "--storage=none"], 'no storage "none"'),
     ],
 )
