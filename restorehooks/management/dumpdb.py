@@ -185,8 +185,8 @@ class Command(OneSentenceCommand):
             "file",
             metavar="FILE",
             help="The file, or with --format directory the directory; - for standard output;"
-            " storage:NAME for a file in one of Django's storages; storage: or storage:FOLDER/ for one"
-            " that is named there after database, server and time.",
+            " storage:NAME for a file in one of Django's storages; storage: or storage:FOLDER/ for"
+            " one that is named there after database, server and time.",
         )
         group = parser.add_argument_group("which database")
         group.add_argument(
