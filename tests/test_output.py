@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
 import logging
-=======
 import os
->>>>>>> ready
 import re
 import shutil
 import subprocess
