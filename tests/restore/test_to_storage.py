@@ -16,15 +16,15 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from restorehooks.restore.backup_to_storage import back_up_to_storage
 from restorehooks.restore.dump.facts import Format
 from restorehooks.restore.errors import StorageError, UsageError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
-from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored_names import beyond, database_in, moment_in, name_for, stem_for
-from restorehooks.restore.to_storage import back_up_to_storage
-from restorehooks.restore.upload import upload
+from restorehooks.restore.storage.names import beyond, database_in, moment_in, name_for, stem_for
+from restorehooks.restore.storage.store import opened_store
+from restorehooks.restore.storage.upload import upload
 from tests.support.databases import Database
 from tests.support.dumps import alone
 from tests.support.reports import valid
