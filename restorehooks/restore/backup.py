@@ -99,7 +99,7 @@ def dumped(
     it. Raises RestoreError.
     """
     program = _pg_dump_for(address)
-    flags = _options(to, form, jobs, compress, program.major)
+    flags = [*_options(to, form, jobs, compress, program.major), *_role(address)]
     told.step(f"dumping {address} with pg_dump {program.version}")
     with named_as(path, to):
         commands.write(
@@ -107,7 +107,7 @@ def dumped(
             path,
             conninfo=address.conninfo(address.name),
             environment=address.environment(),
-            flags=[*flags, *_role(address)],
+            flags=flags,
             tick=_counting(path, told, tick),
         )
         told.step("reading it back")

@@ -46,7 +46,7 @@ def load_beside(run: Run, database: str) -> None:
     with _proved_meanwhile(run) as check:
         _load_archive(run, database, check)
     # Where triggers may fail they are sent one by one, and what became of each is known.
-    unsure = {"TRIGGER"} if run.skips_superuser_only else set()
+    unsure = {"TRIGGER"} if run.request.skip_superuser_only else set()
     compared = [one for one in run.plan.entries if one.kind not in unsure]
     with run.plan.address.connect(database) as connection:
         require_entries(connection, compared)
@@ -132,7 +132,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     steps = phases(
         plan.entries,
         options.tablespaces or frozenset(),
-        triggers_may_fail=run.skips_superuser_only,
+        triggers_may_fail=run.request.skip_superuser_only,
     )
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
     run.has_statistics = has_statistics and bool(options.statistics)

@@ -129,7 +129,8 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
-        skip_superuser_only=run.skips_superuser_only,
+        skip_superuser_only=request.skip_superuser_only,
+        superuser=plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

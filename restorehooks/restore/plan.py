@@ -156,7 +156,8 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     """Find out what would happen; raise a RestoreError for what prevents it."""
     known = find_out(request, address, lock, dump)
     connection, live, extensions = known.connection, known.live, known.holds.extensions
-    needed = [] if request.data_only else extensions_needed(connection, extensions)
+    wanted = [] if request.data_only else extensions
+    needed = extensions_needed(connection, wanted, some_may_miss=request.skip_superuser_only)
     mode = mode_for(request, address, live, known.rights, needed, outside=known.outside)
     ties = read_ties(address, live)
     if mode == "beside" or (mode == "in place" and not live.empty):

@@ -16,15 +16,15 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from restorehooks.restore.backup_to_storage import back_up_to_storage
 from restorehooks.restore.dump.facts import Format
 from restorehooks.restore.errors import StorageError, UsageError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
-from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored_names import beyond, database_in, moment_in, name_for, stem_for
-from restorehooks.restore.to_storage import back_up_to_storage
-from restorehooks.restore.upload import upload
+from restorehooks.restore.storage.names import beyond, database_in, moment_in, name_for, stem_for
+from restorehooks.restore.storage.store import opened_store
+from restorehooks.restore.storage.upload import upload
 from tests.support.databases import Database
 from tests.support.dumps import alone
 from tests.support.reports import valid
@@ -186,12 +186,14 @@ def test_interrupted_it_leaves_nothing(database: Database, tmp_path: Path) -> No
     ("arguments", "why"),
     [
         (["storage:x", "--format=directory"], "a storage takes a dump as one"),
+        (["storage:x", "--jobs=2"], "--jobs needs --format directory"),
+        (["storage:x", "--mode=640"], "leave out --mode"),
         (["storage:x", "--force"], "In a storage nothing is replaced"),
         (["storage:x", "--keep=3"], "--keep counts the dumps"),
         (["storage:", "--keep=0"], "--keep must be 1 or more"),
         (["x.dump", "--keep=3"], "--keep is for a dump in a storage"),
         (["x.dump", "--storage=dumps"], "--storage is for a dump in a storage"),
-        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump in a storage"),
+        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump that is sent on"),
         (["storage:x", "--storage=none"], 'no storage "none"'),
     ],
 )

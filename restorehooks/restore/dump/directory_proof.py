@@ -26,7 +26,7 @@ PROVED = ("directory", "tar")
 refused by it: each piece of data begins with its length."""
 _END_OF_ROWS = b"\n\\.\n"
 _EMPTY_LINES = b"\n\n"
-_LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
+LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
 _AGAIN = "copy or dump it again"
 
 
@@ -186,7 +186,7 @@ class _Files:
         """Prove the large objects of one list, and return how many they are."""
         text = b"".join(file.content(lambda count: None))
         lines = text.splitlines()
-        found = [line for line in map(_LARGE_OBJECT.fullmatch, lines) if line]
+        found = [line for line in map(LARGE_OBJECT.fullmatch, lines) if line]
         if not found or len(found) != len(lines) or not text.endswith(b"\n"):
             raise DumpError(
                 f"{file.shown} is not whole: it lists no large objects to its end; {_AGAIN}"
