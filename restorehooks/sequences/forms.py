@@ -37,19 +37,19 @@ def summary_sentence(report: Report) -> str:
         if count and status != "total"
     )
     noun = "sequence" if len(report) == 1 else "sequences"
-    said = f'Database "{report.database}": {len(report)} {noun}'
+    said = f"Database {report.place}: {len(report)} {noun}"
     if not report.entries and report.without_table:
         return f"{said}; none numbers a table of {', '.join(report.without_table)} there."
     return f"{said}{': ' + counts if counts else ''}."
 
 
-def sentence_about(database: str, entry: Entry) -> str:
-    """Return what is wrong with one sequence, as one line."""
+def sentence_about(place: str, entry: Entry) -> str:
+    """Return what is wrong with one sequence, as one line; ``place`` is as in the report."""
     passed = []
     if entry.status is Status.BEHIND and entry.has_rows_past_it:
         passed = ["its rows have passed it"]
     reason = "; ".join([*passed, *filter(None, [entry.reason])])
-    return f'In database "{database}", sequence {entry.sequence} is {entry.status.value}: {reason}.'
+    return f"In database {place}, sequence {entry.sequence} is {entry.status.value}: {reason}."
 
 
 def hook_lines(report: Report, verbosity: int) -> list[str]:
@@ -59,11 +59,11 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
         moved = [f"{e.sequence} to {e.next_after}" for e in report.changed]
         rest = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
         lines.append(
-            f'In database "{report.database}", moved {len(moved)} of {len(report)} sequences past'
+            f"In database {report.place}, moved {len(moved)} of {len(report)} sequences past"
             f" their rows: {', '.join(moved[:SHOWN])}{rest}."
         )
     lines += _sentences_about(
-        report.database,
+        report.place,
         [
             entry
             for entry in (report.unresolved if verbosity >= 2 else report.unsafe)
@@ -75,13 +75,13 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
     return [printable(line) for line in said]
 
 
-def _sentences_about(database: str, entries: abc.Iterable[Entry]) -> abc.Iterator[str]:
+def _sentences_about(place: str, entries: abc.Iterable[Entry]) -> abc.Iterator[str]:
     """Yield a sentence for each reason; the same one is said of several sequences at once."""
     alike: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         alike.setdefault(_kind(entry), []).append(entry)
     for first, *others in alike.values():
-        said = sentence_about(database, first)
+        said = sentence_about(place, first)
         if others:
             names = [other.sequence for other in others]
             rest = f" and {len(names) - ALIKE} more" if len(names) > ALIKE else ""
