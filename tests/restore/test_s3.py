@@ -45,6 +45,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # boto3's and moto's own
 def test_there_and_back(database: Database, bucket: Any, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES")

@@ -186,12 +186,14 @@ def test_interrupted_it_leaves_nothing(database: Database, tmp_path: Path) -> No
     ("arguments", "why"),
     [
         (["storage:x", "--format=directory"], "a storage takes a dump as one"),
+        (["storage:x", "--jobs=2"], "--jobs needs --format directory"),
+        (["storage:x", "--mode=640"], "leave out --mode"),
         (["storage:x", "--force"], "In a storage nothing is replaced"),
         (["storage:x", "--keep=3"], "--keep counts the dumps"),
         (["storage:", "--keep=0"], "--keep must be 1 or more"),
         (["x.dump", "--keep=3"], "--keep is for a dump in a storage"),
         (["x.dump", "--storage=dumps"], "--storage is for a dump in a storage"),
-        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump in a storage"),
+        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump that is sent on"),
         (["storage:x", "--storage=none"], 'no storage "none"'),
     ],
 )
