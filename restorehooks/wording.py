@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def first_line(error: BaseException | str) -> str:
@@ -17,6 +20,17 @@ def described(error: BaseException) -> str:
     """Return the type and first line of an error that somebody else's code raised."""
     name = type(error).__name__
     return f"{name}: {first_line(error)}" if str(error).strip() else name
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line of somebody else's code that an error came through, if it did."""
+    libraries = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
+    own = [
+        (each.filename, each.lineno)
+        for each in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in each.filename and not each.filename.startswith(libraries)
+    ]
+    return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
 
 
 def sentence(text: object) -> str:

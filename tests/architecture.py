@@ -28,6 +28,7 @@ LAYERS = {
         "restore.restore",
         "restore.undo",
         "restore.backup",
+        "restore.to_stream",
         "restore.to_storage",
     ],
     "a restore: the ways to do it": [

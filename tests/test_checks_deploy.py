@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import django
 import pytest
 
 from tests.support.databases import Database
@@ -195,6 +196,8 @@ def test_another_alias(shop: Project, other_database: Database, database: Databa
     assert warnings(shop) == []
     (said,) = warnings(shop, "check", "--deploy", "--database", "other")
     assert said.endswith("python manage.py resetsequences --database other")
+    every = ["check", "--deploy", "--tag", "database"]
+    assert warnings(shop, *every) == ([said] if django.VERSION >= (6, 1) else [])
 
 
 def test_other_engines_and_wrong_settings(shop: Project, database: Database) -> None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from django.db.models.signals import pre_migrate
 
 from restorehooks.management import progress as shown
 from restorehooks.management.progress import Lines, OnTerminal, TimeLeft
-from restorehooks.restore.progress import Progress
+from restorehooks.restore import hook_files
+from restorehooks.restore import progress as reporting
+from restorehooks.restore.progress import Building, Progress, Reporter
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
 from restorehooks.restore.server import building as looking
 from restorehooks.restore.server.address import Connection
 from restorehooks.restore.server.building import building
-from tests.support.databases import Database
+from restorehooks.signals import post_restore
+from tests.support.databases import Database, MakeDatabase
+from tests.support.dumps import dumped
 
 
 @pytest.fixture
@@ -43,17 +53,33 @@ def test_a_log_gets_a_line_every_half_minute_with_labels(clock: list[float]) -> 
     stream = StringIO()
     lines = Lines(stream)
     lines.step("loading")
-    building = ("index event_payload_idx (42 %, 0:40)",)
-    done = Progress(34, 60, 3 << 20, 3 << 20, building)
+    indexes = [Building("index", "event_payload_idx", 40, 42), Building("index", "other", 3)]
+    rows = Building("rows of", "event", 75, rows=1_234_567)
+    done = Progress(34, 60, 3 << 20, 3 << 20, 2, 26, [*indexes, rows])
     for _ in range(61):
         lines.progress(done)
         clock[0] += 1
     said = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
+    so_far = (
+        "34 of 60 entries, 3 MB of 3 MB read, index 3 of 26: event_payload_idx, 42 %, 0:40,"
+        " index 4 of 26: other, 0:03, rows of event, 1,234,567 so far, 1:15"
+    )
     assert said == [
         "loading",
-        f"34/60 entries, 3 MB of 3 MB read, {building[0]}, time left unknown",
-        f"34/60 entries, 3 MB of 3 MB read, {building[0]}, time left unknown",
+        f"still loading, 0:30, {so_far}, time left unknown",
+        f"still loading, 1:00, {so_far}, time left unknown",
     ]
+
+
+def test_a_log_says_that_a_step_of_no_known_length_goes_on(clock: list[float]) -> None:
+    stream = StringIO()
+    lines = Lines(stream)
+    lines.step("running migrate")
+    for _ in range(31):
+        lines.tick()
+        clock[0] += 1
+    said = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
+    assert said == ["running migrate", "still running migrate, 0:30, time left unknown"]
 
 
 def test_the_clock_on_a_terminal_goes_on_when_all_is_read(
@@ -65,9 +91,33 @@ def test_the_clock_on_a_terminal_goes_on_when_all_is_read(
     bar.progress(done)
     clock[0] += 75
     bar.progress(done)
-    assert bar._task is not None
     assert "1:15, time left unknown" in bar.bar.tasks[0].fields["said"]
     assert not bar.bar.finished
+    bar.close()
+
+
+def test_a_terminal_has_a_bar_for_what_is_built(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    bar = OnTerminal()
+    bar.step("loading")
+    done = Progress(34, 60, 100, 100, 13, 26, [Building("index", "event_payload_idx", 42, 50)])
+    bar.progress(done)
+    clock[0] += 10
+    bar.tick(done.building)
+    rows, built = bar.bar.tasks
+    assert (rows.description, round(rows.completed, 3)) == ("entries", 0.783)
+    assert (built.description, built.completed) == ("indexes and keys", 13.5 / 26)
+    assert built.fields["said"] == (
+        "index 14 of 26: event_payload_idx, 50 %, 0:42, 0:10, about 0:09 left"
+    )
+    bar.step("running migrate")
+    clock[0] += 5
+    bar.tick()
+    (working,) = bar.bar.tasks
+    assert (working.description, working.total) == ("working", None)
+    assert working.fields["said"] == "0:05, time left unknown"
     bar.close()
 
 
@@ -82,9 +132,10 @@ def test_what_is_being_built_is_seen_in_the_server(
     monkeypatch.setattr(looking, "SECONDS_WORTH_SAYING", 0)
     database.execute('CREATE TABLE t (id int); CREATE TABLE "o.dd" (id int)')
     statements = {
-        'CREATE INDEX "by id" ON t USING btree (id)': 'index "by id" (0:0',
+        'CREATE INDEX "by id" ON t USING btree (id)': ("index", '"by id"'),
         'ALTER TABLE ONLY "o.dd"\n    ADD CONSTRAINT odd_pkey PRIMARY KEY (id)': (
-            "constraint odd_pkey (0:0"
+            "constraint",
+            "odd_pkey",
         ),
     }
     for statement, expected in statements.items():
@@ -98,4 +149,67 @@ def test_what_is_being_built_is_seen_in_the_server(
                     pass
             holder.execute("COMMIT")
             thread.join()
-        assert said[0].startswith(expected), said
+        assert (said[0].kind, said[0].name) == expected
+
+
+class Listening(Reporter):
+    """Takes down which steps it was told to be at work, and how far."""
+
+    def __init__(self) -> None:
+        self.now = ""
+        self.ticked: set[str] = set()
+        self.counted: list[Progress] = []
+        self.came = threading.Event()
+
+    def step(self, text: str) -> None:
+        self.now = text
+        self.came.clear()
+
+    def progress(self, progress: Progress) -> None:
+        self.counted.append(replace(progress))
+
+    def tick(self, building: Sequence[Building] = ()) -> None:
+        self.ticked.add(self.now.partition(" into")[0])
+        self.came.set()
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_every_long_step_says_that_it_goes_on(
+    database: Database,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    """Each step here waits until the reporter has been told that time goes by."""
+    monkeypatch.setattr(reporting, "SECONDS_A_BEAT", 0.01)
+    monkeypatch.setattr(hook_files, "SECONDS_A_BEAT", 0.01)
+    source = make_database()
+    source.execute("CREATE TABLE t (id serial PRIMARY KEY); CREATE INDEX i ON t (id)")
+    file = dumped(source, tmp_path / "dump", form=form)
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "a.sql").write_text("SELECT pg_sleep(0.1)")
+    (hooks / "b.sh").write_text("sleep 0.1")
+    reporter = Listening()
+
+    def waits(**kwargs: object) -> None:
+        assert reporter.came.wait(60)
+
+    for signal in (pre_migrate, post_restore):
+        signal.connect(waits)
+    try:
+        restore(Request(str(file), migrate=True, hooks_dir=hooks), reporter=reporter)
+    finally:
+        for signal in (pre_migrate, post_restore):
+            signal.disconnect(waits)
+    assert {
+        "running migrate",
+        "sending post_restore to the project's receivers",
+        "running the hook a.sql",
+        "running the hook b.sh",
+    } <= reporter.ticked
+    tables = [each for each in reporter.counted if each.unit == "tables"]
+    assert tables[-1].entries == tables[-1].entries_total
+    built = [each.builds_total for each in reporter.counted if each.builds_total]
+    assert set(built) == ({2} if form == "custom" else set())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from django.core.management.base import CommandParser
 from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, ending
 from restorehooks.management.output import add_format, asks_for_json
-from restorehooks.management.place import add_place, settle
+from restorehooks.management.place import add_direct, add_place, direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
 from restorehooks.restore.dump.facts import Format, described
@@ -23,6 +24,7 @@ from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
 from restorehooks.restore.storages import PREFIX, is_folder
 from restorehooks.restore.to_storage import back_up_to_storage
+from restorehooks.restore.to_stream import back_up_to_stream
 
 EPILOG = """\
 examples:
@@ -40,6 +42,7 @@ exit codes:
   130  it was interrupted; no dump was written
 """
 NOTHING = "No dump was written."
+STANDARD_OUTPUT = "-"
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,21 @@ class Asked:
                 spool_dir=self.spool_dir,
                 reporter=reporter,
             )
-        return back_up(
-            Path(self.to),
-            using=self.using,
-            form=self.form,
-            jobs=self.jobs,
-            compress=self.compress,
-            force=self.force,
-            mode=self.mode,
-            reporter=reporter,
-        )
+        how: dict[str, Any] = {
+            "using": self.using,
+            "form": self.form,
+            "jobs": self.jobs,
+            "compress": self.compress,
+            "reporter": reporter,
+        }
+        if self.is_sent_on:
+            return back_up_to_stream(sys.stdout.buffer, spool_dir=self.spool_dir, **how)
+        return back_up(Path(self.to), force=self.force, mode=self.mode, **how)
+
+    @property
+    def is_sent_on(self) -> bool:
+        """Whether the dump goes to standard output."""
+        return self.to == STANDARD_OUTPUT
 
 
 def _wrong(options: dict[str, Any]) -> Iterator[str]:
@@ -114,18 +122,26 @@ def _wrong(options: dict[str, Any]) -> Iterator[str]:
         yield "--jobs must be 1 or more."
     if keep is not None and keep < 1:
         yield "--keep must be 1 or more."
+    if to == STANDARD_OUTPUT and asks_for_json(options):
+        yield "Standard output is for the dump or for the report: leave out --json."
     if not re.fullmatch("0?6[046][04]", options["mode"]):
         yield (
             f"--mode takes 600, 640, 644, 660 or 664, not {options['mode']}: a dump is not run, and"
             " not for all to write."
         )
     if not to.startswith(PREFIX):
-        for name in ("storage", "keep", "spool_dir"):
+        for name in ("storage", "keep"):
             if options[name] is not None:
-                yield f"--{name.replace('_', '-')} is for a dump in a storage: {PREFIX}NAME."
+                yield f"--{name} is for a dump in a storage: {PREFIX}NAME."
+        if options["spool_dir"] is not None and to != STANDARD_OUTPUT:
+            yield f"--spool-dir is for a dump that is sent on: - or {PREFIX}NAME."
         return
     if options["format"] == "directory":
         yield "A directory is many files, and a storage takes a dump as one: leave out --format."
+    if options["jobs"] is not None:
+        yield "--jobs needs --format directory, which no storage takes: leave it out."
+    if int(options["mode"], 8) != 0o600:
+        yield "Who may read a dump in a storage is for its settings to say: leave out --mode."
     if options["force"]:
         yield "In a storage nothing is replaced: leave out --force, and choose another name."
     if keep is not None and not is_folder(to.removeprefix(PREFIX)):
@@ -174,14 +190,15 @@ class Command(OneSentenceCommand):
         add(
             "file",
             metavar="FILE",
-            help="The file, or with --format directory the directory; storage:NAME for a file in"
-            " one of Django's storages; storage: or storage:FOLDER/ for one that is named there"
-            " after database, server and time.",
+            help="The file, or with --format directory the directory; - for standard output;"
+            " storage:NAME for a file in one of Django's storages; storage: or storage:FOLDER/ for"
+            " one that is named there after database, server and time.",
         )
         group = parser.add_argument_group("which database")
         group.add_argument(
             "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
         )
+        add_direct(group)
         add_place(group)
         add = parser.add_argument_group("how it is dumped").add_argument
         add("--jobs", type=int, metavar="N", help="Dump N tables at once (directory only).")
@@ -215,13 +232,17 @@ class Command(OneSentenceCommand):
             if as_json:
                 self.stdout.write_json(_as_json(None, failure))
 
-        with ending(
-            self,
-            "dump",
-            traceback=options["traceback"],
-            untouched=lambda error: NOTHING,
-            report=report,
+        with (
+            direct(options["direct"]),
+            ending(
+                self,
+                "dump",
+                traceback=options["traceback"],
+                untouched=lambda error: NOTHING,
+                report=report,
+            ),
         ):
+            require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([asked.using], every=False)
             if self.is_alone:
@@ -234,9 +255,10 @@ class Command(OneSentenceCommand):
         if as_json:
             self.stdout.write_json(_as_json(written))
         elif options["verbosity"] > 0:
-            self.stdout.write(
+            (self.stderr if asked.is_sent_on else self.stdout).write(
                 f"Written in {written.seconds:.1f} s and read back: "
-                f"{described(written.dump, written.path)}."
+                f"{described(written.dump, written.path)}.",
+                str,  # not painted as an error
             )
             if written.deleted:
                 self.stdout.write(f"Deleted, being older: {', '.join(written.deleted)}.")

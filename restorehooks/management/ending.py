@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback as tracebacks
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from restorehooks.restore.errors import (
 )
 from restorehooks.restore.interrupts import interruptible
 from restorehooks.restore.server.address import Address
-from restorehooks.wording import described, first_line, sentence
+from restorehooks.wording import described, first_line, place_of, sentence
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -147,9 +146,7 @@ def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException
             kind, said = "interrupted", f"The {verb} was interrupted."
             return failure("interrupted", f"Interrupted. {untouched(error)}", INTERRUPTED, said)
     # A receiver's or a migration's: whatever a project may raise.
-    frames = tracebacks.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    said = f"{described(error)}{place}."
+    said = f"{described(error)}{place_of(error)}."
     return failure("failed", f"Failed: {said} {untouched(error)}", said=said)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from threading import RLock
 from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from restorehooks.restore.progress import Progress, Reporter
+from restorehooks.restore.progress import Building, Progress, Reporter
 from restorehooks.wording import printable, size_in_words
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -51,10 +53,30 @@ def _clock(seconds: float) -> str:
 
 def _done(progress: Progress) -> Iterator[str]:
     if progress.entries_total:
-        yield f"{progress.entries}/{progress.entries_total} entries"
+        yield f"{progress.entries} of {progress.entries_total} {progress.unit}"
     if progress.bytes_total:
         read = min(progress.bytes, progress.bytes_total)
         yield f"{size_in_words(read)} of {size_in_words(progress.bytes_total)} read"
+    elif progress.bytes:
+        yield f"{size_in_words(progress.bytes)} written"
+
+
+def _built(progress: Progress) -> Iterator[str]:
+    """Yield what is being built, numbered where it is known how much there is to build."""
+    number = progress.builds
+    for each in progress.building:
+        if each.kind in ("index", "constraint") and progress.builds_total:
+            number = min(number + 1, progress.builds_total)
+            yield _named(each, f" {number} of {progress.builds_total}:")
+        else:
+            yield _named(each)
+
+
+def _named(building: Building, number: str = "") -> str:
+    known = [f"{building.kind}{number} {building.name}"]
+    known += [f"{building.percent} %"] if building.percent is not None else []
+    known += [f"{building.rows:,} so far"] if building.rows else []
+    return printable(", ".join([*known, _clock(building.seconds)]))
 
 
 class Lines(Reporter):
@@ -62,12 +84,15 @@ class Lines(Reporter):
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
+        self._lock = RLock()
         self._said = time.monotonic()
         self._left = TimeLeft()
+        self._step = ""
+        self._progress: Progress | None = None
 
     def step(self, text: str) -> None:
         """Say which step begins."""
-        self._left = TimeLeft()
+        self._left, self._step, self._progress = TimeLeft(), text, None
         self._write(text)
 
     def note(self, text: str) -> None:
@@ -76,19 +101,28 @@ class Lines(Reporter):
 
     def progress(self, progress: Progress) -> None:
         """Say how far it is, every half minute at most."""
+        self._progress = progress
+        self.tick(progress.building)
+
+    def tick(self, building: Sequence[Building] = ()) -> None:
+        """Say that it is still at work, every half minute at most."""
+        progress = replace(self._progress or Progress(), building=building)
         left = self._left.text(progress.share)
-        if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
-            self._write(", ".join([*_done(progress), *progress.building, left]))
+        with self._lock:
+            if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
+                so_far = f"still {self._step}, {self._left.elapsed()}"
+                self._write(", ".join([so_far, *_done(progress), *_built(progress), left]))
 
     def _write(self, text: str) -> None:
-        self._said = time.monotonic()
-        moment = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.stream.write(f"{moment} {text}\n")
-        self.stream.flush()
+        with self._lock:
+            self._said = time.monotonic()
+            moment = datetime.now().astimezone().isoformat(timespec="seconds")
+            self.stream.write(f"{moment} {text}\n")
+            self.stream.flush()
 
 
 class OnTerminal(Reporter):
-    """A bar with entries, bytes, what is being built, and an estimate of the time left."""
+    """A bar for the step, one for what is built, each with an estimate of the time left."""
 
     def __init__(self) -> None:
         # Not a command's stderr: that ends each piece with a new line, and paints it red.
@@ -103,12 +137,15 @@ class OnTerminal(Reporter):
             auto_refresh=False,
             transient=True,
         )
-        self._task: TaskID | None = None
-        self._left = TimeLeft()
+        self._lock = RLock()
+        self._tasks: dict[str, tuple[TaskID, TimeLeft]] = {}
+        self._progress = Progress()
+        self._since = TimeLeft()
 
     def step(self, text: str) -> None:
         """Print which step begins."""
         self.close()
+        self._since = TimeLeft()
         self.console.print(printable(text), markup=False, highlight=False)
 
     def note(self, text: str) -> None:
@@ -118,22 +155,43 @@ class OnTerminal(Reporter):
         self.console.print(said, style="yellow", markup=False, highlight=False)
 
     def progress(self, progress: Progress) -> None:
-        """Move the bar on."""
-        if self._task is None:
-            self._left = TimeLeft()
+        """Move the bars on."""
+        self._progress = progress
+        self.tick(progress.building)
+
+    def tick(self, building: Sequence[Building] = ()) -> None:
+        """Let the clocks go on."""
+        with self._lock:
+            progress = replace(self._progress, building=building)
+            done, built = [*_done(progress)], [*_built(progress)]
+            name = progress.unit if progress.entries_total else "dump" if done else "working"
+            is_known = progress.entries_total or progress.bytes_total
+            self._show(name, progress.share if is_known else None, done)
+            if built or progress.builds:
+                share = progress.share_built if progress.builds_total else None
+                self._show("indexes and keys", share, built)
+            self.bar.refresh()
+
+    def _show(self, name: str, share: float | None, said: Sequence[str]) -> None:
+        """Show a bar; one without a share has no end that is known."""
+        if name not in self._tasks:
+            left = TimeLeft() if self._tasks else self._since
             self.bar.start()
-            self._task = self.bar.add_task("loading", total=1.0, said="")
-        share = progress.share
-        clock = f"{self._left.elapsed()}, {self._left.text(share)}"
-        said = ", ".join([*_done(progress), clock, *progress.building])
-        self.bar.update(self._task, completed=share, said=printable(said), refresh=True)
+            self._tasks[name] = self.bar.add_task(name, total=None, said=""), left
+        task, left = self._tasks[name]
+        said = [*said, left.elapsed(), left.text(share or 0.0)]
+        total = None if share is None else 1.0
+        text = printable(", ".join(said))
+        self.bar.update(task, total=total, completed=share or 0.0, said=text)
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self._task is not None:
-            self.bar.remove_task(self._task)
-            self.bar.stop()
-            self._task = None
+        """Take the bars away."""
+        with self._lock:
+            for task, _ in self._tasks.values():
+                self.bar.remove_task(task)
+            if self._tasks:
+                self.bar.stop()
+            self._tasks, self._progress = {}, Progress()
 
 
 def reporter_for(stream: Any, verbosity: int) -> Reporter:

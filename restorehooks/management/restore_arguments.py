@@ -21,6 +21,7 @@ OPTIONS: dict[Action, str] = {
 }
 RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "from_database": ("--from-database", None),
+    "spool_dir": ("--spool-dir", None),
     "in_place": ("--in-place", False),
     "data_only": ("--data-only", False),
     "schema": ("--schema", []),
@@ -37,6 +38,9 @@ RESTORE_ONLY: dict[str, tuple[str, object]] = {
     "keep": ("--keep", None),
 }
 """What a restore alone takes: the option by its name in Python, with its default."""
+
+SHARED = {("spool_dir", "show globals")}
+"""What another action takes as well."""
 
 Names = tuple[str, ...]
 
@@ -115,9 +119,11 @@ def _wrong(options: dict[str, Any], drops: Names | None) -> Iterator[str]:
         yield f"Give {option} or --drop-previous, not both."
     if action == "undo" and options["kept"]:
         yield "Give --undo or --kept, not both."
+    if action != "show globals" and options["show_globals"]:
+        yield f"Give {option} or --show-globals, not both."
     yield from _wrong_source(options)
     for name, (other, default) in RESTORE_ONLY.items():
-        if options[name] != default:
+        if options[name] != default and (name, action) not in SHARED:
             yield f"{option} does not take {other}: that is for a restore."
 
 

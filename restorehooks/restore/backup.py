@@ -19,7 +19,7 @@ from . import rename
 from .archive import commands
 from .dump.contents import read_contents
 from .dump.copies import named_as
-from .dump.directory_proof import prove_files
+from .dump.directory_proof import PROVED, prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
@@ -99,7 +99,7 @@ def dumped(
     it. Raises RestoreError.
     """
     program = _pg_dump_for(address)
-    flags = _options(to, form, jobs, compress, program.major)
+    flags = [*_options(to, form, jobs, compress, program.major), *_role(address)]
     told.step(f"dumping {address} with pg_dump {program.version}")
     with named_as(path, to):
         commands.write(
@@ -107,12 +107,11 @@ def dumped(
             path,
             conninfo=address.conninfo(address.name),
             environment=address.environment(),
-            flags=[*flags, *_role(address)],
-            on_line=_counting(path, told),
-            tick=tick,
+            flags=flags,
+            tick=_counting(path, told, tick),
         )
         told.step("reading it back")
-        return _read_back(path)
+        return _read_back(path, told)
 
 
 def _permit(path: Path, mode: int) -> None:
@@ -134,20 +133,18 @@ def _pg_dump_for(address: Address) -> Program:
     return find("pg_dump", at_least=server, prefer=server)
 
 
-def _counting(unfinished: Path, told: Reporter) -> Callable[[str], None]:
+def _counting(unfinished: Path, told: Reporter, tick: Callable[[], None]) -> Callable[[], None]:
     progress = Progress()
 
-    def on_line(line: str) -> None:
-        progress.entries += 1
+    def on_tick() -> None:
+        tick()
         progress.bytes = _written(unfinished)
         told.progress(progress)
 
-    return on_line
+    return on_tick
 
 
 def _require_free(to: Path, *, force: bool) -> None:
-    if str(to) == "-":
-        raise UsageError("A dump is read back before it counts, so that it needs a file: name one.")
     if not to.parent.is_dir():
         raise UsageError(f"There is no directory {to.parent}.")
     if os.path.lexists(to) and not force:
@@ -267,12 +264,19 @@ def _written(path: Path) -> int:
     return 0
 
 
-def _read_back(path: Path) -> Dump:
+def _read_back(path: Path, told: Reporter | None = None) -> Dump:
+    told = told or Reporter()
     found = identify(path)
+    progress = Progress(bytes_total=found.size)
+
+    def watch(count: int) -> None:
+        progress.bytes = count
+        told.progress(progress)
+
     if found.format == "plain":
-        prove_plain(found)
+        prove_plain(found, watch)
         return found
-    if found.format == "directory":
-        prove_files(found, read_contents(found))
-    commands.prove(commands.pg_restore_for(found), path)
+    if found.format in PROVED:
+        prove_files(found, read_contents(found), watch)
+    commands.prove(commands.pg_restore_for(found), path, told.progress)
     return found

@@ -10,14 +10,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.programs import Program, find
-from restorehooks.wording import quoted
 
 from .archive import commands
 from .dump.contents import ArchiveEntry, read_contents
@@ -25,11 +23,12 @@ from .dump.copies import named_as, private_folder, require_room
 from .dump.facts import size_of
 from .dump.identify import identify
 from .dump.selection import select
-from .errors import PoolerError, TargetError, UsageError
+from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
-from .server.address import KEEPALIVES, Address, secret_keywords
+from .server.address import KEEPALIVES, Address, secrets_in
+from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
 """How SOURCE names an alias of DATABASES, and an environment variable that holds a URL."""
@@ -99,8 +98,10 @@ def _found(run: Run) -> _Source:
             f"A pooler answers at {address.host}:{address.port}, and a dump needs sessions of its "
             "own: give the server's own address as SOURCE."
         ) from None
+    target = Address.of(run.request.using)
     with connection:
-        _require_another(connection, address, Address.of(run.request.using))
+        _require_another(connection, address, target)
+        _require_idle(target, run.request.maintenance_db)
         major = connection.info.server_version // 10000
         row = connection.execute(TABLES).fetchone()
         return _Source(
@@ -127,10 +128,10 @@ def source_address(source: str) -> Address:
         found = {}
     if not found.get("dbname") and not found.get("service"):
         raise UsageError(f"{named} is no URL of the form postgresql://USER@HOST:PORT/DATABASE.")
-    if (secrets := sorted(secret_keywords() & set(found))) and url == source:
+    if url == source and (secrets := secrets_in(url)):
         raise UsageError(
-            f"SOURCE holds what everybody on this machine can read there ({quoted(secrets)}): set "
-            f"an environment variable to the URL, and give {VARIABLE}NAME; or use a passfile."
+            f"SOURCE holds a {secrets[0]}, which every user of this machine can read in the list "
+            f"of processes: put the URL into an environment variable, and give {VARIABLE}NAME."
         )
     return Address.of_parameters(named, found, {})
 
@@ -149,6 +150,16 @@ def _require_another(connection: psycopg.Connection, source: Address, target: Ad
         raise TargetError(f"SOURCE is {target} itself, the database to restore: name another one")
 
 
+def _require_idle(target: Address, maintenance: str | None) -> None:
+    """Raise BusyError where another restore runs: it would be told only after the dump."""
+    try:
+        RestoreLock(target, maintenance).close()
+    except BusyError:
+        raise
+    except (TargetError, psycopg.OperationalError):
+        pass  # what else prevents a restore is found out after this
+
+
 def _dump(run: Run, source: _Source, path: Path) -> None:
     with_jobs = f" and {source.jobs} jobs" if source.jobs > 1 else ""
     run.step("dump", f"dumping {source}, with pg_dump {source.program.version}{with_jobs}")
@@ -157,12 +168,15 @@ def _dump(run: Run, source: _Source, path: Path) -> None:
     progress = Progress(entries_total=max(1, source.tables - len(unwanted)))
 
     def on_line(line: str) -> None:
-        if line.startswith(_TABLE_BEGINS):
-            progress.entries += 1
-            progress.bytes = size_of(path)
+        progress.entries += line.startswith(_TABLE_BEGINS)
         run.reporter.progress(progress)
 
-    _run_pg_dump(source, path, flags, on_line)
+    def tick() -> None:
+        require_room(path.parent, 0)
+        progress.bytes = size_of(path)
+        run.reporter.progress(progress)
+
+    _run_pg_dump(source, path, flags, on_line, tick)
 
 
 def _unwanted(run: Run, source: _Source, folder: Path) -> list[str]:
@@ -189,6 +203,7 @@ def _run_pg_dump(
     path: Path,
     flags: Sequence[str],
     on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     given = source.address
     address = replace(given, parameters={**KEEPALIVES, **given.parameters})
@@ -201,5 +216,5 @@ def _run_pg_dump(
         environment=address.environment(options),
         flags=["--verbose", *flags, *role],
         on_line=on_line,
-        tick=partial(require_room, path.parent, 0),
+        tick=tick,
     )

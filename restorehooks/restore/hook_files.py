@@ -8,7 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -19,6 +19,7 @@ from restorehooks.wording import described, first_line
 from .alias import require_database
 from .errors import HookError, RestoreError
 from .processes import die_with_parent, end
+from .progress import SECONDS_A_BEAT, Reporter, heartbeat
 from .server.address import Address
 from .server.lock import RestoreLock
 from .server.session_settings import LOCALLY
@@ -39,7 +40,8 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises HookError when there is no such directory.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        # Absolute: a program without a folder in its name would be looked for in PATH.
+        files = sorted(path for path in folder.absolute().iterdir() if path.is_file())
     except OSError as error:
         raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
     shown = [path for path in files if not path.name.startswith(".")]
@@ -49,15 +51,17 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
     )
 
 
-def run(path: Path, lock: RestoreLock, database: str) -> None:
+def run(path: Path, lock: RestoreLock, database: str, reporter: Reporter) -> None:
     """Run one hook on ``database``, which the alias has to point at; raise HookError if it fails.
 
-    What it prints goes to stderr.
+    What it prints goes to stderr. ``reporter`` is told that time goes by.
     """
     address = lock.address
     require_database(address.using, database, lock)
     try:
-        _RUNNERS[path.suffix](path, address, database)
+        # A program is waited for in this thread alone: it is to end with this process.
+        with nullcontext() if path.suffix == ".sh" else heartbeat(reporter):
+            _RUNNERS[path.suffix](path, address, database, reporter)
     except RestoreError:
         raise
     except Exception as error:
@@ -72,7 +76,7 @@ def _place(path: Path, error: BaseException) -> str:
     return f", line {lines[-1]}," if lines else ""
 
 
-def _run_sql(path: Path, address: Address, database: str) -> None:
+def _run_sql(path: Path, address: Address, database: str, reporter: Reporter) -> None:
     text = path.read_text()
     with address.connect(database) as connection:
         try:
@@ -81,7 +85,8 @@ def _run_sql(path: Path, address: Address, database: str) -> None:
         except psycopg.Error as error:
             line = _line(text, error)
             reason = error.diag.message_primary or first_line(error)
-            raise HookError(f"The hook {path.name}{line} failed: {reason}") from None
+            kind = type(error).__name__
+            raise HookError(f"The hook {path.name}{line} failed: {kind}: {reason}") from None
 
 
 def _line(text: str, error: psycopg.Error) -> str:
@@ -89,7 +94,7 @@ def _line(text: str, error: psycopg.Error) -> str:
     return f", line {text[: int(position)].count(chr(10)) + 1}," if position else ""
 
 
-def _run_sh(path: Path, address: Address, database: str) -> None:
+def _run_sh(path: Path, address: Address, database: str, reporter: Reporter) -> None:
     argv = [str(path)] if os.access(path, os.X_OK) else ["/bin/sh", str(path)]
     process = subprocess.Popen(  # noqa: S603 - an argv list
         argv,
@@ -100,14 +105,17 @@ def _run_sh(path: Path, address: Address, database: str) -> None:
         preexec_fn=die_with_parent(),
     )
     try:
-        code = process.wait()
+        while (code := process.poll()) is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_A_BEAT)
+            reporter.tick()
     finally:
         end(process)
     if code:
         raise HookError(f"The hook {path.name} exited {code}")
 
 
-def _run_py(path: Path, address: Address, database: str) -> None:
+def _run_py(path: Path, address: Address, database: str, reporter: Reporter) -> None:
     # In this process, where the alias is known to lead to the restored database.
     with redirect_stdout(sys.stderr), _environ(environment(address, database)):
         try:
@@ -117,7 +125,7 @@ def _run_py(path: Path, address: Address, database: str) -> None:
                 raise HookError(f"The hook {path.name} exited {error.code}") from None
 
 
-_RUNNERS: Mapping[str, Callable[[Path, Address, str], None]] = {
+_RUNNERS: Mapping[str, Callable[[Path, Address, str, Reporter], None]] = {
     ".sql": _run_sql,
     ".sh": _run_sh,
     ".py": _run_py,

@@ -15,12 +15,13 @@ from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
 from restorehooks.signals import post_restore, pre_load
-from restorehooks.wording import described
+from restorehooks.wording import described, place_of
 
 from . import extension_registry, hook_files
 from .alias import pointed_at, require_database
 from .errors import HookError
 from .extension_registry import needing
+from .progress import heartbeat
 from .run import Run
 from .server.analyze import analyze
 
@@ -36,7 +37,8 @@ def before_load(run: Run, database: str) -> None:
     if pre_load.has_listeners():
         with pointed_at(run.request.using, database, run.lock):
             require_database(run.request.using, database, run.lock)
-            answers = pre_load.send(sender=type(run.report), **run.signal_arguments(database))
+            with heartbeat(run.reporter):
+                answers = pre_load.send(sender=type(run.report), **run.signal_arguments(database))
         run.report.hooks += [f"pre_load: {_name_of(receiver)}" for receiver, _ in answers]
 
 
@@ -59,12 +61,14 @@ def run_inside(run: Run, database: str) -> None:
     if run.request.migrate:
         run.step("migrate")
         require_database(using, database, run.lock)
-        _migrate(using)
+        with heartbeat(run.reporter):
+            _migrate(using)
         run.report.hooks.append("migrate")
     if post_restore.has_listeners():
         run.step("post_restore")
         require_database(using, database, run.lock)
-        answers = post_restore.send(sender=type(run.report), **run.signal_arguments(database))
+        with heartbeat(run.reporter):
+            answers = post_restore.send(sender=type(run.report), **run.signal_arguments(database))
         run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
 
 
@@ -78,14 +82,14 @@ def _migrate(using: str) -> None:
     except Exception as error:
         begun = re.findall(r"^ *Applying (\S+?)\.\.\.", said.getvalue(), re.MULTILINE)
         at = f" at {begun[-1]}" if begun else ""
-        raise HookError(f"migrate failed{at}: {described(error)}") from error
+        raise HookError(f"migrate failed{at}: {described(error)}{place_of(error)}") from error
 
 
 def run_files(run: Run, database: str) -> None:
     """Run the files of the hooks directory, and repair the sequences again after any hook."""
     for path in run.plan.hooks:
         run.step("hooks", f"running the hook {path.name}")
-        hook_files.run(path, run.lock, database)
+        hook_files.run(path, run.lock, database, run.reporter)
         run.report.hooks.append(path.name)
     if run.report.hooks:
         # Hooks insert rows.
@@ -99,12 +103,19 @@ def gather_statistics(run: Run, database: str) -> None:
         run.step("analyze")
         # Hooks change rows, and the dump's statistics do not fit any more.
         missing_only = run.has_statistics and not run.report.hooks
-        analyze(run.plan.address, database, run.plan.jobs, missing_only=missing_only)
+        analyze(
+            run.plan.address,
+            database,
+            run.plan.jobs,
+            missing_only=missing_only,
+            watch=run.reporter.progress,
+        )
 
 
 def repair_sequences(run: Run) -> None:
     """Repair the sequences through the alias, and add what was done to the report."""
-    found = reset(run.request.using, limits=conf.limits())
+    with heartbeat(run.reporter):
+        found = reset(run.request.using, limits=conf.limits())
     announce(found, "restore", printed=True)
     before = run.report.sequences
     run.report.sequences = found if before is None else found.following(before)

@@ -12,7 +12,7 @@ import psycopg
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
-from .dump.directory_proof import prove_files, proving
+from .dump.directory_proof import PROVED, prove_files, proving
 from .errors import ScriptError
 from .load_statements import (
     connected,
@@ -22,6 +22,7 @@ from .load_statements import (
     options_for,
     send,
 )
+from .plan import BUILDS
 from .progress import Progress, Watch
 from .run import Run
 from .script.results import LeftOut, ScriptResult
@@ -88,7 +89,7 @@ def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replace
 
 def prove_first(run: Run) -> None:
     """Prove what pg_restore does not, before anything is changed. Raises DumpError."""
-    if run.plan.dump.format == "directory":
+    if run.plan.dump.format in PROVED:
         run.step("prove", "reading the dump to its end")
         watch = run.bytes_watch(run.plan.dump.size)
         for doubt in prove_files(run.plan.dump, run.plan.entries, watch).doubts():
@@ -98,7 +99,7 @@ def prove_first(run: Run) -> None:
 @contextmanager
 def _proved_meanwhile(run: Run) -> Iterator[Callable[[], None]]:
     """Prove what pg_restore does not while the block loads, with a function to ask how it goes."""
-    if run.plan.dump.format != "directory":
+    if run.plan.dump.format not in PROVED:
         yield lambda: None
         return
     with proving(run.plan.dump, run.plan.entries) as proof:
@@ -137,6 +138,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
     if steps.load:
+        progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
         with commands.list_file(steps.load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
     if steps.after:

@@ -11,14 +11,16 @@ from typing import IO, Any, BinaryIO, cast
 import psycopg
 
 from .dump.proof import open_plain
-from .dump.rows import NO_ROWS
+from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
 from .extension_registry import kept_tables
+from .progress import heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
+from .server.building import building
 from .server.existing import require_tables
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
@@ -72,8 +74,12 @@ def _say_what_is_missing(run: Run, result: ScriptResult) -> None:
     """Say what the plan could not: it reads up to the first row, and not all of standard input."""
     if missing := result.tables.missing():
         run.note_once(missing)
-    if not (result.rows or run.plan.live.empty or run.plan.mode == "data only"):
+    if run.plan.live.empty or run.plan.mode == "data only":
+        return
+    if not result.rows:
         run.note_once(NO_ROWS)
+    if result.tables.left and not result.tables.keyed:
+        run.note_once(NO_KEYS)
 
 
 def send(
@@ -83,14 +89,15 @@ def send(
     others: Connections = (),
 ) -> ScriptResult:
     """Send statements. Raises RestoreError where they do not go through, or have no end."""
-    part = run.plan.dump.part
-    result = run_script(
-        cast(BinaryIO, stream),
-        connection,
-        options=options_for(run, connection),
-        others=others,
-        first_line=part.line if part else 1,
-    )
+    part, options = run.plan.dump.part, options_for(run, connection)
+    with heartbeat(run.reporter, building(lambda: run.lock.connection, connection.info.dbname)):
+        result = run_script(
+            cast(BinaryIO, stream),
+            connection,
+            options=options,
+            others=others,
+            first_line=part.line if part else 1,
+        )
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:

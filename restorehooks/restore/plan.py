@@ -14,7 +14,7 @@ from .archive.rows import holds_rows
 from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
-from .dump.rows import NO_ROWS, what_is_missing
+from .dump.rows import NO_KEYS, NO_ROWS, what_is_missing
 from .errors import UsageError
 from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
@@ -38,6 +38,7 @@ from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
 from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
+from .server.replication import read_ties, refuse_to_break
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -158,6 +159,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     wanted = [] if request.data_only else extensions
     needed = extensions_needed(connection, wanted, some_may_miss=request.skip_superuser_only)
     mode = mode_for(request, address, live, known.rights, needed, outside=known.outside)
+    ties = read_ties(address, live)
+    if mode == "beside" or (mode == "in place" and not live.empty):
+        refuse_to_break(address, ties)
     require_place(extensions, mode)
     require_program(known.program, live.server_version, mode)
     hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
@@ -178,10 +182,10 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
-        obstacles=obstacles(connection, live) if beside else [],
+        obstacles=[*obstacles(connection, live), *ties.obstacles] if beside else [],
         leftovers=sides if beside else [],
         hooks=hooks,
-        notes=[*missing, *_notes(known, mode, owners, room, others, sides)],
+        notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, others, sides)],
         room=room,
         unfinished=_unfinished(request, dump, mode),
         extensions=extensions,
@@ -247,7 +251,8 @@ def _missing(known: Known) -> Sequence[str]:
     if known.live.empty:
         return found
     if known.dump.format == "plain":
-        return found if known.holds.rows else [NO_ROWS, *found]
+        lacks = {NO_ROWS: not known.holds.rows, NO_KEYS: not known.holds.keys}
+        return [*(what for what, is_so in lacks.items() if is_so), *found]
 
     def rows() -> bool:
         assert known.program  # noqa: S101 - an archive has one

@@ -11,6 +11,7 @@ from django.db import connections
 from restorehooks.signals import pre_restore
 
 from .archive import commands
+from .archive.messages import naming
 from .beside import restore_beside
 from .dump.proof import prove_plain
 from .errors import (
@@ -83,6 +84,7 @@ def _restore(run: Run) -> None:
         # 1. Identify by content.
         run.step("identify")
         dump = stack.enter_context(opened(run))
+        stack.enter_context(naming(dump.source))
         # 2. and 3. Prove what can be proved, choose the target.
         run.step("prove")
         address = Address.of(request.using)

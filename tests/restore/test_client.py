@@ -23,6 +23,8 @@ TIMEOUT = (
 )
 COPY = 'COPY failed for table "t": ERROR:  relation "customer" does not exist'
 
+EMBEDDED = '`pip install "django-restorehooks[embedded]"`'
+
 
 def read(text: str, exit_code: int, expected: int = 0) -> Outcome:
     outcome = read_messages(text.splitlines())
@@ -119,15 +121,26 @@ def test_what_is_harmless_in_full() -> None:
         assert why_harmless(statement) is None, statement
 
 
-def test_the_package_to_install_by_system(tmp_path: Path) -> None:
-    release = tmp_path / "os-release"
-    for text, command in (
-        ("ID=ubuntu\nID_LIKE=debian\n", "apt-get install postgresql-client-17"),
-        ('NAME="Alpine"\nID=alpine\n', "apk add postgresql17-client"),
-        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install postgresql17"),
-    ):
-        release.write_text(text)
-        assert programs.package(17, release) == command
+@pytest.mark.parametrize(
+    ("release", "at_least", "command"),
+    [
+        ("ID=debian\nVERSION_CODENAME=bookworm\n", 15, "`apt-get install postgresql-client-15`"),
+        ("ID=debian\nVERSION_CODENAME=trixie\n", 16, "`apt-get install postgresql-client-17`"),
+        ("ID=debian\nVERSION_CODENAME=bookworm\n", 18, EMBEDDED),
+        ("ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n", 14, "`apt-get install postgres"),
+        ("ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n", 17, EMBEDDED),
+        ("ID=debian\nVERSION_CODENAME=unheard-of\n", 17, EMBEDDED),
+        ("ID=debian\nVERSION_CODENAME=trixie\n", 19, "PostgreSQL's own packages of 19"),
+        ('NAME="Alpine"\nID=alpine\n', 17, "`apk add postgresql17-client`"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', 17, EMBEDDED),
+    ],
+)
+def test_the_package_to_install_exists_on_the_system(
+    tmp_path: Path, release: str, at_least: int, command: str
+) -> None:
+    file = tmp_path / "os-release"
+    file.write_text(release)
+    assert programs.package(at_least, at_least, file).startswith(command)
 
 
 def test_the_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +151,7 @@ def test_the_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     oldest = min(program.major for program in present)
     assert programs.find("pg_restore", at_least=10, prefer=oldest).major == oldest
     monkeypatch.setattr(programs, "program_folders", lambda: iter(()))
-    with pytest.raises(ProgramError, match=r"pg_restore 17 or newer .* none\. Install .*18"):
+    with pytest.raises(ProgramError, match=r"pg_restore 17 or newer .* none\. Install it with"):
         programs.find("pg_restore", at_least=17, prefer=18)
 
 

@@ -280,8 +280,8 @@ def test_what_needs_no_unpacking_comes_back_as_it_is(dumps: dict[str, Path]) -> 
         (b"-- MySQL dump 10.13  Distrib 8.0\n", "MySQL"),
         (b"SQLite format 3\x00", "SQLite"),
         (b'[{"model": "auth.user", "pk": 1}]', "is no PostgreSQL dump"),
-        (b"PGDMP", "cut off or damaged in its header"),
-        (b"PGDMP\x01\x10\x00\x04\x08\x01", "cut off or damaged in its header"),
+        (b"PGDMP", "was cut off in its header"),
+        (b"PGDMP\x01\x10\x00\x04\x08\x01", "was cut off in its header"),
         (b"PGDMP\x01\x63\x00\x04\x08\x01\x01" + bytes(99), "newer django-restorehooks"),
         (b"PGDMP\x01\x05\x00\x04\x08\x01\x01" + bytes(99), "before 8.0"),
         (gzip.compress(b"garbage", mtime=0), "is no PostgreSQL dump"),
@@ -353,7 +353,7 @@ def test_an_archive_cut_anywhere_in_its_header_is_refused(
     header = content.index(b"ENCODING") - 40
     for length in range(5, header, 3):
         path.write_bytes(content[:length])
-        assert "cut off or damaged" in sentence(path)
+        assert "was cut off in its header" in sentence(path)
 
 
 def test_a_tar_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -94,6 +95,55 @@ def test_wrong_usage(project: Project, tmp_path: Path, arguments: list[str]) -> 
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "x.dump").exists()
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_to_standard_output_and_from_there_into_a_restore(
+    project: Project, database: Database, tmp_path: Path, form: str
+) -> None:
+    database.execute(SHOP)
+    alone(database)
+    file = tmp_path / "sent.dump"
+    command = f"{sys.executable} manage.py dumpdb - --format={form}"
+    done = project.run(["sh", "-c", f"{command} > {file}"])
+    assert done.stderr.splitlines()[-1].startswith("Written in ")
+    assert "standard output" in done.stderr
+    restore = f"{sys.executable} manage.py restoredb - {YES}"
+    project.run(["sh", "-c", f"{restore} < {file}"])
+    # A reader that goes away is told of in one sentence.
+    read, write = os.pipe()
+    os.close(read)
+    cut = subprocess.run(
+        shlex.split(command),
+        cwd=project.folder,
+        env=project.environ,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (cut.returncode, cut.stderr.splitlines()[-1]) == (
+        1,
+        "Failed: The dump could not be sent on: Broken pipe. No dump was written.",
+    )
+
+
+def test_what_does_not_go_to_standard_output(project: Project, terminal: tuple[int, int]) -> None:
+    for option in ("--json", "--format=directory", "--jobs=2"):
+        done = project.manage("dumpdb", "-", option, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    process = subprocess.run(
+        [sys.executable, "manage.py", "dumpdb", "-"],
+        cwd=project.folder,
+        env=project.environ,
+        stdout=terminal[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "Standard output is a terminal" in process.stderr
 
 
 def test_no_folder_no_server_no_rights(
@@ -291,7 +341,7 @@ def test_a_client_older_than_the_server_is_refused_with_the_package(
         pytest.skip("no older client programs at hand")
     monkeypatch.setattr(programs, "program_folders", lambda: iter(found))
     major = database.server.version // 10000
-    with pytest.raises(ProgramError, match=rf"pg_dump {major} or newer.*{major}`"):
+    with pytest.raises(ProgramError, match=rf"pg_dump {major} or newer is needed.*Install it with"):
         programs.find("pg_dump", at_least=major, prefer=major)
 
 

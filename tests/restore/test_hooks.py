@@ -16,6 +16,7 @@ from django.db import connections
 from restorehooks.restore import hook_files
 from restorehooks.restore.alias import pointed_at
 from restorehooks.restore.errors import HookError
+from restorehooks.restore.progress import Reporter
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
 from tests.support.databases import Database, MakeDatabase
@@ -71,6 +72,25 @@ def test_in_name_order_each_named_on_the_restored_database(
     alone(live)
     project.manage("restoredb", "--undo", YES)
     assert contents(live) == before
+
+
+def test_a_program_of_the_folder_is_run_and_none_of_its_name_in_path(
+    live: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = folder.parent / "bin"
+    elsewhere.mkdir()
+    for place in (folder, elsewhere):
+        for name in ("tidy.sh", "-c.sh"):
+            (place / name).write_text(f"#!/bin/sh\necho {name} >> {place}/ran\n")
+        (place / "tidy.sh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(elsewhere), prepend=":")
+    monkeypatch.chdir(folder)
+    found, _ = hook_files.find(Path())
+    with RestoreLock(Address.of("default")) as lock:
+        for path in found:
+            hook_files.run(path, lock, live.name, Reporter())
+    assert (folder / "ran").read_text() == "-c.sh\ntidy.sh\n"
+    assert not (elsewhere / "ran").exists()
 
 
 def test_signals_carry_what_they_promise_and_the_alias_leads_to_the_copy(
@@ -129,15 +149,18 @@ def test_migrate_runs_on_the_copy(project: Project, live: Database, backup: Path
         from django.db import migrations
         class Migration(migrations.Migration):
             dependencies = [("shop", "0001_initial")]
-            operations = [migrations.RunSQL("SELECT 1/0")]
+            operations = [migrations.RunPython(fail)]
     """,
     )
+    migration = project.folder / "shop/migrations/0002_fail.py"
+    text = "def fail(apps, schema_editor):\n    schema_editor.execute('SELECT * FROM nowhere')\n"
+    migration.write_text(text + migration.read_text())
     done = project.manage("restoredb", str(backup), YES, "--migrate", check=False)
     assert done.returncode == 1
     assert (
-        "migrate failed at shop.0002_fail: DataError: division by zero"
-        in (done.stderr.splitlines()[-1])
-    )
+        'migrate failed at shop.0002_fail: ProgrammingError: relation "nowhere" does not exist'
+        f" ({migration}, line 2)"
+    ) in done.stderr.splitlines()[-1]
     assert contents(live) == before
 
 
@@ -196,7 +219,7 @@ def test_an_alias_that_leads_elsewhere_runs_nothing(
     scrub = folder / "scrub.sql"
     scrub.write_text("DELETE FROM email")
     with pytest.raises(HookError, match="leads to the database"):
-        hook_files.run(scrub, lock, copy.name)
+        hook_files.run(scrub, lock, copy.name, Reporter())
 
 
 def test_service_files_and_database_urls_lead_hooks_to_the_copy(

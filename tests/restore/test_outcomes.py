@@ -151,7 +151,7 @@ def test_what_does_not_go_together_is_refused(arguments: list[str]) -> None:
 def test_python_callers_get_an_exception_with_the_exit_code(
     live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from restorehooks.management.commands import restoredb
+    from restorehooks.management import restoredb
     from restorehooks.restore import errors
 
     def saying(answer: bool) -> Callable[..., Callable[[str], bool]]:

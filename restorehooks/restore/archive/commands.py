@@ -73,9 +73,8 @@ def load(
             if watch:
                 watch(state)
 
-        def on_entry(number: int) -> None:
-            # What one line announces is not always an entry of its own.
-            state.entries = min(done + number, state.entries_total or done + number)
+        def on_entry(seen: Outcome) -> None:
+            _count(state, done + seen.finished, seen.built, jobs)
             if watch:
                 watch(state)
 
@@ -84,6 +83,13 @@ def load(
         expected = unknown_settings(program.major, server_version, parallel=jobs > 1)
         check_exit(outcome, process.wait(), expected)
     return outcome
+
+
+def _count(state: Progress, entries: int, built: int, jobs: int) -> None:
+    # What one line announces is not always an entry of its own.
+    state.entries = min(entries, state.entries_total or entries)
+    # A serial run names what it begins.
+    state.builds = built if jobs > 1 else max(0, built - 1)
 
 
 def prove(program: Program, archive: Path, watch: Watch | None = None) -> None:

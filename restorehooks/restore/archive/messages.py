@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from restorehooks.restore.errors import ProgramError
+from restorehooks.restore.errors import DumpError, ProgramError
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Outcome:
     warnings: its own, without the prefix.
     last: the last line of all.
     finished: entries of the table of contents that were begun (serial) or done (parallel).
+    built: the indexes and constraints among them.
     """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     last: str = ""
     finished: int = 0
+    built: int = 0
 
 
 # Workers share one stderr and write a line in pieces, so that the words before a message may have
@@ -61,23 +65,27 @@ _STARTED = re.compile(
 _PLACE = re.compile(r"CONTEXT:|LINE |\s*\^\s*\Z")
 """Lines that show where in a statement the server objects to something."""
 _FINISHED = re.compile(r"finished item \d+ ")
+_BUILT = re.compile(r"(?:finished item \d+|creating) (?:INDEX|(?:FK )?CONSTRAINT) ")
 _NO_ERROR = re.compile(
     r"(?:processing|launching|skipping|finished) item |entering main |"
     r"while (?:INITIALIZING|PROCESSING TOC|FINALIZING):|from TOC entry \d+; |"
     r"(?:creating|executing|processing data for table|connecting to database for restore)\b"
 )
+_ENDS = re.compile(r"^pg_restore: (?:could not read from input file: |unexpected )end of file")
 _UNKNOWN_TO_OLD_SERVERS = "SET transaction_timeout = 0;"
 
 
-def read_messages(lines: Iterable[str], on_entry: Callable[[int], None] | None = None) -> Outcome:
+def read_messages(
+    lines: Iterable[str], on_entry: Callable[[Outcome], None] | None = None
+) -> Outcome:
     """Read pg_restore's stderr (with ``-v``, LC_ALL=C) into what it means.
 
     Raises ProgramError at the first error that it understands: there is no point in loading the
-    rest. That none is raised proves nothing, see ``check_exit``. ``on_entry`` is called with the
-    number of entries done so far. A parallel run names each entry when it is finished, a serial
+    rest. That none is raised proves nothing, see ``check_exit``. ``on_entry`` is called with
+    what there was so far. A parallel run names each entry when it is finished, a serial
     one when it begins.
     """
-    reading = _Reading(on_entry or (lambda number: None))
+    reading = _Reading(on_entry or (lambda outcome: None))
     for line in lines:
         reading.take(line)
     reading.close()
@@ -87,7 +95,7 @@ def read_messages(lines: Iterable[str], on_entry: Callable[[int], None] | None =
 class _Reading:
     """One pass over stderr: a message may go on for several lines."""
 
-    def __init__(self, on_entry: Callable[[int], None]) -> None:
+    def __init__(self, on_entry: Callable[[Outcome], None]) -> None:
         self.outcome = Outcome()
         self.on_entry = on_entry
         self._message: list[str] = []
@@ -117,7 +125,8 @@ class _Reading:
             self.outcome.warnings.append(said)
         elif _FINISHED.match(said) or _STARTED.match(said):
             self.outcome.finished += 1
-            self.on_entry(self.outcome.finished)
+            self.outcome.built += bool(_BUILT.match(said))
+            self.on_entry(self.outcome)
 
     def _continue(self, line: str) -> None:
         if line.startswith("Command was: "):
@@ -136,6 +145,20 @@ class _Reading:
                 raise ProgramError(f"pg_restore: {problem}")
             self._entry = ""
         self._message, self._statement = [], []
+
+
+@contextmanager
+def naming(source: Path) -> Iterator[None]:
+    """Let an error of pg_restore's that an archive ends too early name the archive.
+
+    Raises DumpError in place of that ProgramError.
+    """
+    try:
+        yield
+    except ProgramError as error:
+        if _ENDS.search(str(error)):
+            raise DumpError(f"{source} was cut off: copy or dump it again ({error}).") from None
+        raise
 
 
 def unknown_settings(program_major: int, server_version: int, *, parallel: bool) -> int:

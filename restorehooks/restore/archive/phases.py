@@ -24,14 +24,13 @@ _LOADED = frozenset(
         "FK CONSTRAINT",
         "INDEX",
         "INDEX ATTACH",
-        "POLICY",
         "ROW SECURITY",
         "RULE",
         "TABLE DATA",
         "TRIGGER",
     )
 )
-"""Kinds that have no owner of their own and name no role but in policies."""
+"""Kinds that have no owner of their own and name no role."""
 _LAST = frozenset(
     (
         "ACL",

@@ -43,7 +43,9 @@ _FOR_SUPERUSERS = frozenset(
     )
 )
 """Kinds of which some may be made by a superuser alone: their SQL says which."""
-_WITH_DEFINITION = _FOR_SUPERUSERS | {"ACL", "DEFAULT ACL", "SEQUENCE SET", "STDSTRINGS"}
+_WITH_DEFINITION = _FOR_SUPERUSERS.union(
+    ("ACL", "DEFAULT ACL", "POLICY", "SEQUENCE SET", "STDSTRINGS")
+)
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _COPIES_OIDS = re.compile(r" WITH OIDS FROM stdin;\s*\Z")
 _LONGEST = 1 << 30
@@ -89,8 +91,11 @@ class ArchiveEntry:
 
     @property
     def line(self) -> str:
-        """The entry as a line for ``pg_restore --use-list``, which reads the id alone."""
-        return f"{self.id}; 0 0 {self.kind}"
+        """The entry as a line for ``pg_restore --use-list``, which reads the id alone.
+
+        Whatever else an archive says of it may be of several lines.
+        """
+        return f"{self.id};"
 
 
 class ArchiveHeader:
@@ -213,7 +218,7 @@ class ArchiveHeader:
         while len(content) < count and (more := self._stream.read(count - len(content))):
             content += more
         if len(content) < count:
-            raise self._damaged()
+            raise DumpError(f"{self._source} was cut off in its {self._part}: copy it again")
         return content
 
     def _int(self) -> int:
@@ -242,7 +247,7 @@ class ArchiveHeader:
         return printable(self._take(length).decode("utf-8", "replace"))
 
     def _damaged(self) -> DumpError:
-        return DumpError(f"{self._source} is cut off or damaged in its {self._part}: dump again")
+        return DumpError(f"{self._source} is damaged in its {self._part}: copy or dump it again")
 
 
 def read_contents(dump: Dump) -> list[ArchiveEntry]:

@@ -55,16 +55,31 @@ def authorization(statement: bytes, options: ScriptOptions, encoding: str) -> Ve
     return b"SET ROLE " + name
 
 
-def privileges(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
-    """Return why a statement about privileges is left out, None where it is sent."""
+def privileges(
+    statement: bytes, options: ScriptOptions, encoding: str
+) -> LeaveOut | Replaced | None:
+    """Return what becomes of a statement about privileges, None where it is sent as it is.
+
+    Of several roles those that are here are kept.
+    """
     if options.no_privileges:
         return LeaveOut("privileges", "leaving out privileges was asked for")
     if givers := _DEFAULTS_OF.match(statement):
-        unable = _lacking(givers[1], options.owners, encoding)
+        unable = lacking(givers[1], options.owners, encoding)
         if unable:
             return LeaveOut("privileges", f'this role cannot act for the role "{unable}"')
-    grantees = _GRANTEES.search(statement[-_TAIL:])
-    return missing_role(grantees[1], options, encoding, "privileges") if grantees else None
+    start = max(0, len(statement) - _TAIL)
+    grantees = _GRANTEES.search(statement, start)
+    why = missing_role(grantees[1], options, encoding, "privileges") if grantees else None
+    if grantees and why and (here := those_here(grantees[1], options, encoding)):
+        first, last = grantees.span(1)
+        return Replaced(statement[:first] + b", ".join(here) + statement[last:], why)
+    return why
+
+
+def those_here(names: bytes, options: ScriptOptions, encoding: str) -> list[bytes]:
+    """Return those of the roles that are here, as SQL writes them."""
+    return [one for one in re.findall(NAME, names) if not lacking(one, options.roles, encoding)]
 
 
 def ownership(
@@ -84,7 +99,7 @@ def ownership(
 
 def _heir(name: bytes, options: ScriptOptions, encoding: str) -> bytes | None:
     """Return who owns what belongs to this role, where the role does not exist here."""
-    if options.owner_instead and _lacking(name, options.roles, encoding):
+    if options.owner_instead and lacking(name, options.roles, encoding):
         return _quoted(options.owner_instead, encoding)
     return None
 
@@ -94,7 +109,7 @@ def _quoted(name: str, encoding: str) -> bytes:
 
 
 def _cannot_own(name: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
-    if unable := _lacking(name, options.owners, encoding):
+    if unable := lacking(name, options.owners, encoding):
         reason = f'this role cannot give ownership to the role "{unable}"'
         missing = missing_role(name, options, encoding, "owner")
         if missing and options.owner_instead:
@@ -105,12 +120,12 @@ def _cannot_own(name: bytes, options: ScriptOptions, encoding: str) -> LeaveOut 
 
 def missing_role(names: bytes, options: ScriptOptions, encoding: str, what: str) -> LeaveOut | None:
     """Return why a statement is left out that names a role which is not here."""
-    if role := _lacking(names, options.roles, encoding):
+    if role := lacking(names, options.roles, encoding):
         return LeaveOut(what, f'the role "{role}" does not exist here')
     return None
 
 
-def _lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | None:
+def lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | None:
     """Return the first of the roles, as SQL writes them, that is not among the known ones."""
     if known is None:
         return None

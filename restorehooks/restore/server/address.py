@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,8 +112,8 @@ class Address:
         Names mean what they mean in pg_catalog there; RESET search_path gives the path that the
         database, the role or the settings ask for.
 
-        Raises AddressError where a pooler answers, or the connection leads to another database;
-        psycopg.OperationalError, which names the database and the server.
+        Raises AddressError where the role does not exist, a pooler answers, or the connection leads
+        to another database; psycopg.OperationalError, which names the database and the server.
         """
         parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
@@ -122,6 +123,11 @@ class Address:
             )
         except psycopg.OperationalError as error:
             said = str(error).removeprefix("connection failed: ")
+            if f'role "{self.user}" does not exist' in said:
+                raise AddressError(
+                    f'The role "{self.user}" does not exist on {self.host}:{self.port}: name one'
+                    " that does, or create it."
+                ) from None
             where = f'"{database}" on {self.host}:{self.port}'
             raise type(error)(f"connecting to {where}: {said}") from None
         try:
@@ -197,7 +203,7 @@ def _require_direct(address: Address, connection: Connection, database: str) -> 
     if pid != connection.info.backend_pid:
         raise PoolerError(
             f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
-            f"own address in {DIRECT_URL}."
+            f"own address with --direct or in {DIRECT_URL}."
         )
     if found != database:
         raise AddressError(
@@ -212,6 +218,13 @@ def variables_of_libpq() -> dict[str, str | None]:
         option.keyword.decode(): option.envvar.decode() if option.envvar else None
         for option in pq.Conninfo.get_defaults()
     }
+
+
+def secrets_in(url: str) -> list[str]:
+    """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
+    with suppress(psycopg.ProgrammingError):
+        return sorted(secret_keywords() & set(conninfo_to_dict(url)))
+    return []
 
 
 def secret_keywords() -> set[str]:
@@ -235,7 +248,7 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
-    if found.get("dbname") != database:
+    if found.setdefault("dbname", database) != database:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
             f'names "{database}": give the address of that one.'

@@ -9,6 +9,8 @@ from contextlib import suppress
 import psycopg
 from psycopg import errors, sql
 
+from restorehooks.restore.progress import SECONDS_A_BEAT, Progress, Watch
+
 from .address import Address, Connection
 from .session_settings import PAST_AUTOVACUUM
 
@@ -28,10 +30,18 @@ ORDER BY c.relkind = 'p' DESC, pg_catalog.pg_relation_size(c.oid) DESC
 SECONDS_TO_CANCEL = 5.0
 
 
-def analyze(address: Address, database: str, jobs: int, *, missing_only: bool = False) -> None:
+def analyze(
+    address: Address,
+    database: str,
+    jobs: int,
+    *,
+    missing_only: bool = False,
+    watch: Watch | None = None,
+) -> None:
     """Gather statistics on every table of a database, ``jobs`` at a time.
 
     ``missing_only``: the dump has brought statistics; tables that have them are passed over.
+    ``watch`` is called every second with the number of tables done.
 
     What this role may not analyze or not reach is passed over. Whatever interrupts it ends the
     work of all connections. Raises psycopg.Error.
@@ -42,7 +52,14 @@ def analyze(address: Address, database: str, jobs: int, *, missing_only: bool = 
     with ThreadPoolExecutor(jobs, "restorehooks-analyze") as pool:
         try:
             work = [pool.submit(_work, address, database, tables, running) for _ in range(jobs)]
-            done, _ = wait(work, return_when=FIRST_EXCEPTION)
+            total, left = len(tables), set(work)
+            while left:
+                done, left = wait(left, timeout=SECONDS_A_BEAT, return_when=FIRST_EXCEPTION)
+                if any(each.exception() for each in done):
+                    break
+                if watch:
+                    begun = total - len(tables)
+                    watch(Progress(max(0, begun - len(left)), total, unit="tables"))
             for each in done:
                 each.result()
         except BaseException:

@@ -10,6 +10,7 @@ from contextlib import suppress
 import psycopg
 
 from restorehooks.restore.errors import RestoreError
+from restorehooks.restore.progress import Building, Look
 from restorehooks.wording import printable
 
 from .address import Connection
@@ -22,9 +23,11 @@ NOW = """
 SELECT a.query,
        extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.query_start)::int,
        (100 OPERATOR(pg_catalog.*) p.blocks_done
-            OPERATOR(pg_catalog./) nullif(p.blocks_total, 0))::int
+            OPERATOR(pg_catalog./) nullif(p.blocks_total, 0))::int,
+       c.tuples_processed
 FROM pg_catalog.pg_stat_activity AS a
 LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p USING (pid)
+LEFT JOIN pg_catalog.pg_stat_progress_copy AS c USING (pid)
 WHERE a.datname OPERATOR(pg_catalog.=) %s AND a.state OPERATOR(pg_catalog.=) 'active'
     AND a.backend_type OPERATOR(pg_catalog.=) 'client backend'
 ORDER BY a.query_start
@@ -38,31 +41,30 @@ _BUILDS = (
 )
 
 
-def building(connection: Callable[[], Connection], database: str) -> Callable[[], Sequence[str]]:
-    """Return a function that says what sessions in a database build, each with how long.
+def building(connection: Callable[[], Connection], database: str) -> Look:
+    """Return a function that says what sessions in a database work on, each with how long.
 
     It asks every two seconds at most, and says nothing where it cannot ask.
     """
-    said: list[str] = []
+    said: list[Building] = []
     asked = time.monotonic()
 
-    def now() -> Sequence[str]:
+    def now() -> Sequence[Building]:
         nonlocal asked
         if time.monotonic() - asked > SECONDS_BETWEEN_LOOKS:
             said.clear()
             with suppress(psycopg.Error, RestoreError):
-                for query, seconds, percent in connection().execute(NOW, [database]).fetchall():
-                    if seconds >= SECONDS_WORTH_SAYING and (what := _what(query)):
-                        done = "" if percent is None else f"{percent} %, "
-                        said.append(f"{what} ({done}{seconds // 60}:{seconds % 60:02})")
+                for query, *known in connection().execute(NOW, [database]).fetchall():
+                    if known[0] >= SECONDS_WORTH_SAYING and (what := _what(query)):
+                        said.append(Building(*what, *known))
             asked = time.monotonic()
         return tuple(said)
 
     return now
 
 
-def _what(query: str) -> str | None:
+def _what(query: str) -> tuple[str, str] | None:
     for kind, pattern in _BUILDS:
         if found := pattern.match(query):
-            return printable(f"{kind} {found[1]}")
+            return kind, printable(found[1])
     return None
