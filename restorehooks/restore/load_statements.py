@@ -64,6 +64,7 @@ def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connection
     dump = run.plan.dump
     with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         result = send(run, stream, connection, others)
+    run.has_statistics = result.statistics > 0
     name_left_out(run, [result.left_out])
     _say_what_is_missing(run, result)
     run.report.left_out += carry_forward(connection, positions_in(result.positions))
