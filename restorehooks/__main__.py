@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.metadata import files
 from pathlib import Path
 from textwrap import wrap
 
@@ -23,7 +24,7 @@ restorehooks COMMAND --help lists the options of a command.
 The environment variable DATABASE_URL, or a file .env in the current folder, names the database:
 postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or embedded: for a private server.
 """
-RESTORE_SCRIPT = "restore-script"
+RESTORE_SCRIPT, RESTORE_SH = "restore-script", "restore.sh"
 PRINTS = {
     RESTORE_SCRIPT: "Prints restore.sh, for an image or a server that lacks it",
     "completion": 'Prints completion for bash and zsh: eval "$(restorehooks completion)"',
@@ -86,17 +87,23 @@ def _commands() -> dict[str, str]:
 
 
 def _restore_script() -> str:
-    """Return scripts/restore.sh, which the wheel has beside this file."""
-    packaged = Path(__file__).with_name("restore.sh")
-    in_checkout = Path(__file__).parents[1] / "scripts" / "restore.sh"
-    return (packaged if packaged.exists() else in_checkout).read_text()
+    """Return restore.sh: a checkout's, or the one that was installed with the package."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").exists():
+        return (checkout / "scripts" / RESTORE_SH).read_text()
+    installed = files("django-restorehooks") or []
+    return next(
+        Path(str(each.locate())) for each in installed if each.name == RESTORE_SH
+    ).read_text()
 
 
 def _completion() -> str:
+    from django.conf import settings
     from django.core.management import load_command_class
 
     from restorehooks.management.completion import completion
 
+    settings.configure()  # dbshell's options are the aliases, of which there are none
     return completion({n: load_command_class(a, n) for n, a in _commands().items()}, PRINTS)
 
 

@@ -99,6 +99,8 @@ def test_a_project_on_psycopg2(installed: Callable[..., Manage], database: Datab
     database.execute("INSERT INTO auth_group VALUES (1, 'a')")
     assert "moved 1 of" in manage("migrate").stdout
     assert "A restore needs it" in manage("restoredb", "x").stderr
+    main = "from restorehooks.__main__ import main; main(['restore-script'])"
+    assert manage("-c", main).stdout == (ROOT / "scripts" / "restore.sh").read_text()
 
 
 def test_psycopg_without_libpq(installed: Callable[..., Manage]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -169,10 +170,12 @@ def test_a_shell_completes_commands_and_options(typed: str, offered: set[str]) -
             f'eval "$({sys.executable} -m restorehooks completion)"; COMP_WORDS=({words});'
             ' COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _restorehooks; echo "${COMPREPLY[@]}"',
         ],
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=True,
     )
+    assert done.stderr == ""
     assert set(done.stdout.split()) == offered
 
 

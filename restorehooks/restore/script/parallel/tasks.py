@@ -9,11 +9,12 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.session import change_settings, read_settings
+from restorehooks.restore.script.wire import StatementFailed, Wire
+
 from .builds import Build
 from .inserts import Collected
-from .lexer import Statement
-from .session import change_settings, read_settings
-from .wire import StatementFailed, Wire
 
 # Parallel workers take more time in all, and gain none where every core is busy without them.
 _IN_ONE_PROCESS = (
@@ -25,6 +26,8 @@ _IN_SEVERAL_PROCESSES = (
     b" pg_catalog.set_config('max_parallel_workers_per_gather', NULL, false)"
 )
 SessionSettings = Mapping[str, str]
+KEPT = ("deadlock_timeout",)
+"""Settings of a worker's own, which the owner of what it loads may not put back."""
 
 
 class Worker:
@@ -40,6 +43,8 @@ class Worker:
         self.others_fill_the_cores = False
         self._by_itself = False
         self._settings: SessionSettings | None = None
+        own = read_settings(connection)
+        self._kept = {name: own[name] for name in KEPT if name in own}
         self._pieces: list[tuple[int, int]] = []
         self._lines = 0
 
@@ -47,7 +52,8 @@ class Worker:
         """Take the settings that a statement was read under, once no COPY is open any more."""
         self.end_copy()
         if self._settings is not settings:
-            change_settings(self.connection, read_settings(self.connection), settings)
+            wanted = {**self._kept, **settings}
+            change_settings(self.connection, read_settings(self.connection), wanted)
             self._settings, self._by_itself = settings, False
 
     def build(self, statement: Statement, settings: SessionSettings, *, by_itself: bool) -> None:

@@ -14,9 +14,9 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.interrupts import uninterrupted
+from restorehooks.restore.script.wire import SECONDS_TO_CANCEL, StatementFailed
 
 from .tasks import Task, Worker, end_of_copy
-from .wire import SECONDS_TO_CANCEL, StatementFailed
 
 BYTES_AHEAD = 2 * 1024 * 1024
 """Bytes of rows for each worker that may wait, or be on their way."""
