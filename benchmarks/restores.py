@@ -23,6 +23,7 @@ from benchmarks.targets import Target
 from restorehooks.embedded import Server
 
 OURS = "restoredb"
+OURS_ARCHIVE = "restoredb of the archive"
 SERIAL = "pg_restore, then ANALYZE"
 PARALLEL = "pg_restore -j, then ANALYZE"
 PSQL = "psql -1, then ANALYZE"
@@ -43,7 +44,10 @@ TARGETS = [
     Target("restoredb, to pg_restore -j", "restores", ARCHIVE, OURS, PARALLEL, most=1.1),
     Target("restoredb, to django-pgclone", "restores", ARCHIVE, OURS, PGCLONE, most=1),
     Target("restoredb, to django-dbbackup", "restores", ARCHIVE, OURS, DBBACKUP, most=1),
-    Target("restoredb of a plain dump, to psql -1", "restores", PLAIN, OURS, PSQL, most=1.1),
+    Target("restoredb of a plain dump, to psql -1", "restores", PLAIN, OURS, PSQL, most=0.75),
+    Target(
+        "restoredb of a plain dump, to the archive", "restores", PLAIN, OURS, OURS_ARCHIVE, 1.05
+    ),
 ]
 
 
@@ -257,12 +261,13 @@ def _of_an_archive(bench: Bench) -> Iterator[Competitor]:
 def _of_a_plain_dump(bench: Bench) -> Iterator[Competitor]:
     psql = ["psql", "-Xq1", "-v", "ON_ERROR_STOP=1", "-d", bench.url("bare"), "-f"]
     yield _ours(bench, bench.plain)
+    yield _ours(bench, bench.archive, OURS_ARCHIVE)
     yield _bare(bench, PSQL, [*psql, str(bench.plain)])
 
 
-def _ours(bench: Bench, dump: Path) -> Competitor:
+def _ours(bench: Bench, dump: Path, name: str = OURS) -> Competitor:
     return Competitor(
-        OURS,
+        name,
         "scripts/restore.sh DUMP --no-input",
         lambda: _nothing(bench.restore(dump)),
         bench.live,

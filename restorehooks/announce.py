@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from .signals import sequences_repaired
+from .wording import printable
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -40,15 +41,16 @@ def announce(report: Report, trigger: Trigger, *, printed: bool = False) -> None
 
     for entry in report.changed:
         after = entry.next_after
-        logger.info("Sequence %s moved on to %s", entry.sequence, after, extra=extra(entry))
+        name = printable(entry.sequence)
+        logger.info("Sequence %s moved on to %s", name, after, extra=extra(entry))
     unsafe = {id(entry) for entry in report.unsafe}
     for entry in report.unresolved:
         logger.log(
             logging.WARNING if id(entry) in unsafe and not printed else logging.INFO,
             "Sequence %s is %s: %s",
-            entry.sequence,
+            printable(entry.sequence),
             entry.status.value,
-            entry.reason,
+            printable(entry.reason or ""),
             extra=extra(entry),
         )
     if report.changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from . import conf, driver
 from .sequences.scope import Scope
-from .wording import first_line
+from .wording import first_line, printable
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -101,6 +102,8 @@ def sequences_are_ahead(
 ) -> list[CheckMessage]:
     """Warn of sequences behind their rows (restorehooks.W003), and of those not read (W005).
 
+    And of automatic fields that no sequence numbers (W007).
+
     In all schemas of each database. Django runs it for the databases that ``--database`` names;
     with ``--tag database`` and none named, Django 6.1 runs it for every alias of DATABASES.
     """
@@ -112,6 +115,7 @@ def sequences_are_ahead(
             found.append(_not_read(alias, report))
             continue
         found += _behind(alias, report.having(Status.BEHIND))
+        found += [_not_numbered(alias, field) for field in report.without_sequence]
         found += [
             _not_read(alias, f"{e.sequence}: {e.reason}") for e in report.having(Status.FAILED)
         ]
@@ -127,7 +131,7 @@ def sequences_have_room(
     could not read them.
     """
     return [
-        Warning(
+        _warning(
             f'In database "{alias}", {entry.used_percent:g}% of the numbers of sequence'
             f" {entry.sequence} are used up; the last one is {entry.limit}.",
             hint=_room(entry),
@@ -166,16 +170,26 @@ def _reports(databases: Collection[str] | None) -> Iterator[tuple[str, Report | 
         if connections[alias].vendor != "postgresql":
             continue
         try:
-            yield alias, inspect(alias, Scope(only_usable=True), conf.limits(hook=True))
+            limits = replace(conf.limits(hook=True), names="reported")
+            yield alias, inspect(alias, Scope(only_usable=True), limits)
         except Exception as error:  # a check reports what it meets
             yield alias, first_line(error)
 
 
 def _not_read(alias: str, why: str) -> CheckMessage:
-    return Warning(
+    return _warning(
         f'The sequences of database "{alias}" could not be read: {why}',
         hint="Run the check where the database can be reached, or name others with --database.",
         id="restorehooks.W005",
+    )
+
+
+def _not_numbered(alias: str, field: str) -> CheckMessage:
+    return Warning(
+        f'No sequence numbers {field} in database "{alias}": an insert has to bring its own'
+        " number.",
+        hint="Give its column an identity or a default. A partition that is detached loses them.",
+        id="restorehooks.W007",
     )
 
 
@@ -185,7 +199,7 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
     command = f"python manage.py resetsequences{option}"
     if len(entries) <= GROUPED:
         for entry in entries:
-            yield Warning(
+            yield _warning(
                 f'In database "{alias}", sequence {entry.sequence} would hand out'
                 f" {entry.next_before} next, but its rows go up to {entry.extreme}: the next insert"
                 " may fail.",
@@ -196,13 +210,18 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
     for schema, group in groupby(sorted(entries, key=_schema), key=_schema):
         names = [entry.sequence for entry in group]
         rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        yield Warning(
+        yield _warning(
             f'In schema "{schema}" of database "{alias}", the rows have passed'
             f" {len(names)} sequence{'' if len(names) == 1 else 's'}:"
             f" {', '.join(names[:SHOWN])}{rest}: the next inserts may fail.",
             hint=f"Run: {command} --schema {shlex.quote(schema)}",
             id="restorehooks.W003",
         )
+
+
+def _warning(message: str, hint: str, id: str) -> CheckMessage:  # noqa: A002 - as Django has it
+    """Return a warning in which no name commands a terminal or begins a line."""
+    return Warning(printable(message), hint=printable(hint), id=id)
 
 
 def _schema(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""The environment variable DATABASE_URL, read into what Django calls a database."""
+"""A URL, that of the environment variable DATABASE_URL first, as what Django calls a database."""
 
 from __future__ import annotations
 
@@ -16,27 +16,35 @@ EMBEDDED = "embedded:"
 
 
 class UrlError(Exception):
-    """DATABASE_URL cannot be used; one sentence, which never repeats it."""
+    """A URL cannot be used; one sentence, which never repeats it."""
 
 
 def database_settings() -> dict[str, Any]:
     """Return what ``DATABASE_URL`` names as an entry of DATABASES; raises UrlError."""
+    return settings_of(os.environ["DATABASE_URL"], "DATABASE_URL")
+
+
+def settings_of(url: str, called: str) -> dict[str, Any]:
+    """Return what a URL names as an entry of DATABASES; a sentence calls it by another name.
+
+    Raises UrlError.
+    """
     env = environ.Env()
-    scheme, separator, rest = os.environ["DATABASE_URL"].partition("://")
+    scheme, separator, rest = url.partition("://")
     if separator and scheme in env.DB_SCHEMES and scheme not in SCHEMES:
         raise UrlError(
-            f"DATABASE_URL names a database of {scheme}; restorehooks works on PostgreSQL only."
+            f"{called} names a database of {scheme}; restorehooks works on PostgreSQL only."
         )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they tell the password
-            database = dict(env.db_url("DATABASE_URL"))
+            database = dict(env.db_url_config(url))
     except (ImproperlyConfigured, ValueError, KeyError):
         database = {}
     is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # in the midst of a password
     if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
         raise UrlError(
-            f"DATABASE_URL is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
+            f"{called} is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
             " percent-encoded)."
         )
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -165,3 +166,60 @@ def test_an_import_after_which_nothing_was_read_says_so(behind: tuple[Project, D
         "True",
     ]
     assert nexts(database) == [21, 1]
+
+
+@pytest.mark.parametrize("executor", ["standard", "multiprocessing"])
+def test_migrate_schemas_looks_at_each_schema_and_names_it(
+    behind: tuple[Project, Database], executor: str
+) -> None:
+    project, database = behind
+    only_one = project.manage("migrate_schemas", "--schema=beta", f"--executor={executor}")
+    assert nexts(database) == [1, 8]
+    assert "beta.shop_order_id_seq to 8" in only_one.stdout
+    every = project.manage("migrate_schemas", f"--executor={executor}")
+    assert nexts(database) == [8, 8]
+    assert re.findall(r"past their rows: (\S+) to 8", every.stdout) == ["acme.shop_order_id_seq"]
+    again = project.manage("migrate_schemas", f"--executor={executor}")
+    assert "restorehooks" not in again.stdout
+
+
+def test_a_new_tenant_a_clone_and_a_fixture(behind: tuple[Project, Database]) -> None:
+    project, database = behind
+    database.execute("SELECT setval('acme.shop_order_id_seq', 900)")
+    project.shell(
+        """
+        from customers.models import Client
+        Client.objects.create(schema_name="fresh")
+        """
+    )
+    order = {"model": "shop.order", "pk": 40, "fields": {"name": "forty"}}
+    project.write("orders.json", json.dumps([order]))
+    names = ["--schema_name=copy", "--domain-domain=copy.test", "--domain-is_primary=True"]
+    project.manage(
+        "clone_tenant", "--clone_from=acme", "--clone_tenant_fields=no", *names,
+        "--domain-tenant_id=0",
+    )  # fmt: skip
+    try:
+        project.manage("tenant_command", "loaddata", "--schema=fresh", "orders.json")
+        wanted = {"fresh": 41, "copy": 901, "acme": 901, "beta": 1}
+        found = {name: next_of(database, f"{name}.shop_order_id_seq") for name in wanted}
+        assert found == wanted
+        done = project.manage("resetsequences", "--check", "--schema", "c*", "--schema", "f*")
+        assert done.stderr == ""
+        database.execute(
+            "ALTER TABLE copy.shop_order ALTER id DROP IDENTITY,"
+            " ALTER id SET DEFAULT nextval('acme.shop_order_id_seq')"
+        )
+        said = project.manage("resetsequences", "--dry-run", "--schema", "copy").stderr
+    finally:
+        project.shell(
+            """
+            from customers.models import Client
+            Client.objects.filter(schema_name__in=["fresh", "copy"]).delete()
+            """
+        )
+        database.execute("DROP SCHEMA IF EXISTS fresh CASCADE; DROP SCHEMA IF EXISTS copy CASCADE")
+    assert said.startswith(
+        'Database "default": Schema "copy" draws from sequences of schema "acme":'
+        " copy.shop_order.id from acme.shop_order_id_seq."
+    )

@@ -10,12 +10,14 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connections
 from django.test import override_settings
+from psycopg import sql
 from psycopg.errors import UniqueViolation
 
 from restorehooks import retry_after_repair
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.key import DuplicateKey, parse_key
 from restorehooks.duplicates.statement import columns_in, gives_value
+from tests.support.citus import WORKER, distribute, make_node
 from tests.support.databases import Database
 from tests.support.projects import Project
 from tests.support.sequences import next_of
@@ -27,7 +29,7 @@ def healing() -> Iterator[None]:
         yield
 
 
-def notes_of(statement: str, *values: Any) -> list[str]:
+def notes_of(statement: Any, *values: Any) -> list[str]:
     """Return the notes of the violation that a statement ends with."""
     with connections["default"].cursor() as cursor, pytest.raises(IntegrityError) as caught:
         cursor.execute(statement, values)
@@ -243,6 +245,53 @@ def test_a_shard_s_violation_is_explained_and_healed(database: Database) -> None
     (found,) = explain(ON_A_SHARD)
     assert found.situation is Situation.PASSED
     assert found.target.name == "Order lines_pkey"
+
+
+@pytest.mark.usefixtures("healing")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "/* app:shop */ INSERT INTO \"Order lines\" (name) VALUES ('x')",
+        sql.SQL("INSERT INTO {} (name) VALUES ('x')").format(sql.Identifier("Order lines")),
+        'MERGE INTO "Order lines" USING (SELECT 1) n ON false'
+        " WHEN NOT MATCHED THEN INSERT (name) VALUES ('x')",
+    ],
+)
+def test_a_coordinator_heals_within_its_own_range(database: Database, statement: Any) -> None:
+    if "MERGE" in str(statement) and database.server.version < 150000:
+        pytest.skip("MERGE came with PostgreSQL 15")
+    make_node(database, 0)
+    database.execute(SHARDED)
+    database.execute(f'INSERT INTO "Order lines" VALUES ({WORKER + 1})')
+    distribute(database, '"Order lines"')
+    unsure, moved = notes_of(statement)
+    assert '(constraint "Order lines_pkey" of table Order lines)' in unsure
+    assert moved.startswith('public."Order lines_id_seq" has been moved on to 8')
+
+
+@pytest.mark.usefixtures("healing")
+def test_a_shard_on_the_same_node_is_named_by_its_table(database: Database) -> None:
+    fields = "SCHEMA = 'public', TABLE = 'Order lines_102008',"
+    fields += " CONSTRAINT = 'Order lines_pkey_102008', MESSAGE"
+    database.execute(SHARDED.replace("MESSAGE", fields))
+    unsure, moved = notes_of("INSERT INTO \"Order lines\" (name) VALUES ('x')")
+    assert '(constraint "Order lines_pkey" of table public.Order lines)' in unsure
+    assert moved.startswith('public."Order lines_id_seq" has been moved on to 8')
+
+
+def test_a_table_with_a_month_in_its_name_is_no_shard(database: Database) -> None:
+    database.execute("CREATE TABLE log_202401 (id serial PRIMARY KEY)")
+    database.execute("INSERT INTO log_202401 VALUES (1)")
+    (unsure,) = notes_of("INSERT INTO log_202401 DEFAULT VALUES")
+    assert '(constraint "log_202401_pkey" of table public.log_202401)' in unsure
+
+
+def test_a_long_name_that_citus_shortens_is_found(database: Database) -> None:
+    name = "a_constraint_whose_name_is_as_long_as_postgresql_lets_it_be_key"
+    database.execute(f"CREATE TABLE t (id serial, CONSTRAINT {name} UNIQUE (id))")
+    shown = f'duplicate key value violates unique constraint "{name[:47]}_1a2b3c4d_102008"'
+    (found,) = explain(shown)
+    assert found.target.name == name
 
 
 def test_a_shard_s_violation_is_worth_another_attempt(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -14,9 +15,13 @@ from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
-from django.core.management import call_command, load_command_class
-from django.core.management.base import CommandError, DjangoHelpFormatter
+from django.core.management import CommandError, call_command, load_command_class
+from django.core.management.base import DjangoHelpFormatter
+from django.db import IntegrityError, connections
+from django.test import override_settings
 
+from restorehooks import reset_sequences
+from restorehooks.checks import sequences_are_ahead, sequences_have_room
 from restorehooks.management.output import SafeOutput, json_text
 from restorehooks.management.progress import OnTerminal
 from tests.support.databases import Database
@@ -25,6 +30,7 @@ from tests.support.projects import Project
 
 COMMANDS = ("restoredb", "dumpdb", "resetsequences", "explainduplicate")
 NASTY = "a\x1b[2Jb\x07c\x9b31md\u202ee\ud8ff"
+HEALING = {"RESTOREHOOKS": {"REPAIR_ON_DUPLICATE": True}}
 HARMLESS = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]*")
 
 
@@ -67,6 +73,50 @@ def test_names_in_the_database_command_no_terminal(database: Database) -> None:
     database.execute(f'ALTER TABLE {name} ADD CONSTRAINT {name[:-1]}key" UNIQUE (id)')
     call_command("explainduplicate", "a\x1b[2J\x07bkey", stdout=explained)
     assert HARMLESS.fullmatch(explained.getvalue())
+
+
+def test_names_in_checks_logs_and_notes_command_no_terminal_and_begin_no_line(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that holds a line of its own could say that all is well, or be a log's record."""
+    name = '"a\x1b[2J\nFORGED\u202eb"'
+    database.execute(
+        f"CREATE SCHEMA {name}; CREATE TABLE {name}.{name} (id serial PRIMARY KEY);"
+        f"INSERT INTO {name}.{name} VALUES (1), (2);"
+        f"CREATE TABLE {name}.full (id int2 PRIMARY KEY DEFAULT 7);"
+        f"CREATE SEQUENCE {name}.s AS int2 OWNED BY {name}.full.id;"
+        f"ALTER TABLE {name}.full ALTER id SET DEFAULT nextval('{name}.s');"
+        f"INSERT INTO {name}.full VALUES (32767)"
+    )
+    said = [f"{one.msg}\n{one.hint}" for one in sequences_are_ahead(["default"])]
+    said += [f"{one.msg}\n{one.hint}" for one in sequences_have_room(["default"])]
+    assert len(said) == 2
+    with caplog.at_level(logging.INFO, "restorehooks"), override_settings(**HEALING):
+        with pytest.raises(IntegrityError) as caught, connections["default"].cursor() as cursor:
+            cursor.execute(f"INSERT INTO {name}.{name} DEFAULT VALUES")
+        said += caught.value.__notes__
+        reset_sequences()
+    assert "moved on to 3" in said[-1]
+    said += caplog.messages
+    assert len(said) == 6
+    said.append(_explained("a\x1b[2J\nFORGED\u202eb_pkey"))
+    said.append(_explained("full_pkey"))
+    with pytest.raises(CommandError) as refused:
+        _explained("a\x1b[2J\nFORGED\u202eb_pke")
+    said.append(str(refused.value))
+    with pytest.raises(CommandError, match="has no schema") as refused:
+        call_command("resetsequences", schema=["nosuch"])
+    said.append(str(refused.value))
+    for text in said:
+        assert "FORGED" in text
+        assert HARMLESS.fullmatch(text)
+        assert not [line for line in text.splitlines() if line.startswith("FORGED")]
+
+
+def _explained(what: str) -> str:
+    out = StringIO()
+    call_command("explainduplicate", what, stdout=out)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -141,19 +191,16 @@ def test_a_reader_that_goes_away_gets_no_traceback(project: Project, database: D
     assert len(done.stdout.splitlines()) == 1
 
 
-NOT_OF_A_RESTORE_ALONE = {
-    *("--help", "--database", "--maintenance-db", "--no-input", "--database-url", "--project"),
-    *("--dry-run", "--format", "--json", *DjangoHelpFormatter.show_last),
-}
-
-
 def options_of_a_restore() -> Iterator[list[str]]:
     """Yield every option that says how a dump is restored, each with a value if it takes one."""
     parser = load_command_class("restorehooks", "restoredb").create_parser("manage.py", "restoredb")
-    for action in parser._actions:
-        if action.option_strings and not {*action.option_strings} & NOT_OF_A_RESTORE_ALONE:
+    for group in parser._action_groups:
+        if group.title in ("positional arguments", "options", "which database", "output"):
+            continue
+        for action in group._group_actions:
             name = action.option_strings[0]
-            yield [name] if action.nargs in (0, "*", "?") else [name, "1"]
+            if name != "--dry-run":
+                yield [name] if action.nargs in (0, "*", "?") else [name, "1"]
 
 
 @pytest.mark.parametrize("option", [*options_of_a_restore()], ids=lambda option: option[0])

@@ -14,7 +14,7 @@ from restorehooks.driver import sql
 from restorehooks.sequences.message import send
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import STRANGERS_CODE
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_CODE
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -90,17 +90,17 @@ ORDER BY path.position LIMIT 1
 
 # nullsnotdistinct is there since PostgreSQL 15. Equality is the operator of the index's own class,
 # which only a superuser can make; a type or function of another role is never called.
-INDEX = sql.SQL("""
+INDEX = sql.SQL(f"""
 WITH RECURSIVE x AS (
     SELECT x.*, cn.nspname AS schema, c.relname AS name, c.relam
-    FROM unnest({schemas}::name[], {names}::name[]) AS wanted (schema, name)
+    FROM unnest({{schemas}}::name[], {{names}}::name[]) AS wanted (schema, name)
     JOIN pg_namespace cn ON cn.nspname = wanted.schema
     JOIN pg_class c ON c.relnamespace = cn.oid AND c.relname = wanted.name
     JOIN pg_index x ON x.indexrelid = c.oid
 ),
 part AS (
     SELECT x.indexrelid, k, pg_get_indexdef(x.indexrelid, k, false) AS expression,
-           a.attname AS column, b.oid AS type, r.rolsuper OR r.rolname = current_user AS trusted,
+           a.attname AS column, b.oid AS type, {IS_TRUSTED} AS trusted,
            CASE WHEN op.oid IS NULL THEN ''
                 ELSE format('OPERATOR(%I.%s)', opn.nspname, op.oprname) END AS equals
     FROM x CROSS JOIN generate_series(1, x.indnkeyatts::integer) AS k
@@ -138,7 +138,7 @@ SELECT x.name, t.oid, n.nspname, t.relname, format('%I.%I', n.nspname, t.relname
 FROM x JOIN parts ON parts.indexrelid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 ORDER BY x.schema, x.name
-""")
+""")  # noqa: S608 - constants
 
 LINEAGE = sql.SQL("""
 WITH RECURSIVE kin (root, oid) AS (
@@ -162,7 +162,7 @@ WITH RECURSIVE member (root, oid) AS (
         AND d.refclassid = 'pg_type'::regclass
     JOIN pg_type t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.typnamespace
     JOIN pg_roles r ON r.oid = t.typowner
-    WHERE NOT r.rolsuper AND r.rolname <> current_user
+    WHERE NOT {IS_TRUSTED}
 )
 SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
 GROUP BY member.root

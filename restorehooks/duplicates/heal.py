@@ -22,7 +22,7 @@ from restorehooks.sequences.repair import reset_table
 from restorehooks.sequences.report import Entry, Report
 from restorehooks.sequences.scope import Limits
 from restorehooks.sequences.verdict import Status
-from restorehooks.wording import first_line
+from restorehooks.wording import first_line, printable
 
 from . import is_unique_violation
 from .catalog import locate
@@ -63,7 +63,7 @@ def heal(connection: BaseDatabaseWrapper, violation: Violation) -> Report:
         with _answering(own):
             report = _reset(own, violation, Limits(LOCK_TIMEOUT, conf.scan_limit()))
     except Exception as error:
-        why = first_line(error)
+        why = printable(first_line(error))
         logger.warning("After a unique violation, no sequence was repaired: %s", why)
         return Report(connection.alias)
     finally:

@@ -14,7 +14,7 @@ from .commands import manage, mending_command
 from .declared import columns_of, field_of, model_of
 from .key import parse_key
 from .statement import columns_in, gives_value, names_table, only_changes
-from .words import quoted_name, without_shard
+from .words import of_table, quoted_name, without_shard
 
 
 class Cause(str, Enum):
@@ -36,11 +36,13 @@ class Place(NamedTuple):
     def of(cls, error: BaseException, statement: Any) -> Place:
         """Return what the server's fields say, or else its message and the statement.
 
-        A violation of a Citus shard, and one that a function raises, has no fields.
+        A violation of a Citus shard has no fields, or the shard's where that is on the same node;
+        one that a function raises has none.
         """
         diag = error.__cause__.diag  # type: ignore[union-attr]
         if diag.table_name:
-            return cls(diag.schema_name or "", diag.table_name, diag.constraint_name or "")
+            names = of_table(diag.table_name, diag.constraint_name or "")
+            return cls(diag.schema_name or "", *names)
         constraint = diag.constraint_name or quoted_name(diag.message_primary or "") or ""
         return cls(*names_table(statement), without_shard(constraint))
 

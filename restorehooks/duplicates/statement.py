@@ -23,9 +23,9 @@ CHANGES = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 NAMES_TABLE = re.compile(
-    rf"\s*(?:INSERT\s+INTO|UPDATE(?:\s+ONLY)?|COPY)\s+"
+    rf"(?:\s|/\*.*?\*/|--[^\n]*\n)*(?:INSERT\s+INTO|UPDATE(?:\s+ONLY)?|COPY|MERGE\s+INTO)\s+"
     rf"(?:(?P<schema>{IDENTIFIER})\s*\.\s*)?(?P<table>{IDENTIFIER})",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 LITERALS = re.compile(r"'(?:[^']|'')*'")
 ROWS = re.compile(r"\s*(?:OVERRIDING\s+SYSTEM\s+VALUE\s+)?VALUES\s*", re.IGNORECASE)

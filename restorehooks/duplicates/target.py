@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from restorehooks.sequences.scope import tables_named
 
 from .catalog import INDEX, INDEXES, TABLE, ask, lineages, strangers
 from .declared import declared, model_of
-from .words import named_in, not_found, without_shard
+from .words import clipped, named_in, not_found, without_shard
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -80,8 +80,9 @@ def find_targets(connection: BaseDatabaseWrapper, text: str) -> list[Target]:
     indexes = others | unique
     for words in dict.fromkeys([text, without_shard(text)]):
         if found := named_in(words, unique) or named_in(words, others):
-            places = dict.fromkeys(place for name in found for place in indexes[name])
-            return _read(connection, places)
+            return _read(connection, [place for name in found for place in indexes[name]])
+    if found := clipped(text, unique):
+        return _read(connection, [place for name in found for place in indexes[name]])
     known = declared(connection)
     for name in named_in(text, known):
         target = _missing(connection, name, *known[name])
@@ -104,7 +105,8 @@ def _indexes(connection: BaseDatabaseWrapper) -> tuple[Places, Places]:
     return unique, others
 
 
-def _read(connection: BaseDatabaseWrapper, places: Collection[tuple[str, str]]) -> list[Target]:
+def _read(connection: BaseDatabaseWrapper, found: Iterable[tuple[str, str]]) -> list[Target]:
+    places = list(dict.fromkeys(found))
     schemas, names = ([*part] for part in zip(*places, strict=True))
     found = ask(connection, INDEX.format(schemas=sql.Literal(schemas), names=sql.Literal(names)))
     order = {place: number for number, place in enumerate(places)}

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connections
 
 from restorehooks import conf
+from restorehooks.wording import printable
 
 from . import is_unique_violation
 
@@ -50,7 +51,9 @@ def explained(
         return execute(sql, params, many, context)
     except IntegrityError as error:
         if is_unique_violation(error):
-            _explain(error, context["connection"], sql)
+            connection = context["connection"]
+            as_string = getattr(sql, "as_string", None)  # it is composed of parts
+            _explain(error, connection, as_string(connection.connection) if as_string else sql)
         raise
 
 
@@ -64,7 +67,7 @@ def _explain(error: IntegrityError, connection: BaseDatabaseWrapper, statement: 
         if conf.explain_duplicates() and violation.is_explained:
             add_note(error, violation.sentences)
             if violation.cause is Cause.SEQUENCE:
-                logger.warning("%s", violation.sentences, extra=violation.extra)
+                logger.warning("%s", printable(violation.sentences), extra=violation.extra)
         if conf.repair_on_duplicate() and violation.cause is not Cause.DATA:
             for entry in heal(connection, violation).changed:
                 moved = f"{entry.sequence} has been moved on to {entry.next_after}"
@@ -75,5 +78,5 @@ def _explain(error: IntegrityError, connection: BaseDatabaseWrapper, statement: 
 
 def add_note(error: BaseException, sentences: str) -> None:
     """Add a note; before Python 3.11 only tools that know PEP 678 (pytest, IPython) show it."""
-    notes = [*getattr(error, "__notes__", []), f"restorehooks: {sentences}"]
+    notes = [*getattr(error, "__notes__", []), f"restorehooks: {printable(sentences)}"]
     error.__notes__ = notes  # what add_note() does, and works where there is none

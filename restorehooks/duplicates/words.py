@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from restorehooks.wording import printable
+
 QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201c\u201d\u201e\u2039\u203a\u300c\u300d\u300e\u300f"
 """What the server's languages put around a name."""
 SPACES = " \u00a0\u202f"
@@ -13,11 +15,33 @@ IN_QUOTES = re.compile(rf"[{QUOTES}][{SPACES}]?([^{QUOTES}]+?)[{SPACES}]?[{QUOTE
 SHARD = re.compile(r"(?<=\w)_\d{6,}(?![\w$])")
 """What Citus appends to the name of a shard and of what belongs to it: 102008 is the first."""
 
+CLIPPED = re.compile(r"([^\"]{20,})_[0-9a-f]{8}_\d{6,}(?![\w$])")
+"""A long name with its hash, eight digits, and the number of a shard."""
+
 
 def quoted_name(text: str) -> str | None:
     """Return the first name in quotes, None where there is none."""
     found = IN_QUOTES.search(text)
     return found[1] if found else None
+
+
+def of_table(table: str, constraint: str) -> tuple[str, str]:
+    """Return the names of table and constraint; both lose the number where both are a shard's."""
+    number = SHARD.search(table)
+    if number and table.endswith(number[0]) and constraint.endswith(number[0]):
+        return table[: number.start()], without_shard(constraint)
+    return table, constraint
+
+
+def clipped(text: str, names: Collection[str]) -> list[str]:
+    """Return the names that Citus has shortened in a text, to make room for a shard's number.
+
+    It keeps the beginning, and writes the whole name's hash in place of the rest.
+    """
+    kept = CLIPPED.search(text)
+    if kept is None:
+        return []
+    return [name for name in names if name.startswith(kept[1]) and len(name) > len(kept[1])]
 
 
 def without_shard(text: str) -> str:
@@ -51,4 +75,4 @@ def not_found(alias: str, text: str, names: Collection[str]) -> str:
     alike = sorted(name for name in names if ("." in name) == ("." in wanted))
     near = get_close_matches(wanted, alike, n=3)
     offer = f"; near it are: {', '.join(near)}" if near else ""
-    return f'There is no unique constraint "{wanted}" in database "{alias}"{offer}.'
+    return printable(f'There is no unique constraint "{wanted}" in database "{alias}"{offer}.')

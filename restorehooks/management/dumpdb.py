@@ -15,7 +15,7 @@ from django.core.management.base import CommandParser
 from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, ending
 from restorehooks.management.output import add_format, asks_for_json
-from restorehooks.management.place import add_place, settle
+from restorehooks.management.place import add_direct, add_place, direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
 from restorehooks.restore.dump.facts import Format, described
@@ -192,6 +192,7 @@ class Command(OneSentenceCommand):
         group.add_argument(
             "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
         )
+        add_direct(group)
         add_place(group)
         add = parser.add_argument_group("how it is dumped").add_argument
         add("--jobs", type=int, metavar="N", help="Dump N tables at once (directory only).")
@@ -225,13 +226,17 @@ class Command(OneSentenceCommand):
             if as_json:
                 self.stdout.write_json(_as_json(None, failure))
 
-        with ending(
-            self,
-            "dump",
-            traceback=options["traceback"],
-            untouched=lambda error: NOTHING,
-            report=report,
+        with (
+            direct(options["direct"]),
+            ending(
+                self,
+                "dump",
+                traceback=options["traceback"],
+                untouched=lambda error: NOTHING,
+                report=report,
+            ),
         ):
+            require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([asked.using], every=False)
             if self.is_alone:

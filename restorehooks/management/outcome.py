@@ -11,7 +11,7 @@ from restorehooks.management.ending import Failure
 from restorehooks.management.restore_arguments import Action
 from restorehooks.restore.report import RestoreReport, dump_as_json, kept_as_json, room_of
 from restorehooks.restore.server.kept_databases import Kept
-from restorehooks.restore.stored import Stored
+from restorehooks.restore.stored import Listing, Stored
 from restorehooks.restore.undo import Undone
 from restorehooks.wording import printable, size_in_words
 
@@ -41,7 +41,7 @@ class Done:
     dropped: list[Kept] = field(default_factory=list)
     kept: Sequence[Kept] = ()
     globals_: Sequence[str] = ()
-    stored: Sequence[Stored] = ()
+    stored: Listing | None = None
 
     def lines(self) -> Iterator[str]:
         """Yield it for people, the outcome last."""
@@ -55,10 +55,8 @@ class Done:
             yield room_of(self.kept) if self.kept else "No previous database is kept."
         elif self.action == "show globals":
             yield from self.globals_
-        elif self.action == "list storage":
-            yield from (one.line() for one in self.stored)
-            if not self.stored:
-                yield "There is nothing."
+        elif self.stored:
+            yield from self.stored.lines()
         else:
             yield from self.report.lines()
 
@@ -94,7 +92,8 @@ class Done:
             **report,
             "undone": _undone_as_json(self.undone) if self.undone else None,
             "globals": list(self.globals_),
-            "stored": list(map(stored_as_json, self.stored)),
+            "stored": list(map(stored_as_json, self.stored.files if self.stored else ())),
+            "stored_in_all": self.stored.in_all if self.stored else 0,
             "kept": [kept_as_json(one) for one in self.kept or self.report.kept],
         }
 

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from argparse import _ArgumentGroup
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.address import DIRECT_URL, Address
 from restorehooks.trust import belongs_to_us, others_may_write
 
 Place = Literal["database url", "project"] | None
@@ -55,6 +56,41 @@ def add_place(group: _ArgumentGroup) -> None:
         const="project",
         help="Use the database that the project's settings name, whatever DATABASE_URL says.",
     )
+
+
+def add_direct(group: _ArgumentGroup) -> None:
+    """Add the option that names the server's own address."""
+    group.add_argument(
+        "--direct",
+        metavar="URL",
+        help="The server's own address, where the database is reached through a pooler; without a"
+        f" password. The environment variable {DIRECT_URL} does the same.",
+    )
+
+
+@contextmanager
+def direct(url: str | None) -> Iterator[None]:
+    """Let a URL be the server's own address while the block runs, None the variable's."""
+    before = os.environ.get(DIRECT_URL)
+    if url is not None:
+        os.environ[DIRECT_URL] = url
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[DIRECT_URL] = before
+        elif url is not None:
+            del os.environ[DIRECT_URL]
+
+
+def require_no_password(url: str | None) -> None:
+    """Raise UsageError for a URL with a password, which everybody on the machine can read."""
+    with suppress(psycopg.ProgrammingError):  # whoever uses it says that it is no URL
+        if url and conninfo_to_dict(url).get("password"):
+            raise UsageError(
+                "--direct holds a password, which every user of this machine can read in the list "
+                f"of processes: put the URL into {DIRECT_URL} instead."
+            )
 
 
 def settle(alias: str | None, place: Place) -> None:

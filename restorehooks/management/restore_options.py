@@ -7,7 +7,7 @@ from pathlib import Path
 from django.core.management.base import CommandParser
 
 from restorehooks.management.output import add_format
-from restorehooks.management.place import add_place
+from restorehooks.management.place import add_direct, add_place
 
 
 def add_options(parser: CommandParser) -> None:
@@ -198,4 +198,5 @@ def _add_target(parser: CommandParser) -> None:
         dest="interactive",
         help="Do not ask before the database is replaced or dropped.",
     )
+    add_direct(group)
     add_place(group)

@@ -12,7 +12,7 @@ from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
 from restorehooks.management.ending import Failure, as_it_was, ending
 from restorehooks.management.outcome import Done
 from restorehooks.management.output import asks_for_json
-from restorehooks.management.place import settle
+from restorehooks.management.place import direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.management.restore_arguments import Asked, action_of
 from restorehooks.management.restore_options import add_options
@@ -77,13 +77,17 @@ class Command(OneSentenceCommand):
             elif options["verbosity"] > 0:
                 self._print(done.lines_so_far())
 
-        with ending(
-            self,
-            "restore",
-            traceback=options["traceback"],
-            untouched=as_it_was(using),
-            report=report,
+        with (
+            direct(options["direct"]),
+            ending(
+                self,
+                "restore",
+                traceback=options["traceback"],
+                untouched=as_it_was(using),
+                report=report,
+            ),
         ):
+            require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([using], every=False)
             if self.is_alone:

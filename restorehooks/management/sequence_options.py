@@ -20,7 +20,8 @@ class Request:
     """What the command line asks for.
 
     ``mode`` is "reset", or one of "check", "dry-run" and "sql", which change nothing.
-    ``styled`` says whether a table has colours, None where the output decides.
+    ``styled`` says whether a table has colours, None where the output decides. ``source`` is the
+    alias or URL of the database whose positions are to be taken along.
     """
 
     aliases: list[str]
@@ -32,6 +33,7 @@ class Request:
     as_json: bool
     verbosity: int
     styled: bool | None
+    source: str | None = None
 
     @classmethod
     def parsed(cls, options: dict[str, Any]) -> Request:
@@ -40,10 +42,17 @@ class Request:
             raise wrong_usage("Give --database or --all-databases, not both.")
         if options["sql"] and asks_for_json(options):
             raise wrong_usage("Give --sql or --format json, not both.")
+        if options["source"] and options["rewind"]:
+            raise wrong_usage("Give --from or --rewind, not both: --from never moves one back.")
         aliases = postgresql_aliases(options["database"], every=options["all_databases"])
         if options["sql"] and len(aliases) > 1:
             raise wrong_usage(
                 f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
+                " --database."
+            )
+        if options["source"] and len(aliases) > 1:
+            raise wrong_usage(
+                f"--from is the source of one database: name one of {', '.join(aliases)} with"
                 " --database."
             )
         modes = {"check": "check", "dry_run": "dry-run", "sql": "sql"}
@@ -64,6 +73,7 @@ class Request:
             as_json=asks_for_json(options),
             verbosity=options["verbosity"],
             styled=True if options["force_color"] else False if options["no_color"] else None,
+            source=options["source"],
         )
 
 
@@ -104,8 +114,8 @@ def _add_scope(parser: CommandParser) -> None:
         "--schema",
         action="append",
         metavar="NAME",
-        help="Look only at sequences in this schema, and at those that number a table there. Can be"
-        " given several times.",
+        help="Look only at sequences in this schema, and at those that number a table there. A"
+        " pattern such as 'tenant_*' means all that it fits. Can be given several times.",
     )
 
 
@@ -135,6 +145,13 @@ def _add_how(parser: CommandParser) -> None:
         default=0,
         metavar="N",
         help="Stay N increments clear of the rows.",
+    )
+    add(
+        "--from",
+        dest="source",
+        metavar="SOURCE",
+        help="Also move each sequence past the next number of its partner in another database: an"
+        " alias, or a URL. The source is only read.",
     )
     add(
         "--by-name",

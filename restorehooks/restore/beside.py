@@ -18,7 +18,7 @@ from .run import Run
 from .server.carried import carry_settings
 from .server.kept_databases import kept
 from .server.live import is_empty
-from .server.sides import create_side, drop
+from .server.sides import create_side, drop, not_dropped
 from .server.swap import swap
 
 
@@ -102,7 +102,10 @@ def _drop_what_is_not_kept(run: Run) -> None:
         if report.previous in report.dropped:
             report.previous = None
     except (psycopg.Error, RestoreError) as error:
-        run.note(f"what is not to be kept could not be dropped ({first_line(error)})")
+        run.note(
+            f"what is not to be kept could not be dropped ({first_line(error)}): --kept lists it, "
+            "--drop-previous NAME drops it"
+        )
 
 
 def _clean_up(run: Run, name: str, oid: int) -> None:
@@ -113,4 +116,4 @@ def _clean_up(run: Run, name: str, oid: int) -> None:
         if (name, oid) in [(one.name, one.oid) for one in sides]:
             drop(connection, name)
     except (psycopg.Error, RestoreError) as error:
-        run.note(f'"{name}" could not be dropped ({first_line(error)}); the next restore offers to')
+        run.note(not_dropped(name, error))

@@ -12,7 +12,8 @@ from psycopg import sql
 from restorehooks.wording import first_line
 
 from .errors import TargetError
-from .request import Mode
+from .request import Mode, Request
+from .server.extension_rows import tables_of_extensions
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ def require_place(extensions: Sequence[str], mode: Mode) -> None:
                 f'The dump needs the extension "{name}", which one database of a server alone can '
                 "have, and so none beside it: restore with --in-place into the one that has it."
             )
+
+
+def kept_tables(
+    connection: psycopg.Connection[Any], mode: Mode, request: Request
+) -> frozenset[tuple[str, str]]:
+    """Return the tables of extensions whose rows stay as they are; others' rows are replaced."""
+    if mode != "in place":
+        return frozenset()
+    if request.partial:
+        return tables_of_extensions(connection)
+    skip = request.skip_superuser_only
+    return tables_of_extensions(connection, closed=True) if skip else frozenset()
 
 
 def prepare(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> None:

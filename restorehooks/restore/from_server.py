@@ -25,11 +25,12 @@ from .dump.copies import named_as, private_folder, require_room
 from .dump.facts import size_of
 from .dump.identify import identify
 from .dump.selection import select
-from .errors import PoolerError, TargetError, UsageError
+from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
 from .server.address import KEEPALIVES, Address, secret_keywords
+from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
 """How SOURCE names an alias of DATABASES, and an environment variable that holds a URL."""
@@ -99,8 +100,10 @@ def _found(run: Run) -> _Source:
             f"A pooler answers at {address.host}:{address.port}, and a dump needs sessions of its "
             "own: give the server's own address as SOURCE."
         ) from None
+    target = Address.of(run.request.using)
     with connection:
-        _require_another(connection, address, Address.of(run.request.using))
+        _require_another(connection, address, target)
+        _require_idle(target, run.request.maintenance_db)
         major = connection.info.server_version // 10000
         row = connection.execute(TABLES).fetchone()
         return _Source(
@@ -147,6 +150,16 @@ def _require_another(connection: psycopg.Connection, source: Address, target: Ad
         same = str(source) == str(target)  # it may be missing
     if same:
         raise TargetError(f"SOURCE is {target} itself, the database to restore: name another one")
+
+
+def _require_idle(target: Address, maintenance: str | None) -> None:
+    """Raise BusyError where another restore runs: it would be told only after the dump."""
+    try:
+        RestoreLock(target, maintenance).close()
+    except BusyError:
+        raise
+    except (TargetError, psycopg.OperationalError):
+        pass  # what else prevents a restore is found out after this
 
 
 def _dump(run: Run, source: _Source, path: Path) -> None:

@@ -40,7 +40,8 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises HookError when there is no such directory.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        # Absolute: a program without a folder in its name would be looked for in PATH.
+        files = sorted(path for path in folder.absolute().iterdir() if path.is_file())
     except OSError as error:
         raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
     shown = [path for path in files if not path.name.startswith(".")]

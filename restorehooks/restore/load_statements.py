@@ -13,6 +13,7 @@ import psycopg
 from .dump.proof import open_plain
 from .dump.rows import NO_ROWS
 from .errors import RestoreError
+from .extension_registry import kept_tables
 from .progress import heartbeat
 from .run import Run
 from .script.feed import run_script
@@ -21,7 +22,6 @@ from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
 from .server.building import building
 from .server.existing import require_tables
-from .server.extension_rows import tables_of_extensions
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
 from .server.session_settings import PAST_AUTOVACUUM
@@ -113,16 +113,6 @@ def name_left_out(run: Run, left_out: Iterable[Iterable[LeftOut]]) -> None:
     run.report.left_out += map(str, merged.values())
 
 
-def _kept_tables(run: Run, connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return the tables of extensions whose rows stay as they are; other rows are replaced."""
-    if run.plan.mode != "in place":
-        return frozenset()
-    if run.request.partial:
-        return tables_of_extensions(connection)
-    skip = run.request.skip_superuser_only
-    return tables_of_extensions(connection, closed=True) if skip else frozenset()
-
-
 def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     """Return what this restore wants of the statements, and what the server has for it."""
     request, plan = run.request, run.plan
@@ -134,8 +124,8 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_owner=request.owner is False,
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
-        kept_tables=_kept_tables(run, connection),
-        skip_superuser_only=request.skip_superuser_only and not plan.superuser,
+        kept_tables=kept_tables(connection, plan.mode, request),
+        skip_superuser_only=run.skips_superuser_only,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

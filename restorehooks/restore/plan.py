@@ -38,6 +38,7 @@ from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
 from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
+from .server.replication import read_ties, refuse_to_break
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -157,6 +158,9 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     connection, live, extensions = known.connection, known.live, known.holds.extensions
     needed = [] if request.data_only else extensions_needed(connection, extensions)
     mode = mode_for(request, address, live, known.rights, needed, outside=known.outside)
+    ties = read_ties(address, live)
+    if mode == "beside" or (mode == "in place" and not live.empty):
+        refuse_to_break(address, ties)
     require_place(extensions, mode)
     require_program(known.program, live.server_version, mode)
     hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
@@ -177,10 +181,10 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
-        obstacles=obstacles(connection, live) if beside else [],
+        obstacles=[*obstacles(connection, live), *ties.obstacles] if beside else [],
         leftovers=sides if beside else [],
         hooks=hooks,
-        notes=[*missing, *_notes(known, mode, owners, room, others, sides)],
+        notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, others, sides)],
         room=room,
         unfinished=_unfinished(request, dump, mode),
         extensions=extensions,

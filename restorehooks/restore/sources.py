@@ -25,7 +25,7 @@ from .report import RestoreReport
 from .request import Request
 from .run import Run
 from .storages import PREFIX, is_folder, opened_store
-from .stored import Stored, fetched, newest, stored
+from .stored import Listing, fetched, listing, newest
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def opened(run: Run) -> Iterator[Dump]:
         yield dump
 
 
-def list_storage(request: Request) -> Sequence[Stored]:
+def list_storage(request: Request) -> Listing:
     """Return what is in a storage, the newest first. Raises StorageError."""
     with opened_store(request.storage) as store:
-        return stored(store, request.source.removeprefix(PREFIX))
+        return listing(store, request.source.removeprefix(PREFIX))
 
 
 def show_globals(request: Request) -> Sequence[str]:

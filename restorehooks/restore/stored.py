@@ -17,14 +17,14 @@ from .dump.facts import Dump, described
 from .dump.identify import identify_head
 from .errors import DumpError, StorageError, UsageError
 from .storages import PREFIX, Store, joined
-from .stored_names import database_in
+from .stored_names import database_in, moment_in
 
 Taking = Callable[[int], None]
 """Takes how many bytes there are so far."""
 _MOST_FILES = 10_000
-"""Files of a storage that are listed."""
-_MOST_LOOKED_AT = 200
-"""Files of which the first bytes are read, the newest: each costs a request or two."""
+"""Files of a storage whose names are read."""
+_MOST_SHOWN = 200
+"""Files that are looked at and shown, the newest: each costs a few requests."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Stored:
     """A file of a storage, or a directory dump there.
 
     parts: the files of a directory dump; of any other the file itself.
-    size: bytes. modified: when, with a zone; None where the storage does not say.
+    size: bytes. modified: when it was written, or dumped if its name says that, with a zone; None
+        where nobody says.
     dump: what its first bytes tell, None where they are no dump's or were not read.
     why: the reason why ``dump`` is None, in words; unread: nothing speaks against a dump.
     """
@@ -65,7 +66,23 @@ class Stored:
         return f"{printable(self.name)} ({printable(self.why)}, {size_in_words(self.size)})"
 
 
-def stored(store: Store, folder: str) -> list[Stored]:
+@dataclass(frozen=True)
+class Listing:
+    """What is below a folder of a storage: the newest files, and how many there are in all."""
+
+    files: Sequence[Stored]
+    in_all: int
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people, the newest file first."""
+        yield from (one.line() for one in self.files)
+        if not self.files:
+            yield "There is nothing."
+        elif len(self.files) < self.in_all:
+            yield f"The newest {len(self.files)} of {self.in_all} files: name a folder for others."
+
+
+def listing(store: Store, folder: str) -> Listing:
     """Return what is in a storage below a folder, the newest first, with what it is."""
     found = []
     for number, (name, parts) in enumerate(store.walk(folder.rstrip("/"))):
@@ -73,12 +90,12 @@ def stored(store: Store, folder: str) -> list[Stored]:
             raise StorageError(
                 f"The storage {store} holds more than {_MOST_FILES} files there: name a folder"
             )
-        size = sum(map(store.size, parts))
-        found.append(Stored(name, parts, size, _modified(store, parts[0])))
-    found.sort(key=lambda one: (one.modified.timestamp() if one.modified else 0, one.name))
-    found.reverse()
-    looked_at = [_looked_at(store, one) for one in found[:_MOST_LOOKED_AT]]
-    return [*looked_at, *(replace(one, why="not looked at") for one in found[_MOST_LOOKED_AT:])]
+        # A name of ours says when it was dumped, and asking costs a request for each file.
+        moment = moment_in(name) or _modified(store, parts[0])
+        found.append((moment.timestamp() if moment else 0, name, parts, moment))
+    newest_first = sorted(found, reverse=True)[:_MOST_SHOWN]
+    files = [_looked_at(store, name, parts, moment) for _, name, parts, moment in newest_first]
+    return Listing(files, len(found))
 
 
 def _modified(store: Store, name: str) -> datetime | None:
@@ -88,12 +105,13 @@ def _modified(store: Store, name: str) -> datetime | None:
     return None
 
 
-def _looked_at(store: Store, one: Stored) -> Stored:
+def _looked_at(store: Store, name: str, parts: Sequence[str], moment: datetime | None) -> Stored:
+    one = Stored(name, parts, sum(map(store.size, parts)), moment)
     source = Path(PREFIX + one.name)
     is_folder = [*one.parts] != [one.name]
     try:
-        name = joined(one.name, TABLE_OF_CONTENTS) if is_folder else one.name
-        if (head := store.head(name)) is None:
+        first = joined(one.name, TABLE_OF_CONTENTS) if is_folder else one.name
+        if (head := store.head(first)) is None:
             return replace(one, why="not looked at: it would be fetched whole", unread=True)
         return replace(one, dump=identify_head(source, head, one.size, is_folder=is_folder))
     except StorageError as error:
@@ -108,7 +126,7 @@ def newest(store: Store, folder: str, database: str | None) -> Stored:
     Raises StorageError where there is none, UsageError where there are several databases' and
     none is named.
     """
-    there = [one for one in stored(store, folder) if one.dump or one.unread]
+    there = [one for one in listing(store, folder).files if one.dump or one.unread]
     held = sorted({one.database for one in there if one.database})
     if database is None and len(held) > 1:
         raise UsageError(

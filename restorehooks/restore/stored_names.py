@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote
@@ -19,25 +20,44 @@ import psycopg
 from .dump.facts import Format
 from .server.address import Address
 
-_NAME = re.compile(r"(?P<database>[\w%-]+)_[0-9a-f]{6}_\d{8}T\d{6}Z\.(?:dump|tar|sql)")
+_NAME = re.compile(
+    r"(?P<database>[\w%-]+)_[0-9a-f]{6}_(?P<moment>\d{8}T\d{6}Z)"
+    r"\.(?:dump|tar|sql(?:\.(?:gz|lz4|zst))?)",
+    re.ASCII,
+)
+_MOMENT = "%Y%m%dT%H%M%SZ"
 _SUFFIX: dict[Format, str] = {"custom": "dump", "tar": "tar", "plain": "sql"}
+_COMPRESSED = {"none": "", "0": "", "lz4": ".lz4", "zstd": ".zst"}
 SYSTEM = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
 
 
 def stem_for(address: Address) -> str:
     """Return how the names of this database's dumps begin."""
-    return f"{quote(address.name, safe='')}_{_server(address)}_".replace(".", "%2E")
+    encoded = quote(address.name, safe="").replace(".", "%2E").replace("~", "%7E")
+    return f"{encoded}_{_server(address)}_"
 
 
-def name_for(stem: str, form: Format, moment: datetime) -> str:
-    """Return the name of a dump; ``moment`` has a zone."""
-    return f"{stem}{moment.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}.{_SUFFIX[form]}"
+def name_for(stem: str, form: Format, compress: str | None, moment: datetime) -> str:
+    """Return the name of a dump; ``moment`` has a zone, ``compress`` is what pg_dump is given."""
+    suffix = _SUFFIX[form]
+    if form == "plain" and compress is not None:
+        suffix += _COMPRESSED.get(compress.partition(":")[0], ".gz")
+    return f"{stem}{moment.astimezone(timezone.utc).strftime(_MOMENT)}.{suffix}"
 
 
 def database_in(name: str) -> str | None:
     """Return the database in a name that was made here, None for any other name."""
     found = _NAME.fullmatch(PurePosixPath(name).name)
     return unquote(found["database"]) if found else None
+
+
+def moment_in(name: str) -> datetime | None:
+    """Return the time in a name that was made here, None for any other name."""
+    found = _NAME.fullmatch(PurePosixPath(name).name)
+    with suppress(ValueError):  # digits that are no time
+        if found:
+            return datetime.strptime(found["moment"], _MOMENT).replace(tzinfo=timezone.utc)
+    return None
 
 
 def beyond(names: Iterable[str], stem: str, keep: int) -> list[str]:
@@ -51,16 +71,16 @@ def _is_of(name: str, stem: str) -> bool:
 
 
 def _server(address: Address) -> str:
-    """Return six digits that stand for a server, whatever its address.
+    """Return six digits that stand for a server.
 
-    A server's identifier is made by initdb (pg_control_system); where it may not be asked, the
-    address stands for it.
+    initdb gives it an identifier (pg_control_system); one that was made from another's files has
+    the same, so that the address counts too. Where it may not be asked, the address alone does.
     """
     identity = f"{address.host}:{address.port}"
-    with address.connect(address.name) as connection:
-        try:
-            row = connection.execute(SYSTEM).fetchone()
-            identity = row[0] if row else identity
-        except psycopg.errors.InsufficientPrivilege:
-            pass
+    with (
+        address.connect(address.name) as connection,
+        suppress(psycopg.errors.InsufficientPrivilege),
+    ):
+        row = connection.execute(SYSTEM).fetchone()
+        identity = f"{row[0] if row else ''} {identity}"
     return hashlib.sha256(identity.encode()).hexdigest()[:6]

@@ -44,7 +44,7 @@ def back_up_to_storage(
     began = time.monotonic()
     address = Address.of(using)
     stem = stem_for(address) if is_folder(to) else ""
-    name = joined(to, name_for(stem, form, datetime.now(timezone.utc))) if stem else to
+    name = joined(to, name_for(stem, form, compress, datetime.now(timezone.utc))) if stem else to
     there = Path(PREFIX + name)
     with interruptible():
         with opened_store(storage) as store:

@@ -23,7 +23,7 @@ from django.db import DatabaseError, transaction
 from restorehooks.driver import sql
 
 from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
-from .session import WAIT_FOR_NO_STANDBY
+from .session import local_settings
 from .statements import Move, draw, hold, set_forward, table_name
 from .verdict import next_value
 
@@ -124,7 +124,7 @@ def _sent(
     budget: LockBudget,
 ) -> Iterator[tuple[Move, Outcome]]:
     for batch in in_batches(moves, LOCKS // LOCKS_A_MOVE):
-        for items, result in send_each(connection, batch, statements_for, budget):
+        for items, result in send_each(connection, batch, statements_for, budget, to_write=True):
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")
                 continue
@@ -238,11 +238,10 @@ def _lock(
     tables = {c.table_oid: table_name(c) for c in sequence.columns}
     with connection.cursor() as cursor:
         if own:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            cursor.execute(f"SELECT {WAIT_FOR_NO_STANDBY}")
-        cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
-        cursor.execute(f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}")
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        version = connection.pg_version  # type: ignore[attr-defined]
+        ours = local_settings(lock_timeout, within=not own, own_path=True, version=version)
+        cursor.execute(f"SELECT {', '.join(ours)}")
         cursor.execute(
             "SELECT pg_catalog.pg_advisory_xact_lock(%s::bigint << 32 | %s)",
             [ADVISORY_CLASS, sequence.oid],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,9 @@ class Conditions(NamedTuple):
 
     ``isolation`` is that of the present transaction; ``written`` are the oids of the tables that it
     has written to, None where that does not matter. ``is_node``: of a Citus cluster.
+    ``feeds`` are subscriptions that are enabled, each with the oid of a table that it feeds.
+    ``made_read_only_by`` is the source of ``default_transaction_read_only`` where that is on, as
+    ``pg_settings`` names it.
     """
 
     is_standby: bool
@@ -39,13 +43,23 @@ class Conditions(NamedTuple):
     isolation: str
     written: list[int] | None = None
     is_node: bool = False
+    feeds: list[tuple[str, int]] | None = None
+    made_read_only_by: str | None = None
 
-    @property
-    def why_read_only(self) -> str | None:
-        """Why nothing can be changed, None where it can."""
+    def why_read_only(self, *, within: bool) -> str | None:
+        """Return why nothing can be changed, None where it can.
+
+        ``within`` a transaction of the caller's, that one says it. One of our own writes, unless
+        the connection itself, or the server's configuration, asks for none that do.
+        """
         if self.is_standby:
             return "the server is a standby and cannot be written to"
-        return "transactions are read-only here" if self.is_read_only else None
+        by_default = not within and self.made_read_only_by in SET_FOR_OTHERS
+        return "transactions are read-only here" if self.is_read_only and not by_default else None
+
+
+SET_FOR_OTHERS = ("database", "user", "database user", "global")
+"""The sources of what ALTER DATABASE and ALTER ROLE set, which is not asked for by the caller."""
 
 
 def read_catalog(
@@ -63,20 +77,21 @@ def read_catalog(
     them, nor those of extensions whose tables are not dumped, nor columns of temporary tables.
     """
     links = listed(connection, limits.links, budget) if limits.links else []
-    statements: list[Statement] = [_sequences(tables, [], links), ODD_DEFAULTS, CONDITIONS]
+    query = partial(_sequences, tables, schemas)
+    statements: list[Statement] = [query([], links), ODD_DEFAULTS, CONDITIONS]
     rows, odd, (row,) = send(connection, statements, budget.for_one())
     expressions: dict[int, str] = {}
     defaults: list[OddDefault] = []
     if odd:
         defaults = read_odd_defaults(connection, [Stored(*row) for row in odd], budget)
         expressions = {default.stored.oid: default.expression for default in defaults}
-        (rows,) = send(connection, [_sequences(tables, defaults, links)], budget.for_one())
+        (rows,) = send(connection, [query(defaults, links)], budget.for_one())
     found = _assembled(rows, expressions)
     alone = [s.oid for s in found if not s.columns and s.hint is None]
     if alone and limits.names != "ignored" and tables is None:
         guesses = guessed(connection, alone, budget)
         if guesses:
-            again = _sequences(tables, defaults, [*links, *guesses])
+            again = query(defaults, [*links, *guesses])
             (rows,) = send(connection, [again], budget.for_one())
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
@@ -109,13 +124,17 @@ def _left_alone(sequence: Sequence, limits: Limits) -> Sequence:
 
 
 def _sequences(
-    tables: Collection[int] | None, odd: abc.Sequence[OddDefault], links: abc.Sequence[Listed]
+    tables: Collection[int] | None,
+    schemas: Collection[str] | None,
+    odd: abc.Sequence[OddDefault],
+    links: abc.Sequence[Listed],
 ) -> sql.Composable:
     by_text = [default for default in odd if default.by_text]
     exact = [default.stored for default in odd if default.exact and not default.by_text]
     return SEQUENCES.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, Row._fields)),
         tables=sql.Literal(None if tables is None else list(tables)),
+        schemas=sql.Literal(None if schemas is None else list(schemas)),
         exact_kinds=sql.Literal([stored.catalogue for stored in exact]),
         exact=sql.Literal([stored.oid for stored in exact]),
         by_text_kinds=sql.Literal([d.stored.catalogue for d in by_text]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .notes import FEEDS
 from .session import PATH
 from .strangers import STRANGERS_CODE, may_draw
 
@@ -96,6 +97,12 @@ in_scope AS MATERIALIZED (
     UNION SELECT seq FROM default_of WHERE tab = ANY({{tables}}::oid[])
     UNION SELECT seq FROM listed WHERE tab = ANY({{tables}}::oid[])
 ),
+in_schemas AS MATERIALIZED (
+    SELECT seq FROM (SELECT seq, tab FROM climb UNION ALL SELECT seq, tab FROM default_of
+                     UNION ALL SELECT seq, tab FROM listed) numbers
+    JOIN pg_class c ON c.oid = numbers.tab JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY({{schemas}}::name[])
+),
 me AS MATERIALIZED (
     SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
     FROM pg_roles WHERE rolname = current_user
@@ -130,6 +137,8 @@ sequence AS MATERIALIZED (
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
+      AND ({{schemas}}::name[] IS NULL OR n.nspname = ANY({{schemas}}::name[])
+           OR q.seqrelid IN (SELECT seq FROM in_schemas))
       AND (q.seqrelid NOT IN (
               SELECT objid FROM pg_depend
               WHERE refclassid = 'pg_extension'::regclass
@@ -253,12 +262,15 @@ ORDER BY schema, name, oid, table_schema, table_name, column_name
 """)  # noqa: S608
 """Every sequence in scope, once for each column that it may number."""
 
-CONDITIONS = (
-    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-    " current_setting('transaction_isolation'),"
-    " CASE current_setting('transaction_isolation') WHEN 'serializable' THEN ("
-    " SELECT coalesce(array_agg(relation), '{}') FROM pg_locks"
-    " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock') END,"
-    " to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
-)
+CONDITIONS = f"""
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+       current_setting('transaction_isolation'),
+       CASE current_setting('transaction_isolation') WHEN 'serializable' THEN (
+           SELECT coalesce(array_agg(relation), array[]::oid[]) FROM pg_locks
+           WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock'
+       ) END,
+       to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS}),
+       CASE current_setting('default_transaction_read_only') WHEN 'on' THEN (
+           SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END
+"""  # noqa: S608 - constants
 """What holds for all that a run reads, in the order of catalog.Conditions."""

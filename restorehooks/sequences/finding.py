@@ -38,7 +38,7 @@ class Finding(NamedTuple):
             elif status is Status.BEHIND:
                 status = Status.ADVANCED
             else:
-                reason = f"moved past the rows that could be seen; {reason}"
+                reason = f"moved past what could be seen; {reason}"
         elif self.verdict.target is not None and read_only:
             reason = "; ".join(filter(None, [reason, read_only]))
         if self.sequence.is_rewritten and isinstance(outcome, int):

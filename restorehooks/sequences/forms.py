@@ -43,7 +43,9 @@ def summary_sentence(report: Report) -> str:
 
 def sentence_about(database: str, entry: Entry) -> str:
     """Return what is wrong with one sequence, as one line."""
-    passed = ["its rows have passed it"] if entry.status is Status.BEHIND else []
+    passed = []
+    if entry.status is Status.BEHIND and entry.has_rows_past_it:
+        passed = ["its rows have passed it"]
     reason = "; ".join([*passed, *filter(None, [entry.reason])])
     return f'In database "{database}", sequence {entry.sequence} is {entry.status.value}: {reason}.'
 

@@ -101,6 +101,8 @@ def _asked(
     return None if isinstance(found, Failed) else found
 
 
+_OF_TENANT = f"""relnamespace IN (
+    SELECT oid FROM pg_namespace WHERE nspname IN (SELECT json_array_elements_text({TENANT})))"""  # noqa: S608
 LINKS = sql.SQL(f"""
 SELECT q.seqrelid, q.seqincrement,
        least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767
@@ -133,8 +135,12 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 JOIN pg_type t ON t.oid = a.atttypid AND t.typcategory = 'N'
 WHERE (c.relname = ANY({{}}::name[]) OR has_sequence_privilege(q.seqrelid, 'USAGE, UPDATE'))
   AND sn.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-  AND ({TENANT} IS NULL OR n.nspname IN (SELECT json_array_elements_text({TENANT}))
-       OR sn.nspname IN (SELECT json_array_elements_text({TENANT})))
+  AND ({TENANT} IS NULL OR q.seqrelid = ANY(ARRAY(  -- first, so that other tenants cost little
+      SELECT oid FROM pg_class WHERE relkind = 'S' AND {_OF_TENANT}
+      UNION SELECT d.objid FROM pg_class t JOIN pg_depend d ON d.refobjid = t.oid
+          AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_class'::regclass
+          AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+      WHERE {_OF_TENANT})))
 """)  # noqa: S608
 
 # Any default, whoever's, that draws from something else than the sequence which its column owns,

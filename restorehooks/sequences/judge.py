@@ -28,7 +28,8 @@ class Judge(NamedTuple):
         """Return the verdict, and the reading with all that it was decided on."""
         reading, verdict = self._verdict_on(sequence, reading)
         if verdict.status is Status.EXHAUSTED and verdict.target is None:
-            verdict = verdict._replace(target=self._target_of_others(sequence, verdict))
+            target = self._target_of_others(sequence, verdict, reading.taken_at_source)
+            verdict = verdict._replace(target=target)
         return reading, verdict
 
     def _verdict_on(self, sequence: Sequence, reading: Reading) -> tuple[Reading, Verdict]:
@@ -48,11 +49,14 @@ class Judge(NamedTuple):
             follows_lone_rows=self.limits.follows_lone_rows,
         )
 
-    def _target_of_others(self, sequence: Sequence, verdict: Verdict) -> int | None:
+    def _target_of_others(
+        self, sequence: Sequence, verdict: Verdict, taken_at_source: int | None
+    ) -> int | None:
         """Return the target for the columns of a larger type, where a small one is used up."""
         others = None if verdict.next is None else sequence.still_drawing(verdict.next)
         if others is None:
             return None
         limit = self.limits.scan_limit
         ((_, reading),) = read(self.connection, [others], self.budget, scan_limit=limit)
+        reading = reading._replace(taken_at_source=taken_at_source)
         return self._verdict_on(others, reading)[1].target

@@ -159,13 +159,15 @@ def send(
     *,
     in_own_path: bool = True,
     remembering: abc.Sequence[str] = (),
+    to_write: bool = False,
 ) -> list[Rows]:
     """Send the statements as one message and return the rows of each.
 
     Names and operators in them resolve in ``pg_catalog`` alone, so that nobody's function of the
     same name is called; ``PATH`` has the schemas that the caller's names resolve in. With
     ``in_own_path`` False the caller's path stays: for what must be found there, all else qualified.
-    ``remembering`` are expressions to evaluate while it still holds.
+    ``remembering`` are expressions to evaluate while it still holds. ``to_write``: a transaction of
+    our own writes, whatever ``default_transaction_read_only`` says.
 
     Raises ``django.db.DatabaseError`` when one of them fails; none of them then has had an effect
     but for numbers drawn from sequences, and the caller's transaction goes on.
@@ -174,8 +176,9 @@ def send(
     version = connection.pg_version  # type: ignore[attr-defined]
     settings = local_settings(lock_timeout, within=within, own_path=in_own_path, version=version)
     prepare = f"SELECT {', '.join([REMEMBER_PATH, *remembering, *settings])}"
-    if not within:
-        return execute(connection, [prepare, *statements], within=within)[1:]
+    if not within:  # read-write mode can be set before the first query only
+        first = [READ_WRITE, prepare] if to_write else [prepare]
+        return execute(connection, [*first, *statements], within=within)[len(first) :]
     try:
         return execute(connection, [SAVEPOINT, prepare, *statements, *UNDO], within=within)[2:-2]
     except DatabaseError:
@@ -184,6 +187,7 @@ def send(
         raise
 
 
+READ_WRITE = "SET TRANSACTION READ WRITE"
 SAVEPOINT = "SAVEPOINT restorehooks"
 UNDO = ("ROLLBACK TO SAVEPOINT restorehooks", "RELEASE SAVEPOINT restorehooks")
 
@@ -193,26 +197,23 @@ def send_each(
     items: abc.Sequence[T],
     statements_for: Callable[[abc.Sequence[T]], abc.Sequence[Statement]],
     budget: LockBudget,
-    *,
-    in_own_path: bool = True,
+    **how: Any,
 ) -> Iterator[tuple[abc.Sequence[T], list[Rows] | Failed]]:
     """Send the statements for all items in one message; if that fails, item by item.
 
     Yields the items that a message was for, with the rows of each of its statements or with what
-    the server said. One bad item so never costs the others.
+    the server said. One bad item so never costs the others. ``how`` is what :func:`send` takes.
     """
     if not items:
         return
-    first = _send(
-        connection, statements_for(items), budget, budget.for_batch(), in_own_path=in_own_path
-    )
+    first = _send(connection, statements_for(items), budget, budget.for_batch(), **how)
     if not isinstance(first, Failed):
         yield items, first
         return
     for item in items:
         statements = statements_for([item])
         wait = budget.for_one()
-        yield [item], _send(connection, statements, budget, wait, in_own_path=in_own_path)
+        yield [item], _send(connection, statements, budget, wait, **how)
 
 
 def send_once(

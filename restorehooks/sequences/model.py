@@ -21,8 +21,8 @@ class Column(NamedTuple):
     ``plain``: the table has no partitions and no children.
     ``nullable``: nothing forbids NULL. ``may_be_empty``: the catalogue counts no page of a table
     whose rows are in its own file, which means no rows or no ANALYZE yet. ``sized``: the size of
-    its file, or of its partitions', is that of its rows. ``visible``: the table's
-    name finds it without a schema. ``locks``: how many a query takes that reads the column
+    its file, or of its partitions', is that of its rows. ``visible``: the table's name finds it
+    without a schema. ``locks``: how many a query takes that reads the column
     (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
     is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
     ``guessed``: nothing but the sequence's name leads to it.
@@ -186,7 +186,8 @@ class Reading(NamedTuple):
     the sequence. ``unseen`` says why the sequence or some rows could not be seen, ``doubts`` why
     more may be there than was seen; ``margin`` is the number of increments by which the sequence
     may stand further back than it seems. ``lone`` is None, or says that a few rows stand alone at
-    the end. ``error`` is the server's message when reading failed.
+    the end. ``error`` is the server's message when reading failed. ``taken_at_source`` is the last
+    number that is taken by the sequence's partner in another database, None where there is none.
     """
 
     last_value: int | None = None
@@ -197,3 +198,4 @@ class Reading(NamedTuple):
     doubts: tuple[str, ...] = ()
     margin: int = 0
     lone: Lone | None = None
+    taken_at_source: int | None = None

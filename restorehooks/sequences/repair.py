@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, router
-
-from restorehooks.driver import sql
 
 from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .circumstances import readable, under
 from .finding import Finding
 from .judge import Judge
-from .message import LockBudget, in_transaction, rolled_back, send
+from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
+from .notes import notes_on
 from .reading import read
-from .report import Report
+from .report import Entry, Report
 from .scope import (
     Limits,
     Name,
@@ -29,9 +29,11 @@ from .scope import (
     installed_models,
     tables_named,
     tables_of,
+    with_parents,
 )
+from .source import Source
 from .statements import Move
-from .unnumbered import automatic_fields, unnumbered
+from .unnumbered import automatic_fields, fields_without_default, unnumbered
 from .verdict import guess, verdict_on
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class _Run(NamedTuple):
 
     ``labels`` are those of the models by the names of their tables; ``tables`` are the oids that
     limit the scope, None where no model does. ``automatic`` are the fields that were asked for and
-    that a sequence should number, by label.
+    that a sequence should number, by label. ``source`` has the positions to take along.
     """
 
     connection: BaseDatabaseWrapper
@@ -59,6 +61,7 @@ class _Run(NamedTuple):
     rewind: bool = False
     without_table: tuple[str, ...] = ()
     automatic: Mapping[str, str] = MappingProxyType({})
+    source: Source | None = None
 
     def find(self) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
@@ -86,9 +89,14 @@ class _Run(NamedTuple):
         return not self.scope.only_usable or sequence.may_draw or bool(self.labels_of(sequence))
 
     def _found(self, sequence: Sequence, reading: Reading) -> Finding:
+        if self.source is not None:
+            reading = self.source.beside(sequence, reading)
         reading, verdict = self.judge.verdict_on(sequence, reading)
         if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
-            verdict = guess(sequence, verdict)
+            _, sure = self.judge.verdict_on(sequence, reading._replace(extreme=None, lone=None))
+            verdict = guess(sequence, verdict) if sure.target is None else sure
+        if self.source is not None:
+            verdict = self.source.remark_on(sequence, verdict)
         return Finding(sequence, reading, verdict, self.labels_of(sequence))
 
     @property
@@ -120,17 +128,20 @@ def inspect(
     *,
     headroom: int = 0,
     rewind: bool = False,
+    source: Source | None = None,
 ) -> Report:
     """Read sequences and change nothing; the report is the plan of what :func:`reset` would do.
 
     ``using`` is the alias of a PostgreSQL database. ``headroom`` is the number of increments to
-    stay clear of the rows. ``rewind`` allows lowering what is ahead.
+    stay clear of the rows. ``rewind`` allows lowering what is ahead. ``source`` has the positions
+    of another database's sequences, that those of this one have to be past, too.
 
     Raises ``django.db.DatabaseError`` only where nothing can be done at all, and ``ValueError`` for
     a headroom below 0.
     """
     with _leaving_no_lock(using):
-        return _plan(_start(using, scope, limits, headroom, rewind))
+        run = _start(using, scope, limits, headroom, rewind)
+        return _plan(run._replace(source=source))
 
 
 def reset(
@@ -140,6 +151,7 @@ def reset(
     *,
     headroom: int = 0,
     rewind: bool = False,
+    source: Source | None = None,
 ) -> Report:
     """Move every sequence in scope that is behind past its rows; see :func:`inspect`.
 
@@ -148,7 +160,8 @@ def reset(
     ``setval`` leaves on the sequences it moved (as ``nextval`` does; inserts go on).
     """
     with _leaving_no_lock(using):
-        return _carry_out(_start(using, scope, limits, headroom, rewind))
+        run = _start(using, scope, limits, headroom, rewind)
+        return _carry_out(run._replace(source=source))
 
 
 def inspect_table(
@@ -182,31 +195,35 @@ def reset_table(
 
 
 def _plan(run: _Run) -> Report:
-    _, findings = run.find()
-    entries = tuple(finding.planned() for finding in findings)
-    return Report(
-        run.connection.alias,
-        entries,
-        without_table=run.without_table,
-        without_sequence=unnumbered(run.automatic, findings),
-    )
+    conditions, findings = run.find()
+    return _report(run, conditions, findings, [finding.planned() for finding in findings])
 
 
 def _carry_out(run: _Run) -> Report:
     conditions, findings = run.find()
     to_move = [f for f in findings if f.verdict.target is not None]
-    read_only = conditions.why_read_only if to_move else None
+    within = in_transaction(run.connection)
+    read_only = conditions.why_read_only(within=within) if to_move else None
     outcomes = {} if read_only else dict(_apply(run, to_move))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
-    entries = tuple(f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings)
+    entries = [f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings]
+    report = _report(run, conditions, findings, entries)
+    return replace(report, applied=True, read_only=read_only)
+
+
+def _report(
+    run: _Run, conditions: Conditions, findings: list[Finding], entries: Iterable[Entry]
+) -> Report:
+    sequences = [finding.sequence for finding in findings]
+    source = run.source if run.scope == EVERYTHING else None
     return Report(
         run.connection.alias,
-        entries,
-        applied=True,
-        read_only=read_only,
+        tuple(entries),
         without_table=run.without_table,
         without_sequence=unnumbered(run.automatic, findings),
+        only_at_source=None if source is None else source.without_partner(sequences),
+        notes=notes_on(run.connection, sequences, conditions.feeds or ()),
     )
 
 
@@ -225,7 +242,8 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         raise ValueError(f"headroom must be a whole number of at least 0, not {headroom!r}")
     connection = connections[using]
     wanted = None if scope.models is None else concrete_models(scope.models)
-    labels = tables_named(connection, installed_models(using) if wanted is None else wanted)
+    meant = installed_models(using) if wanted is None else wanted
+    labels = tables_named(connection, meant)
     if scope.schemas is not None:
         labels = in_schemas(labels, scope.schemas)
     tables = None if wanted is None else tables_of(connection, labels)
@@ -236,6 +254,9 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         if model._meta.label not in existing
         and (scope.schemas is not None or router.allow_migrate_model(using, model))
     ]
+    automatic = automatic_fields(wanted or [], existing)
+    if wanted is None and scope.is_whole and limits.names != "ignored":
+        automatic = fields_without_default(connection, meant, labels)
     return _Run(
         connection,
         LockBudget(limits.lock_timeout),
@@ -246,32 +267,16 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         headroom,
         rewind,
         tuple(missing),
-        automatic_fields(wanted or [], existing),
+        automatic,
     )
 
 
 def _start_at(
     connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], limits: Limits
 ) -> _Run:
-    schemas, relations = ([*part] for part in zip(*names, strict=True))
-    lineage = WITH_PARENTS.format(sql.Literal(schemas), sql.Literal(relations))
-    (rows,) = send(connection, [lineage], limits.lock_timeout)
-    tables = [oid for (oid,) in rows]
+    tables = with_parents(connection, names, limits.lock_timeout)
     labels = tables_named(connection, installed_models(connection.alias))
     return _Run(connection, LockBudget(limits.lock_timeout), limits, EVERYTHING, labels, tables)
-
-
-WITH_PARENTS = sql.SQL("""
-WITH RECURSIVE kin (oid) AS (
-    SELECT c.oid FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN unnest({}::name[], {}::name[]) AS wanted (schema, name)
-        ON wanted.schema = n.nspname AND wanted.name = c.relname
-    UNION
-    SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
-)
-SELECT oid FROM kin
-""")
 
 
 def _apply(run: _Run, findings: Iterable[Finding]) -> Iterator[tuple[int, Outcome | None]]:

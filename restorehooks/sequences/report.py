@@ -71,6 +71,14 @@ class Entry:
         return self.found if self.found and self.found[1].target is not None else None
 
     @property
+    def has_rows_past_it(self) -> bool:
+        """Whether a row has the number that it was to hand out, or one past that."""
+        if self.extreme is None or self.next_before is None:
+            return False
+        counts_up = self.found is None or self.found[0].counts_up
+        return (self.extreme >= self.next_before) is counts_up or self.extreme == self.next_before
+
+    @property
     def makes_room(self) -> tuple[str, ...]:
         """The ALTER statements that would widen its range, none where none can."""
         return widening(self.found[0]) if self.found else ()
@@ -97,6 +105,9 @@ class Report:
     ``applied`` tells a repair from a plan. ``read_only`` says why nothing could be changed, None
     where that was not the case. ``without_table`` are labels of models that were asked for and
     have no table here, ``without_sequence`` those of automatic fields that no sequence numbers.
+    ``only_at_source`` are the sequences of another database, whose positions were taken along, that
+    stand for none of this one; None where none were, or not all are in scope.
+    ``notes`` are sentences on what may put a sequence behind again.
     """
 
     database: str
@@ -105,6 +116,8 @@ class Report:
     read_only: str | None = None
     without_table: tuple[str, ...] = ()
     without_sequence: tuple[str, ...] = ()
+    only_at_source: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -158,6 +171,8 @@ class Report:
             "database": self.database,
             "sequences": [entry.as_dict() for entry in self.entries],
             "summary": self.summary(),
+            **({} if self.only_at_source is None else {"only_at_source": [*self.only_at_source]}),
+            **({"notes": [*self.notes]} if self.notes else {}),
         }
 
     def sentence(self) -> str:

@@ -14,6 +14,7 @@ from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 
 from restorehooks.driver import sql
+from restorehooks.wording import printable
 
 from .message import send
 from .session import PATH
@@ -40,6 +41,11 @@ class Scope:
     schemas: Collection[str] | None = None
     sequences: Collection[str] | None = None
     only_usable: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole database."""
+        return self.models is None and self.schemas is None and self.sequences is None
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,31 @@ def tables_of(connection: BaseDatabaseWrapper, names: Collection[Name]) -> dict[
     return {oid: (schema, table) for oid, schema, table in found}
 
 
+def with_parents(
+    connection: BaseDatabaseWrapper, names: Collection[tuple[str, str]], lock_timeout: float
+) -> list[int]:
+    """Return the oids of tables, and of what they are partitions or children of.
+
+    ``names`` are raw schemas and names; ``lock_timeout`` is in seconds.
+    """
+    schemas, relations = ([*part] for part in zip(*names, strict=True))
+    lineage = WITH_PARENTS.format(sql.Literal(schemas), sql.Literal(relations))
+    (rows,) = send(connection, [lineage], lock_timeout)
+    return [oid for (oid,) in rows]
+
+
+WITH_PARENTS = sql.SQL("""
+WITH RECURSIVE kin (oid) AS (
+    SELECT c.oid FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN unnest({}::name[], {}::name[]) AS wanted (schema, name)
+        ON wanted.schema = n.nspname AND wanted.name = c.relname
+    UNION
+    SELECT i.inhparent FROM kin JOIN pg_catalog.pg_inherits i ON i.inhrelid = kin.oid
+)
+SELECT oid FROM kin
+""")
+
 Name = tuple[str | None, str]
 """The raw schema, None for one that the ``search_path`` finds, and name of a table."""
 NAME_LIMIT = 63
@@ -181,16 +212,31 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
     return found
 
 
-def check_schemas(connection: BaseDatabaseWrapper, schemas: Iterable[str]) -> None:
-    """Raise ``LookupError`` in one sentence for a schema that the database does not have."""
+def schemas_named(connection: BaseDatabaseWrapper, wanted: Iterable[str]) -> list[str]:
+    """Return the schemas that are meant, each by its name or by a pattern such as ``tenant_*``.
+
+    Raises ``LookupError`` in one sentence for one that the database does not have.
+    """
     (rows,) = send(connection, [SCHEMAS], LOCK_TIMEOUT)
     there = [name for (name,) in rows]
-    for schema in schemas:
-        if schema not in there:
+    found: dict[str, None] = {}
+    for name in wanted:
+        meant = [name] if name in there else [s for s in there if fnmatchcase(s, name)]
+        if not meant:
             raise LookupError(
-                f'Database "{connection.alias}" has no schema "{schema}"; it has:'
-                f" {', '.join(there)}."
+                f'Database "{connection.alias}" has no schema "{name}"; it has: {_some(there)}.'
             )
+        found |= dict.fromkeys(meant)
+    return list(found)
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(map(printable, names[:SHOWN]))}{rest}"
+
+
+SHOWN = 20
+"""How many schemas a sentence names: under tenants there may be hundreds."""
 
 
 SCHEMAS = (

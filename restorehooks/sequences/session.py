@@ -18,6 +18,8 @@ def local_settings(
     settings = {"lock_timeout": str(round(lock_timeout * 1000)), **ALWAYS}
     if own_path:
         settings |= OWN_PATH
+    if version >= FIRST_TO_REFUSE_VIEWS.get(version // 10000, 0):
+        settings |= NO_VIEWS
     if not within:  # a caller's transaction keeps the caller's timeouts
         settings |= NO_TIMEOUTS
         if version >= 170000:
@@ -32,7 +34,10 @@ ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
 }
-NO_TIMEOUTS = {"statement_timeout": "0"}
+# A stranger may put one in place of a table after the catalogue was read.
+NO_VIEWS = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
+FIRST_TO_REFUSE_VIEWS = {14: 140013, 15: 150008, 16: 160004}
+NO_TIMEOUTS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 WAIT_FOR_NO_STANDBY = (
     "pg_catalog.set_config('synchronous_commit',"
     " CASE WHEN pg_catalog.current_setting('synchronous_commit')"

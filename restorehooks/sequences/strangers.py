@@ -10,7 +10,15 @@ superuser, is not read; its owner can read it. CHECK constraints are left out of
 
 from __future__ import annotations
 
-STRANGERS_CODE = """
+IS_TRUSTED = (
+    "(r.rolsuper OR r.rolname = session_user OR r.rolname = current_user AND NOT"
+    " (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = session_user))"
+)
+"""The condition that role ``r`` gains nothing by what it has made being called in this session.
+
+Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
+"""
+STRANGERS_CODE = f"""
 SELECT e.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
 FROM (
     SELECT indrelid AS tab, 'pg_class'::regclass AS classid, indexrelid AS objid
@@ -28,8 +36,8 @@ LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.
 JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid)
 JOIN pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_roles r ON r.oid = p.proowner
-WHERE NOT r.rolsuper AND r.rolname <> current_user
-"""
+WHERE NOT {IS_TRUSTED}
+"""  # noqa: S608 - constants
 """The query for them: the table, and a function's quoted name."""
 
 

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 
 from django.db.models import AutoField
 
+from restorehooks.driver import sql
+
 from .finding import Finding
+from .message import send
+from .scope import LOCK_TIMEOUT, Name, tables_of
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
 
 
@@ -22,6 +27,42 @@ def automatic_fields(wanted: Iterable[type[Model]], existing: Collection[str]) -
         for field in model._meta.local_fields
         if isinstance(field, AutoField) and field.column
     }
+
+
+def fields_without_default(
+    connection: BaseDatabaseWrapper, models: Iterable[type[Model]], labels: Mapping[Name, list[str]]
+) -> dict[str, str]:
+    """Return the automatic fields that nothing in the database gives a number, but a sequence.
+
+    That is those of tables whose column has no default, forbids NULL, and is not filled by a
+    trigger. ``labels`` are those of the models by the names of their tables.
+    """
+    names = tables_of(connection, labels.keys())
+    automatic = automatic_fields(
+        models, {label for name in names.values() for label in labels[name]}
+    )
+    if not automatic:
+        return {}
+    (rows,) = send(connection, [WITHOUT_DEFAULT.format(sql.Literal([*names]))], LOCK_TIMEOUT)
+    bare = {(label, column) for oid, column in rows for label in labels[names[oid]]}
+    return {
+        field: column
+        for field, column in automatic.items()
+        if (field.rpartition(".")[0], column) in bare
+    }
+
+
+WITHOUT_DEFAULT = sql.SQL("""
+SELECT c.oid, a.attname
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE c.oid = ANY({}::oid[]) AND c.relkind IN ('r', 'p')
+  AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND t.typdefaultbin IS NULL
+  AND NOT EXISTS (
+      SELECT FROM pg_trigger g  -- before each row that is inserted
+      WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 7)
+""")
 
 
 def unnumbered(automatic: Mapping[str, str], findings: Iterable[Finding]) -> tuple[str, ...]:

@@ -61,13 +61,15 @@ def verdict_on(
     if sequence.ignored is not None or reading.error is not None or reading.last_value is None:
         return _without_position(sequence, reading)
     upcoming = next_value(sequence, reading.last_value, bool(reading.is_called))
-    target = _target(sequence, upcoming, reading.extreme, headroom)
+    taken = _taken(sequence, reading)
+    target = _target(sequence, upcoming, taken, headroom)
     if rewind and target is None and sequence.columns and not reading.unseen:
         target = _rewound(sequence, upcoming, reading.extreme, headroom)
         if target is not None:
             return Verdict(Status.OK, upcoming, reading.extreme, target, "ahead of its rows")
     wanted = upcoming if target is None else target
     fits = _fits(sequence, wanted)
+    said = [*_lone_rows(reading), *_at_source(sequence, reading)]
     if not fits and not sequence.cycle:
         return _exhausted(sequence, reading, upcoming, wanted, headroom)
     is_behind = fits and target is not None
@@ -79,7 +81,7 @@ def verdict_on(
         return Verdict(Status.UNVERIFIED, upcoming, reading.extreme, target, unseen, stays)
     if is_behind:
         follow = ["to follow it, run resetsequences"] if stays else []
-        why = "; ".join([*_lone_rows(reading), *follow, *filter(None, [sequence.hint])])
+        why = "; ".join([*said, *follow, *filter(None, [sequence.hint])])
         return Verdict(Status.BEHIND, upcoming, reading.extreme, target, why or None, stays)
     return Verdict(Status.OK, upcoming, reading.extreme, reason=_remark(sequence, fits=fits))
 
@@ -87,8 +89,8 @@ def verdict_on(
 def _exhausted(
     sequence: Sequence, reading: Reading, upcoming: int, wanted: int, headroom: int
 ) -> Verdict:
-    said = [*_lone_rows(reading), *reading.unseen]
-    reason = "; ".join([*said, _remedy(sequence, reading.extreme, wanted, headroom)])
+    said = [*_lone_rows(reading), *_at_source(sequence, reading), *reading.unseen]
+    reason = "; ".join([*said, _remedy(sequence, _taken(sequence, reading), wanted, headroom)])
     target = _past_the_others(sequence, upcoming, reading)
     return Verdict(Status.EXHAUSTED, upcoming, reading.extreme, target, reason, is_partial=True)
 
@@ -108,6 +110,23 @@ def _remark(sequence: Sequence, *, fits: bool) -> str | None:
     return sequence.hint or (None if sequence.columns else UNKNOWN_COLUMN)
 
 
+def _taken(sequence: Sequence, reading: Reading) -> int | None:
+    """Return the farthest number that a row has or that is the source's."""
+    both = (reading.extreme, reading.taken_at_source)
+    numbers = [number for number in both if number is not None]
+    return (max if sequence.counts_up else min)(numbers, default=None)
+
+
+def _at_source(sequence: Sequence, reading: Reading) -> list[str]:
+    taken = _taken(sequence, reading)
+    if taken is None or taken == reading.extreme:
+        return []
+    first = sequence.minimum if sequence.counts_up else sequence.maximum
+    if _is_before(sequence, taken, first):
+        return ["nobody has drawn from it at the source yet"]
+    return [f"the source has come to {taken}"]
+
+
 def _lone_rows(reading: Reading) -> list[str]:
     if reading.lone is None:
         return []
@@ -122,7 +141,8 @@ def _past_the_others(sequence: Sequence, upcoming: int, reading: Reading) -> int
     """Return the target that passes all rows but those that stand alone."""
     if reading.lone is None:
         return None
-    target = _target(sequence, upcoming, reading.lone.others, 0)
+    others = reading._replace(extreme=reading.lone.others)
+    target = _target(sequence, upcoming, _taken(sequence, others), 0)
     is_free = target is not None and _is_before(sequence, target, reading.lone.first)
     return target if is_free else None
 

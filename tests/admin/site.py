@@ -66,7 +66,7 @@ SETTINGS: dict[str, Any] = {
 URLS = """
     from django.contrib import admin
     from django.contrib.admin.models import LogEntry
-    from django.db import connection
+    from django.db import connection, connections
     from django.urls import path
     from restorehooks.admin import SequenceAdmin
     from restorehooks.models import Sequence
@@ -99,6 +99,9 @@ URLS = """
             if schema:
                 with connection.cursor() as cursor:
                     cursor.execute("SET search_path = %s, public", [schema])
+            if request.GET.pop("read_only", None):
+                with connections["other"].cursor() as cursor:
+                    cursor.execute("SET default_transaction_read_only = on")
             return get_response(request)
         return respond
 

@@ -10,7 +10,6 @@ from io import StringIO
 from time import monotonic
 
 import pytest
-from psycopg import sql
 
 from tests.admin.site import APPS, PAGE, SETTINGS, Answer, Site, Visitor
 from tests.support.databases import Database
@@ -425,16 +424,10 @@ def test_a_table_that_is_locked_fails_soon_and_the_others_are_repaired(site: Sit
         assert done.said == ["Moved 1 sequence past its rows: t_made.free_id_seq to 6."]
 
 
-def test_a_database_that_is_read_only_says_so(site: Site) -> None:
+def test_a_connection_that_is_read_only_says_so(site: Site) -> None:
     make(site.other, "late")
-    visitor = site.visitor()
-    name = sql.Identifier(site.other.name)
-    query = "ALTER DATABASE {} SET default_transaction_read_only = {}"
-    site.database.execute(sql.SQL(query).format(name, sql.SQL("on")))
-    try:
-        done = repair(visitor, "t_made.late_id_seq", alias="other")
-    finally:
-        site.database.execute(sql.SQL(query).format(name, sql.SQL("off")))
+    chosen = {**CONFIRMED, "_selected_action": ["other:t_made.late_id_seq"]}
+    done = site.visitor().post(f"{PAGE}database/other/?read_only=1", chosen)
     assert done.said == ["Nothing was changed: transactions are read-only here."]
     assert next_of(site.other, "t_made.late_id_seq") == 1
     assert logged(site) == []

@@ -69,6 +69,30 @@ def test_an_archive_of_an_older_pg_dump(
     assert as_sql(database, tmp_path) == as_sql(source, tmp_path)
 
 
+@pytest.mark.parametrize("options", [(), ("--in-place",)])
+def test_an_archive_of_rows_with_object_ids(
+    project: Project,
+    database: Database,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    source = make_database()
+    source.execute(
+        "CREATE TABLE shop (row_number integer, id integer PRIMARY KEY, v text);"
+        "INSERT INTO shop VALUES (16400, 1, E'one\\ttab'), (16401, 2, NULL)"
+    )
+    instead = {
+        b"    row_number integer,\n": b"",
+        b"(row_number, id, v) FROM": b"(id, v) WITH OIDS FROM",
+    }
+    archive = rewrite(dumped(source, tmp_path / "x"), tmp_path / "old", (1, 12), instead)
+    alone(database)
+    done = project.manage("restoredb", str(archive), "--no-input", *options)
+    assert database.execute("SELECT * FROM shop ORDER BY 1") == [(1, "one\ttab"), (2, None)]
+    assert "rows have none of their own since PostgreSQL 12" in done.stdout + done.stderr
+
+
 def test_what_it_says_of_names_privileges_and_order(database: Database, tmp_path: Path) -> None:
     role = database.role("a role with spaces")
     database.execute(

@@ -20,6 +20,7 @@ from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import (
     AddressError,
+    BusyError,
     PoolerError,
     ProgramError,
     TargetError,
@@ -29,6 +30,8 @@ from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.signals import post_restore
 from tests.support import ROOT
 from tests.support.databases import Database, MakeDatabase
@@ -191,6 +194,14 @@ def test_the_database_itself_is_refused(live: Database, name: str) -> None:
 def test_what_names_no_database(database: Database, source: str, error: type, why: str) -> None:
     with pytest.raises(error, match=why):
         copied(database, source)
+
+
+def test_a_restore_that_runs_is_told_of_before_anything_is_dumped(
+    live: Database, production: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "write", lambda *words, **options: pytest.fail("dumped"))
+    with RestoreLock(Address.of("default")), pytest.raises(BusyError, match="Another restore"):
+        copied(live, "alias:production")
 
 
 def test_a_server_newer_than_any_pg_dump(

@@ -74,6 +74,25 @@ def test_in_name_order_each_named_on_the_restored_database(
     assert contents(live) == before
 
 
+def test_a_program_of_the_folder_is_run_and_none_of_its_name_in_path(
+    live: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = folder.parent / "bin"
+    elsewhere.mkdir()
+    for place in (folder, elsewhere):
+        for name in ("tidy.sh", "-c.sh"):
+            (place / name).write_text(f"#!/bin/sh\necho {name} >> {place}/ran\n")
+        (place / "tidy.sh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(elsewhere), prepend=":")
+    monkeypatch.chdir(folder)
+    found, _ = hook_files.find(Path())
+    with RestoreLock(Address.of("default")) as lock:
+        for path in found:
+            hook_files.run(path, lock, live.name, Reporter())
+    assert (folder / "ran").read_text() == "-c.sh\ntidy.sh\n"
+    assert not (elsewhere / "ran").exists()
+
+
 def test_signals_carry_what_they_promise_and_the_alias_leads_to_the_copy(
     project: Project, live: Database, backup: Path
 ) -> None:

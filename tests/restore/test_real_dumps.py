@@ -23,7 +23,7 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from tests.support.databases import Database, MakeDatabase
-from tests.support.dumps import alone, dumped, fill, plain
+from tests.support.dumps import alone, dumped, fill, plain, untrusted
 
 SHOP = "CREATE TABLE shop (id serial PRIMARY KEY, v text); INSERT INTO shop (v) VALUES ('a'), ('b')"
 
@@ -453,6 +453,29 @@ def test_it_is_named_before_loading_and_left_out_when_asked(
         alone(database)
 
 
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_a_trigger_goes_with_its_function(
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    source.execute(SHOP)
+    source.execute(
+        "CREATE FUNCTION in_c() RETURNS trigger LANGUAGE internal"
+        "   AS 'suppress_redundant_updates_trigger';"
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER a BEFORE UPDATE ON shop FOR EACH ROW EXECUTE FUNCTION in_c();"
+        "CREATE TRIGGER b BEFORE UPDATE ON shop FOR EACH ROW EXECUTE FUNCTION own();"
+        "COMMENT ON TRIGGER a ON shop IS 'gone'; COMMENT ON TRIGGER b ON shop IS 'kept'"
+    )
+    report = restored(
+        database, dumped(source, tmp_path / "dump", form=form), skip_superuser_only=True
+    )
+    there = database.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
+    assert there == [("b",)]
+    assert any("CREATE TRIGGER a" in line for line in report.left_out)
+    assert rows(database) == 2
+
+
 def test_a_table_is_never_left_out_for_that(
     make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path
 ) -> None:
@@ -464,17 +487,6 @@ def test_a_table_is_never_left_out_for_that(
     )
     dump = plain(source, tmp_path / "d.sql")
     assert "in_c" in refused(database, dump, skip_superuser_only=True)
-
-
-def untrusted(database: Database) -> str:
-    """Return an extension that the server has and only a superuser may create."""
-    found = database.execute(
-        "SELECT min(name) FROM pg_available_extension_versions WHERE superuser AND NOT trusted"
-        " AND requires IS NULL AND name <> 'plpgsql'"
-    )
-    if not found[0][0]:
-        pytest.skip("the server has no untrusted extension")
-    return str(found[0][0])
 
 
 def test_an_extension_that_is_there_already_sends_a_plain_dump_in_place(

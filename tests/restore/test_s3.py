@@ -49,12 +49,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_there_and_back(database: Database, bucket: Any, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES")
     written = back_up_to_storage("shop/", keep=1)
-    (one,) = list_storage(Request("storage:"))
+    (one,) = list_storage(Request("storage:")).files
     assert f"storage:{one.name}" == str(written.path)
     assert (one.database, one.size) == (database.name, written.dump.size)
     for path in dumped(database, tmp_path / "d", form="directory").iterdir():
         bucket.upload_file(str(path), f"old/dir/{path.name}")
-    assert {one.name for one in list_storage(Request("storage:"))} == {one.name, "old/dir"}
+    assert {one.name for one in list_storage(Request("storage:")).files} == {one.name, "old/dir"}
     database.execute("DROP TABLE t")
     alone(database)
     for source in ("storage:shop/", "storage:old/dir"):

@@ -136,6 +136,16 @@ def test_rows_whose_order_may_matter_come_over_one(
     assert found == NUMBERS[: 50 if how else 100]
 
 
+def test_rows_of_different_lengths_are_added_each_by_itself(database: Database) -> None:
+    text = "".join(
+        f"INSERT INTO t VALUES ({n});\nINSERT INTO t VALUES ({n}, '{n}');\n" for n in NUMBERS[:9]
+    )
+    text += "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING;\nINSERT INTO t (x) VALUES (NULL);\n"
+    result = over_several(f"CREATE TABLE t (n int, x text);\n{text}".encode(), database)
+    assert (result.rows, result.statements) == (20, 21)
+    assert database.execute("SELECT count(*), count(n), count(x) FROM t") == [(20, 19, 9)]
+
+
 def test_what_was_created_later_is_known(database: Database) -> None:
     """A table that gets a key, a trigger or another path between two COPYs."""
     text = (

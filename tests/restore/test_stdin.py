@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from restorehooks.restore.errors import DumpError, RestoreError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from tests.support.databases import Database, MakeDatabase
-from tests.support.dumps import alone, dumped, neighbours
+from tests.support.databases import Database, MakeDatabase, pointed
+from tests.support.dumps import alone, dumped, neighbours, untrusted
 
 SHOP = "CREATE TABLE shop (id serial PRIMARY KEY, v text); INSERT INTO shop (v) VALUES ('a')"
 
@@ -101,3 +102,51 @@ def test_a_dry_run_proves_it_first(
 def test_nothing_is_said(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DumpError, match="standard input was empty"):
         piped(database, b"", monkeypatch)
+
+
+@pytest.mark.parametrize("what", ["garbage", "cut", "no dump", "a server"])
+def test_a_message_never_names_the_copy(
+    source: Database,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("readme.txt"))
+    content = {
+        "garbage": b"garbage\n",
+        "cut": dumped(source, tmp_path / "d").read_bytes()[:-300],
+        "no dump": packed.getvalue(),
+        "a server": b"--\n-- PostgreSQL database cluster dump\n--\n\nSET x = 1;\n",
+    }[what]
+    for dry_run in (False, True):
+        with pytest.raises(RestoreError) as caught:
+            piped(database, content, monkeypatch, spool_dir=tmp_path, dry_run=dry_run)
+        assert "tandard input" in str(caught.value)
+        assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "made", ["PUBLICATION everything FOR ALL TABLES", "EXTENSION {} SCHEMA public"]
+)
+def test_what_only_a_superuser_may_make_names_the_option(
+    source: Database,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made: str,
+) -> None:
+    text = dumped(source, tmp_path / "d.sql", form="plain").read_bytes()
+    # It comes after what is looked at before anything is loaded.
+    rows = b"".join(b"%d\tb\n" % n for n in range(2, 150_000))
+    last = f"\n\nCREATE {made.format(untrusted(source))};\n\n\n--\n-- PostgreSQL database dump c"
+    text = text.replace(b"1\ta\n", b"1\ta\n" + rows)
+    text = text.replace(b"--\n-- PostgreSQL database dump c", last.encode())
+    owner = database.role("owner", "LOGIN CREATEDB")
+    database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+    with pointed("default", {**database.settings, "USER": owner}):
+        with pytest.raises(RestoreError, match="--skip-superuser-only"):
+            piped(database, text, monkeypatch, owner=False)
+        assert piped(database, text, monkeypatch, owner=False, skip_superuser_only=True).restored

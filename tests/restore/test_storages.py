@@ -21,7 +21,7 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
 from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored import Stored, fetched
+from restorehooks.restore.stored import Listing, Stored, fetched
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.reports import valid
@@ -65,7 +65,7 @@ def test_what_is_there_is_listed_by_its_first_bytes(
         known = (dump.format, dump.compression, dump.database) if dump else one.why
         return one.name, known
 
-    found = list_storage(Request("storage:"))
+    found = list_storage(Request("storage:")).files
     assert [summary(one) for one in found] == [
         ("c.dump", ("custom", None, shop.name)),
         ("p.sql.gz", ("plain", "gzip", None)),
@@ -79,7 +79,7 @@ def test_what_is_there_is_listed_by_its_first_bytes(
     assert found[5].size == sum(file.stat().st_size for file in (tmp_path / "d").iterdir())
     assert found[0].dump
     assert str(shop.server.version // 10000) in (found[0].dump.server_version or "")
-    assert [one.name for one in list_storage(Request("storage:old/"))] == ["old/dir"]
+    assert [one.name for one in list_storage(Request("storage:old/")).files] == ["old/dir"]
 
 
 @pytest.mark.parametrize("form", ["custom", "directory", "plain"])
@@ -189,7 +189,7 @@ def test_what_is_not_there(database: Database, place: Place, tmp_path: Path) -> 
         restored(database, "storage:x")
     with pytest.raises(StorageError, match=r"storage:\.\./x: .* says Suspicious|storage:\.\./x"):
         restored(database, "storage:../x")
-    assert list_storage(Request("storage:")) == []
+    assert list_storage(Request("storage:")) == Listing([], 0)
 
 
 def test_a_storage_that_cannot_be_used_is_one_sentence(database: Database, tmp_path: Path) -> None:

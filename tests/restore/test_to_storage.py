@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import stat
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from restorehooks.restore.dump.facts import Format
 from restorehooks.restore.errors import StorageError, UsageError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored_names import beyond, database_in, stem_for
+from restorehooks.restore.stored_names import beyond, database_in, moment_in, name_for, stem_for
 from restorehooks.restore.to_storage import back_up_to_storage
 from restorehooks.restore.upload import upload
 from tests.support.databases import Database
@@ -106,11 +108,26 @@ def test_the_oldest_of_this_database_are_deleted_and_no_other_file(
     assert set(place.names()) == {*ours[2:], *others, new}
 
 
+NAMED: list[tuple[Format, str | None, str]] = [
+    ("custom", "zstd", "dump"),
+    ("tar", None, "tar"),
+    ("plain", None, "sql"),
+    ("plain", "none", "sql"),
+    ("plain", "9", "sql.gz"),
+    ("plain", "zstd:3", "sql.zst"),
+]
+
+
 def test_names_tell_databases_apart() -> None:
     names = ["a_0a0a0a_20200101T000000Z.dump", "b_0a0a0a_20200101T000000Z.dump"]
     assert beyond(names, "a_0a0a0a_", 0) == names[:1]
     assert database_in("folder/a%2Eb%2F_0a0a0a_20200101T000000Z.sql") == "a.b/"
     assert database_in("a.dump") is None
+    moment = datetime(2026, 11, 27, 8, 15, 30, tzinfo=timezone(timedelta(hours=1)))
+    for form, compress, suffix in NAMED:
+        name = name_for("a_0a0a0a_", form, compress, moment)
+        assert name == f"a_0a0a0a_20261127T071530Z.{suffix}"
+        assert (database_in(name), moment_in(f"x/{name}")) == ("a", moment)
 
 
 class Full(FileSystemStorage):

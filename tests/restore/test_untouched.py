@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from psycopg import sql
 
 from tests.support.databases import Database, MakeDatabase
@@ -462,6 +464,35 @@ def test_the_disk_full(
         subprocess.run(["umount", str(place)], check=True)
 
 
+def test_a_side_database_that_cannot_be_dropped_is_named_with_the_command(
+    make_server: Callable[..., RunningServer], make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """As on a full disk, where DROP DATABASE waits for a checkpoint that fails."""
+    server = make_server({"max_prepared_transactions": "2"})
+    live = make_database(on=server, alias="default")
+    live.execute("CREATE TABLE precious AS SELECT 1 AS id")
+    file = dumped(live, tmp_path / "d")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "1.sql").write_text(
+        "BEGIN; CREATE TABLE held (); PREPARE TRANSACTION 'held'; SELECT 1 / 0"
+    )
+    before, said = contents(live), StringIO()
+    alone(live)
+    with pytest.raises(CommandError, match=r"division by zero.*as it was\."):
+        call_command(
+            "restoredb", str(file), f"--hooks-dir={tmp_path / 'hooks'}", "--no-input", stderr=said
+        )
+    assert contents(live) == before
+    (left,) = neighbours(live)
+    command = f'DROP DATABASE IF EXISTS "{left}" WITH (FORCE)'
+    (note,) = [line for line in said.getvalue().splitlines() if "could not be dropped" in line]
+    assert command in note
+    with server.connect(dbname=left) as inside:
+        inside.execute("ROLLBACK PREPARED 'held'")
+    server.execute(command)
+    assert neighbours(live) == []
+
+
 def test_others_connected_and_reconnecting_all_the_time(
     project: Project, live: Database, backup: Path
 ) -> None:
@@ -573,6 +604,55 @@ def test_ended_mid_load_ends_pg_restore_too(
     ):
         assert time.monotonic() < deadline, sessions
         time.sleep(0.1)
+
+
+BUILDING = """--
+-- PostgreSQL database dump
+--
+CREATE TABLE public.a (x int);
+CREATE TABLE public.b (x int);
+COPY public.a FROM stdin;
+1
+\\.
+COPY public.b FROM stdin;
+1
+\\.
+CREATE FUNCTION public.slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS $$BEGIN PERFORM pg_sleep(60); RETURN $1; END$$;
+CREATE INDEX a_slow ON public.a USING btree (public.slow(x));
+CREATE INDEX b_slow ON public.b USING btree (public.slow(x));
+--
+-- PostgreSQL database dump complete
+--
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_ended_while_several_connections_load(
+    project: Project, live: Database, tmp_path: Path, how: str
+) -> None:
+    dump = tmp_path / "building.sql"
+    dump.write_text(BUILDING)
+    sessions = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE %s || '\\_restoring%%'"
+        " AND query LIKE %s"
+    )
+    before = contents(live)
+    run = Restoring(project, str(dump), "--jobs=2")
+    run.until("loading into")
+    while live.server.execute(sessions, live.name, "CREATE INDEX%") != [(2,)]:
+        assert run.process.poll() is None
+        time.sleep(0.02)
+    run.process.send_signal(getattr(signal, how))
+    code, last = run.ended()
+    if how == "SIGTERM":
+        assert (code, last) == (130, f"Interrupted. {UNTOUCHED}")
+    deadline = time.monotonic() + 8
+    while live.server.execute(sessions, live.name, "%") != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(neighbours(live)) == (how == "SIGKILL")
+    assert contents(live) == before
 
 
 def test_a_hook_that_hangs_is_ended_with_all_it_started(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -112,8 +116,79 @@ def test_of_several_hosts_one_is_the_server_of_the_whole_run(
                 lock.require_here(elsewhere.cursor())
 
 
+def as_standby_of(primary: RunningServer, second: RunningServer) -> None:
+    """Make a second server a standby that follows the first."""
+    assert second.process
+    second.process.stop("immediate")
+    cluster = second.process.data / "cluster"
+    owner = cluster.stat()
+    shutil.rmtree(cluster)
+    place = ["-h", primary.params["host"], "-p", str(primary.params["port"]), "-U", "postgres"]
+    base = [str(second.process.bindir / "pg_basebackup"), "--write-recovery-conf", "-c", "fast"]
+    subprocess.run([*base, "-D", str(cluster), *place], check=True, capture_output=True)
+    for path in [cluster, *cluster.rglob("*")]:
+        os.chown(path, owner.st_uid, owner.st_gid)
+    # Root's servers run as different users.
+    sockets = Path(primary.params["host"])
+    for folder in (sockets, sockets.parent):
+        folder.chmod(0o711)
+    (sockets / f".s.PGSQL.{primary.params['port']}").chmod(0o777)
+    second.process.start()
+    deadline = time.monotonic() + 30
+    while primary.execute("SELECT state FROM pg_stat_replication") != [("streaming",)]:
+        assert time.monotonic() < deadline, second.process.log.read_text()
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_standby_promoted_in_mid_run_gets_nothing_put_in_place(
+    make_server: Callable[..., RunningServer], backup: Path
+) -> None:
+    """With an address of both, the run gives up with the server that it began on."""
+    primary, second = make_server(), make_server()
+    assert primary.process
+    primary.execute("CREATE DATABASE shop")
+    with primary.connect(dbname="shop") as inside:
+        inside.execute("CREATE TABLE precious AS SELECT generate_series(1, 300) AS id")
+    as_standby_of(primary, second)
+    both = {key: f"{primary.params[key]},{second.params[key]}" for key in ("host", "port")}
+    settings = {
+        **primary.settings("shop"),
+        "HOST": both["host"],
+        "PORT": both["port"],
+        "OPTIONS": {"target_session_attrs": "read-write"},
+    }
+    caught_up = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+
+    def fail_over(using: str) -> None:
+        ((position,),) = primary.execute("SELECT pg_current_wal_insert_lsn()::text")
+        while second.execute(caught_up, position) != [(True,)]:
+            primary.execute("SELECT pg_logical_emit_message(true, '', ''), pg_switch_wal()")
+        connections[using].close()
+        assert primary.process
+        primary.process.stop("immediate")
+        second.execute("SELECT pg_promote()")
+
+    said = StringIO()
+    with pointed("default", settings):
+        with received(fail_over), pytest.raises(CommandError) as raised:
+            call_command("restoredb", str(backup), "--no-input", stderr=said)
+        assert "as it was" in str(raised.value)
+        # What the new primary has of the run is named, and the next run drops it.
+        (left,) = [
+            name for (name,) in second.execute("SELECT datname FROM pg_database") if "_re" in name
+        ]
+        assert f'DROP DATABASE IF EXISTS "{left}"' in said.getvalue()
+        with second.connect(dbname="shop") as inside:
+            assert inside.execute("SELECT count(*) FROM precious").fetchone() == (300,)
+        assert "Restored" in restoredb(str(backup))
+    assert left not in [name for (name,) in second.execute("SELECT datname FROM pg_database")]
+    with second.connect(dbname="shop") as inside:
+        assert inside.execute("SELECT count(*) FROM purchase").fetchone() == (5000,)
+
+
 def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not(
-    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+    live: Database, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[bytes] = []
 
@@ -134,9 +209,20 @@ def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not
         monkeypatch.setenv(DIRECT_URL, live.server.url("postgres"))
         with pytest.raises(CommandError, match=f'"{live.name}"'):
             restoredb(str(backup))
+        with pytest.raises(CommandError, match="holds a password"):
+            restoredb(str(backup), f"--direct={live.server.url(live.name, password='secret')}")
+        # The option outranks the variable, which stays as it was.
+        assert "Restored" in restoredb(str(backup), f"--direct={live.url}")
+        assert os.environ[DIRECT_URL] == live.server.url("postgres")
         monkeypatch.setenv(DIRECT_URL, live.url)
-        assert "Restored" in restoredb(str(backup))
-    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
+        assert "as it was" in restoredb("--undo")
+        monkeypatch.delenv(DIRECT_URL)
+        file = tmp_path / "again.dump"
+        without_name = live.url.replace(f"/{live.name}?", "/?")
+        call_command("dumpdb", str(file), f"--direct={without_name}", stderr=StringIO())
+        assert file.exists()
+        assert DIRECT_URL not in os.environ
+    assert live.execute("SELECT count(*) FROM precious") == [(300,)]
 
 
 def test_the_lock_is_taken_or_the_run_does_not_begin(database: Database) -> None:

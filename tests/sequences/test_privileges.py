@@ -253,14 +253,27 @@ def test_a_session_that_only_reads(database: Database, role: str, option: str) -
             check_that_nothing_can_be_written(database, DEFAULT, "transactions are read-only here")
 
 
-def test_a_role_that_only_reads(database: Database, role: str) -> None:
+@pytest.mark.parametrize("of", ["ROLE {role}", "DATABASE {db}", "ROLE {role} IN DATABASE {db}"])
+def test_what_is_set_for_a_role_or_a_database_is_no_word_of_the_callers(
+    database: Database, role: str, of: str
+) -> None:
+    """Our own transactions write there; within one of the caller's it is as that one says."""
+    whose = of.format(role=role, db=database.name)
     database.execute("CREATE TABLE fine (id serial)")
+    database.execute(f"ALTER {whose} SET default_transaction_read_only = on")
     grant(database, role, "ALL ON fine, fine_id_seq")
-    database.execute(
-        sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(sql.Identifier(role))
-    )
+    database.execute(f"ALTER TABLE good OWNER TO {role}")
     with django_as(database, USER=role) as alias:
-        check_that_nothing_can_be_written(database, alias, "transactions are read-only here")
+        with transaction.atomic(alias):
+            check_that_nothing_can_be_written(database, alias, "transactions are read-only here")
+        assert statuses(reset(alias)) == {
+            "fine_id_seq": "ok",
+            "good_id_seq": "advanced",
+            "odd_id_seq": "advanced",
+        }
+        database.execute("SELECT setval('good_id_seq', 900)")
+        assert {e.status.value for e in reset(alias, rewind=True)} == {"ok", "rewound"}
+    assert draw(database, "good_id_seq") == 6
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connections, models, transaction
 from psycopg import sql
@@ -198,6 +201,48 @@ def test_only_what_is_behind_is_touched(database: Database, behind: Callable[...
     before = bytes_of_sequences(database)["fine_id_seq"]
     reset(DEFAULT)
     assert bytes_of_sequences(database)["fine_id_seq"] == before
+
+
+FOR_ALL_SESSIONS = [
+    "default_transaction_read_only = on",
+    "statement_timeout = '250ms'",
+    "lock_timeout = '10ms'",
+    "idle_in_transaction_session_timeout = '250ms'",
+    "search_path = ''",
+    "row_security = on",
+    "quote_all_identifiers = on",
+    "default_transaction_isolation = 'serializable'",
+]
+
+
+def test_what_a_database_sets_for_all_sessions_does_not_matter(
+    database: Database, behind: Callable[..., None]
+) -> None:
+    """Somebody holds the table for longer than these timeouts would bear."""
+    behind("t")
+    holders = [database.connect(autocommit=False) for _ in range(2)]
+    timeouts = ["transaction_timeout = '250ms'"] if database.server.version >= 170000 else []
+    for each in [*FOR_ALL_SESSIONS, *timeouts]:
+        database.execute(f"ALTER DATABASE {database.name} SET {each}")
+    options = {"server_side_binding": True, "prepare_threshold": 0}
+    with django_as(database, OPTIONS=options) as alias:
+        with held_for_a_while(holders[0], "t"):
+            (done,) = reset(alias)
+        assert (done.status.value, done.next_after) == ("advanced", 6)
+        database.execute("SELECT setval('t_id_seq', 900)")
+        with held_for_a_while(holders[1], "t"):
+            (done,) = reset(alias, rewind=True)
+        assert (done.status.value, done.next_after) == ("rewound", 6)
+
+
+@contextmanager
+def held_for_a_while(holder: psycopg.Connection[Any], table: str) -> Iterator[None]:
+    """Lock a table now, and let it go after more than half a second."""
+    holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    letting_go = threading.Timer(0.6, holder.close)
+    letting_go.start()
+    yield
+    letting_go.join()
 
 
 @pytest.mark.parametrize(

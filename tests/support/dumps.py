@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -289,3 +290,14 @@ def without_order(text: str) -> str:
 def shell(*command: str | Path) -> None:
     """Run a program that has to succeed."""
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+def untrusted(database: Database) -> str:
+    """Return an extension that the server has and only a superuser may create."""
+    found = database.execute(
+        "SELECT min(name) FROM pg_available_extension_versions WHERE superuser AND NOT trusted"
+        " AND requires IS NULL AND name <> 'plpgsql'"
+    )
+    if not found[0][0]:
+        pytest.skip("the server has no untrusted extension")
+    return str(found[0][0])

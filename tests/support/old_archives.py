@@ -7,6 +7,7 @@ result, so that a mistake made here shows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -14,21 +15,32 @@ _MAGIC = b"PGDMP"
 _KNOWN_PLACE = 2  # K_OFFSET_POS_SET: the offset of an entry's data is known
 
 
-def rewrite(archive: Path, to: Path, version: tuple[int, int]) -> Path:
-    """Write a custom archive of version 1.14 to 1.16 as one of version 1.12 or 1.13."""
-    content = archive.read_bytes()
+def rewrite(
+    archive: Path,
+    to: Path,
+    version: tuple[int, int],
+    instead: Mapping[bytes, bytes] | None = None,
+) -> Path:
+    """Write a custom archive of version 1.14 to 1.16 as one of version 1.12 or 1.13.
+
+    ``instead``: what stands in its table of contents for other text there.
+    """
+    content, instead = archive.read_bytes(), instead or {}
     # The offsets of data count from the beginning of the file, which becomes shorter.
-    shorter = len(content) - len(_Rewriter(content, version, 0).rewritten())
-    to.write_bytes(_Rewriter(content, version, shorter).rewritten())
+    shorter = len(content) - len(_Rewriter(content, version, 0, instead).rewritten())
+    to.write_bytes(_Rewriter(content, version, shorter, instead).rewritten())
     return to
 
 
 class _Rewriter:
-    def __init__(self, content: bytes, version: tuple[int, int], shorter: int):
+    def __init__(
+        self, content: bytes, version: tuple[int, int], shorter: int, instead: Mapping[bytes, bytes]
+    ):
         self._from = BytesIO(content)
         self._to = BytesIO()
         self._wanted = version
         self._shorter = shorter
+        self._instead = instead
 
     def rewritten(self) -> bytes:
         self._header()
@@ -85,6 +97,12 @@ class _Rewriter:
         return -number if sign else number
 
     def _string(self, *, keep: bool = True) -> int:
-        length = self._int(keep=keep)
-        self._copy(max(0, length), keep=keep)
+        length = self._int(keep=False)
+        text = self._from.read(max(0, length))
+        for old, new in self._instead.items():
+            text = text.replace(old, new)
+        if keep:
+            written = len(text) if length > 0 else length
+            self._to.write(bytes([written < 0]) + abs(written).to_bytes(self._int_size, "little"))
+            self._to.write(text)
         return length

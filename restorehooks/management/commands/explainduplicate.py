@@ -16,7 +16,7 @@ from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.target import NotFoundError
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
 from restorehooks.management.output import add_format, asks_for_json
-from restorehooks.wording import first_line
+from restorehooks.wording import first_line, printable
 
 EPILOG = """\
 examples:
@@ -167,4 +167,4 @@ def _as_text(diagnosis: Diagnosis) -> str:
     for key, rows in diagnosis.duplicates.worst if diagnosis.duplicates else ():
         values = ", ".join("null" if value is None else value for value in key)
         lines.append(f"    {rows} rows with ({target.on})=({values})")
-    return "\n".join([*lines, *(f"  $ {command}" for command in diagnosis.commands)])
+    return "\n".join(map(printable, [*lines, *(f"  $ {each}" for each in diagnosis.commands)]))

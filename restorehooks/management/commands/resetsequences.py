@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +15,12 @@ from django.db import Error, connections
 from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
 from restorehooks.management.output import asks_for_json
+from restorehooks.management.positions import positions_at
 from restorehooks.management.sequence_options import Request, add_options, wrong_usage
 from restorehooks.sequences.entries import naming_nothing
 from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import Scope, check_schemas
+from restorehooks.sequences.scope import Scope, schemas_named
 from restorehooks.sequences.tenants import is_allowed, within_tenant
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
@@ -27,6 +29,8 @@ EPILOG = """\
 examples:
   Repair all sequences of the default database:
       %(prog)s
+  Take over from an old server, whose writers may draw 1,000 numbers meanwhile:
+      %(prog)s --from old --headroom 1000
   Fail in CI where a sequence is behind, and change nothing:
       %(prog)s --check
 
@@ -108,6 +112,12 @@ class Command(OneSentenceCommand):
                     f'No sequence numbers {label} in database "{report.database}": an insert has to'
                     " bring its own number."
                 )
+            for note in report.notes:
+                self.stderr.write(f'Database "{report.database}": {note}')
+            for name in report.only_at_source or ():
+                self.stderr.write(
+                    f'No sequence of database "{report.database}" stands for {name} of the source.'
+                )
         if request.mode == "sql":
             # For psql a name has to stay as it is; a terminal gets it printable.
             write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
@@ -133,10 +143,21 @@ def _run(alias: str, request: Request) -> Report | CommandError:
     function = reset if request.mode == "reset" else inspect
     try:
         scope = within_tenant(connections[alias], request.scope)
-        check_schemas(connections[alias], scope.schemas or [])
+        if scope.schemas is not None:
+            scope = replace(scope, schemas=schemas_named(connections[alias], scope.schemas))
+        source = None
+        if request.source is not None:
+            source = positions_at(request.source, alias, request.limits.lock_timeout)
         report = function(
-            alias, scope, request.limits, headroom=request.headroom, rewind=request.rewind
+            alias,
+            scope,
+            request.limits,
+            headroom=request.headroom,
+            rewind=request.rewind,
+            source=source,
         )
+    except CommandError as error:
+        return error
     except LookupError as error:
         return wrong_usage(error.args[0])
     except (Error, ImproperlyConfigured) as error:

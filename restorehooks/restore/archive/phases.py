@@ -24,14 +24,13 @@ _LOADED = frozenset(
         "FK CONSTRAINT",
         "INDEX",
         "INDEX ATTACH",
-        "POLICY",
         "ROW SECURITY",
         "RULE",
         "TABLE DATA",
         "TRIGGER",
     )
 )
-"""Kinds that have no owner of their own and name no role but in policies."""
+"""Kinds that have no owner of their own and name no role."""
 _LAST = frozenset(
     (
         "ACL",
@@ -58,11 +57,14 @@ class Phases:
     after: Sequence[ArchiveEntry]
 
 
-def phases(entries: Iterable[ArchiveEntry], tablespaces: frozenset[str]) -> Phases:
+def phases(
+    entries: Iterable[ArchiveEntry], tablespaces: frozenset[str], *, triggers_may_fail: bool = False
+) -> Phases:
     """Divide the entries, which are in pg_dump's order.
 
     ``tablespaces`` are those that the restoring role may use. An index or a constraint in another
     one is built over our own connection, in the default one, with all that depends on it.
+    ``triggers_may_fail``: functions are left out, and with each of them the triggers that call it.
     """
     before: list[ArchiveEntry] = []
     load: list[ArchiveEntry] = []
@@ -71,8 +73,11 @@ def phases(entries: Iterable[ArchiveEntry], tablespaces: frozenset[str]) -> Phas
     for entry in entries:
         needed = [place[number] for number in entry.depends_on if number in place]
         here = not entry.tablespace or entry.tablespace in tablespaces
-        if entry.kind in _LAST or any(phase is after for phase in needed):
+        last = entry.kind in _LAST or (triggers_may_fail and entry.kind == "TRIGGER")
+        if last or any(phase is after for phase in needed):
             phase = after
+        elif entry.with_oids:
+            phase = before  # no server since 12 takes them
         elif entry.kind in _LOADED:
             phase = load if here else after
         elif entry.section == POST_DATA:

@@ -43,8 +43,11 @@ _FOR_SUPERUSERS = frozenset(
     )
 )
 """Kinds of which some may be made by a superuser alone: their SQL says which."""
-_WITH_DEFINITION = _FOR_SUPERUSERS | {"ACL", "DEFAULT ACL", "SEQUENCE SET", "STDSTRINGS"}
+_WITH_DEFINITION = _FOR_SUPERUSERS.union(
+    ("ACL", "DEFAULT ACL", "POLICY", "SEQUENCE SET", "STDSTRINGS")
+)
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
+_COPIES_OIDS = re.compile(r" WITH OIDS FROM stdin;\s*\Z")
 _LONGEST = 1 << 30
 """Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
 _NUMBER = re.compile("[0-9]{1,10}")
@@ -68,6 +71,7 @@ class ArchiveEntry:
     data_file: of a directory or tar archive, the file that holds its data; empty without data.
     section: PRE_DATA, DATA, POST_DATA, or 1 for none.
     copied: its rows are those of a COPY, not INSERT statements.
+    with_oids: those rows begin with an object id, as ``pg_dump --oids`` before 12 writes them.
     large_objects: how many large objects it creates.
     """
 
@@ -82,6 +86,7 @@ class ArchiveEntry:
     data_file: str = ""
     section: int = 0
     copied: bool = False
+    with_oids: bool = False
     large_objects: int = 0
 
     @property
@@ -143,7 +148,7 @@ class ArchiveHeader:
         section = self._int() if self.version >= (1, 11) else 0
         definition, large_objects = self._definition(kind)
         self._skip_string()  # the DROP statement
-        copied = self._skip_string() > 0
+        copy = self._string()
         schema = self._string()
         tablespace = self._string()
         if self.version >= (1, 14):
@@ -165,7 +170,8 @@ class ArchiveHeader:
             depends_on=depends_on,
             data_file=data_file,
             section=section,
-            copied=copied,
+            copied=bool(copy),
+            with_oids=bool(_COPIES_OIDS.search(copy)),
             large_objects=large_objects,
         )
 

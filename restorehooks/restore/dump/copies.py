@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
-from restorehooks.restore.errors import DumpError, ProgramError
+from restorehooks.restore.errors import DumpError, ProgramError, RestoreError
 from restorehooks.wording import size_in_words
 
 from .compression import decompressed
@@ -97,10 +97,9 @@ def named_as(path: Path, name: Path) -> Iterator[None]:
     """Let errors name a temporary copy as people name what it is a copy of."""
     try:
         yield
-    except (ProgramError, DumpError) as error:
-        if path == name or str(path) not in str(error):
-            raise
-        raise type(error)(str(error).replace(str(path), str(name))) from None
+    except (ProgramError, RestoreError) as error:
+        error.args = (str(error).replace(str(path), str(name)), *error.args[1:])
+        raise
 
 
 def require_room(folder: Path, size: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from restorehooks.restore.superusers import extension_in, made_by_superusers
+
 _HINTS = (
     (
         "42501",
@@ -39,6 +41,12 @@ DATA_ONLY = (
     "the dump creates no table before it fills them, as pg_dump --data-only makes it: "
     "give --data-only to add its rows to tables that are there"
 )
+FOR_SUPERUSERS = (
+    "restore as a superuser, or leave out what only a superuser may make with --skip-superuser-only"
+)
+_DENIED = "42501"
+_MADE = 4000
+"""Bytes at the beginning of a statement that tell what it makes."""
 _NO_TABLE = ("42P01", "3F000")
 
 
@@ -51,5 +59,8 @@ def hint(statement: bytes, sqlstate: str | None, *, creates: bool) -> str:
         return STDERR_INSIDE
     if sqlstate in _NO_TABLE and not creates and statement[:5].upper() in (b"COPY ", b"INSER"):
         return DATA_ONLY
+    made = statement[:_MADE].decode(errors="replace") if sqlstate == _DENIED else ""
+    if made_by_superusers(made) or extension_in(made):
+        return FOR_SUPERUSERS
     known = (text for code, what, text in _HINTS if code == sqlstate and what.match(statement))
     return next(known, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from .lexer import Statement
 from .owners_and_privileges import NAME
@@ -14,29 +14,48 @@ from .relations import Relations, Table
 _VALUE = rb"(?:[BX]?'[^']*'(?:'[^']*')*|-?[0-9][0-9.]*(?:e[+-]?[0-9]+)?|NULL|true|false)"
 _ROW = rb"\(%s(?:, %s)*\)" % (_VALUE, _VALUE)
 _INSERT = re.compile(
-    rb"INSERT INTO (?P<table>%s(?:\.%s)?) (?:\((?P<columns>%s(?:, %s)*)\) )?"
-    rb"(?:OVERRIDING SYSTEM VALUE )?VALUES\s+(?P<row>%s)(?:,\s+%s)*(?:\s+ON CONFLICT DO NOTHING)?"
-    % (NAME, NAME, NAME, NAME, _ROW, _ROW)
+    rb"(?P<head>INSERT INTO (?P<table>%s(?:\.%s)?) (?:\((?P<columns>%s(?:, %s)*)\) )?"
+    rb"(?:OVERRIDING SYSTEM VALUE )?VALUES\s+)(?P<rows>(?P<row>%s)(?:,\s+%s)*)"
+    rb"(?P<tail>(?:\s+ON CONFLICT DO NOTHING)?)" % (NAME, NAME, NAME, NAME, _ROW, _ROW)
 )
 _EACH_VALUE = re.compile(_VALUE)
 _MOST, _MOST_BYTES = 500, 256 * 1024
 """Statements and bytes that make a transaction."""
 
 
-class Inserts:
-    """Collects statements that are to be sent in one transaction."""
+@dataclass
+class Collected:
+    """Statements that differ in their rows alone: what stands before and after these."""
 
-    def __init__(self, tables: Relations):
-        self._tables = tables
-        self._collected: list[Statement] = []
-        self._bytes = 0
-        self._target: tuple[bytes, bytes | None] = b"", None
-        self._table: Table | None = None
+    head: bytes
+    tail: bytes
+    table: Table | None
+    all_columns: bool
+    statements: list[Statement] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def as_one(self) -> Statement:
+        """Return one statement that adds all the rows."""
+        text = self.head + b",\n".join(self.rows) + self.tail
+        return Statement(text, self.statements[0].line)
+
+
+class Inserts:
+    """Collects INSERT statements that are to be sent together."""
+
+    def __init__(self, relations: Relations):
+        self._relations = relations
+        self._now = Collected(b"", b"", None, all_columns=False)
 
     @property
     def are_enough(self) -> bool:
         """Whether they make a transaction."""
-        return len(self._collected) >= _MOST or self._bytes >= _MOST_BYTES
+        return len(self._now.statements) >= _MOST or self._now.size >= _MOST_BYTES
+
+    def fits(self, statement: Statement) -> bool:
+        """Return whether a statement begins as those do that are collected, if any are."""
+        return not self._now.statements or statement.text.startswith(self._now.head)
 
     def add(self, statement: Statement) -> Table | None:
         """Take in a statement, and return the table that it fills; None for one to send in order.
@@ -46,27 +65,31 @@ class Inserts:
         found = _INSERT.fullmatch(statement.text)
         if not found:
             return None
-        target = found["table"], found["columns"]
-        if target != self._target:
-            self._target, self._table = target, self._tables.to_be_filled(*target)
-        table = self._table
-        if not table:
+        now = self._now
+        if (found["head"], found["tail"]) != (now.head, now.tail):
+            if now.statements:
+                return None
+            table = self._relations.to_be_filled(found["table"], found["columns"])
+            now = Collected(found["head"], found["tail"], table, all_columns=not found["columns"])
+            self._now = now
+        if not now.table:
             return None
-        if table.defaults and not target[1] and _count(found["row"]) != table.columns:
+        if now.all_columns and now.table.defaults and _count(found["row"]) != now.table.columns:
             return None
-        self._collected.append(statement)
-        self._bytes += len(statement.text)
-        return table
+        now.statements.append(statement)
+        now.rows.append(found["rows"])
+        now.size += len(statement.text)
+        return now.table
 
-    def take(self) -> tuple[Sequence[Statement], int]:
-        """Return what was collected, and how many bytes that is; that is all then."""
-        taken = self._collected, self._bytes
-        self._collected, self._bytes = [], 0
-        return taken
+    def take(self) -> Collected | None:
+        """Return what was collected, None for nothing; that is all then."""
+        now = self._now
+        self._now = Collected(now.head, now.tail, now.table, all_columns=now.all_columns)
+        return now if now.statements else None
 
     def forget(self) -> None:
         """Take in that tables may have changed, or the path on which they are looked for."""
-        self._target = b"", None
+        self._now = Collected(b"", b"", None, all_columns=False)
 
 
 def _count(row: bytes) -> int:

@@ -60,7 +60,7 @@ def privileges(statement: bytes, options: ScriptOptions, encoding: str) -> Leave
     if options.no_privileges:
         return LeaveOut("privileges", "leaving out privileges was asked for")
     if givers := _DEFAULTS_OF.match(statement):
-        unable = _lacking(givers[1], options.owners, encoding)
+        unable = lacking(givers[1], options.owners, encoding)
         if unable:
             return LeaveOut("privileges", f'this role cannot act for the role "{unable}"')
     grantees = _GRANTEES.search(statement[-_TAIL:])
@@ -84,7 +84,7 @@ def ownership(
 
 def _heir(name: bytes, options: ScriptOptions, encoding: str) -> bytes | None:
     """Return who owns what belongs to this role, where the role does not exist here."""
-    if options.owner_instead and _lacking(name, options.roles, encoding):
+    if options.owner_instead and lacking(name, options.roles, encoding):
         return _quoted(options.owner_instead, encoding)
     return None
 
@@ -94,7 +94,7 @@ def _quoted(name: str, encoding: str) -> bytes:
 
 
 def _cannot_own(name: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
-    if unable := _lacking(name, options.owners, encoding):
+    if unable := lacking(name, options.owners, encoding):
         reason = f'this role cannot give ownership to the role "{unable}"'
         missing = missing_role(name, options, encoding, "owner")
         if missing and options.owner_instead:
@@ -105,12 +105,12 @@ def _cannot_own(name: bytes, options: ScriptOptions, encoding: str) -> LeaveOut 
 
 def missing_role(names: bytes, options: ScriptOptions, encoding: str, what: str) -> LeaveOut | None:
     """Return why a statement is left out that names a role which is not here."""
-    if role := _lacking(names, options.roles, encoding):
+    if role := lacking(names, options.roles, encoding):
         return LeaveOut(what, f'the role "{role}" does not exist here')
     return None
 
 
-def _lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | None:
+def lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | None:
     """Return the first of the roles, as SQL writes them, that is not among the known ones."""
     if known is None:
         return None

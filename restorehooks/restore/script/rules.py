@@ -24,6 +24,7 @@ from .owners_and_privileges import (
     plain_names,
     privileges,
 )
+from .policies import policy
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -157,6 +158,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
         return missing_role(mapped[1], options, encoding, "user mapping") or statement
     if first == "create" and (bare := creates_without_oids(statement)) != statement:
         return Replaced(bare, _NO_OIDS)
+    if head[:2] == ["create", "policy"]:
+        return policy(statement, options, encoding) or statement
     return (first == "alter" and ownership(statement, options, encoding)) or statement
 
 

@@ -101,6 +101,8 @@ class Spread:
         escapes = self._wire.parameter(b"standard_conforming_strings") != b"on"
         if self._alone or self._builds or escapes:
             return False
+        if not self._inserts.fits(statement):
+            self._give_inserts()
         if not (table := self._inserts.add(statement)):
             return False
         self._bytes[table.oid] += len(statement.text)
@@ -169,9 +171,8 @@ class Spread:
         return sum(self._bytes[oid] for oid in build.reads | build.locks)
 
     def _give_inserts(self) -> None:
-        statements, size = self._inserts.take()
-        if statements:
-            self._give(tasks.inserts(statements, self._settings(), size))
+        if collected := self._inserts.take():
+            self._give(tasks.inserts(collected, self._settings()))
 
     def _give(self, task: tasks.Task) -> None:
         self._workers.give(task)

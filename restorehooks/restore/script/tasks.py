@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from .builds import Build
+from .inserts import Collected
 from .lexer import Statement
 from .session import change_settings, read_settings
 from .wire import StatementFailed, Wire
@@ -122,17 +123,21 @@ def rows(copy: Copy, block: bytes, first: int) -> Task:
     return Task(lambda worker: worker.put(copy, block, first), len(block))
 
 
-def inserts(statements: Sequence[Statement], settings: SessionSettings, size: int) -> Task:
-    """Return the task to run INSERT statements in one transaction."""
+def inserts(collected: Collected, settings: SessionSettings) -> Task:
+    """Return the task to add the rows of INSERT statements, in one transaction."""
 
     def run(worker: Worker) -> None:
         worker.adopt(settings)
-        worker.wire.command(b"BEGIN")
-        for statement in statements:
-            worker.wire.queue(statement)
-        worker.wire.command(b"COMMIT")
+        try:
+            worker.wire.run(collected.as_one())
+        except StatementFailed:
+            # One by one they tell which of them it is, if there is any.
+            worker.wire.command(b"BEGIN")
+            for statement in collected.statements:
+                worker.wire.queue(statement)
+            worker.wire.command(b"COMMIT")
 
-    return Task(run, size)
+    return Task(run, collected.size)
 
 
 def building(build: Build, settings: SessionSettings) -> Task:

@@ -52,6 +52,7 @@ _DEPENDS_ON_IT = Tolerance(
     "superuser only", "it depends on something that was left out", UNDEFINED | _DENIED
 )
 NO_ROWS = Tolerance("no rows", "it copies no rows, and the table belongs to another role", _DENIED)
+_NO_POLICY = Tolerance("policy", "it is a comment on one that was left out", UNDEFINED)
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
 
 
@@ -69,6 +70,8 @@ def tolerance(
             return _NO_EXTENSION
         if hangs_on_it(text):
             return _DEPENDS_ON_IT
+    if statement.startswith(b"COMMENT ON POLICY "):
+        return _NO_POLICY
     if not _INITIAL.match(statement):
         return None
     if options.drops_may_miss and _drops(statement, words):

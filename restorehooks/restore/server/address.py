@@ -202,7 +202,7 @@ def _require_direct(address: Address, connection: Connection, database: str) -> 
     if pid != connection.info.backend_pid:
         raise PoolerError(
             f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
-            f"own address in {DIRECT_URL}."
+            f"own address with --direct or in {DIRECT_URL}."
         )
     if found != database:
         raise AddressError(
@@ -240,7 +240,7 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
-    if found.get("dbname") != database:
+    if found.setdefault("dbname", database) != database:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
             f'names "{database}": give the address of that one.'

@@ -112,9 +112,7 @@ def obstacles(connection: Connection, live: Live) -> list[Obstacle]:
             remedy = "COMMIT PREPARED or ROLLBACK PREPARED it first"
             found.append(Obstacle("refused", f'the {what} is open in "{live.name}"', remedy))
         else:
-            found.append(
-                Obstacle("lost", f"the {what} would stay with the old database", _ACCEPTED)
-            )
+            found.append(Obstacle("lost", f"the {what} would stay with the old database", ACCEPTED))
     foreign: dict[str, int] = {}
     for _, user, endable in connection.execute(SESSIONS, [[live.name]]).fetchall():
         if not endable:
@@ -125,13 +123,13 @@ def obstacles(connection: Connection, live: Live) -> list[Obstacle]:
             Obstacle(
                 "lost",
                 f'{whose} in "{live.name}" cannot be ended by this role',
-                f"disconnect them first, or {_ACCEPTED} (the swap waits for them)",
+                f"disconnect them first, or {ACCEPTED} (the swap waits for them)",
             )
         )
     return found + _rehearsed(connection, live)
 
 
-_ACCEPTED = "--accept-lost-settings agrees to it"
+ACCEPTED = "--accept-lost-settings agrees to it"
 
 
 def _rehearsed(connection: Connection, live: Live) -> list[Obstacle]:
@@ -142,5 +140,5 @@ def _rehearsed(connection: Connection, live: Live) -> list[Obstacle]:
         for carry in carried(connection, live, live.name):
             if why := refusal(connection, carry.statement):
                 what = f"{carry.what} cannot be carried over ({why})"
-                found.append(Obstacle("lost", what, _ACCEPTED))
+                found.append(Obstacle("lost", what, ACCEPTED))
     return found

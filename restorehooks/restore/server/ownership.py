@@ -19,7 +19,7 @@ from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.rules import decide
-from restorehooks.restore.script.verdicts import LeaveOut
+from restorehooks.restore.script.verdicts import LeaveOut, Replaced
 from restorehooks.restore.script.words import Words
 from restorehooks.wording import quoted
 
@@ -107,9 +107,12 @@ def _notes(
         heir = f': "{ownership.instead}" owns it' if ownership.instead else ""
         yield f"ownership by {quoted(left_out)} is left out{heir}"
     if ownership.privileges:
-        reasons = Counter(_unable(_grants(entries), options))
+        grants = _statements(entries, "ACL", "DEFAULT ACL")
+        reasons = Counter(one.reason for one in _left_out(grants, options, "privileges"))
         for reason, count in reasons.items():
             yield f"privileges are left out: {reason} ({count})"
+    for one in _left_out(_statements(entries, "POLICY"), options, "policy"):
+        yield f"policy {one.reason}"
 
 
 def script_options(
@@ -123,10 +126,10 @@ def script_options(
     return options if all_owners else replace(options, owners=frozenset({user}))
 
 
-def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
-    """Yield the GRANT, REVOKE and ALTER DEFAULT PRIVILEGES statements of an archive."""
+def _statements(entries: Iterable[ArchiveEntry], *kinds: str) -> Iterator[Statement]:
+    """Yield the statements of an archive's entries of some kinds, which have their definitions."""
     for entry in entries:
-        if entry.kind not in ("ACL", "DEFAULT ACL"):
+        if entry.kind not in kinds:
             continue
         lexer = Lexer(io.BytesIO(entry.definition.encode(errors="surrogateescape")))
         while piece := lexer.next(escapes=False):
@@ -134,8 +137,12 @@ def _grants(entries: Iterable[ArchiveEntry]) -> Iterator[Statement]:
                 yield piece
 
 
-def _unable(statements: Iterable[Statement], options: ScriptOptions) -> Iterator[str]:
+def _left_out(
+    statements: Iterable[Statement], options: ScriptOptions, what: str
+) -> Iterator[LeaveOut]:
+    """Yield what of the statements is left out, of one kind."""
     for statement in statements:
         verdict = decide(statement.text, Words(statement.text), options, "utf-8")
-        if isinstance(verdict, LeaveOut) and verdict.what == "privileges":
-            yield verdict.reason
+        omitted = verdict.omitted if isinstance(verdict, Replaced) else verdict
+        if isinstance(omitted, LeaveOut) and omitted.what == what:
+            yield omitted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psycopg
 from psycopg import sql
 
@@ -52,6 +54,20 @@ def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
         )
     except psycopg.Error as error:
         raise TargetError(f'The database "{name}" cannot be created: {first_line(error)}') from None
+    try:
+        _prepare(connection, live, name, by)
+    except BaseException:
+        with suppress(psycopg.Error):
+            drop(connection, name)
+        raise
+    row = connection.execute(OID, [name]).fetchone()
+    if row is None:
+        raise TargetError(f'The database "{name}" was dropped by somebody else.')
+    return name, row[0]
+
+
+def _prepare(connection: Connection, live: Live, name: str, by: str) -> None:
+    """Give a new side database its marker and privileges, and let sessions in."""
     with connection.transaction():
         moment = server_time(connection).isoformat()
         mark(connection, name, Marker("side", live.name, moment, by))
@@ -60,10 +76,6 @@ def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
         connection.execute(
             sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
         )
-    row = connection.execute(OID, [name]).fetchone()
-    if row is None:
-        raise TargetError(f'The database "{name}" was dropped by somebody else.')
-    return name, row[0]
 
 
 OID = "SELECT oid FROM pg_catalog.pg_database WHERE datname = %s"
@@ -107,10 +119,20 @@ SELECT datcollate IN ('C', 'POSIX') FROM pg_catalog.pg_database WHERE datname = 
 """
 
 
+DROP = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
+
 def drop(connection: Connection, name: str) -> None:
     """Drop a database that is not live, with whatever sessions it has."""
-    connection.execute(
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    connection.execute(DROP.format(sql.Identifier(name)))
+
+
+def not_dropped(name: str, error: Exception) -> str:
+    """Return what is said of a side database that could not be dropped: on a full disk, say."""
+    command = DROP.format(sql.Identifier(name)).as_string()
+    return (
+        f'"{name}" could not be dropped ({first_line(error)}) and takes room: {command} drops it, '
+        "or the next restore, which offers to"
     )
 
 

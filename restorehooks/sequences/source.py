@@ -1,0 +1,193 @@
+"""Where the sequences of another database stand, so that this one can take their place.
+
+It is read in one message, in a transaction that may write nothing, and in the same way from every
+server: a publisher, a node of a cluster, a standby.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from restorehooks.driver import sql
+from restorehooks.wording import printable
+
+from .model import Reading, Sequence
+from .sending import Statement, execute
+from .session import OWN_PATH
+from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+NO_PARTNER = "the source has no sequence of this name, and none that numbers the same columns"
+
+
+class SameDatabaseError(Exception):
+    """The source is the very database that is to be repaired; one sentence."""
+
+
+class Position(NamedTuple):
+    """A sequence of the source.
+
+    ``name`` has its schema and is quoted, as the names in ``columns`` are. ``last_value`` is None
+    where this role may not read it. ``is_ours``: no extension brought it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    last_value: int | None
+    is_called: bool | None
+    increment: int
+    minimum: int
+    maximum: int
+    start: int
+    cycle: bool
+    is_ours: bool
+
+    @property
+    def taken(self) -> int | None:
+        """The last number that is the source's: what it hands out next, as soon as it is used.
+
+        None where that is not known.
+        """
+        if self.last_value is None:
+            return None
+        if not self.is_called:
+            return self.last_value - (self.increment if self.last_value == self.start else 0)
+        upcoming = self.last_value + self.increment
+        if self.cycle and not self.minimum <= upcoming <= self.maximum:
+            return self.minimum if self.increment > 0 else self.maximum
+        return upcoming
+
+
+@dataclass(frozen=True)
+class Source:
+    """The sequences of another database; ``name`` is how a sentence calls it."""
+
+    name: str
+    positions: tuple[Position, ...]
+
+    def partner(self, sequence: Sequence) -> Position | None:
+        """Return the sequence of the same name, or else one that numbers the same column."""
+        found = [self._by_name.get(sequence.quoted)]
+        found += [self._by_column.get(column.quoted) for column in sequence.columns]
+        for each in filter(None, found):
+            if (each.increment > 0) is sequence.counts_up:
+                return each
+        return None
+
+    @cached_property
+    def _by_name(self) -> dict[str, Position]:
+        return {position.name: position for position in self.positions}
+
+    @cached_property
+    def _by_column(self) -> dict[str, Position]:
+        return {column: position for position in self.positions for column in position.columns}
+
+    def without_partner(self, sequences: abc.Iterable[Sequence]) -> tuple[str, ...]:
+        """Return the names of those that stand for none of these sequences."""
+        taken = {partner.name for partner in map(self.partner, sequences) if partner}
+        return tuple(p.name for p in self.positions if p.is_ours and p.name not in taken)
+
+    def beside(self, sequence: Sequence, reading: Reading) -> Reading:
+        """Return a reading with where the sequence's partner stands, if it has one."""
+        position = self.partner(sequence)
+        if position is None:
+            return reading
+        if position.taken is None:
+            why = f"no SELECT privilege on sequence {position.name} of the source"
+            return reading._replace(unseen=(*reading.unseen, why))
+        return reading._replace(taken_at_source=position.taken)
+
+    def remark_on(self, sequence: Sequence, verdict: Verdict) -> Verdict:
+        """Return a verdict that says so where the sequence has no partner."""
+        if self.partner(sequence) is not None:
+            return verdict
+        return verdict._replace(reason="; ".join(filter(None, [verdict.reason, NO_PARTNER])))
+
+
+def read_source(
+    connection: BaseDatabaseWrapper, target: BaseDatabaseWrapper, lock_timeout: float
+) -> Source:
+    """Return the positions of all sequences of a database; ``lock_timeout`` is in seconds.
+
+    Raises :exc:`SameDatabaseError` where it is the target's own, and ``django.db.DatabaseError``
+    where it cannot be read.
+    """
+    settings = {**OWN_PATH, "lock_timeout": str(round(lock_timeout * 1000))}
+    prepare: list[Statement] = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    message = [BEGIN, *prepare, READ_EACH, POSITIONS, IDENTITY, "COMMIT"]
+    *_, positions, (identity,), _ = execute(connection, message, within=True)
+    *_, (own,) = execute(target, [IDENTITY], within=True)
+    name = f'database "{printable(identity[0])}"'
+    if identity == own:
+        raise SameDatabaseError(f"The source is {name} itself, which is to be repaired.")
+    return Source(name, tuple(_position(row) for row in positions))
+
+
+def _position(row: abc.Sequence[object]) -> Position:
+    name, columns, *rest = row
+    return Position(name, tuple(columns), *rest)  # type: ignore[arg-type]
+
+
+BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+IDENTITY = "SELECT pg_catalog.current_database(), pg_catalog.pg_postmaster_start_time()"
+# Where a sequence stands that was never called is in its own row alone: pg_sequences and
+# pg_sequence_last_value say nothing of it. Each row is read in a block that ends in an error, since
+# that gives the lock back: the server's lock table may have no room for all of them.
+READ_EACH = sql.SQL("""
+DO $restorehooks$
+DECLARE
+    each record;
+    position text;
+    found text[] := array[]::text[];
+BEGIN
+    FOR each IN
+        SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid AND c.relpersistence <> 't'
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE has_schema_privilege(n.oid, 'USAGE')
+          AND has_sequence_privilege(q.seqrelid, 'SELECT')
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT json_build_array(%s, last_value, is_called)::text FROM %s',
+                           each.oid, each.name) INTO position;
+            RAISE SQLSTATE 'RH000';
+        EXCEPTION WHEN SQLSTATE 'RH000' THEN
+            found := array_append(found, position);
+        END;
+    END LOOP;
+    PERFORM set_config(
+        'restorehooks.positions', '[' || array_to_string(found, ',') || ']', true);
+END
+$restorehooks$""")
+POSITIONS = sql.SQL("""
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+       ARRAY(SELECT quote_ident(tn.nspname) || '.' || quote_ident(t.relname) || '.'
+                    || quote_ident(a.attname)
+             FROM (SELECT d.refobjid AS tab, d.refobjsubid AS att FROM pg_depend d
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+                     AND d.refobjsubid > 0
+                   UNION SELECT e.adrelid, e.adnum FROM pg_depend d
+                   JOIN pg_attrdef e ON e.oid = d.objid AND d.classid = 'pg_attrdef'::regclass
+                   WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) numbered
+             JOIN pg_class t ON t.oid = numbered.tab
+             JOIN pg_namespace tn ON tn.oid = t.relnamespace
+             JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = numbered.att),
+       (p.position ->> 1)::bigint, (p.position ->> 2)::boolean,
+       q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcycle,
+       NOT EXISTS (SELECT FROM pg_depend d
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
+FROM pg_sequence q
+JOIN pg_class c ON c.oid = q.seqrelid AND c.relpersistence <> 't'
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN json_array_elements(current_setting('restorehooks.positions')::json) AS p (position)
+    ON (p.position ->> 0)::oid = c.oid
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+ORDER BY 1
+""")

@@ -1,0 +1,232 @@
+"""``resetsequences --from``: the positions of another database's sequences are taken along."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from django.db import connections
+
+from restorehooks.programs import embedded_folder
+from restorehooks.sequences import repair
+from restorehooks.sequences.report import Report
+from restorehooks.sequences.source import read_source
+from tests.support.databases import Database, MakeDatabase
+from tests.support.projects import Project
+from tests.support.sequences import (
+    DEFAULT,
+    bytes_of_sequences,
+    draw,
+    entry,
+    standing,
+    statuses,
+)
+from tests.support.servers import RunningServer
+
+TABLE = "CREATE TABLE orders (id bigserial PRIMARY KEY);"
+
+
+def taken_along(headroom: int = 0) -> Report:
+    source = read_source(connections["other"], connections[DEFAULT], 2)
+    return repair.reset(DEFAULT, headroom=headroom, source=source)
+
+
+def test_past_the_sources_next_and_past_own_rows(
+    database: Database, other_database: Database
+) -> None:
+    for each in (database, other_database):
+        each.execute(
+            "CREATE TABLE a (id bigserial PRIMARY KEY); CREATE TABLE b (id bigserial PRIMARY KEY);"
+            "CREATE TABLE c (id bigserial PRIMARY KEY); CREATE TABLE d (id bigserial PRIMARY KEY)"
+        )
+    other_database.execute(
+        "SELECT setval('a_id_seq', 900), setval('b_id_seq', 5), setval('c_id_seq', 5),"
+        " setval('d_id_seq', 500, false)"
+    )
+    database.execute("INSERT INTO b VALUES (40); SELECT setval('c_id_seq', 2000)")
+    before = bytes_of_sequences(other_database)
+    report = taken_along()
+    assert {e.sequence: (e.status.value, e.next_after) for e in report} == {
+        "public.a_id_seq": ("advanced", 902),  # 901 is the source's own
+        "public.b_id_seq": ("advanced", 41),
+        "public.c_id_seq": ("ok", 2001),
+        "public.d_id_seq": ("advanced", 501),
+    }
+    assert entry(report, "a_id_seq").reason == "the source has come to 901"
+    assert draw(database, "a_id_seq") == 902
+    assert bytes_of_sequences(other_database) == before
+    assert not taken_along().changed
+
+
+def test_what_nobody_has_drawn_from(database: Database, other_database: Database) -> None:
+    for each in (database, other_database):
+        each.execute(TABLE)
+    before = bytes_of_sequences(database)
+    assert statuses(taken_along()) == {"orders_id_seq": "ok"}
+    assert bytes_of_sequences(database) == before
+    found = entry(taken_along(headroom=100), "orders_id_seq")
+    assert (found.next_after, found.reason) == (101, "nobody has drawn from it at the source yet")
+
+
+def test_headroom_and_steps(database: Database, other_database: Database) -> None:
+    database.execute(TABLE + "ALTER SEQUENCE orders_id_seq INCREMENT 2 RESTART 2")  # even ones here
+    other_database.execute(
+        TABLE + "ALTER SEQUENCE orders_id_seq INCREMENT 2; SELECT setval('orders_id_seq', 901)"
+    )
+    assert entry(taken_along(), "orders_id_seq").next_after == 904
+    assert entry(taken_along(headroom=100), "orders_id_seq").next_after == 1104
+
+
+def test_counting_down_and_the_other_way(database: Database, other_database: Database) -> None:
+    down = "CREATE SEQUENCE down INCREMENT -1; CREATE SEQUENCE turned"
+    database.execute(down)
+    other_database.execute(
+        f"{down}; SELECT setval('down', -70); ALTER SEQUENCE turned INCREMENT -1 MINVALUE -9"
+    )
+    report = taken_along()
+    assert entry(report, "down").next_after == -72
+    assert "the source has no sequence of this name" in str(entry(report, "turned").reason)
+
+
+def test_pairs_by_name_then_by_what_they_number(
+    database: Database, other_database: Database
+) -> None:
+    other_database.execute(
+        'CREATE TABLE "Orders" (id serial PRIMARY KEY); CREATE SEQUENCE tickets;'
+        "CREATE TABLE loose (id int DEFAULT nextval('tickets'));"
+        "CREATE SEQUENCE invoices; CREATE SEQUENCE gone;"
+        """SELECT setval('"Orders_id_seq"', 50), setval('tickets', 60), setval('invoices', 70)"""
+    )
+    database.execute(
+        'CREATE TABLE "Orders" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY);'
+        'ALTER SEQUENCE "Orders_id_seq" RENAME TO renamed;'
+        "CREATE TABLE loose (id bigserial); CREATE SEQUENCE invoices; CREATE SEQUENCE new"
+    )
+    report = taken_along()
+    assert {e.sequence.removeprefix("public."): e.next_after for e in report} == {
+        "renamed": 52,
+        "loose_id_seq": 62,
+        "invoices": 72,
+        "new": 1,
+    }
+    assert report.only_at_source == ("public.gone",)
+    assert str(entry(report, "new").reason).endswith(
+        "the source has no sequence of this name, and none that numbers the same columns"
+    )
+
+
+def test_what_only_a_name_leads_to_is_moved_by_the_source_alone(
+    database: Database, other_database: Database
+) -> None:
+    table = "CREATE TABLE t (id bigint PRIMARY KEY); CREATE SEQUENCE t_id_seq;"
+    database.execute(f"{table} INSERT INTO t VALUES (5000)")
+    other_database.execute(f"{table} SELECT setval('t_id_seq', 70)")
+    found = entry(taken_along(), "t_id_seq")
+    assert (found.status.value, found.next_after) == ("advanced", 72)
+
+
+def test_no_room_for_the_sources_next(database: Database, other_database: Database) -> None:
+    database.execute("CREATE TABLE orders (id serial PRIMARY KEY)")
+    other_database.execute(TABLE + "SELECT setval('orders_id_seq', 3000000000)")
+    found = entry(taken_along(), "orders_id_seq")
+    assert found.status.value == "exhausted"
+    assert str(found.reason).startswith("the source has come to 3000000001; the next number")
+    assert found.makes_room[0].endswith("ALTER COLUMN id TYPE bigint")
+    assert standing(database, "orders_id_seq") == (1, False)
+
+
+def test_a_source_that_may_not_be_read(
+    database: Database, other_database: Database, project: Project
+) -> None:
+    for each in (database, other_database):
+        each.execute(f"{TABLE} CREATE TABLE open (id serial PRIMARY KEY)")
+    role = other_database.role("reader", password="hunter2")
+    other_database.execute(
+        f"GRANT SELECT ON open_id_seq TO {role}; SELECT setval('open_id_seq', 8)"
+    )
+    url = other_database.server.url(other_database.name, user=role, password="hunter2")
+    done = project.manage("resetsequences", "--from", url, check=False)
+    assert standing(database, "open_id_seq") == (9, True)
+    assert "no SELECT privilege on sequence public.orders_id_seq of the source" in done.stdout
+    wrong = project.manage("resetsequences", "--from", url.replace("/test_", "/no_"), check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("CommandError: The source cannot be read: ")
+    assert "hunter2" not in done.stdout + done.stderr + wrong.stderr
+
+
+def test_the_source_reads_everything_in_one_message_that_may_write_nothing(
+    database: Database, other_database: Database
+) -> None:
+    other_database.execute(TABLE)
+    sent: list[str] = []
+
+    def note(execute, statement, params, many, context):  # type: ignore[no-untyped-def]
+        sent.append(str(statement))
+        return execute(statement, params, many, context)
+
+    with connections["other"].execute_wrapper(note):
+        read_source(connections["other"], connections[DEFAULT], 2)
+    assert len(sent) == 1
+    assert sent[0].startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;")
+
+
+@pytest.mark.parametrize("arguments", [["--from", "other"], ["--check", "--from", "other"]])
+def test_the_command_takes_an_alias(
+    project: Project, database: Database, other_database: Database, arguments: list[str]
+) -> None:
+    for each in (database, other_database):
+        each.execute(TABLE)
+    other_database.execute("SELECT setval('orders_id_seq', 900); CREATE SEQUENCE gone")
+    done = project.manage("resetsequences", *arguments, "--headroom", "100", check=False)
+    looks = "--check" in arguments
+    assert done.returncode == (1 if looks else 0)
+    assert standing(database, "orders_id_seq") == ((1, False) if looks else (1001, True))
+    assert "the source has come to 901" in done.stdout
+    assert 'No sequence of database "default" stands for public.gone of the source.' in done.stderr
+
+
+def test_json_and_sql(project: Project, database: Database, other_database: Database) -> None:
+    for each in (database, other_database):
+        each.execute(TABLE)
+    other_database.execute("SELECT setval('orders_id_seq', 900)")
+    told = project.manage("resetsequences", "--dry-run", "--json", "--from", "other").stdout
+    (found,) = json.loads(told)["databases"]
+    assert found["sequences"][0]["next_after"] == 902
+    assert found["only_at_source"] == []
+    database.execute(project.manage("resetsequences", "--sql", "--from", "other").stdout)
+    assert draw(database, "orders_id_seq") == 902
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--from", "nowhere"], 'There is no database "nowhere" in DATABASES'),
+        (["--from", "mysql://u:hunter2@h/d"], "--from names a database of mysql"),
+        (["--from", "postgresql://u:hun/ter2@h"], "--from is not of the form postgresql://"),
+        (["--from", "other", "--rewind"], "Give --from or --rewind, not both"),
+        (["--from", "other", "--all-databases"], "--from is the source of one database"),
+        (["--from", "default"], "The source is database"),
+    ],
+)
+def test_wrong_usage(
+    project: Project, other_database: Database, arguments: list[str], said: str
+) -> None:
+    done = project.manage("resetsequences", *arguments, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"CommandError: {said}")
+    assert "ter2" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_from_another_major(
+    make_server: Callable[..., RunningServer], make_database: MakeDatabase, database: Database
+) -> None:
+    """Between the server of this run and the embedded one, where that is another version."""
+    server = make_server(bindir=embedded_folder() or database.server.bindir)
+    other = make_database(alias="other", on=server)
+    for each in (database, other):
+        each.execute(TABLE)
+    other.execute("SELECT setval('orders_id_seq', 900)")
+    assert statuses(taken_along()) == {"orders_id_seq": "advanced"}
+    assert draw(database, "orders_id_seq") == 902

@@ -1,0 +1,132 @@
+"""What a role without rights can have called when a more powerful one looks at its tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connections
+from psycopg import sql
+
+from restorehooks.duplicates.diagnosis import diagnose
+from restorehooks.sequences import repair
+from restorehooks.sequences.reading import read
+from restorehooks.sequences.session import NO_VIEWS
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
+
+NOTED = """
+    CREATE SCHEMA m; CREATE TABLE m.log (who name, session name);
+    GRANT INSERT ON m.log TO PUBLIC; GRANT ALL ON SCHEMA m TO {};
+    SET ROLE {};
+    CREATE FUNCTION m.note() RETURNS void LANGUAGE sql VOLATILE AS
+        $$ INSERT INTO m.log VALUES (current_user, session_user) $$;
+    CREATE FUNCTION m.f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note(); RETURN true; END $$;
+    CREATE TABLE m.t (id serial PRIMARY KEY);
+    INSERT INTO m.t VALUES (50);
+"""
+
+
+@pytest.fixture
+def mallory(database: Database) -> str:
+    """A role that has a table of its own in a schema of its own, and functions that tell."""
+    role = database.role("mallory")
+    with database.connect() as connection:
+        connection.execute(sql.SQL(NOTED).format(*[sql.Identifier(role)] * 2))
+    return role
+
+
+def called(database: Database) -> list[Any]:
+    """Return as whom mallory's functions were called."""
+    return database.execute("SELECT DISTINCT who, session FROM m.log")
+
+
+@pytest.mark.parametrize("role", ["set by the settings", "the session's own"])
+def test_a_role_that_a_superuser_has_set_does_not_make_its_functions_ours(
+    database: Database, mallory: str, role: str
+) -> None:
+    """Such a function can say RESET ROLE."""
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE UNIQUE INDEX u ON m.t (id) WHERE m.f(1)")
+    database.execute("TRUNCATE m.log")
+    assumed = {"OPTIONS": {"assume_role": mallory}}
+    with django_as(database, **(assumed if "settings" in role else {"USER": mallory})):
+        found = entry(reset(DEFAULT), "m.t_id_seq")
+        said = diagnose(connections[DEFAULT], "u")[0].sentences
+    if "settings" in role:
+        assert "m.f, a function of another role" in str(found.reason)
+        assert "m.f" in said
+        assert called(database) == []
+    else:
+        assert found.next_after == 51
+        assert called(database) == [(mallory, mallory)]
+
+
+@pytest.mark.parametrize("kind", ["a view", "a foreign table"])
+def test_what_takes_the_place_of_a_table_meanwhile_is_not_read(
+    database: Database, mallory: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not database.execute("SELECT name FROM pg_settings WHERE name = %s", *NO_VIEWS):
+        pytest.skip("servers from August 2024 on can refuse it")
+    database.execute("CREATE FOREIGN DATA WRAPPER nothing")
+    database.execute(f"GRANT USAGE ON FOREIGN DATA WRAPPER nothing TO {mallory}")
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing")
+
+    def read_later(*args: Any, **kwargs: Any) -> Any:
+        with database.connect(user=mallory) as connection:
+            connection.execute("ALTER TABLE m.t RENAME TO other")
+            if kind == "a view":
+                connection.execute("CREATE VIEW m.t AS SELECT id FROM m.other WHERE m.f(id)")
+            else:
+                connection.execute("CREATE FOREIGN TABLE m.t (id int) SERVER nowhere")
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(repair, "read", read_later)
+    found = entry(reset(DEFAULT), "m.t_id_seq")
+    assert found.status.value == "failed"
+    assert f"access to non-system {kind.partition(' ')[2]}" in str(found.reason)
+    assert called(database) == []
+
+
+def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory: str) -> None:
+    """Neither operators that only belong together, nor types, are called in planning."""
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION m.g(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+                $$ BEGIN PERFORM m.note(); RETURN true; END $$;
+            CREATE OPERATOR m.<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4lt,
+                                   NEGATOR = OPERATOR(m.>>>), COMMUTATOR = OPERATOR(m.>>>>));
+            CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+                                   NEGATOR = OPERATOR(m.<<<));
+            CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+                                    COMMUTATOR = OPERATOR(m.<<<));
+            CREATE DOMAIN m.d AS int CHECK (m.f(VALUE));
+            CREATE FUNCTION m.apart(int, int) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS
+                $$ BEGIN PERFORM m.note(); RETURN 1; END $$;
+            CREATE TYPE m.r AS RANGE (SUBTYPE = int, SUBTYPE_DIFF = m.apart);
+            CREATE TYPE m.c AS (a m.d);
+            CREATE TABLE m.by_operator (id serial PRIMARY KEY, n int);
+            CREATE INDEX ON m.by_operator (id) WHERE NOT (1 OPERATOR(m.<<<) 2);
+            CREATE INDEX ON m.by_operator (n)
+                WHERE NOT (n OPERATOR(m.<<<) 2) AND NOT (1 OPERATOR(m.<<<) ANY (ARRAY[1, 2]));
+            CREATE TABLE m.by_domain (id serial PRIMARY KEY);
+            CREATE INDEX ON m.by_domain (id) WHERE 1::m.d = 1;
+            CREATE INDEX ON m.by_domain ((ARRAY[1]::m.d[]));
+            CREATE INDEX ON m.by_domain (id) WHERE ROW(1)::m.c IS NOT NULL;
+            CREATE TABLE m.by_range (id serial PRIMARY KEY, r m.r);
+            CREATE INDEX ON m.by_range (id) WHERE r && m.r(1, 5);
+            CREATE INDEX ON m.by_range USING gist (r);
+            INSERT INTO m.by_operator VALUES (5);
+            INSERT INTO m.by_domain VALUES (5);
+            INSERT INTO m.by_range SELECT n, m.r(n, n + 2) FROM generate_series(1, 5) AS n;
+            ANALYZE m.by_range
+            """
+        )
+    database.execute("TRUNCATE m.log")
+    plan = inspect(DEFAULT)
+    assert {e.status.value for e in plan} == {"behind"}
+    assert set(statuses(reset(DEFAULT)).values()) == {"advanced"}
+    assert called(database) == []

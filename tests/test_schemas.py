@@ -1,0 +1,80 @@
+"""Many schemas: patterns for them, and tables of one that draw from another one's sequences."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.support.databases import Database
+from tests.support.sequences import DEFAULT, inspect, next_of, reset
+
+NAMES = ["tenant_a", "tenant_b", "Tenant_C", "other", "odd*name"]
+
+
+@pytest.fixture
+def schemas(database: Database) -> Database:
+    """Schemas with an order numbered 7 each, which no sequence knows."""
+    for name in NAMES:
+        database.execute(
+            f'CREATE SCHEMA "{name}" CREATE TABLE orders (id serial PRIMARY KEY);'
+            f'INSERT INTO "{name}".orders VALUES (7)'
+        )
+    return database
+
+
+def repaired(database: Database) -> list[str]:
+    return [name for name in NAMES if next_of(database, f'"{name}".orders_id_seq') == 8]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "meant"),
+    [
+        (["tenant_*"], ["tenant_a", "tenant_b"]),
+        (["[Tt]enant_?", "other"], ["tenant_a", "tenant_b", "Tenant_C", "other"]),
+        (["odd*name"], ["odd*name"]),
+        (["*"], NAMES),
+    ],
+)
+def test_patterns(schemas: Database, patterns: list[str], meant: list[str]) -> None:
+    call_command("resetsequences", schema=patterns, verbosity=0)
+    assert repaired(schemas) == meant
+
+
+def test_a_pattern_that_fits_nothing(schemas: Database) -> None:
+    for n in range(30):
+        schemas.execute(f"CREATE SCHEMA s{n}")
+    with pytest.raises(CommandError) as caught:
+        call_command("resetsequences", schema=["tenant_*", "nobody_*"])
+    assert str(caught.value).startswith('Database "default" has no schema "nobody_*"; it has: ')
+    assert str(caught.value).endswith(" and 16 more.")
+    assert repaired(schemas) == []
+
+
+def test_a_clone_that_draws_from_its_source(database: Database) -> None:
+    tables = [f"t{n}" for n in range(4)]
+    for table in tables:
+        database.execute(
+            f"CREATE SCHEMA IF NOT EXISTS src; CREATE TABLE src.{table} (id serial PRIMARY KEY);"
+            f"CREATE SCHEMA IF NOT EXISTS clone;"
+            f"CREATE TABLE clone.{table} (LIKE src.{table} INCLUDING ALL)"
+        )
+    database.execute("INSERT INTO clone.t0 VALUES (70)")
+    said = (
+        'Schema "clone" draws from sequences of schema "src": clone.t0.id from src.t0_id_seq,'
+        " clone.t1.id from src.t1_id_seq, clone.t2.id from src.t2_id_seq and 1 more. If it was"
+        " cloned, give its tables sequences of their own: dropping the other schema takes their"
+        " defaults away."
+    )
+    assert reset(DEFAULT).notes == (said,)
+    assert inspect(DEFAULT, schemas=["clone"]).notes == (said,)
+    assert next_of(database, "src.t0_id_seq") == 71
+
+
+def test_a_sequence_that_schemas_share_on_purpose_is_no_clones(database: Database) -> None:
+    database.execute(
+        "CREATE SEQUENCE shared; CREATE SCHEMA a; CREATE SCHEMA b;"
+        "CREATE TABLE a.t (id int DEFAULT nextval('shared'));"
+        "CREATE TABLE b.t (id int DEFAULT nextval('shared'));"
+        "CREATE TABLE invoices (id int DEFAULT nextval('shared'))"
+    )
+    assert inspect(DEFAULT).notes == ()
