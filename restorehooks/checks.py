@@ -29,13 +29,13 @@ def setting_is_right(**kwargs: Any) -> list[CheckMessage]:
 
 
 def requirements_are_met(**kwargs: Any) -> list[CheckMessage]:
-    """Warn of a Django or psycopg that is too old (restorehooks.W006).
+    """Warn of a Django or psycopg that is too old (restorehooks.W008).
 
     Tell projects on psycopg2 that a restore needs psycopg 3 (restorehooks.I001).
     """
     if why := driver.why_not_at_all():
         said = "The app restorehooks does nothing in this project"
-        return [Warning(f"{said}: {why}", id="restorehooks.W006")]
+        return [Warning(f"{said}: {why}", id="restorehooks.W008")]
     why = driver.why_no_restore()
     if why and any(map(_is_on_postgresql, connections)):
         return [Info(f"restoredb and dumpdb cannot run here: {why}", id="restorehooks.I001")]

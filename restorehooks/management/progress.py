@@ -19,6 +19,8 @@ SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two progress lines in a log."""
 SECONDS_STANDING = 15.0
 """Seconds without progress after which the time left counts as unknown."""
+SECONDS_TO_TELL = 3.0
+"""The time from which on what is left can be told."""
 SHARE_TO_TELL = 0.05
 """The share of the work that is done before the time left is estimated."""
 
@@ -35,13 +37,14 @@ class TimeLeft:
         now = time.monotonic()
         if share > self._share:
             self._share, self._moved = share, now
-        if share < SHARE_TO_TELL or now - self._moved > SECONDS_STANDING:
+        too_early = share < SHARE_TO_TELL or now - self._began < SECONDS_TO_TELL
+        if too_early or now - self._moved > SECONDS_STANDING:
             return "time left unknown"
         return f"about {_clock((now - self._began) * (1 - share) / share)} left"
 
     def elapsed(self) -> str:
         """Return how long it takes so far."""
-        return _clock(time.monotonic() - self._began)
+        return f"{_clock(time.monotonic() - self._began)} so far"
 
 
 def _clock(seconds: float) -> str:
