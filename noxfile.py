@@ -2,7 +2,8 @@
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
 combination, ``nox -s compat`` the tests with other packages, ``nox -s table`` writes the table
-again. Arguments after ``--`` are pytest's.
+again. ``nox -s dumps`` restores every version's dump into every version of the server. Arguments
+after ``--`` are pytest's.
 """
 
 import contextlib
@@ -91,12 +92,44 @@ def installed(session):
     )
 
 
+@nox.session(python=next(filter(None, map(interpreter, VERSIONS)), None))
+def dumps(session):
+    """Restore every version's dump, in every format, into every version of the server."""
+    # The last Django that works with all of these servers.
+    session.install("Django==5.2.*", "psycopg[binary]", "--editable", ".[test]")
+    folders = [server_programs(session, major) for major in SERVERS]
+    page = "docs/what-can-be-restored.md"
+    session.run(
+        *("python", "-m", "tests.dump_matrix", page, *map(str, folders)),
+        env={"PG_BINDIR": None, "DATABASE_URL": None},
+    )
+
+
 @nox.session(python=next(filter(None, map(interpreter, COMPATIBLE)), None))
 def compat(session):
     """Run the tests with other packages, which the extra "compat" installs."""
     session.install("--editable", ".[test,compat]")
     tests = ["tests/compat", "tests/test_django_tenants.py", "tests/restore/test_storages.py"]
     session.run("pytest", *tests, *session.posargs, env={"DATABASE_URL": None})
+
+
+@nox.session(python=False)
+def psycopg2(session):
+    """Run the tests of sequences with psycopg2, but for those of what psycopg 3 alone has."""
+    only_psycopg_3 = " or ".join(
+        [
+            "connection_is_set_to",
+            "settings_of_the_database",
+            "role_switched_to",
+            "gap_that_is",
+            "many_tables",
+        ]
+    )
+    session.run(
+        *(".venv/bin/python", "-m", "pytest", "-p", "tests.support.on_psycopg2"),
+        *("-m", "not slow", "-k", f"not ({only_psycopg_3})", "tests/sequences", *session.posargs),
+        external=True,
+    )
 
 
 @nox.session(python=False)
