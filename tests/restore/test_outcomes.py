@@ -80,7 +80,8 @@ def test_keep_drops_the_oldest_and_the_last_lines_count_what_is_kept(
 def test_the_plan_says_what_room_is_needed_and_what_could_be_dropped(
     live: Database, backup: Path
 ) -> None:
-    done, _ = called("restoredb", str(backup), **YES)
+    done, code = called("restoredb", str(backup), **YES)
+    assert code == 0, done["error"]
     plan, _ = called("restoredb", str(backup), "--dry-run")
     (room,) = (line for line in plan["plan"] if line.startswith("room "))
     assert f"the dump {size_in_words(backup.stat().st_size)}" in room
