@@ -114,6 +114,25 @@ def compat(session):
 
 
 @nox.session(python=False)
+def psycopg2(session):
+    """Run the tests of sequences with psycopg2, but for those of what psycopg 3 alone has."""
+    only_psycopg_3 = " or ".join(
+        [
+            "connection_is_set_to",
+            "settings_of_the_database",
+            "role_switched_to",
+            "gap_that_is",
+            "many_tables",
+        ]
+    )
+    session.run(
+        *(".venv/bin/python", "-m", "pytest", "-p", "tests.support.on_psycopg2"),
+        *("-m", "not slow", "-k", f"not ({only_psycopg_3})", "tests/sequences", *session.posargs),
+        external=True,
+    )
+
+
+@nox.session(python=False)
 def table(session):
     """Write the results of the last run of every combination into docs/compatibility.md."""
     rows = [row(RESULTS / f"{'-'.join(pair)}.xml", pair) for pair in PAIRS]

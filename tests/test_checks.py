@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.support import ROOT
 from tests.support.projects import Project
 
 THEIRS = """
@@ -63,3 +68,18 @@ def test_loaddata_in_both_orders(project: Project) -> None:
 
     project.settings(INSTALLED_APPS=["kin", "restorehooks"])
     assert "no issues" in project.manage("check").stdout
+
+
+def test_no_two_checks_share_an_id() -> None:
+    """What an id means is said once, and each is said."""
+    text = (ROOT / "restorehooks" / "checks.py").read_text()
+    documented = re.findall(r"[(, ](?:restorehooks\.)?([EWI]\d{3})[),]", " ".join(docstrings(text)))
+    assert sorted(set(documented)) == sorted(documented)
+    assert set(documented) == set(re.findall(r'id="restorehooks\.([EWI]\d{3})"', text))
+
+
+def docstrings(text: str) -> Iterator[str]:
+    """Yield the docstrings of the functions in a module."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            yield ast.get_docstring(node) or ""

@@ -241,7 +241,7 @@ def test_what_is_too_old_is_said_and_nothing_is_done(
         ["resetsequences"],
     )
     check, migrate, loaddata, restoredb, resetsequences = results
-    said = f"?: (restorehooks.W006) The app restorehooks does nothing in this project: {why}"
+    said = f"?: (restorehooks.W008) The app restorehooks does nothing in this project: {why}"
     assert (check[0], said in check[2]) == (0, True)
     assert (migrate[0], "restorehooks:" in migrate[1]) == (0, False)
     assert loaddata[:2] == (0, "Installed 1 object(s) from 1 fixture(s)\n")

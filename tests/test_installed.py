@@ -128,6 +128,6 @@ def test_a_project_on_django_4_2(installed: Callable[..., Manage]) -> None:
     manage = installed(["Django~=4.2.0"], SQLITE, "[binary]", base=python)
     assert manage("-c", VERSIONS).stdout == "(4, 2)\n"
     check = manage("check")
-    assert (check.returncode, "(restorehooks.W006)" in check.stderr) == (0, True)
+    assert (check.returncode, "(restorehooks.W008)" in check.stderr) == (0, True)
     assert (manage("migrate").returncode, manage("resetsequences").returncode) == (0, 2)
     assert "restorehooks needs Django 5.2 or later" in manage("resetsequences").stderr

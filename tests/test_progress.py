@@ -46,7 +46,7 @@ def test_the_time_left_is_unknown_where_nothing_moves(clock: list[float]) -> Non
     clock[0] += 1
     assert left.text(0.75) == "about 0:09 left"
     clock[0] += 4000
-    assert left.elapsed() == "1:07:07"
+    assert left.elapsed() == "1:07:07 so far"
 
 
 def test_a_log_gets_a_line_every_half_minute_with_labels(clock: list[float]) -> None:
@@ -66,8 +66,8 @@ def test_a_log_gets_a_line_every_half_minute_with_labels(clock: list[float]) -> 
     )
     assert said == [
         "loading",
-        f"still loading, 0:30, {so_far}, time left unknown",
-        f"still loading, 1:00, {so_far}, time left unknown",
+        f"still loading, 0:30 so far, {so_far}, time left unknown",
+        f"still loading, 1:00 so far, {so_far}, time left unknown",
     ]
 
 
@@ -79,7 +79,7 @@ def test_a_log_says_that_a_step_of_no_known_length_goes_on(clock: list[float]) -
         lines.tick()
         clock[0] += 1
     said = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
-    assert said == ["running migrate", "still running migrate, 0:30, time left unknown"]
+    assert said == ["running migrate", "still running migrate, 0:30 so far, time left unknown"]
 
 
 def test_the_clock_on_a_terminal_goes_on_when_all_is_read(
@@ -91,7 +91,7 @@ def test_the_clock_on_a_terminal_goes_on_when_all_is_read(
     bar.progress(done)
     clock[0] += 75
     bar.progress(done)
-    assert "1:15, time left unknown" in bar.bar.tasks[0].fields["said"]
+    assert "1:15 so far, time left unknown" in bar.bar.tasks[0].fields["said"]
     assert not bar.bar.finished
     bar.close()
 
@@ -110,14 +110,14 @@ def test_a_terminal_has_a_bar_for_what_is_built(
     assert (rows.description, round(rows.completed, 3)) == ("entries", 0.783)
     assert (built.description, built.completed) == ("indexes and keys", 13.5 / 26)
     assert built.fields["said"] == (
-        "index 14 of 26: event_payload_idx, 50 %, 0:42, 0:10, about 0:09 left"
+        "index 14 of 26: event_payload_idx, 50 %, 0:42, 0:10 so far, about 0:09 left"
     )
     bar.step("running migrate")
     clock[0] += 5
     bar.tick()
     (working,) = bar.bar.tasks
     assert (working.description, working.total) == ("working", None)
-    assert working.fields["said"] == "0:05, time left unknown"
+    assert working.fields["said"] == "0:05 so far, time left unknown"
     bar.close()
 
 

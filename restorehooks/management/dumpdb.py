@@ -18,13 +18,13 @@ from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.management.place import add_direct, add_place, direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
+from restorehooks.restore.backup_to_storage import back_up_to_storage
+from restorehooks.restore.backup_to_stream import back_up_to_stream
 from restorehooks.restore.dump.facts import Format, described
 from restorehooks.restore.errors import UsageError
 from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
-from restorehooks.restore.storages import PREFIX, is_folder
-from restorehooks.restore.to_storage import back_up_to_storage
-from restorehooks.restore.to_stream import back_up_to_stream
+from restorehooks.restore.storage.store import PREFIX, is_folder
 
 EPILOG = """\
 examples:

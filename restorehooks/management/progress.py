@@ -7,19 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import RLock
-from typing import IO, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from typing import IO, TYPE_CHECKING, Any
 
 from restorehooks.restore.progress import Building, Progress, Reporter
 from restorehooks.wording import printable, size_in_words
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two progress lines in a log."""
 SECONDS_STANDING = 15.0
 """Seconds without progress after which the time left counts as unknown."""
+SECONDS_TO_TELL = 3.0
+"""The time from which on what is left can be told."""
 SHARE_TO_TELL = 0.05
 """The share of the work that is done before the time left is estimated."""
 
@@ -36,13 +37,14 @@ class TimeLeft:
         now = time.monotonic()
         if share > self._share:
             self._share, self._moved = share, now
-        if share < SHARE_TO_TELL or now - self._moved > SECONDS_STANDING:
+        too_early = share < SHARE_TO_TELL or now - self._began < SECONDS_TO_TELL
+        if too_early or now - self._moved > SECONDS_STANDING:
             return "time left unknown"
         return f"about {_clock((now - self._began) * (1 - share) / share)} left"
 
     def elapsed(self) -> str:
         """Return how long it takes so far."""
-        return _clock(time.monotonic() - self._began)
+        return f"{_clock(time.monotonic() - self._began)} so far"
 
 
 def _clock(seconds: float) -> str:
@@ -125,6 +127,11 @@ class OnTerminal(Reporter):
     """A bar for the step, one for what is built, each with an estimate of the time left."""
 
     def __init__(self) -> None:
+        # They take a tenth of a second, and a log needs none of them.
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bar
+
         # Not a command's stderr: that ends each piece with a new line, and paints it red.
         self.console = Console(stderr=True)
         # Refreshed by hand: a thread of its own would be in the way of forking safely.

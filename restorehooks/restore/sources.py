@@ -24,8 +24,8 @@ from .progress import Reporter
 from .report import RestoreReport
 from .request import Request
 from .run import Run
-from .storages import PREFIX, is_folder, opened_store
-from .stored import Listing, fetched, listing, newest
+from .storage.listing import Listing, fetched, listing, newest
+from .storage.store import PREFIX, is_folder, opened_store
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.server import sides
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.signals import post_restore
@@ -194,6 +195,15 @@ def test_the_database_itself_is_refused(live: Database, name: str) -> None:
 def test_what_names_no_database(database: Database, source: str, error: type, why: str) -> None:
     with pytest.raises(error, match=why):
         copied(database, source)
+
+
+def test_into_a_database_that_is_missing(database: Database, production: Database) -> None:
+    alone(database)
+    with database.server.connect() as beside:
+        sides.drop(beside, database.name)
+    report, _ = copied(database, "alias:production")
+    assert (report.restored, report.previous) == (True, None)
+    assert database.execute("SELECT count(*) FROM customer") == [(500,)]
 
 
 def test_a_restore_that_runs_is_told_of_before_anything_is_dumped(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from restorehooks.restore.backup_to_storage import back_up_to_storage
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.to_storage import back_up_to_storage
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
 

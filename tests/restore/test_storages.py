@@ -21,8 +21,8 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored import Listing, Stored, fetched
+from restorehooks.restore.storage.listing import Listing, Stored, fetched
+from restorehooks.restore.storage.store import opened_store
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.reports import valid

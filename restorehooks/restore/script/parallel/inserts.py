@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from .lexer import Statement
-from .owners_and_privileges import NAME
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.owners_and_privileges import NAME
+
 from .relations import Relations, Table
 
 # Constants alone: a function may draw a number, or read other rows. No E'', whose end a backslash

@@ -9,11 +9,12 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.session import change_settings, read_settings
+from restorehooks.restore.script.wire import StatementFailed, Wire
+
 from .builds import Build
 from .inserts import Collected
-from .lexer import Statement
-from .session import change_settings, read_settings
-from .wire import StatementFailed, Wire
 
 # Parallel workers take more time in all, and gain none where every core is busy without them.
 _IN_ONE_PROCESS = (
