@@ -1,7 +1,8 @@
 """The matrix of supported versions: ``nox`` runs it and writes the table of the results.
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
-combination, ``nox -s table`` writes the table again. Arguments after ``--`` are pytest's.
+combination, ``nox -s compat`` the tests with other packages, ``nox -s table`` writes the table
+again. Arguments after ``--`` are pytest's.
 """
 
 import contextlib
@@ -42,6 +43,8 @@ VERSIONS = sorted({python for python, *_ in PAIRS}, key=lambda version: int(vers
 
 OLD = ("3.12", "3.11", "3.10")
 """The Pythons that Django 4.2 runs on."""
+COMPATIBLE = [version for version in reversed(VERSIONS) if version in ("3.12", "3.13")]
+"""Versions of Python that all packages of the extra "compat" have wheels for, the newest first."""
 
 nox.options.sessions = ["matrix", "table"]
 nox.options.reuse_venv = "yes"
@@ -86,6 +89,14 @@ def installed(session):
         env={"RESTOREHOOKS_INSTALLED": next(filter(None, map(interpreter, OLD)), "")},
         external=True,
     )
+
+
+@nox.session(python=next(filter(None, map(interpreter, COMPATIBLE)), None))
+def compat(session):
+    """Run the tests with other packages, which the extra "compat" installs."""
+    session.install("--editable", ".[test,compat]")
+    tests = ["tests/compat", "tests/test_django_tenants.py", "tests/restore/test_storages.py"]
+    session.run("pytest", *tests, *session.posargs, env={"DATABASE_URL": None})
 
 
 @nox.session(python=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Any
 
 import psycopg
@@ -21,6 +22,9 @@ import psycopg
 from benchmarks.competition import ROOT, Competitor, Contest, Died, Fact, compete
 from benchmarks.targets import Target
 from restorehooks.embedded import Server
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.directory_proof import prove_files
+from restorehooks.restore.dump.identify import identify
 
 OURS = "restoredb"
 OURS_ARCHIVE = "restoredb of the archive"
@@ -60,6 +64,7 @@ def contests(server: Server, *, quick: bool) -> Iterator[Contest | Fact]:
         yield compete("restores", ARCHIVE, list(_of_an_archive(bench)), rounds, patience=600)
         yield compete("restores", PLAIN, list(_of_a_plain_dump(bench)), rounds, patience=600)
         yield _memory(bench)
+        yield _proof(bench)
         yield _downtime(bench, 1 if quick else 5)
 
 
@@ -305,6 +310,42 @@ def _memory(bench: Bench) -> Fact:
     shown = ", ".join(f"{what} {megabytes:.0f} MB" for what, megabytes in found.items())
     what = "peak memory of the largest process of a restore"
     return Fact("restores", what, f"under {MEMORY} MB", shown, max(found.values()) < MEMORY)
+
+
+PROOF = 0.05
+"""Share of a restore's CPU time that the proof of a directory archive may take at most."""
+
+
+def _proof(bench: Bench) -> Fact:
+    """Measure what it costs to read a directory archive to its end, which is done beside the load.
+
+    In CPU time, since how much of it is waited for depends on how busy the cores are.
+    """
+    found: dict[str, float] = {}
+    for what in ("gzip", "none"):
+        folder = bench.folder / f"bench.{what}"
+        level = ["-Z", "0"] if what == "none" else []
+        bench.run(["pg_dump", "-Fd", "-d", bench.url("source"), "-f", str(folder), *level])
+        dump = identify(folder)
+        began = thread_time()
+        prove_files(dump, read_contents(dump))
+        proof = thread_time() - began
+        bench.live()
+        before = _cpu_seconds(bench.server)
+        bench.restore(folder)
+        found[what] = proof / (_cpu_seconds(bench.server) - before)
+    shown = ", ".join(f"{what} {share:.1%}" for what, share in found.items())
+    what = "CPU time of the proof of a directory archive, of that of its whole restore"
+    return Fact("restores", what, f"under {PROOF:.0%}", shown, max(found.values()) < PROOF)
+
+
+def _cpu_seconds(server: Server) -> float:
+    """Return the CPU time of a server, its sessions that have ended, and all we have run."""
+    pid = (server.data / "cluster" / "postmaster.pid").read_text().split()[0]
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ticks = sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK") + ours.ru_utime + ours.ru_stime
 
 
 def _downtime(bench: Bench, rounds: int) -> Fact:

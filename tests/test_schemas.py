@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+
 import pytest
 from django.core.management import CommandError, call_command
 
+from tests.support import ROOT
 from tests.support.databases import Database
+from tests.support.projects import Project
 from tests.support.sequences import DEFAULT, inspect, next_of, reset
+from tests.support.shown import commands
 
 NAMES = ["tenant_a", "tenant_b", "Tenant_C", "other", "odd*name"]
 
@@ -38,6 +44,24 @@ def repaired(database: Database) -> list[str]:
 def test_patterns(schemas: Database, patterns: list[str], meant: list[str]) -> None:
     call_command("resetsequences", schema=patterns, verbosity=0)
     assert repaired(schemas) == meant
+
+
+PAGE = (ROOT / "docs" / "howto" / "tenants.md").read_text()
+TABLE = "CREATE TABLE orders (id serial PRIMARY KEY)"
+
+
+def test_the_page_shows_what_is_printed(database: Database, project: Project) -> None:
+    for name in ("tenant_acme", "tenant_beta", "other"):
+        database.execute(f"CREATE SCHEMA {name} {TABLE}; INSERT INTO {name}.orders VALUES (7)")
+    database.execute(
+        f"CREATE SCHEMA source {TABLE}; CREATE SCHEMA clone;"
+        "CREATE TABLE clone.orders (LIKE source.orders INCLUDING ALL)"
+    )
+    for command, output in [*commands(PAGE, "tenants"), *commands(PAGE, "clone")]:
+        program, *arguments = shlex.split(command)
+        assert program == "python"
+        done = project.run([sys.executable, *arguments], check=False)
+        assert done.stderr + done.stdout == output
 
 
 def test_a_pattern_that_fits_nothing(schemas: Database) -> None:

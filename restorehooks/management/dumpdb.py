@@ -18,13 +18,13 @@ from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.management.place import add_direct, add_place, direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
 from restorehooks.restore.backup import Written, back_up
+from restorehooks.restore.backup_to_storage import back_up_to_storage
+from restorehooks.restore.backup_to_stream import back_up_to_stream
 from restorehooks.restore.dump.facts import Format, described
 from restorehooks.restore.errors import UsageError
 from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
-from restorehooks.restore.storages import PREFIX, is_folder
-from restorehooks.restore.to_storage import back_up_to_storage
-from restorehooks.restore.to_stream import back_up_to_stream
+from restorehooks.restore.storage.store import PREFIX, is_folder
 
 EPILOG = """\
 examples:
@@ -106,7 +106,7 @@ class Asked:
             "reporter": reporter,
         }
         if self.is_sent_on:
-            return back_up_to_stream(sys.stdout.buffer, **how)
+            return back_up_to_stream(sys.stdout.buffer, spool_dir=self.spool_dir, **how)
         return back_up(Path(self.to), force=self.force, mode=self.mode, **how)
 
     @property
@@ -130,12 +130,18 @@ def _wrong(options: dict[str, Any]) -> Iterator[str]:
             " not for all to write."
         )
     if not to.startswith(PREFIX):
-        for name in ("storage", "keep", "spool_dir"):
+        for name in ("storage", "keep"):
             if options[name] is not None:
-                yield f"--{name.replace('_', '-')} is for a dump in a storage: {PREFIX}NAME."
+                yield f"--{name} is for a dump in a storage: {PREFIX}NAME."
+        if options["spool_dir"] is not None and to != STANDARD_OUTPUT:
+            yield f"--spool-dir is for a dump that is sent on: - or {PREFIX}NAME."
         return
     if options["format"] == "directory":
         yield "A directory is many files, and a storage takes a dump as one: leave out --format."
+    if options["jobs"] is not None:
+        yield "--jobs needs --format directory, which no storage takes: leave it out."
+    if int(options["mode"], 8) != 0o600:
+        yield "Who may read a dump in a storage is for its settings to say: leave out --mode."
     if options["force"]:
         yield "In a storage nothing is replaced: leave out --force, and choose another name."
     if keep is not None and not is_folder(to.removeprefix(PREFIX)):

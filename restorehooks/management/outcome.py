@@ -11,7 +11,7 @@ from restorehooks.management.ending import Failure
 from restorehooks.management.restore_arguments import Action
 from restorehooks.restore.report import RestoreReport, dump_as_json, kept_as_json, room_of
 from restorehooks.restore.server.kept_databases import Kept
-from restorehooks.restore.stored import Listing, Stored
+from restorehooks.restore.storage.listing import Listing, Stored
 from restorehooks.restore.undo import Undone
 from restorehooks.wording import printable, size_in_words
 

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import DIRECT_URL, Address
+from restorehooks.restore.server.address import DIRECT_URL, Address, secrets_in
 from restorehooks.trust import belongs_to_us, others_may_write
 
 Place = Literal["database url", "project"] | None
@@ -85,12 +85,11 @@ def direct(url: str | None) -> Iterator[None]:
 
 def require_no_password(url: str | None) -> None:
     """Raise UsageError for a URL with a password, which everybody on the machine can read."""
-    with suppress(psycopg.ProgrammingError):  # whoever uses it says that it is no URL
-        if url and conninfo_to_dict(url).get("password"):
-            raise UsageError(
-                "--direct holds a password, which every user of this machine can read in the list "
-                f"of processes: put the URL into {DIRECT_URL} instead."
-            )
+    if secrets := secrets_in(url or ""):  # whoever uses what is no URL says so
+        raise UsageError(
+            f"--direct holds a {secrets[0]}, which every user of this machine can read in the list "
+            f"of processes: put the URL into {DIRECT_URL} instead."
+        )
 
 
 def settle(alias: str | None, place: Place) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from restorehooks.restore.errors import UsageError
 from restorehooks.restore.from_server import is_server
 from restorehooks.restore.request import Request
-from restorehooks.restore.storages import PREFIX, is_folder
+from restorehooks.restore.storage.store import PREFIX, is_folder
 
 Action = Literal["restore", "undo", "drop previous", "list kept", "list storage", "show globals"]
 

@@ -125,7 +125,8 @@ def _add_how(parser: CommandParser) -> None:
     add(
         "--skip-superuser-only",
         action="store_true",
-        help="Leave out what only a superuser may make, such as event triggers.",
+        help="Leave out what only a superuser may make, such as event triggers; extensions and "
+        "functions in C that the server has not got, too.",
     )
     add(
         "--dry-run",

@@ -21,7 +21,8 @@ class Request:
 
     ``mode`` is "reset", or one of "check", "dry-run" and "sql", which change nothing.
     ``styled`` says whether a table has colours, None where the output decides. ``source`` is the
-    alias or URL of the database whose positions are to be taken along.
+    alias or URL of the database whose positions are to be taken along. ``every_node``: the other
+    nodes of a Citus cluster, too.
     """
 
     aliases: list[str]
@@ -34,27 +35,20 @@ class Request:
     verbosity: int
     styled: bool | None
     source: str | None = None
+    every_node: bool = False
 
     @classmethod
     def parsed(cls, options: dict[str, Any]) -> Request:
         """Return the request; raises ``CommandError`` for what cannot be meant."""
-        if options["all_databases"] and options["database"]:
-            raise wrong_usage("Give --database or --all-databases, not both.")
-        if options["sql"] and asks_for_json(options):
-            raise wrong_usage("Give --sql or --format json, not both.")
-        if options["source"] and options["rewind"]:
-            raise wrong_usage("Give --from or --rewind, not both: --from never moves one back.")
+        _refuse_contradictions(options)
         aliases = postgresql_aliases(options["database"], every=options["all_databases"])
-        if options["sql"] and len(aliases) > 1:
-            raise wrong_usage(
-                f"--sql prints what one database is to run: name one of {', '.join(aliases)} with"
-                " --database."
-            )
-        if options["source"] and len(aliases) > 1:
-            raise wrong_usage(
-                f"--from is the source of one database: name one of {', '.join(aliases)} with"
-                " --database."
-            )
+        for_one = {
+            "sql": "--sql prints what one database is to run",
+            "source": "--from is the source of one database",
+        }
+        for option, why in for_one.items():
+            if options[option] and len(aliases) > 1:
+                raise wrong_usage(f"{why}: name one of {', '.join(aliases)} with --database.")
         modes = {"check": "check", "dry_run": "dry-run", "sql": "sql"}
         try:
             models = models_for(options["labels"]) if options["labels"] else None
@@ -74,12 +68,26 @@ class Request:
             verbosity=options["verbosity"],
             styled=True if options["force_color"] else False if options["no_color"] else None,
             source=options["source"],
+            every_node=options["every_node"],
         )
 
 
 def wrong_usage(sentence: str) -> CommandError:
     """Return the error for a command line that cannot be meant."""
     return CommandError(sentence, returncode=WRONG_USAGE)
+
+
+def _refuse_contradictions(options: dict[str, Any]) -> None:
+    """Raise ``CommandError`` for options that exclude each other."""
+    if options["all_databases"] and options["database"]:
+        raise wrong_usage("Give --database or --all-databases, not both.")
+    if options["sql"] and asks_for_json(options):
+        raise wrong_usage("Give --sql or --format json, not both.")
+    if options["every_node"] and (options["sql"] or options["source"]):
+        other = "--sql" if options["sql"] else "--from"
+        raise wrong_usage(f"Give --every-node or {other}, not both: {other} is for one node.")
+    if options["source"] and options["rewind"]:
+        raise wrong_usage("Give --from or --rewind, not both: --from never moves one back.")
 
 
 def add_options(parser: CommandParser) -> None:
@@ -109,6 +117,11 @@ def _add_scope(parser: CommandParser) -> None:
         "--all-databases",
         action="store_true",
         help="Look at all databases of DATABASES that are on PostgreSQL.",
+    )
+    add(
+        "--every-node",
+        action="store_true",
+        help="Look at the other nodes of the Citus cluster, too, with the same user and password.",
     )
     add(
         "--schema",

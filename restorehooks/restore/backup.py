@@ -19,7 +19,7 @@ from . import rename
 from .archive import commands
 from .dump.contents import read_contents
 from .dump.copies import named_as
-from .dump.directory_proof import prove_files
+from .dump.directory_proof import PROVED, prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
 from .dump.proof import prove_plain
@@ -276,7 +276,7 @@ def _read_back(path: Path, told: Reporter | None = None) -> Dump:
     if found.format == "plain":
         prove_plain(found, watch)
         return found
-    if found.format == "directory":
+    if found.format in PROVED:
         prove_files(found, read_contents(found), watch)
     commands.prove(commands.pg_restore_for(found), path, told.progress)
     return found

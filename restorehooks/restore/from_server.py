@@ -10,14 +10,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.programs import Program, find
-from restorehooks.wording import quoted
 
 from .archive import commands
 from .dump.contents import ArchiveEntry, read_contents
@@ -29,7 +27,7 @@ from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
-from .server.address import KEEPALIVES, Address, secret_keywords
+from .server.address import KEEPALIVES, Address, secrets_in
 from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
@@ -130,10 +128,10 @@ def source_address(source: str) -> Address:
         found = {}
     if not found.get("dbname") and not found.get("service"):
         raise UsageError(f"{named} is no URL of the form postgresql://USER@HOST:PORT/DATABASE.")
-    if (secrets := sorted(secret_keywords() & set(found))) and url == source:
+    if url == source and (secrets := secrets_in(url)):
         raise UsageError(
-            f"SOURCE holds what everybody on this machine can read there ({quoted(secrets)}): set "
-            f"an environment variable to the URL, and give {VARIABLE}NAME; or use a passfile."
+            f"SOURCE holds a {secrets[0]}, which every user of this machine can read in the list "
+            f"of processes: put the URL into an environment variable, and give {VARIABLE}NAME."
         )
     return Address.of_parameters(named, found, {})
 
@@ -170,12 +168,15 @@ def _dump(run: Run, source: _Source, path: Path) -> None:
     progress = Progress(entries_total=max(1, source.tables - len(unwanted)))
 
     def on_line(line: str) -> None:
-        if line.startswith(_TABLE_BEGINS):
-            progress.entries += 1
-            progress.bytes = size_of(path)
+        progress.entries += line.startswith(_TABLE_BEGINS)
         run.reporter.progress(progress)
 
-    _run_pg_dump(source, path, flags, on_line)
+    def tick() -> None:
+        require_room(path.parent, 0)
+        progress.bytes = size_of(path)
+        run.reporter.progress(progress)
+
+    _run_pg_dump(source, path, flags, on_line, tick)
 
 
 def _unwanted(run: Run, source: _Source, folder: Path) -> list[str]:
@@ -202,6 +203,7 @@ def _run_pg_dump(
     path: Path,
     flags: Sequence[str],
     on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     given = source.address
     address = replace(given, parameters={**KEEPALIVES, **given.parameters})
@@ -214,5 +216,5 @@ def _run_pg_dump(
         environment=address.environment(options),
         flags=["--verbose", *flags, *role],
         on_line=on_line,
-        tick=partial(require_room, path.parent, 0),
+        tick=tick,
     )

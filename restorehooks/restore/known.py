@@ -10,6 +10,7 @@ from restorehooks.programs import Program
 from .archive.commands import pg_restore_for
 from .dump.contents import ArchiveEntry, read_contents
 from .dump.facts import Dump
+from .dump.own_files import require_own_files
 from .dump.selection import Selection, select
 from .errors import TargetError, UsageError
 from .needs import (
@@ -101,6 +102,7 @@ def _archive(request: Request, dump: Dump, live: Live) -> tuple[Program | None, 
         return None, Selection([])
     program = pg_restore_for(dump, prefer=live.server_version // 10000)
     entries = read_contents(dump)
+    require_own_files(dump, entries)
     if not request.partial:
         return program, Selection(entries)
     return program, select(entries, request.schemas, request.tables, with_needed=live.empty)

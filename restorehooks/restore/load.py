@@ -12,7 +12,7 @@ import psycopg
 from .archive import commands
 from .archive.phases import phases
 from .dump.contents import ArchiveEntry
-from .dump.directory_proof import prove_files, proving
+from .dump.directory_proof import PROVED, prove_files, proving
 from .errors import ScriptError
 from .load_statements import (
     connected,
@@ -46,7 +46,7 @@ def load_beside(run: Run, database: str) -> None:
     with _proved_meanwhile(run) as check:
         _load_archive(run, database, check)
     # Where triggers may fail they are sent one by one, and what became of each is known.
-    unsure = {"TRIGGER"} if run.skips_superuser_only else set()
+    unsure = {"TRIGGER"} if run.request.skip_superuser_only else set()
     compared = [one for one in run.plan.entries if one.kind not in unsure]
     with run.plan.address.connect(database) as connection:
         require_entries(connection, compared)
@@ -89,7 +89,7 @@ def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replace
 
 def prove_first(run: Run) -> None:
     """Prove what pg_restore does not, before anything is changed. Raises DumpError."""
-    if run.plan.dump.format == "directory":
+    if run.plan.dump.format in PROVED:
         run.step("prove", "reading the dump to its end")
         watch = run.bytes_watch(run.plan.dump.size)
         for doubt in prove_files(run.plan.dump, run.plan.entries, watch).doubts():
@@ -99,7 +99,7 @@ def prove_first(run: Run) -> None:
 @contextmanager
 def _proved_meanwhile(run: Run) -> Iterator[Callable[[], None]]:
     """Prove what pg_restore does not while the block loads, with a function to ask how it goes."""
-    if run.plan.dump.format != "directory":
+    if run.plan.dump.format not in PROVED:
         yield lambda: None
         return
     with proving(run.plan.dump, run.plan.entries) as proof:
@@ -132,7 +132,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     steps = phases(
         plan.entries,
         options.tablespaces or frozenset(),
-        triggers_may_fail=run.skips_superuser_only,
+        triggers_may_fail=run.request.skip_superuser_only,
     )
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
     run.has_statistics = has_statistics and bool(options.statistics)

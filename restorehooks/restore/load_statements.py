@@ -11,7 +11,7 @@ from typing import IO, Any, BinaryIO, cast
 import psycopg
 
 from .dump.proof import open_plain
-from .dump.rows import NO_ROWS
+from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
 from .extension_registry import kept_tables
 from .progress import heartbeat
@@ -73,8 +73,12 @@ def _say_what_is_missing(run: Run, result: ScriptResult) -> None:
     """Say what the plan could not: it reads up to the first row, and not all of standard input."""
     if missing := result.tables.missing():
         run.note_once(missing)
-    if not (result.rows or run.plan.live.empty or run.plan.mode == "data only"):
+    if run.plan.live.empty or run.plan.mode == "data only":
+        return
+    if not result.rows:
         run.note_once(NO_ROWS)
+    if result.tables.left and not result.tables.keyed:
+        run.note_once(NO_KEYS)
 
 
 def send(
@@ -125,7 +129,8 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
-        skip_superuser_only=run.skips_superuser_only,
+        skip_superuser_only=request.skip_superuser_only,
+        superuser=plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
     )

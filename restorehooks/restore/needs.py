@@ -27,6 +27,7 @@ class Holds:
     extensions: those that it creates. for_superusers: what it makes that only a superuser may.
     rows: it has rows. rows_alone: it fills tables and creates nothing.
     strings_off: it sets standard_conforming_strings to off.
+    keys: it has indexes, keys or the like, or no tables, or was not read to its end.
     missing_tables: a sentence where it names tables that it does not make, or drops again.
     """
 
@@ -35,6 +36,7 @@ class Holds:
     rows: bool = True
     rows_alone: bool = False
     strings_off: bool = False
+    keys: bool = True
     missing_tables: str | None = None
 
 
@@ -51,6 +53,7 @@ def held_by(dump: Dump, entries: Sequence[ArchiveEntry], *, to_the_end: bool) ->
             rows=found.has_rows,
             rows_alone=found.fills and not found.creates,
             strings_off=found.strings_off,
+            keys=found.tables.keyed or not found.tables.left or not found.ended,
             missing_tables=found.tables.missing(),
         )
     kinds = {entry.kind for entry in entries}

@@ -14,7 +14,7 @@ from .archive.rows import holds_rows
 from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
-from .dump.rows import NO_ROWS, what_is_missing
+from .dump.rows import NO_KEYS, NO_ROWS, what_is_missing
 from .errors import UsageError
 from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
@@ -156,7 +156,8 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     """Find out what would happen; raise a RestoreError for what prevents it."""
     known = find_out(request, address, lock, dump)
     connection, live, extensions = known.connection, known.live, known.holds.extensions
-    needed = [] if request.data_only else extensions_needed(connection, extensions)
+    wanted = [] if request.data_only else extensions
+    needed = extensions_needed(connection, wanted, some_may_miss=request.skip_superuser_only)
     mode = mode_for(request, address, live, known.rights, needed, outside=known.outside)
     ties = read_ties(address, live)
     if mode == "beside" or (mode == "in place" and not live.empty):
@@ -250,7 +251,8 @@ def _missing(known: Known) -> Sequence[str]:
     if known.live.empty:
         return found
     if known.dump.format == "plain":
-        return found if known.holds.rows else [NO_ROWS, *found]
+        lacks = {NO_ROWS: not known.holds.rows, NO_KEYS: not known.holds.keys}
+        return [*(what for what, is_so in lacks.items() if is_so), *found]
 
     def rows() -> bool:
         assert known.program  # noqa: S101 - an archive has one

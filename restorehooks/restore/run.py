@@ -46,11 +46,6 @@ class Run:
     has_statistics: bool = False
     _step: tuple[str, float] | None = None
 
-    @property
-    def skips_superuser_only(self) -> bool:
-        """What only a superuser may make is left out: that was asked for, and the role is none."""
-        return self.request.skip_superuser_only and not self.plan.superuser
-
     def announce(self, dump: Dump, address: Address) -> None:
         """Say which dump goes into which database, before anything is done to it."""
         role = f' in the role "{address.role}"' if address.role else ""

@@ -24,8 +24,8 @@ from .progress import Reporter
 from .report import RestoreReport
 from .request import Request
 from .run import Run
-from .storages import PREFIX, is_folder, opened_store
-from .stored import Listing, fetched, listing, newest
+from .storage.listing import Listing, fetched, listing, newest
+from .storage.store import PREFIX, is_folder, opened_store
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def opened(run: Run) -> Iterator[Dump]:
             at_hand = stack.enter_context(_spooled(run, cast(BinaryIO, stream)))
         else:
             at_hand = stack.enter_context(_at_hand(run))
-        dump = stack.enter_context(_identified(at_hand, request.spool_dir))
+        dump = stack.enter_context(_identified(at_hand, request))
         dump = run.report.dump = one_database(dump, at_hand.database)
         if not request.accept_unfinished:
             check_trailer(dump)
@@ -78,15 +78,17 @@ def show_globals(request: Request) -> Sequence[str]:
     Passwords are left out of them. Raises DumpError, StorageError.
     """
     run = Run(request, lambda question: False, Reporter(), RestoreReport(request.using))
-    with _at_hand(run) as at_hand, _identified(at_hand, request.spool_dir) as dump:
+    with _at_hand(run) as at_hand, _identified(at_hand, request) as dump:
         return globals_of(dump)
 
 
 @contextmanager
-def _identified(at_hand: _AtHand, spool_dir: Path | None) -> Iterator[Dump]:
+def _identified(at_hand: _AtHand, request: Request) -> Iterator[Dump]:
     """Give what a source is, or the one dump inside it. Errors name it as people do."""
-    with named_as(at_hand.path, at_hand.name), taken_out(at_hand.path, spool_dir) as inside:
-        dump = identify(inside.path if inside else at_hand.path, whole_server=True)
+    path, any_script = at_hand.path, request.accept_unfinished
+    with named_as(path, at_hand.name), taken_out(path, request.spool_dir) as inside:
+        path = inside.path if inside else path
+        dump = identify(path, whole_server=True, any_script=any_script)
         yield replace(dump, source=at_hand.name, member=inside.name if inside else "")
 
 

@@ -38,7 +38,8 @@ _MADE = (
 # What may hang on one of these and holds no row: it is left out where its failure shows that.
 _DEPENDENT = re.compile(
     r"""
-    (?: CREATE\ (?:OR\ REPLACE\ )?(?:CONSTRAINT\ )?
+    (?: CREATE\ TYPE\ [^;('"]+\(\s*(?:INTERNALLENGTH|INPUT)
+      | CREATE\ (?:OR\ REPLACE\ )?(?:CONSTRAINT\ )?
         (?: FUNCTION|PROCEDURE|AGGREGATE|TRIGGER|SERVER|USER\ MAPPING|FOREIGN\ TABLE|OPERATOR|CAST
           | TRANSFORM|TEXT\ SEARCH )
       | (?: ALTER|COMMENT\ ON|(?:GRANT|REVOKE|SECURITY\ LABEL)\ .{1,200}?\ ON )

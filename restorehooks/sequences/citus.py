@@ -56,6 +56,46 @@ class Node(NamedTuple):
         return column._replace(may_be_empty=False, sized=False)
 
 
+class OtherNode(NamedTuple):
+    """Another node of the cluster, as this one knows it."""
+
+    group: int
+    host: str
+    port: int
+
+    @property
+    def place(self) -> str:
+        """Where it answers."""
+        return f"{self.host}:{self.port}"
+
+
+def other_nodes(connection: BaseDatabaseWrapper, lock_timeout: float) -> list[OtherNode] | None:
+    """Return the other nodes that take part, None where the database is in no cluster."""
+    if node_group(connection, lock_timeout) is None:
+        return None
+    (rows,) = send(connection, [OTHERS], lock_timeout)
+    return [OtherNode(*row) for row in rows]
+
+
+def node_group(connection: BaseDatabaseWrapper, lock_timeout: float) -> int | None:
+    """Return the group of the node that answers, None where it is none."""
+    (((is_node,),),) = send(connection, [IS_NODE], lock_timeout)
+    if not is_node:
+        return None
+    (((group,),),) = send(connection, [GROUP], lock_timeout)
+    return int(group)
+
+
+IS_NODE = "SELECT to_regclass('pg_catalog.pg_dist_node') IS NOT NULL"
+GROUP = "SELECT coalesce(max(groupid), 0) FROM pg_catalog.pg_dist_local_group"
+OTHERS = """
+SELECT groupid, nodename, nodeport FROM pg_catalog.pg_dist_node
+WHERE isactive AND noderole::text = 'primary'
+  AND groupid NOT IN (SELECT groupid FROM pg_catalog.pg_dist_local_group)
+ORDER BY groupid
+"""
+
+
 def read_node(connection: BaseDatabaseWrapper, budget: LockBudget) -> Node:
     """Return what a database says of itself that has Citus's catalogue."""
     ((row,),) = send(connection, [NODE], budget.for_one())

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """How many sequences one line names; a report has them all."""
+ALIKE = 20
+"""So many are named for which the same has to be said."""
 STYLES = {
     Status.OK: "green",
     Status.BEHIND: "red",
@@ -35,19 +37,19 @@ def summary_sentence(report: Report) -> str:
         if count and status != "total"
     )
     noun = "sequence" if len(report) == 1 else "sequences"
-    said = f'Database "{report.database}": {len(report)} {noun}'
+    said = f"Database {report.place}: {len(report)} {noun}"
     if not report.entries and report.without_table:
         return f"{said}; none numbers a table of {', '.join(report.without_table)} there."
     return f"{said}{': ' + counts if counts else ''}."
 
 
-def sentence_about(database: str, entry: Entry) -> str:
-    """Return what is wrong with one sequence, as one line."""
+def sentence_about(place: str, entry: Entry) -> str:
+    """Return what is wrong with one sequence, as one line; ``place`` is as in the report."""
     passed = []
     if entry.status is Status.BEHIND and entry.has_rows_past_it:
         passed = ["its rows have passed it"]
     reason = "; ".join([*passed, *filter(None, [entry.reason])])
-    return f'In database "{database}", sequence {entry.sequence} is {entry.status.value}: {reason}.'
+    return f"In database {place}, sequence {entry.sequence} is {entry.status.value}: {reason}."
 
 
 def hook_lines(report: Report, verbosity: int) -> list[str]:
@@ -57,17 +59,46 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
         moved = [f"{e.sequence} to {e.next_after}" for e in report.changed]
         rest = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
         lines.append(
-            f'In database "{report.database}", moved {len(moved)} of {len(report)} sequences past'
+            f"In database {report.place}, moved {len(moved)} of {len(report)} sequences past"
             f" their rows: {', '.join(moved[:SHOWN])}{rest}."
         )
-    lines += [
-        sentence_about(report.database, entry)
-        for entry in (report.unresolved if verbosity >= 2 else report.unsafe)
-        if verbosity >= 1 or entry.status is not Status.UNVERIFIED
-    ]
+    lines += _sentences_about(
+        report.place,
+        [
+            entry
+            for entry in (report.unresolved if verbosity >= 2 else report.unsafe)
+            if verbosity >= 1 or entry.status is not Status.UNVERIFIED
+        ],
+    )
     # They go to whatever stream a hook has: nothing in a name may command a terminal.
     said = lines or ([summary_sentence(report)] if verbosity >= 2 else [])
     return [printable(line) for line in said]
+
+
+def _sentences_about(place: str, entries: abc.Iterable[Entry]) -> abc.Iterator[str]:
+    """Yield a sentence for each reason; the same one is said of several sequences at once."""
+    alike: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault(_kind(entry), []).append(entry)
+    for first, *others in alike.values():
+        said = sentence_about(place, first)
+        if others:
+            names = [other.sequence for other in others]
+            rest = f" and {len(names) - ALIKE} more" if len(names) > ALIKE else ""
+            verb = "is" if len(names) == 1 else "are"
+            said = f"{said[:-1]}; for the same reason so {verb} {', '.join(names[:ALIKE])}{rest}."
+        yield said
+
+
+def _kind(entry: Entry) -> tuple[str, str]:
+    """Return the status, and the reason without the names that are the entry's own."""
+    reason = entry.reason or ""
+    if entry.status is Status.EXHAUSTED:  # each has a remedy of its own
+        return entry.status.value, f"{entry.sequence}: {reason}"
+    tables = [column.quoted_table for column in entry.found[0].columns] if entry.found else []
+    for name in sorted([*entry.columns, *tables, entry.sequence], key=len, reverse=True):
+        reason = reason.replace(name, "*")
+    return entry.status.value, reason
 
 
 def sql_text(report: Report) -> str:

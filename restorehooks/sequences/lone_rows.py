@@ -71,7 +71,7 @@ def with_lone_rows(
             return reading
         after = reading.last_value if others is None else farther(others, reading.last_value)
         free = upcoming if others is None else first_past(upcoming, others, sequence.increment)
-        has_room = (first - farther(free, upcoming)) * sequence.increment > 0
+        has_room = upcoming < free < first if sequence.counts_up else upcoming > free > first
         if _is_far(sequence, after, first) if most == 1 else has_room:
             return reading._replace(lone=Lone(number, first, others, after))
         if others is None:

@@ -14,7 +14,6 @@ from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .circumstances import readable, under
 from .finding import Finding
-from .judge import Judge
 from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
 from .notes import notes_on
@@ -31,6 +30,7 @@ from .scope import (
     tables_of,
     with_parents,
 )
+from .second_reading import SecondReading
 from .source import Source
 from .statements import Move
 from .unnumbered import automatic_fields, fields_without_default, unnumbered
@@ -91,17 +91,17 @@ class _Run(NamedTuple):
     def _found(self, sequence: Sequence, reading: Reading) -> Finding:
         if self.source is not None:
             reading = self.source.beside(sequence, reading)
-        reading, verdict = self.judge.verdict_on(sequence, reading)
+        reading, verdict = self.verdicts.verdict_on(sequence, reading)
         if any(column.guessed for column in sequence.columns) and self.limits.names != "repaired":
-            _, sure = self.judge.verdict_on(sequence, reading._replace(extreme=None, lone=None))
+            _, sure = self.verdicts.verdict_on(sequence, reading._replace(extreme=None, lone=None))
             verdict = guess(sequence, verdict) if sure.target is None else sure
         if self.source is not None:
             verdict = self.source.remark_on(sequence, verdict)
         return Finding(sequence, reading, verdict, self.labels_of(sequence))
 
     @property
-    def judge(self) -> Judge:
-        return Judge(self.connection, self.budget, self.limits, self.headroom, self.rewind)
+    def verdicts(self) -> SecondReading:
+        return SecondReading(self.connection, self.budget, self.limits, self.headroom, self.rewind)
 
     def labels_of(self, sequence: Sequence) -> tuple[str, ...]:
         """Return the labels of the models whose tables the sequence numbers."""

@@ -107,7 +107,8 @@ class Report:
     have no table here, ``without_sequence`` those of automatic fields that no sequence numbers.
     ``only_at_source`` are the sequences of another database, whose positions were taken along, that
     stand for none of this one; None where none were, or not all are in scope.
-    ``notes`` are sentences on what may put a sequence behind again.
+    ``notes`` are sentences on what may put a sequence behind again. ``node`` is where another node
+    of a cluster answers, if this is about one.
     """
 
     database: str
@@ -118,6 +119,7 @@ class Report:
     without_sequence: tuple[str, ...] = ()
     only_at_source: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    node: str | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -136,6 +138,11 @@ class Report:
     def changed(self) -> list[Entry]:
         """The entries whose sequence this run moved."""
         return [entry for entry in self.entries if entry.changed]
+
+    @property
+    def place(self) -> str:
+        """The database, and the node where that is another one, as a sentence names it."""
+        return f'"{self.database}"' + (f" on node {self.node}" if self.node else "")
 
     @property
     def unresolved(self) -> list[Entry]:
@@ -169,6 +176,7 @@ class Report:
         """Return the JSON form: one element of ``databases``."""
         return {
             "database": self.database,
+            **({"node": self.node} if self.node else {}),
             "sequences": [entry.as_dict() for entry in self.entries],
             "summary": self.summary(),
             **({} if self.only_at_source is None else {"only_at_source": [*self.only_at_source]}),
@@ -181,7 +189,7 @@ class Report:
 
     def sentence_about(self, entry: Entry) -> str:
         """Return what is wrong with one sequence, as one line."""
-        return sentence_about(self.database, entry)
+        return sentence_about(self.place, entry)
 
     def lines(self, verbosity: int) -> list[str]:
         """Return what a hook prints, a line each: nothing where nothing was wrong.

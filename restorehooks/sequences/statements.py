@@ -127,22 +127,51 @@ def _setval(
 
 
 def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
-    """Return the statements for a DBA, which do nothing where they have become needless."""
+    """Return the statements for a DBA, which do nothing where they have become needless.
+
+    Whoever does not own the sequence cannot hold it, and gets one that draws.
+    """
     target = verdict.target
     if target is None:
         return ""
-    if not verdict.rewinds:
-        move = _setval(sequence, target, False, target)
-        if not sequence.may_alter:
-            return text(sql.SQL("{};").format(move))
-        return text(sql.SQL("BEGIN; {}; {}; COMMIT;").format(hold(sequence), move))
+    if verdict.rewinds:
+        return _rewind_for_dba(sequence, verdict, target)
+    draws = not (sequence.may_alter or Move(sequence, target, target).may_use_up)
+    steps = [_draw_up_to(sequence, target)]
+    if not draws:
+        steps = [hold(sequence), _setval(sequence, target, False, target)]
+    return text(IN_OWN_PATH.format(sql.SQL("; ").join(steps)))
+
+
+IN_OWN_PATH = sql.SQL("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; {}; COMMIT;")
+"""So that no operator of somebody else's is taken for one of PostgreSQL's own."""
+AT_MOST = 1_000_000
+"""Numbers that one printed statement draws."""
+
+
+def _draw_up_to(sequence: Sequence, target: int) -> sql.Composed:
+    """Return the query that draws until a sequence hands out the target; it cannot go back."""
+    return sql.SQL(
+        "SELECT pg_catalog.count(pg_catalog.nextval({})) FROM {} CROSS JOIN LATERAL"
+        " pg_catalog.generate_series(1, least({}, ({} - ({})) / {})::integer)"
+    ).format(
+        sql.Literal(sequence.quoted),
+        _name(sequence),
+        sql.Literal(AT_MOST),
+        sql.Literal(target),
+        _upcoming(sequence),
+        sql.Literal(sequence.increment),
+    )
+
+
+def _rewind_for_dba(sequence: Sequence, verdict: Verdict, target: int) -> str:
     move = _setval(sequence, target, False, target, back=True, verb="PERFORM")
     names = {c.table_oid: table_name(c) for c in sequence.columns}.values()
     body = sql.SQL("BEGIN {} {}; END").format(
         sql.SQL(" ").join(sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name) for name in names),
         move + _before_all_rows(sequence, verdict),
     )
-    return text(sql.SQL("DO {};").format(sql.Literal(text(body))))
+    return text(IN_OWN_PATH.format(sql.SQL("DO {}").format(sql.Literal(text(body)))))
 
 
 def _upcoming(sequence: Sequence) -> sql.Composable:

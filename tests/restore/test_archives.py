@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -50,7 +51,9 @@ def directory(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -
         "SELECT lo_from_bytea(5001, decode(repeat('00ff', 3000), 'hex'));"
         "SELECT lo_from_bytea(5002, 'x')"
     )
-    yield dumped(source, tmp_path_factory.mktemp("d") / "x", "--compress=0", form="directory")
+    folder = tmp_path_factory.mktemp("d")
+    dumped(source, folder / "x.tar", form="tar")
+    yield dumped(source, folder / "x", "--compress=0", form="directory")
     source.disconnect()
     server.execute(f'DROP DATABASE "{source.name}" WITH (FORCE)')
 
@@ -110,6 +113,32 @@ def test_a_damaged_file_of_a_directory_is_found(
     assert "\n" not in str(caught.value)
 
 
+def packed_again(tar: Path, to: Path, damage: Callable[[Path], None]) -> Path:
+    """Return a tar file of the members of another one after some damage, in their order."""
+    folder = to.with_suffix(".members")
+    with tarfile.open(tar) as members, tarfile.open(to, "w", format=tarfile.USTAR_FORMAT) as again:
+        names = members.getnames()
+        members.extractall(folder, filter="data")
+        damage(folder)
+        for name in names:
+            if (folder / name).exists():
+                again.add(folder / name, name)
+    return to
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_in_a_tar_archive_is_found(
+    directory: Path, tmp_path: Path, damage: str
+) -> None:
+    """It is a whole tar file, and pg_restore takes it."""
+    tar = directory.with_suffix(".tar")
+    whole = identify(packed_again(tar, tmp_path / "whole.tar", lambda folder: None))
+    assert [*prove_files(whole, read_contents(whole)).doubts()] == []
+    dump = identify(packed_again(tar, tmp_path / "damaged.tar", DAMAGE[damage]))
+    with pytest.raises(DumpError, match="copy or dump it again"):
+        prove_files(dump, read_contents(dump))
+
+
 @pytest.mark.parametrize("how", ["gzip", "lz4", "zstd"])
 def test_a_cut_large_object_is_found_where_its_end_can_be_seen(
     directory: Path, tmp_path: Path, how: str
@@ -149,13 +178,18 @@ def test_a_file_of_inserts_has_an_end_too(make_database: MakeDatabase, tmp_path:
 def test_a_damaged_directory_leaves_the_live_database_as_it_was(
     directory: Path, tmp_path: Path, live: Database, wishes: dict[str, object]
 ) -> None:
+    def damage(folder: Path) -> None:
+        cut_at_a_line(largest(folder, "[0-9]*.dat"))
+
     folder = copy_of(directory, tmp_path / "d")
-    cut_at_a_line(largest(folder, "[0-9]*.dat"))
+    damage(folder)
+    tar = packed_again(directory.with_suffix(".tar"), tmp_path / "d.tar", damage)
     before = contents(live)
-    alone(live)
-    with pytest.raises(DumpError, match="is not whole"):
-        restored(folder, **wishes)
-    assert contents(live) == before
+    for dump in (folder, tar):
+        alone(live)
+        with pytest.raises(DumpError, match="is not whole"):
+            restored(dump, **wishes)
+        assert contents(live) == before
 
 
 def test_dumpdb_reads_a_directory_back(directory: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import (
     AddressError,
     BusyError,
+    DumpError,
     PoolerError,
     ProgramError,
     TargetError,
@@ -30,6 +32,7 @@ from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.server import sides
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.signals import post_restore
@@ -165,9 +168,7 @@ def test_a_password_in_the_arguments_is_refused_and_not_repeated(
     database: Database, production: Database, reader: str
 ) -> None:
     url = production.server.url(production.name, user=reader, password=PASSWORD)
-    with pytest.raises(
-        UsageError, match=r'everybody on this machine .*"password".* env:'
-    ) as caught:
+    with pytest.raises(UsageError, match=r"holds a password, .* env:NAME") as caught:
         copied(database, url)
     assert "s3cret" not in str(caught.value)
 
@@ -194,6 +195,15 @@ def test_the_database_itself_is_refused(live: Database, name: str) -> None:
 def test_what_names_no_database(database: Database, source: str, error: type, why: str) -> None:
     with pytest.raises(error, match=why):
         copied(database, source)
+
+
+def test_into_a_database_that_is_missing(database: Database, production: Database) -> None:
+    alone(database)
+    with database.server.connect() as beside:
+        sides.drop(beside, database.name)
+    report, _ = copied(database, "alias:production")
+    assert (report.restored, report.previous) == (True, None)
+    assert database.execute("SELECT count(*) FROM customer") == [(500,)]
 
 
 def test_a_restore_that_runs_is_told_of_before_anything_is_dumped(
@@ -250,6 +260,22 @@ def test_a_source_that_is_lost_on_the_way_changes_nothing(
             copied(live, "alias:production", spool_dir=tmp_path / "spool")
         ended.set()
         losing.join()
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert (contents(live), neighbours(live)) == (before, [])
+
+
+def test_the_room_is_watched_while_the_dump_comes(
+    live: Database, production: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(live)
+    (tmp_path / "spool").mkdir()
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with production.connect() as holder:
+        holder.execute("BEGIN; LOCK TABLE customer IN ACCESS EXCLUSIVE MODE")  # so it takes a while
+        with pytest.raises(DumpError, match=r"spool .*1000 bytes free.*--spool-dir"):
+            copied(live, "alias:production", spool_dir=tmp_path / "spool")
+    monkeypatch.undo()
     assert list((tmp_path / "spool").iterdir()) == []
     assert (contents(live), neighbours(live)) == (before, [])
 

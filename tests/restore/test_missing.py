@@ -112,6 +112,7 @@ def test_a_dump_that_drops_a_table_behind_its_rows_says_so_at_the_latest_after_i
     assert "MISSING" in "\n".join(restore(Request(str(file), dry_run=True)).lines())
     report = restore(Request(str(file)), confirm=lambda question: True)
     assert [note for note in report.notes if '"a" will be MISSING' in note]
+    assert not [note for note in report.notes if "NO ROWS" in note]
 
 
 FORMS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import partial
 from pathlib import Path
 
@@ -268,6 +269,63 @@ def test_more_after_the_last_line_is_the_reason_given(
     assert "cut off" not in said
 
 
+RAILS = """SET search_path TO "$user", public;
+
+INSERT INTO "schema_migrations" (version) VALUES
+('20260102030405'),
+('9');
+"""
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_list_of_migrations_that_rails_adds_belongs_to_the_dump(
+    database: Database, tmp_path: Path, shop_sql: str, compressed: bool
+) -> None:
+    text = shop_sql.replace(
+        "COPY public", "CREATE TABLE public.schema_migrations (version text);\n\nCOPY public", 1
+    )
+    text = body(text) + f"--\n-- PostgreSQL database dump complete\n--\n\n{RAILS}"
+
+    def packed(dump: str) -> bytes:
+        return gzip.compress(dump.encode()) if compressed else dump.encode()
+
+    for cut in (RAILS.index("\n") + 1, RAILS.index(",\n('9'") + 1, len(RAILS) - 2):
+        shorter = text[: len(text) - len(RAILS) + cut]
+        said = refused(database, written(tmp_path, packed(shorter)))
+        assert "line" in said
+        assert "database dump is whole" not in said
+    assert restored(database, written(tmp_path, packed(text))).restored
+    assert database.execute("SELECT count(*) FROM schema_migrations") == [(2,)]
+    assert rows(database) == 2
+    again = written(tmp_path, packed(text + 'INSERT INTO "schema_migrations" VALUES (1);\n'))
+    assert "pg_dump's last line" in refused(database, again)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "-- Made by hand\nBEGIN;\nCREATE TABLE shop (id int);\nINSERT INTO shop VALUES (1), (2);\n"
+        "ANALYZE shop;\nCOMMIT;\n",
+        "/* A port\n   of another database */\ncreate table shop (id int);\n"
+        "insert into shop values (1);\nINSERT INTO shop\n VALUES (2);\n",
+    ],
+)
+def test_a_script_of_another_program_is_taken_when_that_is_accepted(
+    database: Database, tmp_path: Path, script: str
+) -> None:
+    dump = written(tmp_path, script)
+    assert "--accept-unfinished-dump" in refused(database, dump)
+    assert restored(database, dump, accept_unfinished=True).restored
+    assert rows(database) == 2
+
+
+@pytest.mark.parametrize("content", [b"garbage\n", b"SET\0x;\n", b"SQLite format 3\0 CREATE x;"])
+def test_what_is_no_script_is_not_taken_for_any_option(
+    database: Database, tmp_path: Path, content: bytes
+) -> None:
+    assert refused(database, written(tmp_path, content), accept_unfinished=True)
+
+
 @pytest.mark.parametrize("end", ["", "RESET ALL;\n"])
 def test_a_dump_without_comments_is_taken_when_that_is_accepted(
     database: Database, tmp_path: Path, shop_sql: str, end: str
@@ -474,6 +532,43 @@ def test_a_trigger_goes_with_its_function(
     assert there == [("b",)]
     assert any("CREATE TRIGGER a" in line for line in report.left_out)
     assert rows(database) == 2
+
+
+LACKING = """
+CREATE TYPE public.odd;
+CREATE FUNCTION public.odd_in(cstring) RETURNS public.odd
+    LANGUAGE c IMMUTABLE STRICT AS '$libdir/not_here', 'odd_in';
+CREATE FUNCTION public.odd_out(public.odd) RETURNS cstring
+    LANGUAGE c IMMUTABLE STRICT AS '$libdir/not_here', 'odd_out';
+CREATE TYPE public.odd (
+    INTERNALLENGTH = 8,
+    INPUT = public.odd_in,
+    OUTPUT = public.odd_out
+);
+COMMENT ON FUNCTION public.odd_in(cstring) IS 'gone';
+CREATE FUNCTION public.gone() RETURNS text LANGUAGE internal AS 'no_such_function';
+CREATE EXTENSION IF NOT EXISTS not_installed WITH SCHEMA public;
+COMMENT ON EXTENSION not_installed IS 'gone';
+
+"""
+
+
+def test_what_the_server_has_no_library_for_is_left_out_when_asked(
+    database: Database, tmp_path: Path, shop_sql: str
+) -> None:
+    dump = written(tmp_path, shop_sql.replace("CREATE TABLE", f"{LACKING}CREATE TABLE", 1))
+    said = refused(database, dump)
+    assert '"not_installed"' in said
+    assert "--skip-superuser-only" in said
+    for in_place in (False, True):
+        report = restored(database, dump, skip_superuser_only=True, in_place=in_place)
+        assert rows(database) == 2
+        left_out = "\n".join(report.left_out)
+        assert "the server has no library with it (3, " in left_out
+        assert "it is not installed on the server (1, " in left_out
+    without = LACKING.partition("CREATE EXTENSION")[0]
+    dump = written(tmp_path, shop_sql.replace("CREATE TABLE", f"{without}CREATE TABLE", 1))
+    assert "--skip-superuser-only" in refused(database, dump)
 
 
 def test_a_table_is_never_left_out_for_that(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from restorehooks.restore.backup_to_storage import back_up_to_storage
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.to_storage import back_up_to_storage
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
 
@@ -45,6 +45,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # boto3's and moto's own
 def test_there_and_back(database: Database, bucket: Any, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES")

@@ -536,6 +536,25 @@ def test_owners_and_grantees_that_do_not_exist_are_left_out_and_counted(
     assert "OWNER TO" in text.splitlines()[line - 1]
 
 
+def test_of_several_grantees_those_that_exist_are_kept(
+    database: Database, connection: psycopg.Connection[Any]
+) -> None:
+    role = database.role("Keeper")
+    text = (
+        "CREATE TABLE t (x int); GRANT ALL ON t TO PUBLIC;"
+        f'GRANT SELECT ON t TO nobody_here, "{role}" WITH GRANT OPTION;'
+        "REVOKE ALL ON t FROM PUBLIC, nobody_here;"
+    )
+    result = run(connection, text)
+    assert [(one.reason, one.count) for one in result.left_out] == [
+        ('the role "nobody_here" does not exist here', 2)
+    ]
+    query = "SELECT has_table_privilege(%s, 't', 'SELECT WITH GRANT OPTION')"
+    assert connection.execute(query, [role]).fetchone() == (True,)
+    open_to_all = "SELECT has_table_privilege('public', 't', 'SELECT')"
+    assert connection.execute(open_to_all).fetchone() == (False,)
+
+
 def test_owners_that_exist_are_kept(
     database: Database, connection: psycopg.Connection[Any]
 ) -> None:

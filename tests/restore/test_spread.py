@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from restorehooks.restore.errors import ScriptError
-from restorehooks.restore.script import inserts, rows, workers
+from restorehooks.restore.script import rows
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.options import ScriptOptions
+from restorehooks.restore.script.parallel import inserts, workers
 from tests.support.databases import Database
 from tests.support.dumps import over_several
 

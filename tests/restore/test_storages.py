@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored import Listing, Stored, fetched
+from restorehooks.restore.storage.listing import Listing, Stored, fetched
+from restorehooks.restore.storage.store import opened_store
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.reports import valid
@@ -132,6 +133,23 @@ def test_the_latest_of_one_database(
     assert str(report.dump and report.dump.source) == "storage:2"
     with pytest.raises(StorageError, match='no dump of "nobody\'s"'):
         restored(database, "storage:", from_database="nobody's")
+
+
+@pytest.mark.parametrize("place", ["plain"], indirect=True)
+def test_where_there_is_no_room_nothing_is_fetched(
+    database: Database,
+    shop: Database,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place.put(dumped(shop, tmp_path / "d"), "d")
+    (tmp_path / "spool").mkdir()
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(DumpError, match=f"temporary copy, and in {tmp_path}/spool .*--spool-dir"):
+        restored(database, "storage:d", spool_dir=tmp_path / "spool")
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 class Cut(FileSystemStorage):

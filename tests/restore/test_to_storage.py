@@ -16,15 +16,16 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from restorehooks.restore.backup_to_storage import back_up_to_storage
 from restorehooks.restore.dump.facts import Format
 from restorehooks.restore.errors import StorageError, UsageError
+from restorehooks.restore.progress import Progress, Reporter
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
-from restorehooks.restore.storages import opened_store
-from restorehooks.restore.stored_names import beyond, database_in, moment_in, name_for, stem_for
-from restorehooks.restore.to_storage import back_up_to_storage
-from restorehooks.restore.upload import upload
+from restorehooks.restore.storage.names import beyond, database_in, moment_in, name_for, stem_for
+from restorehooks.restore.storage.store import opened_store
+from restorehooks.restore.storage.upload import upload
 from tests.support.databases import Database
 from tests.support.dumps import alone
 from tests.support.reports import valid
@@ -60,6 +61,22 @@ def test_it_is_there_readable_by_its_owner_and_comes_back(
     alone(database)
     assert restore(Request("storage:"), confirm=lambda question: True).restored
     assert database.execute("SELECT v FROM shop") == [("a",)]
+
+
+class Sent(Reporter):
+    """Keeps the last that was told of how far it is."""
+
+    sent = (0, 0)
+
+    def progress(self, progress: Progress) -> None:
+        self.sent = progress.bytes, progress.bytes_total or 0
+
+
+def test_it_tells_how_much_is_sent(database: Database, place: Place) -> None:
+    told = Sent()
+    size = back_up_to_storage("x.dump", reporter=told).dump.size
+    assert told.sent == (size, size)
+    assert (place.root / "x.dump").stat().st_size == size
 
 
 def test_a_name_that_is_taken_is_left_alone(
@@ -186,12 +203,14 @@ def test_interrupted_it_leaves_nothing(database: Database, tmp_path: Path) -> No
     ("arguments", "why"),
     [
         (["storage:x", "--format=directory"], "a storage takes a dump as one"),
+        (["storage:x", "--jobs=2"], "--jobs needs --format directory"),
+        (["storage:x", "--mode=640"], "leave out --mode"),
         (["storage:x", "--force"], "In a storage nothing is replaced"),
         (["storage:x", "--keep=3"], "--keep counts the dumps"),
         (["storage:", "--keep=0"], "--keep must be 1 or more"),
         (["x.dump", "--keep=3"], "--keep is for a dump in a storage"),
         (["x.dump", "--storage=dumps"], "--storage is for a dump in a storage"),
-        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump in a storage"),
+        (["x.dump", "--spool-dir=/tmp"], "--spool-dir is for a dump that is sent on"),
         (["storage:x", "--storage=none"], 'no storage "none"'),
     ],
 )

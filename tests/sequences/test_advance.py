@@ -125,32 +125,89 @@ def test_a_guarded_setval_in_the_same_place_hands_numbers_out_twice(
     assert any(twice > 0 for _, twice in tries)
 
 
-@pytest.mark.parametrize("gap", [100, 501, 5_000])
-def test_sessions_that_begin_bursts_at_the_moment_of_a_repair(database: Database, gap: int) -> None:
-    database.execute("CREATE SEQUENCE s; SELECT nextval('s')")
-    sequence = catalogued()
-    begin = threading.Barrier(4)
-    drawn: list[int] = []
+BURSTS = """
+    DO $$ BEGIN
+        WHILE NOT EXISTS (SELECT FROM over) LOOP
+            PERFORM pg_advisory_lock_shared(1);
+            INSERT INTO drawn SELECT nextval('s') FROM generate_series(1, 600);
+            COMMIT;
+            PERFORM pg_advisory_unlock_shared(1);
+        END LOOP;
+    END $$
+"""
+REPAIRS = """
+    DO $$ BEGIN
+        FOR round IN 1..150 LOOP
+            PERFORM pg_advisory_lock(1);  -- when all bursts are over; the next ones wait
+            PERFORM set_config('test.final', (pg_sequence_last_value('s') + {gap})::text, false);
+            PERFORM pg_advisory_unlock(1);  -- and begin at once, while this goes on
+            {statements}
+            COMMIT;
+        END LOOP;
+    END $$
+"""
+FINAL = "current_setting('test.final')::bigint"
 
-    def burst() -> None:
-        with database.connect() as connection:
-            for _ in range(25):
-                begin.wait()
-                rows = connection.execute("SELECT nextval('s') FROM generate_series(1, 600)")
-                drawn.extend(number for (number,) in rows.fetchall())
-                begin.wait()
 
-    threads = [threading.Thread(target=burst) for _ in range(3)]
+def drawn_twice_in_bursts(database: Database, gap: int, *statements: str) -> int:
+    """Return how many numbers bursts drew twice that began at the moment of a repair, each time.
+
+    The barrier is a lock within the server: three sessions wait for it, and the repair frees them.
+    """
+    database.execute(
+        "CREATE UNLOGGED TABLE IF NOT EXISTS drawn (number bigint); TRUNCATE drawn;"
+        "CREATE TABLE IF NOT EXISTS over (); TRUNCATE over; DROP SEQUENCE IF EXISTS s;"
+        "CREATE SEQUENCE s; SELECT nextval('s')"
+    )
+    sessions = [database.connect() for _ in range(3)]
+    threads = [threading.Thread(target=each.execute, args=[BURSTS]) for each in sessions]
     for thread in threads:
         thread.start()
-    for _ in range(25):
-        stood, _called = standing(database, "s")
-        begin.wait()
-        assert not isinstance(move(sequence, stood, stood + gap + 1), Failed)
-        begin.wait()
-    for thread in threads:
+    steps = " ".join(f"EXECUTE {sql.Literal(each).as_string()};" for each in statements)
+    database.execute(REPAIRS.format(gap=gap, statements=steps))
+    database.execute("INSERT INTO over DEFAULT VALUES")
+    for thread, session in zip(threads, sessions, strict=True):
         thread.join()
-    assert len(drawn) == len(set(drawn)) == 3 * 25 * 600
+        session.close()
+    ((drawn, twice),) = database.execute(
+        "SELECT count(*), count(*) - count(DISTINCT number) FROM drawn"
+    )
+    assert drawn > 20 * 600
+    return int(twice)
+
+
+@pytest.mark.parametrize("gap", [100, 599, 1_500])
+@pytest.mark.parametrize("way", ["drawn", "held"])
+def test_sessions_that_begin_bursts_at_the_moment_of_a_repair(
+    database: Database, gap: int, way: str
+) -> None:
+    database.execute("CREATE SEQUENCE s")
+    statements = {
+        "drawn": [
+            DRAW.format(
+                most=sql.Literal(5_000),
+                oids=sql.SQL("ARRAY['s'::regclass]"),
+                finals=sql.SQL(f"ARRAY[{FINAL}]"),
+                increments=sql.SQL("ARRAY[1]"),
+            ).as_string()
+        ],
+        "held": [
+            hold(catalogued()).as_string(),
+            f"SELECT setval('s', {FINAL}) FROM s WHERE last_value < {FINAL}",
+        ],
+    }
+    assert drawn_twice_in_bursts(database, gap, *statements[way]) == 0
+
+
+def test_bursts_draw_numbers_twice_where_a_guard_is_all_there_is(database: Database) -> None:
+    """With a moment between the guard and setval: the barrier lets the others draw just then."""
+    guarded = (
+        f"SELECT setval('s', {FINAL}) FROM (SELECT at, pg_sleep(0.002) FROM"
+        " (SELECT pg_sequence_last_value('s') AS at OFFSET 0) t OFFSET 0) t"
+        f" WHERE at < {FINAL}"
+    )
+    tries = (drawn_twice_in_bursts(database, 599, guarded) for _ in range(5))
+    assert any(twice > 0 for twice in tries)
 
 
 GAPS = [0, 1, 2, DRAWN_AT_ONCE, DRAWN_AT_ONCE + 1, 100_001, 2_000_000]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import ProgrammingError, connections, transaction
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -63,8 +63,17 @@ def hook() -> None:
     before_migrate(first, using=DEFAULT, verbosity=0)
 
 
+def printed() -> None:
+    """Run what a plan prints, line by line, as the role that it was printed for."""
+    for line in inspect_sequences().as_sql().splitlines():
+        connection = connections[DEFAULT]
+        with suppress(ProgrammingError), connection.cursor() as cursor:  # no privilege
+            cursor.execute(line)
+        connection.close()  # the transaction that failed
+
+
 WAYS: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (api, within, rolled_back, command, hook)
+    each.__name__: each for each in (api, within, rolled_back, command, hook, printed)
 }
 
 

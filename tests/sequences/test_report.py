@@ -8,7 +8,7 @@ import pytest
 
 from restorehooks.sequences.report import Report
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, entry, inspect, reset, standing
+from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, standing
 
 
 @pytest.fixture
@@ -123,3 +123,28 @@ def test_two_runs_make_one_report_of_what_they_did_together(everything: Database
         "public.ahead_id_seq": ("advanced", 51, 91),
     }
     assert both.summary()["exhausted"] == first.summary()["exhausted"] == 1
+
+
+def test_what_a_hook_says_of_many_for_one_reason_is_one_line(database: Database) -> None:
+    for n in range(30):
+        database.execute(f"CREATE TABLE t{n} (id serial); INSERT INTO t{n} VALUES (5)")
+    database.execute("CREATE TABLE small (id serial); INSERT INTO small VALUES (2147483647)")
+    database.execute("CREATE TABLE other (id serial); INSERT INTO other VALUES (2147483647)")
+    role = database.role("reader")
+    database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    database.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    database.execute(f"REVOKE ALL ON SEQUENCE t1_id_seq, t2_id_seq FROM {role}")
+    with django_as(database, USER=role):
+        *exhausted, failed, unverified = reset(DEFAULT).lines(2)
+    assert len(exhausted) == 2  # each has a remedy of its own
+    start = 'In database "default", sequence public.t'
+    reason = "no UPDATE privilege: GRANT UPDATE ON SEQUENCE public.t0_id_seq to this role"
+    assert failed.startswith(
+        f"{start}0_id_seq is failed: {reason}; for the same reason so are public.t10_id_seq,"
+        " public.t11_id_seq, "
+    )
+    assert failed.endswith(", public.t29_id_seq and 7 more.")
+    assert unverified == (
+        f"{start}1_id_seq is unverified: no SELECT privilege on sequence public.t1_id_seq; for the"
+        " same reason so is public.t2_id_seq."
+    )

@@ -39,6 +39,7 @@ CARRIED = ["application_name", "client_encoding", "DateStyle", "IntervalStyle", 
            "standard_conforming_strings", "extra_float_digits"]  # fmt: skip
 LEFT = (
     "SELECT name || ' = ' || setting FROM pg_settings WHERE source = 'session' AND name <> ALL(%s)"
+    " AND name !~ '^transaction_(read_only|isolation|deferrable)'"  # begun anew each time
     " UNION ALL SELECT locktype || ' ' || mode FROM pg_locks"
     " WHERE pid = pg_backend_pid() AND locktype = 'advisory'"
 )

@@ -149,7 +149,7 @@ def do(arguments: list[str]) -> None:
 
 
 IMPORTED = """
-django.contrib.admin django.contrib.contenttypes.apps
+django.contrib.contenttypes.apps
 django.contrib.postgres.apps django.core.cache django.core.checks django.core.mail
 django.core.management django.core.serializers.json django.db.backends.postgresql.base
 django.db.migrations.executor django.db.models django.forms django.http django.template.defaulttags

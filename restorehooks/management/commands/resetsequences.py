@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
 from restorehooks.announce import announce
 from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
 from restorehooks.management.output import asks_for_json
-from restorehooks.management.positions import positions_at
-from restorehooks.management.sequence_options import Request, add_options, wrong_usage
+from restorehooks.management.sequence_options import Request, add_options
+from restorehooks.management.sequence_runs import Run, runs
 from restorehooks.sequences.entries import naming_nothing
-from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
-from restorehooks.sequences.scope import Scope, schemas_named
-from restorehooks.sequences.tenants import is_allowed, within_tenant
+from restorehooks.sequences.scope import Scope
 from restorehooks.sequences.verdict import Status
 from restorehooks.wording import first_line
 
@@ -31,6 +27,8 @@ examples:
       %(prog)s
   Take over from an old server, whose writers may draw 1,000 numbers meanwhile:
       %(prog)s --from old --headroom 1000
+  Repair the sequences of all nodes of a Citus cluster, each in its own range:
+      %(prog)s --every-node
   Fail in CI where a sequence is behind, and change nothing:
       %(prog)s --check
 
@@ -63,16 +61,16 @@ class Command(OneSentenceCommand):
             if asks_for_json(options) and not options["sql"]:
                 self.stdout.write_json(self.refused(str(error)))
             raise
-        results = {alias: _run(alias, request) for alias in request.aliases}
-        reports = [result for result in results.values() if isinstance(result, Report)]
-        failures = [result for result in results.values() if not isinstance(result, Report)]
+        found = list(runs(request))
+        reports = [run.result for run in found if isinstance(run.result, Report)]
+        failures = [run.result for run in found if isinstance(run.result, CommandError)]
         is_fine = all(_is_fine(each, request) for each in reports)
         left = 0 if is_fine or request.mode == "dry-run" else 1
         code = max([left, *(failure.returncode for failure in failures)])
         if request.as_json:
-            self.stdout.write_json(_as_json(results, code))
+            self.stdout.write_json(_as_json(found, code))
         self._print_all(reports, request)
-        self._print_entries([report.database for report in reports], request)
+        self._print_entries([each.database for each in reports if each.node is None], request)
         if failures:
             raise CommandError("\n".join(map(str, failures)), returncode=code)
         if code:
@@ -80,7 +78,7 @@ class Command(OneSentenceCommand):
 
     def refused(self, message: str) -> dict[str, Any]:
         """Return the report in JSON of a command line that cannot be parsed."""
-        return _as_json({}, WRONG_USAGE, _error(CommandError(message, returncode=WRONG_USAGE)))
+        return _as_json([], WRONG_USAGE, _error(CommandError(message, returncode=WRONG_USAGE)))
 
     def _print_all(self, reports: list[Report], request: Request) -> None:
         for report in reports:
@@ -102,21 +100,21 @@ class Command(OneSentenceCommand):
     def _print(self, report: Report, request: Request) -> None:
         if report.read_only:
             self.stderr.write(
-                f'Database "{report.database}": nothing was changed, since {report.read_only}.'
+                f"Database {report.place}: nothing was changed, since {report.read_only}."
             )
         if request.verbosity > 0:
             for label in report.without_table:
-                self.stderr.write(f'{label} has no table in database "{report.database}".')
+                self.stderr.write(f"{label} has no table in database {report.place}.")
             for label in report.without_sequence:
                 self.stderr.write(
-                    f'No sequence numbers {label} in database "{report.database}": an insert has to'
+                    f"No sequence numbers {label} in database {report.place}: an insert has to"
                     " bring its own number."
                 )
             for note in report.notes:
-                self.stderr.write(f'Database "{report.database}": {note}')
+                self.stderr.write(f"Database {report.place}: {note}")
             for name in report.only_at_source or ():
                 self.stderr.write(
-                    f'No sequence of database "{report.database}" stands for {name} of the source.'
+                    f"No sequence of database {report.place} stands for {name} of the source."
                 )
         if request.mode == "sql":
             # For psql a name has to stay as it is; a terminal gets it printable.
@@ -139,51 +137,15 @@ class Command(OneSentenceCommand):
         self.stdout.write(report.sentence())
 
 
-def _run(alias: str, request: Request) -> Report | CommandError:
-    function = reset if request.mode == "reset" else inspect
-    try:
-        scope = within_tenant(connections[alias], request.scope)
-        if scope.schemas is not None:
-            scope = replace(scope, schemas=schemas_named(connections[alias], scope.schemas))
-        source = None
-        if request.source is not None:
-            source = positions_at(request.source, alias, request.limits.lock_timeout)
-        report = function(
-            alias,
-            scope,
-            request.limits,
-            headroom=request.headroom,
-            rewind=request.rewind,
-            source=source,
-        )
-    except CommandError as error:
-        return error
-    except LookupError as error:
-        return wrong_usage(error.args[0])
-    except (Error, ImproperlyConfigured) as error:
-        return CommandError(f'Database "{alias}" cannot be asked: {first_line(error)}')
-    if scope.schemas is None and not is_allowed(alias, scope):
-        labels = ", ".join(model._meta.label for model in scope.models or [])
-        return wrong_usage(
-            f'The router keeps {labels} out of database "{alias}"; name another with --database.'
-        )
-    if report.without_table and not report.entries:
-        return CommandError(
-            f'There is no table in database "{alias}" for {", ".join(report.without_table)};'
-            " run migrate first."
-        )
-    return report
-
-
 def _as_json(
-    results: Mapping[str, Report | CommandError], code: int, error: dict[str, Any] | None = None
+    found: Sequence[Run], code: int, error: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the results by alias in the shape of ``schemas/report.json``."""
-    reports = [each.as_dict() for each in results.values() if isinstance(each, Report)]
+    """Return what was found and done in the shape of ``schemas/report.json``."""
+    reports = [run.result.as_dict() for run in found if isinstance(run.result, Report)]
     failed = [
-        {"database": alias, **_error(each)}
-        for alias, each in results.items()
-        if isinstance(each, CommandError)
+        {"database": run.alias, **({"node": run.node} if run.node else {}), **_error(run.result)}
+        for run in found
+        if isinstance(run.result, CommandError)
     ]
     if failed:
         error = {key: failed[0][key] for key in ("kind", "message", "hint")}

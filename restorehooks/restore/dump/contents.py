@@ -91,8 +91,11 @@ class ArchiveEntry:
 
     @property
     def line(self) -> str:
-        """The entry as a line for ``pg_restore --use-list``, which reads the id alone."""
-        return f"{self.id}; 0 0 {self.kind}"
+        """The entry as a line for ``pg_restore --use-list``, which reads the id alone.
+
+        Whatever else an archive says of it may be of several lines.
+        """
+        return f"{self.id};"
 
 
 class ArchiveHeader:

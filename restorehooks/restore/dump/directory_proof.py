@@ -1,4 +1,4 @@
-"""Proof that the data files of a directory archive are whole.
+"""Proof that the data files of a directory or tar archive are whole.
 
 pg_restore is no such proof: it takes an emptied file for a table without rows and, depending on
 compression and zlib, a cut one for a shorter table. What pg_dump writes has an end that can be
@@ -14,20 +14,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from restorehooks.restore.errors import DumpError
 
-from .compression import decompressed
 from .contents import ArchiveEntry
-from .facts import Compression, Dump, unreadable
+from .data_files import DataFile, Find, data_files, list_name
+from .facts import Dump
 
-_SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz4", ".zst": "zstd"}
-"""What pg_restore tries after a file's name, in its order (compress_io.c)."""
-_CHUNK = 1024 * 1024
+PROVED = ("directory", "tar")
+"""The formats whose data files pg_restore takes as they are. A custom archive that was cut is
+refused by it: each piece of data begins with its length."""
 _END_OF_ROWS = b"\n\\.\n"
 _EMPTY_LINES = b"\n\n"
-_LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
+LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
 _AGAIN = "copy or dump it again"
 
 
@@ -66,12 +65,13 @@ def prove_files(
     entries: Iterable[ArchiveEntry],
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Proof:
-    """Read every data file of these entries of a directory archive to its proper end.
+    """Read every data file of these entries of such an archive to its proper end.
 
     ``on_bytes`` is called with the number of bytes read so far, and may raise to stop it. Raises
     DumpError for the first file that is missing, cut, damaged, or has something after its end.
     """
-    return _Files(dump, on_bytes).prove(list(entries))
+    with data_files(dump) as find:
+        return _Files(dump, find, on_bytes).prove(list(entries))
 
 
 @contextmanager
@@ -132,85 +132,78 @@ class ProvingThread(threading.Thread):
 
 
 class _Files:
-    """One pass over the data files of a directory archive."""
+    """One pass over the data files of an archive."""
 
-    def __init__(self, dump: Dump, on_bytes: Callable[[int], None]):
+    def __init__(self, dump: Dump, find: Find, on_bytes: Callable[[int], None]):
         self._dump = dump
+        self._find = find
         self._on_bytes = on_bytes
         self._proof = Proof()
 
     def prove(self, entries: list[ArchiveEntry]) -> Proof:
-        listed = 0
+        listed: dict[str, int] = {}
         for entry in entries:
             if not entry.data_file:
                 continue
             if entry.kind == "BLOBS":
-                listed += self._large_objects(entry)
+                name = list_name(self._dump, entry)
+                if name not in listed:
+                    listed[name] = self._large_objects(self._file(name))
             else:
-                path, compression = self._file(entry.data_file)
-                self._rows(path, self._content(path, compression), copied=entry.copied)
+                self._rows(self._file(entry.data_file), copied=entry.copied)
         named = sum(entry.large_objects for entry in entries)
-        if listed != named and any(entry.kind == "BLOBS" for entry in entries):
+        if listed and sum(listed.values()) != named:
             raise DumpError(
-                f"{self._dump.source} lists {listed} large objects in its blobs*.toc files, and "
-                f"its table of contents has {named}: {_AGAIN}"
+                f"{self._dump.source} lists {sum(listed.values())} large objects in its blobs*.toc "
+                f"files, and its table of contents has {named}: {_AGAIN}"
             )
         return self._proof
 
-    def _file(self, name: str) -> tuple[Path, Compression | None]:
-        """Return the file of this name, with the suffix it has. Raises DumpError."""
-        if Path(name).name == name:
-            for suffix, compression in _SUFFIXES.items():
-                if (path := self._dump.path / f"{name}{suffix}").is_file():
-                    return path, compression
+    def _file(self, name: str) -> DataFile:
+        if found := self._find(name):
+            return found
         raise DumpError(f"{self._dump.source} lacks its data file {name}: {_AGAIN}")
 
-    def _content(self, path: Path, compression: Compression | None) -> Iterator[bytes]:
+    def _content(self, file: DataFile) -> Iterator[bytes]:
         before = self._proof.bytes
 
         def read(count: int) -> None:
             self._proof.bytes = before + count
             self._on_bytes(self._proof.bytes)
 
-        try:
-            with decompressed(path, compression, read) as stream:
-                while chunk := stream.read(_CHUNK):
-                    yield chunk
-        except OSError as error:
-            raise unreadable(path, error) from error
+        return file.content(read)
 
-    def _rows(self, path: Path, content: Iterator[bytes], *, copied: bool) -> None:
+    def _rows(self, file: DataFile, *, copied: bool) -> None:
+        content = self._content(file)
         is_whole = _ends_as_copied(content) if copied else _ends_as_inserted(content)
         if not is_whole:
             raise DumpError(
-                f"{path} is not whole: it does not end as pg_dump ends a table's rows; {_AGAIN}"
+                f"{file.shown} is not whole: it does not end as pg_dump ends a table's rows; "
+                f"{_AGAIN}"
             )
 
-    def _large_objects(self, entry: ArchiveEntry) -> int:
+    def _large_objects(self, file: DataFile) -> int:
         """Prove the large objects of one list, and return how many they are."""
-        path, _ = self._file(entry.data_file)
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise unreadable(path, error) from error
+        text = b"".join(file.content(lambda count: None))
         lines = text.splitlines()
-        found = [line for line in map(_LARGE_OBJECT.fullmatch, lines) if line]
+        found = [line for line in map(LARGE_OBJECT.fullmatch, lines) if line]
         if not found or len(found) != len(lines) or not text.endswith(b"\n"):
-            raise DumpError(f"{path} is not whole: it lists no large objects to its end; {_AGAIN}")
+            raise DumpError(
+                f"{file.shown} is not whole: it lists no large objects to its end; {_AGAIN}"
+            )
         for line in found:
-            self._large_object(int(line[1]), line[2].decode())
+            self._large_object(int(line[1]), self._file(line[2].decode()))
         return len(found)
 
-    def _large_object(self, oid: int, name: str) -> None:
-        path, compression = self._file(name)
-        size = path.stat().st_size
-        if not size and compression != "gzip":
+    def _large_object(self, oid: int, file: DataFile) -> None:
+        if not file.size and file.compression != "gzip":
             self._proof.nothing_in.append(oid)
             return
-        if not size:
-            raise DumpError(f"{path} is empty: {_AGAIN}")
-        self._proof.unproved += compression is None
-        for _ in self._content(path, compression):
+        if not file.size:
+            raise DumpError(f"{file.shown} is empty: {_AGAIN}")
+        # A tar file says how long each of its members is.
+        self._proof.unproved += file.compression is None and self._dump.format == "directory"
+        for _ in self._content(file):
             pass
 
 

@@ -49,20 +49,26 @@ _SETTINGS = re.compile(
     rb"|session_replication_role) = [^;\n]+;\r?$",
     re.MULTILINE,
 )
+_SCRIPT = re.compile(
+    rb"^(?:BEGIN|CREATE|DROP|INSERT|SET|START TRANSACTION)\b[^\0]*;", re.MULTILINE | re.IGNORECASE
+)
+"""What a script of SQL begins with, after any comment."""
 _FIRST_STATEMENT = re.compile(
     rb"^(?:\\connect|(?:CREATE|DROP|ALTER|COMMENT|COPY|INSERT|GRANT|REVOKE) ([A-Z]+)) ",
     re.MULTILINE,
 )
 _NO_DUMP = (
     "is no PostgreSQL dump: it begins neither as an archive nor with the line "
-    f'"{HEADER.decode()}"; make one with pg_dump'
+    f'"{HEADER.decode()}"; make one with pg_dump, or give --accept-unfinished-dump with a script '
+    "of SQL by another program"
 )
 
 
-def identify(source: Path, *, whole_server: bool = False) -> Dump:
+def identify(source: Path, *, whole_server: bool = False, any_script: bool = False) -> Dump:
     """Return what a file or directory is, by its content. Raises DumpError.
 
-    A file that pg_dumpall made is refused, unless ``whole_server``.
+    A file that pg_dumpall made is refused, unless ``whole_server``; a script of SQL that pg_dump
+    has not written, unless ``any_script``.
     """
     try:
         mode = source.stat().st_mode
@@ -76,7 +82,7 @@ def identify(source: Path, *, whole_server: bool = False) -> Dump:
         compression = compression_of(source)
         with decompressed(source, compression) as stream:
             head = read(stream, HEAD)
-        dump = _file(source, compression, size, head)
+        dump = _file(source, compression, size, head, any_script=any_script)
         if dump.of_server and not whole_server:
             raise DumpError(
                 f"{source} was made by pg_dumpall and holds a whole server: "
@@ -119,7 +125,14 @@ def _is_tar(head: bytes) -> bool:
     return head[257:262] == b"ustar"
 
 
-def _file(source: Path, compression: Compression | None, size: int, head: bytes) -> Dump:
+def _file(
+    source: Path,
+    compression: Compression | None,
+    size: int,
+    head: bytes,
+    *,
+    any_script: bool = False,
+) -> Dump:
     def dump(kind: Format, **known: Any) -> Dump:
         return Dump(source, source, kind, compression, size=size, **known)
 
@@ -135,7 +148,7 @@ def _file(source: Path, compression: Compression | None, size: int, head: bytes)
         with decompressed(source, compression) as stream, opened_tar(source, stream) as members:
             kind, content = _inside_tar(source, members)
         return dump(kind, **ArchiveHeader(source, io.BytesIO(content)).known)
-    return dump("plain", **_plain(source, head))
+    return dump("plain", **_plain(source, head, any_script=any_script))
 
 
 def _directory(source: Path) -> Dump:
@@ -180,7 +193,7 @@ def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:
     )
 
 
-def _plain(source: Path, head: bytes) -> dict[str, Any]:
+def _plain(source: Path, head: bytes, *, any_script: bool) -> dict[str, Any]:
     """Read what the first lines of a plain dump tell. Raises DumpError where they are not there."""
     if archive := _ARCHIVE_AFTER_TEXT.match(head):
         raise DumpError(
@@ -192,7 +205,8 @@ def _plain(source: Path, head: bytes) -> dict[str, Any]:
     first_line = _PLAIN.search(head)
     if not of_server and not first_line and (b"\0" in head or not _SETTINGS.search(head)):
         reason = next((why for known, why in _OTHER_FORMATS if known.match(head)), None)
-        raise DumpError(f"{source} {reason or _NO_DUMP}")
+        if reason or not (any_script and _SCRIPT.search(head)):
+            raise DumpError(f"{source} {reason or _NO_DUMP}")
     text = head.decode("utf-8", "replace")
     first = _FIRST_STATEMENT.search(head)
     started = _fact(r"Started on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d).*", text)

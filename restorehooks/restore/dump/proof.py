@@ -14,17 +14,20 @@ from restorehooks.restore.errors import DumpError
 from .compression import decompressed
 from .facts import TRAILER, Dump, Part, unreadable
 
-_TAIL = 16 * 1024
+_TAIL = 256 * 1024
 """Bytes at the end of a plain dump in which its last line is looked for."""
 _CHUNK = 1024 * 1024
 _LAST_LINE = re.compile(rb"^%s\r?$" % re.escape(TRAILER), re.MULTILINE)
-# What may follow it: comments, and statements that people and programs put around a dump and
-# that change no data.
+# What may follow it: comments, statements that people and programs put around a dump and that
+# change no data, and how Rails ends its structure.sql.
 _CLOSING = re.compile(
     rb"""
     (?: \s | --[^\n]*$ | \\unrestrict\ [^\n]*$ | \\q[ \t\r]*$
       | (?:analyze|begin|commit|end|reset|set|vacuum) \b (?: [^;"'$\\] | '[^'\\]*' )* ;
-    )* \Z
+    )*
+    (?: SET\ search_path\ TO\ [^;']*;\s+ INSERT\ INTO\ "schema_migrations"\ \(version\)\ VALUES
+        \s+ \('\w+'\) (?: ,\s+ \('\w+'\) )* ;\s* )?
+    \Z
     """,
     re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .contents import POST_DATA, ArchiveEntry
 
 NO_ROWS = "the dump holds NO ROWS, only structure"
+NO_KEYS = "the dump holds no indexes, keys, constraints or triggers"
 
 
 def what_is_missing(
@@ -21,4 +22,4 @@ def what_is_missing(
         yield NO_ROWS
     sections = {entry.section for entry in entries}
     if whole and tables and any(sections) and POST_DATA not in sections:
-        yield "the dump holds no indexes, keys, constraints or triggers"
+        yield NO_KEYS

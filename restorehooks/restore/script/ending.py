@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from restorehooks.restore.dump.facts import HEADER, TRAILER
 from restorehooks.restore.dump.proof import ACCEPT_UNFINISHED
 
@@ -10,6 +12,10 @@ from .lexer import MetaCommand, Statement
 NO_LAST_LINE = "the dump was cut off: pg_dump's last line is missing"
 # First words of what people and programs put after a dump, and what changes no data.
 _CLOSING = frozenset(("analyze", "commit", "end", "reset", "set", "vacuum"))
+
+# How Rails ends its structure.sql: a path that it sets, and the list of its migrations.
+_PATH = re.compile(rb"SET search_path TO ")
+_MIGRATIONS = re.compile(rb'INSERT INTO "schema_migrations" \(version\) VALUES\s')
 
 
 class Ending:
@@ -56,5 +62,8 @@ class Ending:
 
     def statement(self, piece: Statement | MetaCommand, first_word: str) -> None:
         """Take in a statement, or a command of psql that does something."""
-        if self._ended and not self.followed_by and first_word not in _CLOSING:
+        if self.followed_by:
+            if _MIGRATIONS.match(piece.text) and _PATH.match(self.followed_by.text):
+                self.followed_by = None
+        elif self._ended and (first_word not in _CLOSING or _PATH.match(piece.text)):
             self.followed_by = piece

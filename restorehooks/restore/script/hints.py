@@ -44,7 +44,12 @@ DATA_ONLY = (
 FOR_SUPERUSERS = (
     "restore as a superuser, or leave out what only a superuser may make with --skip-superuser-only"
 )
+NO_LIBRARY = (
+    "install what has this library on the server, or leave out what the server has none for with "
+    "--skip-superuser-only"
+)
 _DENIED = "42501"
+_NO_LIBRARY = ("58P01", "42883", "XX000")
 _MADE = 4000
 """Bytes at the beginning of a statement that tell what it makes."""
 _NO_TABLE = ("42P01", "3F000")
@@ -59,8 +64,10 @@ def hint(statement: bytes, sqlstate: str | None, *, creates: bool) -> str:
         return STDERR_INSIDE
     if sqlstate in _NO_TABLE and not creates and statement[:5].upper() in (b"COPY ", b"INSER"):
         return DATA_ONLY
-    made = statement[:_MADE].decode(errors="replace") if sqlstate == _DENIED else ""
-    if made_by_superusers(made) or extension_in(made):
+    made = statement[:_MADE].decode(errors="replace")
+    if sqlstate == _DENIED and (made_by_superusers(made) or extension_in(made)):
         return FOR_SUPERUSERS
+    if sqlstate in _NO_LIBRARY and made_by_superusers(made):
+        return NO_LIBRARY
     known = (text for code, what, text in _HINTS if code == sqlstate and what.match(statement))
     return next(known, "")

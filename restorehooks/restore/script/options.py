@@ -44,7 +44,9 @@ class ScriptOptions:
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
     kept_tables: (schema, table) of extensions whose rows stay as they are.
-    skip_superuser_only: leave out what only a superuser may make, and what hangs on that.
+    skip_superuser_only: leave out what only a superuser may make, or what of it cannot be made
+        here even by one, and what hangs on that.
+    superuser: the role is one.
     acting_role: the role that the session acts as, ``none`` for the one that connects.
     commit_every: how many statements (single rows not counted) make a transaction, for a database
         that is thrown away when the restore fails; None for everything in one transaction.
@@ -61,6 +63,7 @@ class ScriptOptions:
     drops_may_miss: bool = False
     kept_tables: frozenset[tuple[str, str]] = frozenset()
     skip_superuser_only: bool = False
+    superuser: bool = False
     acting_role: str = "none"
     commit_every: int | None = None
 

@@ -55,16 +55,31 @@ def authorization(statement: bytes, options: ScriptOptions, encoding: str) -> Ve
     return b"SET ROLE " + name
 
 
-def privileges(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
-    """Return why a statement about privileges is left out, None where it is sent."""
+def privileges(
+    statement: bytes, options: ScriptOptions, encoding: str
+) -> LeaveOut | Replaced | None:
+    """Return what becomes of a statement about privileges, None where it is sent as it is.
+
+    Of several roles those that are here are kept.
+    """
     if options.no_privileges:
         return LeaveOut("privileges", "leaving out privileges was asked for")
     if givers := _DEFAULTS_OF.match(statement):
         unable = lacking(givers[1], options.owners, encoding)
         if unable:
             return LeaveOut("privileges", f'this role cannot act for the role "{unable}"')
-    grantees = _GRANTEES.search(statement[-_TAIL:])
-    return missing_role(grantees[1], options, encoding, "privileges") if grantees else None
+    start = max(0, len(statement) - _TAIL)
+    grantees = _GRANTEES.search(statement, start)
+    why = missing_role(grantees[1], options, encoding, "privileges") if grantees else None
+    if grantees and why and (here := those_here(grantees[1], options, encoding)):
+        first, last = grantees.span(1)
+        return Replaced(statement[:first] + b", ".join(here) + statement[last:], why)
+    return why
+
+
+def those_here(names: bytes, options: ScriptOptions, encoding: str) -> list[bytes]:
+    """Return those of the roles that are here, as SQL writes them."""
+    return [one for one in re.findall(NAME, names) if not lacking(one, options.roles, encoding)]
 
 
 def ownership(

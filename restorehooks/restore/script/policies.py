@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .options import ScriptOptions
-from .owners_and_privileges import NAME, lacking, plain_names
+from .owners_and_privileges import NAME, lacking, plain_names, those_here
 from .verdicts import LeaveOut, Replaced
 
 _POLICY = re.compile(
@@ -32,12 +32,7 @@ def policy(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut 
     if found["restrictive"]:
         said = f"{which}, and the policy restricts everybody instead, so that nobody sees more"
         return _for_roles(found, b"PUBLIC", said)
-    here = [
-        role
-        for role in re.findall(NAME, found["roles"])
-        if not lacking(role, options.roles, encoding)
-    ]
-    if here:
+    if here := those_here(found["roles"], options, encoding):
         return _for_roles(found, b", ".join(here), f"{which}, and the policy is for the others")
     return LeaveOut("policy", f"{which}, and what the policy would show to it stays hidden")
 

@@ -150,7 +150,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
     first = head[0]
     beginning = statement[:_MADE].decode(encoding, "replace")
-    if options.skip_superuser_only and (made := made_by_superusers(beginning)):
+    leaves_out = options.skip_superuser_only and not options.superuser
+    if leaves_out and (made := made_by_superusers(beginning)):
         return LeaveOut("superuser only", f"only a superuser may make the {made}")
     if first in ("grant", "revoke") or head[:3] == ["alter", "default", "privileges"]:
         return privileges(statement, options, encoding) or statement

@@ -11,10 +11,10 @@ import psycopg
 from .batch import Batch
 from .lexer import Lexer, Statement
 from .options import ScriptOptions
+from .parallel.spread import Spread
 from .rows import without_first_column
 from .rules import resets_all
 from .session import Settings
-from .spread import Spread
 from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
 from .wire import Wire
 from .words import Words

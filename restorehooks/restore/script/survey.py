@@ -43,7 +43,7 @@ class Survey:
         without passwords.
     extensions: those that it creates. for_superusers: what it makes that only a superuser may.
     creates: it creates something. fills: it has statements that add rows. has_rows: there are rows.
-    tables: those that it names and makes, as far as it was read.
+    tables: those that it names and makes, as far as it was read. ended: that is all of it.
     cut: how it was cut off, in the middle of a statement; empty where that is not seen.
     strings_off: it sets standard_conforming_strings to off.
     """
@@ -57,6 +57,7 @@ class Survey:
     fills: bool = False
     has_rows: bool = False
     tables: Tables = field(default_factory=Tables)
+    ended: bool = False
     cut: str = ""
     strings_off: bool = False
 
@@ -71,6 +72,7 @@ def survey(dump: Dump, *, to_the_end: bool = True) -> Survey:
         reading = _Reading(stream, of_server=dump.of_server)
         try:
             reading.run(to_the_end=to_the_end)
+            reading.found.ended = reading.found.ended and not dump.stream
         except Unfinished as error:
             if dump.stream:  # what comes then is not known
                 reading.found.fills = reading.found.has_rows = True
@@ -109,6 +111,7 @@ class _Reading:
             place = self._lexer.offset_of_next(), self._lexer.line
             piece = self._lexer.next(self._escapes)
             if piece is None:
+                self.found.ended = True
                 return
             if isinstance(piece, Comment):
                 self._comment(piece, place)

@@ -31,6 +31,11 @@ _RENAME_SCHEMA = re.compile(
     rb"ALTER\s+SCHEMA\s+(%s)\s+RENAME\s+TO\s+(%s)\s*\Z" % (NAME, NAME), re.I
 )
 _PATH = re.compile(rb"SET\s+search_path\s*(?:=|TO)\s*'?(%s)'?\s*(?:,|\Z)" % NAME, re.IGNORECASE)
+_POST_DATA = re.compile(
+    rb"CREATE\s+(?:UNIQUE\s+)?INDEX\s|CREATE\s+(?:CONSTRAINT\s+)?TRIGGER\s"
+    rb"|ALTER\s+TABLE\s+(?:ONLY\s+)?%s\s+ADD\s+CONSTRAINT\s" % _TABLE,
+    re.I,
+)
 _EACH_TABLE, _EACH_NAME = re.compile(_TABLE), re.compile(NAME)
 _LONGEST = 63
 """Bytes of a name; the server cuts a longer one."""
@@ -42,10 +47,11 @@ Name = tuple[str, str]
 class Tables:
     """Follows a dump and knows which tables it has named and made so far.
 
-    What functions and DO blocks do is not seen.
+    What functions and DO blocks do is not seen. ``keyed``: there was an index, a key or the like.
     """
 
     def __init__(self) -> None:
+        self.keyed = False
         self._schema = ""
         self._named: Counter[str] = Counter()
         self._made: set[Name] = set()
@@ -82,6 +88,8 @@ class Tables:
             self._rename({one: (after, one[1]) for one in self._left if one[0] == before})
         elif found := _PATH.match(text):
             self._schema = _plain(found[1], encoding)
+        elif not self.keyed:
+            self.keyed = _POST_DATA.match(text) is not None
 
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from restorehooks.restore.harmless import why_harmless
-from restorehooks.restore.superusers import extension_in, hangs_on_it
+from restorehooks.restore.superusers import extension_in, hangs_on_it, made_by_superusers
 
 from .lexer import Statement
 from .options import ScriptOptions
@@ -48,6 +48,15 @@ class Tolerance:
 _NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
 _DENIED = frozenset(("42501",))
 _NO_EXTENSION = Tolerance("extension", "only a superuser may create it", _DENIED)
+_NOT_INSTALLED = Tolerance(
+    "extension", "it is not installed on the server", frozenset(("0A000", "58P01"))
+)
+_NO_LIBRARY = Tolerance(
+    "superuser only",
+    "the server has no library with it",
+    frozenset(("58P01", "42883", "XX000")),
+)
+"""A file that is missing, a function that it lacks, a library that was built for another major."""
 _DEPENDS_ON_IT = Tolerance(
     "superuser only", "it depends on something that was left out", UNDEFINED | _DENIED
 )
@@ -67,7 +76,9 @@ def tolerance(
     if options.skip_superuser_only:
         text = statement.decode(encoding, "replace")
         if extension_in(text):
-            return _NO_EXTENSION
+            return _NOT_INSTALLED if options.superuser else _NO_EXTENSION
+        if made_by_superusers(text):
+            return _NO_LIBRARY
         if hangs_on_it(text):
             return _DEPENDS_ON_IT
     if statement.startswith(b"COMMENT ON POLICY "):

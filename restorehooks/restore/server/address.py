@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,6 +218,13 @@ def variables_of_libpq() -> dict[str, str | None]:
         option.keyword.decode(): option.envvar.decode() if option.envvar else None
         for option in pq.Conninfo.get_defaults()
     }
+
+
+def secrets_in(url: str) -> list[str]:
+    """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
+    with suppress(psycopg.ProgrammingError):
+        return sorted(secret_keywords() & set(conninfo_to_dict(url)))
+    return []
 
 
 def secret_keywords() -> set[str]:

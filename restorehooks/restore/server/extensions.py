@@ -18,15 +18,18 @@ LEFT JOIN (SELECT name, pg_catalog.bool_and(superuser AND NOT trusted) AS superu
 """
 
 
-def extensions_needed(connection: Connection, wanted: Sequence[str]) -> list[str]:
+def extensions_needed(
+    connection: Connection, wanted: Sequence[str], *, some_may_miss: bool = False
+) -> list[str]:
     """Return which of these extensions only a superuser may create.
 
-    Raises TargetError for those that are not installed on the server.
+    Raises TargetError for those that are not installed on the server, unless ``some_may_miss``.
     """
     found = connection.execute(EXTENSIONS, [list(wanted)]).fetchall() if wanted else []
-    if absent := [name for name, absent, _ in found if absent]:
+    absent = [name for name, absent, _ in found if absent]
+    if absent and not some_may_miss:
         raise TargetError(
             f"The dump needs the extensions {quoted(absent)}, which are not installed on the "
-            "server: install their packages there."
+            "server: install their packages there, or leave them out with --skip-superuser-only."
         )
     return [name for name, _, needs_superuser in found if needs_superuser]

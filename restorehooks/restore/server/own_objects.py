@@ -24,6 +24,7 @@ SELECT type, identity FROM (
     UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
     UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
         WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
+           OR typtype = 'p' AND NOT typisdefined  -- CREATE TYPE name, and no more
            OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c
                                         WHERE c.oid = t.typrelid AND c.relkind = 'c')
     UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_catalog.pg_operator

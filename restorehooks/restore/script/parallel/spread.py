@@ -16,17 +16,18 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.script.batch import Batch
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.owners_and_privileges import NAME
+from restorehooks.restore.script.rows import joined_at_odd_line_ends, whole_lines
+from restorehooks.restore.script.session import read_settings
+from restorehooks.restore.script.wire import StatementFailed, Wire
+from restorehooks.restore.script.words import Words
+
 from . import tasks
-from .batch import Batch
 from .builds import Build, Builds
 from .inserts import Inserts
-from .lexer import Statement
-from .owners_and_privileges import NAME
 from .relations import Relations
-from .rows import joined_at_odd_line_ends, whole_lines
-from .session import read_settings
-from .wire import StatementFailed, Wire
-from .words import Words
 from .workers import Workers
 
 _COPY = re.compile(

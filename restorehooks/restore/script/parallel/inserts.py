@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
-from .lexer import Statement
-from .owners_and_privileges import NAME
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.owners_and_privileges import NAME
+
 from .relations import Relations, Table
 
 # Constants alone: a function may draw a number, or read other rows. No E'', whose end a backslash
 # may hide, and no DEFAULT.
 _VALUE = rb"(?:[BX]?'[^']*'(?:'[^']*')*|-?[0-9][0-9.]*(?:e[+-]?[0-9]+)?|NULL|true|false)"
 _ROW = rb"\(%s(?:, %s)*\)" % (_VALUE, _VALUE)
-_INSERT = re.compile(
-    rb"(?P<head>INSERT INTO (?P<table>%s(?:\.%s)?) (?:\((?P<columns>%s(?:, %s)*)\) )?"
-    rb"(?:OVERRIDING SYSTEM VALUE )?VALUES\s+)(?P<rows>(?P<row>%s)(?:,\s+%s)*)"
-    rb"(?P<tail>(?:\s+ON CONFLICT DO NOTHING)?)" % (NAME, NAME, NAME, NAME, _ROW, _ROW)
-)
 _EACH_VALUE = re.compile(_VALUE)
 _MOST, _MOST_BYTES = 500, 256 * 1024
 """Statements and bytes that make a transaction."""
+
+
+@cache
+def _insert() -> re.Pattern[bytes]:
+    # Most dumps have none, and compiling it takes longer than loading a small dump.
+    return re.compile(
+        rb"(?P<head>INSERT INTO (?P<table>%s(?:\.%s)?) (?:\((?P<columns>%s(?:, %s)*)\) )?"
+        rb"(?:OVERRIDING SYSTEM VALUE )?VALUES\s+)(?P<rows>(?P<row>%s)(?:,\s+%s)*)"
+        rb"(?P<tail>(?:\s+ON CONFLICT DO NOTHING)?)" % (NAME, NAME, NAME, NAME, _ROW, _ROW)
+    )
 
 
 @dataclass
@@ -62,7 +69,7 @@ class Inserts:
 
         Backslashes must mean nothing in ordinary strings.
         """
-        found = _INSERT.fullmatch(statement.text)
+        found = _insert().fullmatch(statement.text)
         if not found:
             return None
         now = self._now

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .lexer import Statement
-from .owners_and_privileges import NAME
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.owners_and_privileges import NAME
+
 from .relations import Relations
 
 Kind = Literal["index", "key", "foreign key"]

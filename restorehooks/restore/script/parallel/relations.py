@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from .owners_and_privileges import plain_names
-from .wire import Wire
+from restorehooks.restore.script.owners_and_privileges import plain_names
+from restorehooks.restore.script.wire import Wire
 
 # A function of the dump in a constraint or a generated column may read other rows, whatever it is
 # declared as; those of extensions do not. Functions of the server have no such entry at all.

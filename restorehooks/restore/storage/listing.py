@@ -9,15 +9,15 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
+from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
+from restorehooks.restore.dump.copies import private_folder, require_room, write
+from restorehooks.restore.dump.facts import Dump, described
+from restorehooks.restore.dump.identify import identify_head
+from restorehooks.restore.errors import DumpError, StorageError, UsageError
 from restorehooks.wording import printable, quoted, size_in_words
 
-from .dump.contents import TABLE_OF_CONTENTS
-from .dump.copies import private_folder, require_room, write
-from .dump.facts import Dump, described
-from .dump.identify import identify_head
-from .errors import DumpError, StorageError, UsageError
-from .storages import PREFIX, Store, joined
-from .stored_names import database_in, moment_in
+from .names import database_in, moment_in
+from .store import PREFIX, Store, joined
 
 Taking = Callable[[int], None]
 """Takes how many bytes there are so far."""

@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote
 
 import psycopg
 
-from .dump.facts import Format
-from .server.address import Address
+from restorehooks.restore.dump.facts import Format
+from restorehooks.restore.server.address import Address
 
 _NAME = re.compile(
     r"(?P<database>[\w%-]+)_[0-9a-f]{6}_(?P<moment>\d{8}T\d{6}Z)"

@@ -7,18 +7,21 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.interrupts import uninterrupted
+from restorehooks.restore.script.wire import SECONDS_TO_CANCEL, StatementFailed
 
 from .tasks import Task, Worker, end_of_copy
-from .wire import SECONDS_TO_CANCEL, StatementFailed
 
 BYTES_AHEAD = 2 * 1024 * 1024
 """Bytes of rows for each worker that may wait, or be on their way."""
+_FEW = 50
+"""Tasks that are looked at to see whether there are enough."""
 _CANCELLED = "57014"
 _DEADLOCK = "40P01"
 
@@ -146,12 +149,22 @@ class Workers:
                     if not task.is_hindered(self._running, self._tasks):
                         self._tasks.remove(task)
                         self._running.append(task)
+                        worker.others_fill_the_cores = self._cores_are_filled()
                         return task
                 if self._finishing and worker.copying:
                     self._running.append(end := end_of_copy())
                     return end
                 self._changed.wait()
         return None
+
+    def _cores_are_filled(self) -> bool:
+        """Return whether what runs, and what can be run beside it, keeps the cores busy.
+
+        There is one worker more than there are cores, unless somebody wants it otherwise.
+        """
+        few = islice(self._tasks, _FEW)
+        beside = sum(not task.is_hindered(self._running, self._tasks) for task in few)
+        return len(self._running) + beside >= max(2, len(self._workers) - 1)
 
 
 def _hang_up(connection: psycopg.Connection[Any]) -> None:

@@ -16,9 +16,9 @@ from .errors import StorageError, UsageError
 from .interrupts import interruptible
 from .progress import Progress, Reporter
 from .server.address import Address
-from .storages import PREFIX, Store, is_folder, joined, opened_store
-from .stored_names import beyond, name_for, stem_for
-from .upload import upload
+from .storage.names import beyond, name_for, stem_for
+from .storage.store import PREFIX, Store, is_folder, joined, opened_store
+from .storage.upload import upload
 
 
 def back_up_to_storage(

@@ -14,13 +14,13 @@ from typing import Any, cast
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from restorehooks import conf
+from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
+from restorehooks.restore.dump.copies import PACKED_FILE
+from restorehooks.restore.dump.identify import HEAD, read
+from restorehooks.restore.errors import RestoreError, StorageError, UsageError
 from restorehooks.wording import described, quoted
 
-from .dump.contents import TABLE_OF_CONTENTS
-from .dump.copies import PACKED_FILE
-from .dump.identify import HEAD, read
-from .errors import RestoreError, StorageError, UsageError
-from .sftp_reading import SftpFile
+from .sftp import SftpFile
 
 PREFIX = "storage:"
 """How a dump in a storage is named: ``storage:NAME``, and a folder ``storage:FOLDER/``."""

@@ -9,23 +9,42 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.script.lexer import Statement
+from restorehooks.restore.script.session import change_settings, read_settings
+from restorehooks.restore.script.wire import StatementFailed, Wire
+
 from .builds import Build
 from .inserts import Collected
-from .lexer import Statement
-from .session import change_settings, read_settings
-from .wire import StatementFailed, Wire
 
+# Parallel workers take more time in all, and gain none where every core is busy without them.
+_IN_ONE_PROCESS = (
+    b"SELECT pg_catalog.set_config('max_parallel_maintenance_workers', '0', false),"
+    b" pg_catalog.set_config('max_parallel_workers_per_gather', '0', false)"
+)
+_IN_SEVERAL_PROCESSES = (
+    b"SELECT pg_catalog.set_config('max_parallel_maintenance_workers', NULL, false),"
+    b" pg_catalog.set_config('max_parallel_workers_per_gather', NULL, false)"
+)
 SessionSettings = Mapping[str, str]
+KEPT = ("deadlock_timeout",)
+"""Settings of a worker's own, which the owner of what it loads may not put back."""
 
 
 class Worker:
-    """One connection, its settings, and the COPY that is open there."""
+    """One connection, its settings, and the COPY that is open there.
+
+    others_fill_the_cores: there is enough to do beside the task that it is given.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any]):
         self.connection = connection
         self.wire = Wire(connection)
         self.copying: Copy | None = None
+        self.others_fill_the_cores = False
+        self._by_itself = False
         self._settings: SessionSettings | None = None
+        own = read_settings(connection)
+        self._kept = {name: own[name] for name in KEPT if name in own}
         self._pieces: list[tuple[int, int]] = []
         self._lines = 0
 
@@ -33,8 +52,17 @@ class Worker:
         """Take the settings that a statement was read under, once no COPY is open any more."""
         self.end_copy()
         if self._settings is not settings:
-            change_settings(self.connection, read_settings(self.connection), settings)
-            self._settings = settings
+            wanted = {**self._kept, **settings}
+            change_settings(self.connection, read_settings(self.connection), wanted)
+            self._settings, self._by_itself = settings, False
+
+    def build(self, statement: Statement, settings: SessionSettings, *, by_itself: bool) -> None:
+        """Run a statement that builds something, in this process alone where ``by_itself``."""
+        self.adopt(settings)
+        if self._by_itself is not by_itself:
+            self.wire.command(_IN_ONE_PROCESS if by_itself else _IN_SEVERAL_PROCESSES)
+            self._by_itself = by_itself
+        self.wire.run(statement)
 
     def put(self, copy: Copy, block: bytes, first: int) -> None:
         """Send rows of a COPY, which stays open; ``first`` is the first line's number in it."""
@@ -144,8 +172,7 @@ def building(build: Build, settings: SessionSettings) -> Task:
     """Return the task to run a statement that builds something."""
 
     def run(worker: Worker) -> None:
-        worker.adopt(settings)
-        worker.wire.run(build.statement)
+        worker.build(build.statement, settings, by_itself=worker.others_fill_the_cores)
 
     is_last = build.is_foreign_key
     return Task(run, reads=build.reads, locks=build.locks, is_last=is_last, repeatable=True)

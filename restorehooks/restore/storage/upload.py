@@ -16,11 +16,12 @@ from typing import Any
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage
 
-from . import rename
-from .errors import StorageError, UsageError
-from .interrupts import uninterrupted
-from .rename import FolderEntry
-from .storages import PREFIX, UNFINISHED, Store, joined
+from restorehooks.restore import rename
+from restorehooks.restore.errors import StorageError, UsageError
+from restorehooks.restore.interrupts import uninterrupted
+from restorehooks.restore.rename import FolderEntry
+
+from .store import PREFIX, UNFINISHED, Store, joined
 
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _NAME_SHOWN = 40

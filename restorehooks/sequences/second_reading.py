@@ -1,4 +1,4 @@
-"""Comes to a verdict, and looks at the last rows again where they are in the way of a repair."""
+"""Gives a reading its verdict, and reads the last rows again where they are in a repair's way."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class Judge(NamedTuple):
-    """What verdicts of one run have in common."""
+class SecondReading(NamedTuple):
+    """Verdicts of a run, after a second reading where that is needed; ``verdict`` has the rule."""
 
     connection: BaseDatabaseWrapper
     budget: LockBudget

@@ -1,0 +1,58 @@
+"""That a directory archive leads pg_restore to files of its own alone.
+
+pg_restore opens whatever file the table of contents or a list of large objects names, wherever that
+is, and follows every link. So an archive from somebody else could put any file that the reader may
+read into a table, or into a large object.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from restorehooks.restore.errors import DumpError
+from restorehooks.trust import belongs_to_us
+from restorehooks.wording import printable
+
+from .contents import ArchiveEntry
+from .directory_proof import LARGE_OBJECT
+from .facts import Dump, unreadable
+
+_DATA_FILE = re.compile(r"\d+\.dat|blobs(_\d+)?\.toc")
+
+
+def require_own_files(dump: Dump, entries: Iterable[ArchiveEntry]) -> None:
+    """Raise DumpError where a directory archive names a file elsewhere, or has another's link."""
+    if dump.format != "directory":
+        return
+    try:
+        with os.scandir(dump.path) as files:
+            links = [file for file in files if file.is_symlink()]
+        for link in links:
+            if not belongs_to_us(link.stat(follow_symlinks=False)):
+                raise DumpError(
+                    f"{dump.source} has the link {link.name}, which belongs to another user and "
+                    "may lead to any file: copy the dump with cp -rL, as that user"
+                )
+        names = [entry.data_file for entry in entries if entry.data_file]
+        for name in [*names, *_large_objects(dump, names)]:
+            if not _DATA_FILE.fullmatch(name):
+                raise DumpError(
+                    f'{dump.source} names "{printable(name)}" as a data file, which pg_dump never '
+                    "does: dump again"
+                )
+    except OSError as error:
+        raise unreadable(dump.source, error) from error
+
+
+def _large_objects(dump: Dump, names: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of lists of large objects that are none, as far as the lists are there."""
+    for name in names:
+        if not name.endswith(".toc") or not _DATA_FILE.fullmatch(name):
+            continue
+        if not (path := dump.path / name).is_file():  # pg_restore would take a compressed one
+            raise DumpError(f"{dump.source} lacks its data file {name}: copy or dump it again")
+        for line in path.read_bytes().splitlines():
+            if not LARGE_OBJECT.fullmatch(line):
+                yield line.decode(errors="replace")

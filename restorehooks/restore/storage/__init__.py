@@ -1,0 +1,1 @@
+"""Django's storages as places where dumps live."""
