@@ -46,10 +46,10 @@ def made(
         project = Project(tmp_path_factory.mktemp("shop"), server, {"default": default})
         write_project(project)
         project.manage("migrate", "--run-syncdb", "-v0")
-        project.manage("dumpdb", "backup.dump")
         database.execute("INSERT INTO shop_order VALUES (7, 'seven'), (42, 'forty-two')")
         database.execute("SELECT setval('shop_order_id_seq', 2)")
         database.disconnect()
+        project.manage("dumpdb", "backup.dump")
         server.execute("ALTER DATABASE shop RENAME TO shop_made")
         database.name = "shop_made"
         yield project, database
