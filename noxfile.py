@@ -2,7 +2,8 @@
 
 ``nox -s oldest`` runs the oldest versions alone, ``nox -s "matrix(3.13-6.1-18-newest)"`` one
 combination, ``nox -s compat`` the tests with other packages, ``nox -s table`` writes the table
-again. Arguments after ``--`` are pytest's.
+again. ``nox -s dumps`` restores every version's dump into every version of the server. Arguments
+after ``--`` are pytest's.
 """
 
 import contextlib
@@ -88,6 +89,19 @@ def installed(session):
         *(".venv/bin/python", "-m", "pytest", "tests/test_installed.py", *session.posargs),
         env={"RESTOREHOOKS_INSTALLED": next(filter(None, map(interpreter, OLD)), "")},
         external=True,
+    )
+
+
+@nox.session(python=next(filter(None, map(interpreter, VERSIONS)), None))
+def dumps(session):
+    """Restore every version's dump, in every format, into every version of the server."""
+    # The last Django that works with all of these servers.
+    session.install("Django==5.2.*", "psycopg[binary]", "--editable", ".[test]")
+    folders = [server_programs(session, major) for major in SERVERS]
+    page = "docs/what-can-be-restored.md"
+    session.run(
+        *("python", "-m", "tests.dump_matrix", page, *map(str, folders)),
+        env={"PG_BINDIR": None, "DATABASE_URL": None},
     )
 
 

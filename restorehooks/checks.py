@@ -130,18 +130,12 @@ def sequences_have_room(
     From ``MAX_USED_PERCENT`` on. Says nothing where :func:`sequences_are_ahead` says that it
     could not read them.
     """
-    return [
-        _warning(
-            f'In database "{alias}", {entry.used_percent:g}% of the numbers of sequence'
-            f" {entry.sequence} are used up; the last one is {entry.limit}.",
-            hint=_room(entry),
-            id="restorehooks.W004",
-        )
-        for alias, report in _reports(databases)
-        if not isinstance(report, str)
-        for entry in report
-        if entry.used_percent is not None and entry.used_percent >= conf.max_used_percent()
-    ]
+    found: list[CheckMessage] = []
+    for alias, report in _reports(databases):
+        if not isinstance(report, str):
+            most = conf.max_used_percent()
+            found += _nearly_full(alias, [e for e in report if (e.used_percent or 0) >= most])
+    return found
 
 
 def entries_name_something(
@@ -228,8 +222,33 @@ def _schema(entry: Entry) -> str:
     return entry.found[0].schema if entry.found else ""
 
 
+def _nearly_full(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
+    """Yield a warning for each sequence, or for each schema where there are many."""
+    if len(entries) <= GROUPED:
+        for entry in entries:
+            yield _warning(
+                f'In database "{alias}", {entry.used_percent:g}% of the numbers of sequence'
+                f" {entry.sequence} are used up; the last one is {entry.limit}.",
+                hint=_room(entry),
+                id="restorehooks.W004",
+            )
+        return
+    for schema, group in groupby(sorted(entries, key=_schema), key=_schema):
+        fullest = sorted(group, key=lambda entry: -(entry.used_percent or 0))
+        names = [f"{entry.sequence} ({entry.used_percent:g}%)" for entry in fullest]
+        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield _warning(
+            f'In schema "{schema}" of database "{alias}", sequences are nearly used up:'
+            f" {', '.join(names[:SHOWN])}{rest}.",
+            hint=_room(fullest[0]),
+            id="restorehooks.W004",
+        )
+
+
 def _room(entry: Entry) -> str:
     changes = "; ".join(entry.makes_room)
+    if not changes and entry.found and entry.found[0].own_end == entry.limit:
+        return "The numbers past that are other nodes'."
     if not changes:
         return "No type is larger than bigint."
     # A migration widens the column, and with it the sequence; a bound of its own it leaves.

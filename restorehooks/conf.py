@@ -47,6 +47,21 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_extensions(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(needs, dict) and all(map(_is_need, needs.items()))
+        for name, needs in value.items()
+    )
+
+
+def _is_need(pair: tuple[object, object]) -> bool:
+    name, value = pair
+    if name in ("one_job", "one_database"):
+        return isinstance(value, bool)
+    is_list = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    return name in ("before", "after") and is_list
+
+
 OPTIONS = {
     "PRE_MIGRATE": Option(True, _is_bool, "True or False"),
     "POST_MIGRATE": Option(True, _is_bool, "True or False"),
@@ -58,6 +73,11 @@ OPTIONS = {
     "MAX_USED_PERCENT": Option(80, _is_percentage, "a number above 0, up to 100"),
     "IGNORE": Option({}, _is_names, "a dictionary from names or patterns to reasons"),
     "LINKS": Option({}, _is_names, "a dictionary from columns to sequences"),
+    "EXTENSIONS": Option(
+        {},
+        _is_extensions,
+        "a dictionary from extensions to dictionaries with before, after, one_job or one_database",
+    ),
     "STORAGE": Option("dumps", _is_name, "the alias of a storage in STORAGES"),
 }
 
@@ -119,6 +139,16 @@ def links() -> dict[str, str]:
 def storage() -> str:
     """The alias of the storage that dumps live in (``STORAGE``, "dumps")."""
     return str(_read("STORAGE"))
+
+
+def extensions() -> dict[str, dict[str, Any]]:
+    """What extensions need of a restore (``EXTENSIONS``, none): names to dictionaries.
+
+    ``before`` and ``after`` list functions of the extension's own without arguments, to be called
+    before and after the load, ``one_job`` allows no more jobs than one, and ``one_database`` says
+    that one database of a server alone can have it. An entry replaces what is known of itself.
+    """
+    return dict(_read("EXTENSIONS"))
 
 
 def explain_duplicates() -> bool:

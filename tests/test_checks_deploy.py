@@ -96,6 +96,25 @@ def test_every_schema_is_looked_at_and_many_are_grouped(shop: Project, database:
     assert len(warnings(shop)) == 3
 
 
+def test_where_many_are_nearly_full_each_schema_gets_one_warning(
+    shop: Project, database: Database
+) -> None:
+    for schema in ("acme", "beta"):
+        database.execute(f"CREATE SCHEMA {schema}")
+        for n in range(6):
+            database.execute(
+                f"CREATE TABLE {schema}.t{n} (id serial PRIMARY KEY);"
+                f"SELECT setval('{schema}.t{n}_id_seq', {2_000_000_000 + n})"
+            )
+    said = [line for line in warnings(shop) if "W004" in line]
+    assert len(said) == 2
+    assert said[0].startswith(
+        'restorehooks.W004) In schema "acme" of database "default", sequences are nearly used up:'
+        " acme.t0_id_seq (93.13%), acme.t1_id_seq (93.13%), "
+    )
+    assert "and 1 more. | ALTER TABLE acme.t0 ALTER COLUMN id TYPE bigint" in said[0]
+
+
 def test_a_bound_of_the_sequence_alone_is_no_matter_of_fields(
     shop: Project, database: Database
 ) -> None:

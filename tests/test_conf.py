@@ -37,6 +37,14 @@ def test_defaults_and_values() -> None:
         ({"pre_migrate": True}, f"RESTOREHOOKS has no option 'pre_migrate'; there are {ALL}."),
         ({1: True}, f"RESTOREHOOKS has no option 1; there are {ALL}."),
         ({"PRE_MIGRATE": 1}, "RESTOREHOOKS['PRE_MIGRATE'] must be True or False, not 1."),
+        *(
+            (
+                {"EXTENSIONS": wrong},
+                "RESTOREHOOKS['EXTENSIONS'] must be a dictionary from extensions to dictionaries "
+                f"with before, after, one_job or one_database, not {wrong!r}.",
+            )
+            for wrong in (["x"], {"x": True}, {"x": {"one_job": 1}}, {"x": {"before": "f"}})
+        ),
         ({"POST_MIGRATE": "no"}, "RESTOREHOOKS['POST_MIGRATE'] must be True or False, not 'no'."),
         ({"LOADDATA": None}, "RESTOREHOOKS['LOADDATA'] must be True or False, not None."),
         *(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from restorehooks.sequences import catalog
+from restorehooks.sequences.message import send
+from restorehooks.sequences.sending import Rows
 from tests.support import ROOT
 from tests.support.databases import Database
 from tests.support.projects import Project
@@ -102,3 +106,23 @@ def test_a_sequence_that_schemas_share_on_purpose_is_no_clones(database: Databas
         "CREATE TABLE invoices (id int DEFAULT nextval('shared'))"
     )
     assert inspect(DEFAULT).notes == ()
+
+
+def test_what_is_read_of_the_catalogue_does_not_grow_with_other_schemas(
+    schemas: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counting(*args: Any, **kwargs: Any) -> list[Rows]:
+        answers = send(*args, **kwargs)
+        read.append(len(answers[0]))
+        return answers
+
+    monkeypatch.setattr(catalog, "send", counting)
+    assert len(inspect(DEFAULT, schemas=["other"])) == 1
+    assert read == [1]
+    schemas.execute(  # one that numbers a table there from elsewhere is read, too
+        "CREATE SEQUENCE tenant_a.elsewhere; CREATE TABLE other.t"
+        " (id int DEFAULT nextval('tenant_a.elsewhere'))"
+    )
+    assert len(inspect(DEFAULT, schemas=["other"])) == 2

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.databases import Database
 from tests.support.sequences import CASES, expected, next_of
 from tests.support.servers import RunningServer, environment
@@ -30,14 +31,8 @@ def restorehooks(
     folder: Path, *arguments: str, env: dict[str, str], program: list[str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in ``folder``; whatever happens it tells no password and no traceback."""
-    done = subprocess.run(
-        [*(program or [sys.executable, "-m", "restorehooks"]), *arguments],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [*(program or [sys.executable, "-m", "restorehooks"]), *arguments]
+    done = preloaded.run(command, folder, env, "")
     assert SECRET not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -183,6 +183,9 @@ def _numbered(target: Target, alias: str, entry: Entry, there: str, mend: str) -
     elif entry.status is Status.EXHAUSTED:
         situation, commands = Situation.EXHAUSTED, (*(f"{s};" for s in entry.makes_room), mend)
         said = f"A sequence is used up: {entry.sequence}: {entry.reason}."
+    elif entry.next_before is None and entry.status is Status.OK:
+        situation = Situation.UNSEEN
+        said = f"Whether sequence {entry.sequence} is behind was not looked at: {entry.reason}."
     elif entry.status is not Status.OK:
         situation, commands = Situation.UNSEEN, (mend,)
         said = f"Whether sequence {entry.sequence} is behind is not certain: {entry.reason}."

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from threading import Event, Lock, Timer
@@ -61,7 +62,8 @@ def heal(connection: BaseDatabaseWrapper, violation: Violation) -> Report:
     own = _separate(connection)
     try:
         with _answering(own):
-            report = _reset(own, violation, Limits(LOCK_TIMEOUT, conf.scan_limit()))
+            limits = replace(conf.limits(hook=True), lock_timeout=LOCK_TIMEOUT)
+            report = _reset(own, violation, limits)
     except Exception as error:
         why = printable(first_line(error))
         logger.warning("After a unique violation, no sequence was repaired: %s", why)
@@ -226,7 +228,8 @@ class _Attempt:
         if violation.cause is Cause.DATA:
             return False
         try:
-            report = _reset(connection, violation, conf.limits())
+            limits = replace(conf.limits(), follows_lone_rows=False)  # nobody has been asked
+            report = _reset(connection, violation, limits)
         except Exception:
             logger.warning("After a unique violation, no sequence was repaired", exc_info=True)
             return False

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import RLock
-from typing import IO, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from typing import IO, TYPE_CHECKING, Any
 
 from restorehooks.restore.progress import Building, Progress, Reporter
 from restorehooks.wording import printable, size_in_words
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two progress lines in a log."""
@@ -128,6 +127,11 @@ class OnTerminal(Reporter):
     """A bar for the step, one for what is built, each with an estimate of the time left."""
 
     def __init__(self) -> None:
+        # They take a tenth of a second, and a log needs none of them.
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bar
+
         # Not a command's stderr: that ends each piece with a new line, and paints it red.
         self.console = Console(stderr=True)
         # Refreshed by hand: a thread of its own would be in the way of forking safely.

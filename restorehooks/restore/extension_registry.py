@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from restorehooks import conf
 from restorehooks.wording import first_line
 
 from .errors import TargetError
@@ -44,8 +45,14 @@ REGISTRY = {
 
 
 def needing(extensions: Sequence[str]) -> dict[str, Needs]:
-    """Return those of these extensions that need something, with what it is."""
-    return {name: REGISTRY[name] for name in extensions if name in REGISTRY}
+    """Return those of these extensions that need something, with what it is.
+
+    What the project says of one in ``EXTENSIONS`` goes before what is known here. Raises
+    ImproperlyConfigured.
+    """
+    told = {name: Needs(**needs) for name, needs in conf.extensions().items()}
+    known = {**REGISTRY, **told}
+    return {name: known[name] for name in extensions if name in known}
 
 
 def one_job(extensions: Sequence[str]) -> bool:

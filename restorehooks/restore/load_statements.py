@@ -10,6 +10,8 @@ from typing import IO, Any, BinaryIO, cast
 
 import psycopg
 
+from restorehooks.wording import first_line
+
 from .dump.proof import open_plain
 from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
@@ -51,12 +53,22 @@ def load_plain_beside(run: Run, database: str) -> None:
     """Load a plain dump into an empty database that is dropped when this fails."""
     with ExitStack() as stack:
         connection = stack.enter_context(connected(run, database))
-        count = run.plan.jobs if run.plan.jobs > 1 else 0
-        others = [stack.enter_context(connected(run, database)) for _ in range(count)]
-        for each in others:
-            with suppress(psycopg.errors.InsufficientPrivilege):
-                each.execute(f"SET {PAST_AUTOVACUUM}".encode())
-        load_plain(run, connection, others)
+        load_plain(run, connection, _others(run, database, stack))
+
+
+def _others(run: Run, database: str, stack: ExitStack) -> Connections:
+    """Open one connection for each job, where there is more than one; fewer where it is full."""
+    others: list[psycopg.Connection[Any]] = []
+    for _ in range(run.plan.jobs if run.plan.jobs > 1 else 0):
+        try:
+            connection = stack.enter_context(connected(run, database))
+        except psycopg.OperationalError as error:
+            run.note(f"{len(others)} connections beside the first load it: {first_line(error)}")
+            break
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f"SET {PAST_AUTOVACUUM}".encode())
+        others.append(connection)
+    return others
 
 
 def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connections = ()) -> None:
@@ -64,6 +76,7 @@ def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connection
     dump = run.plan.dump
     with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
         result = send(run, stream, connection, others)
+    run.has_statistics = result.statistics > 0
     name_left_out(run, [result.left_out])
     _say_what_is_missing(run, result)
     run.report.left_out += carry_forward(connection, positions_in(result.positions))

@@ -129,17 +129,17 @@ def _setval(
 def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
     """Return the statements for a DBA, which do nothing where they have become needless.
 
-    Whoever does not own the sequence cannot hold it, and gets one that draws.
+    Whoever does not own the sequence cannot hold it, and gets one that draws, as far as it does.
     """
     target = verdict.target
     if target is None:
         return ""
     if verdict.rewinds:
         return _rewind_for_dba(sequence, verdict, target)
-    draws = not (sequence.may_alter or Move(sequence, target, target).may_use_up)
-    steps = [_draw_up_to(sequence, target)]
-    if not draws:
-        steps = [hold(sequence), _setval(sequence, target, False, target)]
+    gap = Move(sequence, verdict.next or 0, target)
+    steps = [hold(sequence), _setval(sequence, target, False, target)]
+    if not (sequence.may_alter or gap.may_use_up or gap.gap > AT_MOST):
+        steps = [_draw_up_to(sequence, target)]
     return text(IN_OWN_PATH.format(sql.SQL("; ").join(steps)))
 
 

@@ -203,3 +203,41 @@ def test_django_polymorphic(project: Project, database: Database) -> None:
     project.manage("loaddata", "dogs.json")
     assert upcoming(database, "shop_animal") == 31
     assert project.shell("from shop.models import Dog; print(Dog.objects.create().pk)") == "31\n"
+
+
+WAGTAIL = ["django.contrib.postgres", "wagtail.search", "wagtail", "taggit"]
+ARTICLES = """
+    from wagtail.models import Page
+
+    class Article(Page):
+        text = models.TextField(default="text")
+"""
+
+
+@pytest.mark.slow
+def test_wagtail(project: Project, database: Database) -> None:
+    """A page's row stands in a table of all pages, which a fixture fills with ids of its own."""
+    made(
+        project,
+        ARTICLES,
+        *WAGTAIL,
+        package="wagtail",
+        WAGTAIL_SITE_NAME="shop",
+        STATIC_URL="/static/",
+    )
+    migrated(project)
+    add = """
+        from shop.models import Article
+        from wagtail.models import Page
+        root = Page.objects.get(depth=1)
+        print(root.add_child(instance=Article(title="new", slug="new{n}")).pk)
+    """
+    project.shell(add.format(n=1))
+    fixture = json.loads(project.manage("dumpdata", "shop", "wagtailcore.page").stdout)
+    database.execute("TRUNCATE wagtailcore_page RESTART IDENTITY CASCADE")
+    for row in fixture:
+        row["pk"] += 40
+    project.write("pages.json", json.dumps(fixture))
+    project.manage("loaddata", "pages.json")
+    last = max(row["pk"] for row in fixture)
+    assert project.shell(add.format(n=2)) == f"{last + 1}\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import override_settings
 
 from restorehooks.restore import extension_registry as extensions
 from restorehooks.restore.errors import TargetError
@@ -53,6 +54,17 @@ def test_one_job_where_more_are_forbidden(
     assert report.plan
     assert report.plan.jobs == 1
     assert any("loaded by one job" in note for note in report.notes)
+
+
+def test_a_project_says_what_an_extension_needs(database: Database, dump: Path) -> None:
+    with override_settings(RESTOREHOOKS={"EXTENSIONS": {"citext": {"one_job": True}}}):
+        report = restored(database, dump, jobs=4, dry_run=True)
+    assert report.plan
+    assert report.plan.jobs == 1
+    told = {"EXTENSIONS": {"citext": {"after": ["no_such_function"]}}}
+    with override_settings(RESTOREHOOKS=told), pytest.raises(TargetError, match="no_such_function"):
+        restored(database, dump)
+    assert neighbours(database) == []
 
 
 def test_only_the_extensions_own_functions_are_called(database: Database) -> None:

@@ -108,6 +108,17 @@ def test_a_drop_of_what_is_not_there_is_left_out_and_counted(
     assert rows(database) == 2
 
 
+def test_as_many_connections_load_as_the_role_may_have(
+    database: Database, tmp_path: Path, shop_sql: str
+) -> None:
+    owner = database.role("few", "LOGIN CREATEDB CONNECTION LIMIT 5")
+    database.server.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+    connect_as(database, owner)
+    report = restored(database, written(tmp_path, shop_sql), jobs=9, analyze=False)
+    assert [note for note in report.notes if "connections beside the first load it: " in note]
+    assert rows(database) == 2
+
+
 def connect_as(database: Database, role: str) -> None:
     """Let the alias connect as this role."""
     connections["default"].close()

@@ -192,19 +192,34 @@ def test_two_at_once_the_second_is_told(database: Database) -> None:
     RestoreLock(address).close()
 
 
-def test_a_leftover_is_what_has_a_marker_or_was_never_to_be_entered(database: Database) -> None:
+def test_a_leftover_is_what_has_a_marker_or_was_never_entered(database: Database) -> None:
     address = Address.of("default")
     with RestoreLock(address) as lock:
         live = read_live(address, lock.connection)
         marked, _ = sides.create_side(lock, live, "a test")
-        unmarked, somebodys = (f"{database.name}_restoring_20260102_03040{n}" for n in (5, 6))
-        create = sql.SQL("CREATE DATABASE {} ALLOW_CONNECTIONS {}")
-        # Killed between CREATE DATABASE and the marker; and one that others may have filled.
-        for name, entered in ((unmarked, "false"), (somebodys, "true")):
+        unmarked, somebodys, filled = (
+            f"{database.name}_restoring_20260102_03040{number}" for number in (5, 6, 7)
+        )
+        others = f"{database.name}_two_restoring_20260102_030405"
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS {}")
+        # Killed between CREATE DATABASE and the marker; one that others may have filled or have
+        # closed since; and one of another database, whose restore may have begun right now.
+        for name, entered in (
+            (unmarked, "false"),
+            (somebodys, "true"),
+            (filled, "true"),
+            (others, "false"),
+        ):
             lock.connection.execute(create.format(sql.Identifier(name), sql.SQL(entered)))
+        with database.server.connect(dbname=filled) as inside:
+            inside.execute("CREATE TABLE precious AS SELECT 1 AS id")
+        lock.connection.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(filled))
+        )
         found = kept_databases.kept(lock.connection, live.name, "side")
         assert {one.name for one in found} == {marked, unmarked}
-        assert kept_databases.unbelieved(lock.connection, live.name, found) == [somebodys]
+        unbelieved = kept_databases.unbelieved(lock.connection, live.name, found)
+        assert sorted(unbelieved) == [somebodys, filled]
 
 
 def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> None:

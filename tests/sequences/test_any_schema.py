@@ -83,7 +83,7 @@ def roles(database: Database) -> dict[str, str]:
 
 
 @settings(
-    max_examples=MANY or 40,
+    max_examples=MANY or 30,
     derandomize=not MANY,
     database=None,
     deadline=None,

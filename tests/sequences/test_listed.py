@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.db import IntegrityError, connections
+from django.test import override_settings
 
+from restorehooks import reset_sequences, retry_after_repair
+from restorehooks.checks import sequences_are_ahead
+from restorehooks.duplicates.diagnosis import Situation, diagnose
 from tests.support.databases import Database
 from tests.support.projects import Project
 from tests.support.sequences import (
@@ -118,3 +123,57 @@ def test_no_name_leads_to_a_table_whose_owner_may_not_draw(database: Database) -
     assert draw(database, "ticket_id_seq") == 1
     database.execute(f"GRANT USAGE ON SEQUENCE ticket_id_seq TO {mallory}")
     assert entry(reset(DEFAULT, names="repaired"), "ticket_id_seq").next_after == 2147483647
+
+
+FAR = "CREATE TABLE far (id serial PRIMARY KEY); INSERT INTO far VALUES (1), (2), (300000000)"
+
+
+def violated(table: str) -> str:
+    """Insert a row without a number, and return the notes of the violation."""
+    with connections[DEFAULT].cursor() as cursor, pytest.raises(IntegrityError) as caught:
+        cursor.execute(f"INSERT INTO {table} DEFAULT VALUES")
+    return " ".join(getattr(caught.value, "__notes__", []))
+
+
+@override_settings(
+    RESTOREHOOKS={
+        "IGNORE": {"public.old_*": "kept as it is"},
+        "LINKS": {"public.tokenowner.id": "tokenowner_seq"},
+        "REPAIR_ON_DUPLICATE": True,
+    }
+)
+def test_healing_explanations_checks_and_functions_know_what_the_project_says(
+    database: Database,
+) -> None:
+    database.execute(
+        f"{CLIENT_DRAWS}; CREATE TABLE old (id serial PRIMARY KEY);"
+        f"INSERT INTO old SELECT generate_series(1, 5); {FAR}"
+    )
+    said = " ".join(str(each.msg) for each in sequences_are_ahead([DEFAULT]))
+    assert "tokenowner_seq would" in said
+    assert "old_id_seq" not in said
+
+    assert "moved" not in violated("old")
+    assert next_of(database, "old_id_seq") == 2
+    (found,) = diagnose(connections[DEFAULT], "old_pkey")
+    assert found.sentences == (
+        "Whether sequence public.old_id_seq is behind was not looked at: left alone: kept as it is."
+    )
+    (found,) = diagnose(connections[DEFAULT], "tokenowner_pkey")
+    assert found.situation is Situation.BEHIND
+
+    # Nobody has asked for a jump to where a single row stands.
+    assert "public.far_id_seq has been moved on to 3" in violated("far")
+    database.execute("SELECT setval('far_id_seq', 1, false)")
+
+    @retry_after_repair()
+    def work() -> None:
+        with connections[DEFAULT].cursor() as cursor:
+            cursor.execute("INSERT INTO far DEFAULT VALUES")
+
+    work()
+    assert next_of(database, "far_id_seq") == 4
+    assert [e.sequence for e in reset_sequences().changed] == [
+        "public.far_id_seq",
+        "public.tokenowner_seq",
+    ]

@@ -12,9 +12,9 @@ from psycopg.errors import UniqueViolation
 
 from restorehooks.checks import sequences_are_ahead
 from restorehooks.duplicates.diagnosis import Situation, diagnose
-from tests.support import ROOT
 from tests.support.databases import Database
 from tests.support.projects import Project
+from tests.support.rules import RULES, load, upcoming
 from tests.support.sequences import (
     DEFAULT,
     bytes_of_sequences,
@@ -24,32 +24,7 @@ from tests.support.sequences import (
     standing,
 )
 
-RULES = sorted((ROOT / "tests" / "cases" / "rules").glob("*.sql"))
-ANSWER = re.compile(r"^-- (\w+): (\w+) (-?\d+)$", re.MULTILINE)
 UNCHANGED = ("ok", "unverified", "exhausted")
-
-
-def load(database: Database, file: Path) -> dict[str, tuple[str, int]]:
-    """Load a situation into a schema of its own; return the answer for each sequence."""
-    text = file.read_text().replace("{schema}", file.stem)
-    if "{mallory}" in text:
-        text = text.replace("{mallory}", database.role("mallory"))
-    database.execute(f"CREATE SCHEMA {file.stem}; SET search_path = {file.stem}, public")
-    database.execute(text)
-    database.execute("RESET search_path")
-    found = {f"{file.stem}.{name}": (s, int(n)) for name, s, n in ANSWER.findall(text)}
-    assert found, "the file gives no answer"
-    return found
-
-
-def upcoming(database: Database, sequence: str) -> int:
-    """Return what a sequence would hand out, whatever its increment, without drawing it."""
-    ((number,),) = database.execute(
-        "SELECT last_value + CASE WHEN is_called THEN seqincrement ELSE 0 END"
-        f" FROM {sequence}, pg_sequence WHERE seqrelid = %s::regclass",
-        sequence,
-    )
-    return int(number)
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)

@@ -236,7 +236,7 @@ def test_without_being_asked_it_never_goes_back(
         assert ahead(each, verdict.target, standing(each, reading))
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(situations(cycle=None), st.integers(0, 10))
 def test_a_rewind_goes_back_but_stays_past_the_rows(
     found: tuple[Sequence, Reading], headroom: int

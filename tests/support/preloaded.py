@@ -29,9 +29,17 @@ _OF_THE_INTERPRETER = ("PYTHON", "PSYCOPG", "LD_", "MALLOC_")
 
 
 def run(
-    command: list[str], folder: Path, env: Mapping[str, str], stdin: str
+    command: list[str],
+    folder: Path,
+    env: Mapping[str, str],
+    stdin: str = "",
+    *,
+    together: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python SCRIPT``, ``python -c CODE`` or ``python -m MODULE``, and wait for its end."""
+    """Run ``python SCRIPT``, ``python -c CODE`` or ``python -m MODULE``, and wait for its end.
+
+    ``together``: what it writes to standard error is in its output, as on a terminal.
+    """
     with (
         tempfile.TemporaryFile("w+") as given,
         tempfile.TemporaryFile("w+") as out,
@@ -39,12 +47,13 @@ def run(
     ):
         given.write(stdin)
         given.seek(0)
-        streams = [given.fileno(), out.fileno(), err.fileno()]
+        errors = out if together else err
+        streams = [given.fileno(), out.fileno(), errors.fileno()]
         if is_plain(command, env):
             code = _forked(command, folder, env, streams)
         else:
             code = subprocess.run(
-                command, cwd=folder, env=env, stdin=given, stdout=out, stderr=err, check=False
+                command, cwd=folder, env=env, stdin=given, stdout=out, stderr=errors, check=False
             ).returncode
         out.seek(0)
         err.seek(0)

@@ -24,7 +24,7 @@ from .oids import copies_oids
 from .options import ScriptOptions
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rules import POSITION, copies_in, decide, left_out_around
+from .rules import POSITION, brings_statistics, copies_in, decide, left_out_around
 from .scanner import LexingError, Unfinished
 from .sending import Sender, can_wait
 from .verdicts import LeaveOut, Refused, Replaced
@@ -195,6 +195,7 @@ class _Script:
             may_fail = self._sender.copy(statement, self._lexer, oids=oids)
         else:
             may_fail = self._sender.run(statement, words)
+            self._result.statistics += brings_statistics(statement.text)
             self._result.tables.statement(statement.text, self._encoding[1])
         if may_fail:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)

@@ -103,6 +103,11 @@ def _kept_rows(statement: bytes, options: ScriptOptions, encoding: str) -> Leave
     return None
 
 
+def brings_statistics(statement: bytes) -> bool:
+    """Return whether a statement puts planner statistics where they were, as pg_dump writes it."""
+    return _STATISTICS.match(statement) is not None
+
+
 def _statistics(function: str, options: ScriptOptions) -> LeaveOut | None:
     """Leave out statistics that the server cannot take, or that rows added to others belie."""
     if options.data_only:

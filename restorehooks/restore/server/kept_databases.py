@@ -35,7 +35,9 @@ BESIDE = """
 SELECT d.datname, d.oid, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
        CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
             THEN pg_catalog.pg_database_size(d.oid) END,
-       d.datallowconn, d.datconnlimit = -2
+       d.datallowconn, d.datconnlimit = -2,
+       (SELECT pg_catalog.pg_database_size(t.oid) FROM pg_catalog.pg_database AS t
+        WHERE t.datname = 'template0' AND pg_catalog.has_database_privilege(t.oid, 'CONNECT'))
 FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
 WHERE NOT d.datistemplate AND d.datname <> %(live)s
   AND (r.rolsuper OR r.rolname = coalesce(
@@ -53,11 +55,12 @@ def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
     Ask for "side" while holding the lock: then they are leftovers of runs that were killed.
     """
     found = []
-    for name, oid, comment, size, enterable, broken in connection.execute(
+    for name, oid, comment, size, enterable, broken, nothing in connection.execute(
         BESIDE, {"live": live}
     ).fetchall():
         marker = Marker.read(comment)
-        if comment is None and not enterable and _named(live).fullmatch(name):
+        is_as_made = not enterable and None not in (size, nothing) and size <= nothing
+        if comment is None and is_as_made and _named(live).fullmatch(name):
             # Killed between CREATE DATABASE and the marker: nobody has ever been in it.
             marker = Marker("side", live, "")
         if marker and marker.live == live and marker.role == role:
@@ -66,8 +69,10 @@ def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
 
 
 def _named(live: str) -> re.Pattern[str]:
-    stem = re.escape(live.encode()[: NAME_LIMIT - LONGEST_ENDING].decode(errors="ignore"))
-    return re.compile(rf"{stem}.*_restoring_\d{{8}}_\d{{6}}(_\d+)?", re.DOTALL)
+    stem, most = live.encode(), NAME_LIMIT - LONGEST_ENDING
+    # A longer name was cut, to make room for the ending.
+    known = re.escape(stem[:most].decode(errors="ignore")) + (".*" if len(stem) > most else "")
+    return re.compile(rf"{known}_restoring_\d{{8}}_\d{{6}}(_\d+)?", re.DOTALL)
 
 
 def unbelieved(connection: Connection, live: str, believed: Sequence[Kept]) -> list[str]:

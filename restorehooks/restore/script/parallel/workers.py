@@ -71,8 +71,8 @@ class Workers:
         self._raise_failure()
 
     def stop(self) -> None:
-        """End what is under way, and wait for that."""
-        with uninterrupted():
+        """End what is under way, and wait for that; a signal meanwhile counts afterwards."""
+        with uninterrupted() as signals:
             with self._changed:
                 self._stopping = True
                 self._changed.notify_all()
@@ -87,6 +87,8 @@ class Workers:
                     thread.join()
                 worker.wire.abandon()
             self._threads.clear()
+        if signals.came.is_set():
+            raise KeyboardInterrupt
 
     # --- In the thread that gives --------------------------------------------------------------
 
