@@ -50,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         sys.stdout.write(USAGE.format(commands="\n".join(_described())))
         return 0
-    if len(arguments) == 1 and arguments[0] in PRINTS:
+    if arguments[0] in PRINTS:
+        if arguments[1:]:
+            sys.stderr.write(f"restorehooks {arguments[0]} takes no arguments.\n")
+            return WRONG_USAGE
         sys.stdout.write(_restore_script() if arguments[0] == RESTORE_SCRIPT else _completion())
         return 0
     if arguments[0] == "--version":
