@@ -162,7 +162,7 @@ def test_a_person_who_says_yes_sees_a_bar(
     code, said = on_a_terminal(project, terminal, b"yes\n", str(backup), "--jobs", "1")
     assert code == 0, said
     assert is_the_shop(live)
-    # Two bars at most move on in their place, for entries and for what is built from them, and neither
+    # Two bars at most move on in their place, for entries and for what is built from them. Neither
     # goes beyond its end.
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
     assert re.search(r"entries +━", plain), said
