@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from . import conf, driver
 from .sequences.scope import Scope
-from .wording import first_line, printable
+from .wording import first_line, first_of, printable
 
 if TYPE_CHECKING:
     from .sequences.report import Entry, Report
@@ -203,11 +203,10 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
         return
     for schema, group in groupby(sorted(entries, key=_schema), key=_schema):
         names = [entry.sequence for entry in group]
-        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield _warning(
             f'In schema "{schema}" of database "{alias}", the rows have passed'
             f" {len(names)} sequence{'' if len(names) == 1 else 's'}:"
-            f" {', '.join(names[:SHOWN])}{rest}: the next inserts may fail.",
+            f" {first_of(names, SHOWN)}: the next inserts may fail.",
             hint=f"Run: {command} --schema {shlex.quote(schema)}",
             id="restorehooks.W003",
         )
@@ -236,10 +235,9 @@ def _nearly_full(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
     for schema, group in groupby(sorted(entries, key=_schema), key=_schema):
         fullest = sorted(group, key=lambda entry: -(entry.used_percent or 0))
         names = [f"{entry.sequence} ({entry.used_percent:g}%)" for entry in fullest]
-        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield _warning(
             f'In schema "{schema}" of database "{alias}", sequences are nearly used up:'
-            f" {', '.join(names[:SHOWN])}{rest}.",
+            f" {first_of(names, SHOWN)}.",
             hint=_room(fullest[0]),
             id="restorehooks.W004",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -42,6 +42,12 @@ def sentence(text: object) -> str:
 def quoted(names: Iterable[str]) -> str:
     """Return names as a sentence lists them: ``"a", "b"``."""
     return ", ".join(f'"{name}"' for name in names)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return the first names, and how many more there are: ``a, b and 3 more``."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{rest}"
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ import django
 from django.db import connections
 
 from restorehooks.programs import Program, package
+from restorehooks.wording import first_of
 
 from .dump.contents import ArchiveEntry, strings_are_off
 from .dump.facts import Dump
@@ -140,8 +141,7 @@ def require_superuser(
         True,
     ):
         return
-    more = len(holds.for_superusers) - _SHOWN
-    named = ", ".join(holds.for_superusers[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    named = first_of(holds.for_superusers, _SHOWN)
     raise TargetError(
         f"The dump makes what only a superuser may: {named}. Restore as a superuser, or leave "
         "that out with --skip-superuser-only."

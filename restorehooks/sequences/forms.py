@@ -6,7 +6,7 @@ from collections import abc
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from restorehooks.wording import printable
+from restorehooks.wording import first_of, printable
 
 from .statements import move_for_dba
 from .verdict import Status
@@ -57,10 +57,9 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
     lines = []
     if verbosity >= 1 and report.changed:
         moved = [f"{e.sequence} to {e.next_after}" for e in report.changed]
-        rest = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
         lines.append(
             f"In database {report.place}, moved {len(moved)} of {len(report)} sequences past"
-            f" their rows: {', '.join(moved[:SHOWN])}{rest}."
+            f" their rows: {first_of(moved, SHOWN)}."
         )
     lines += _sentences_about(
         report.place,
@@ -84,9 +83,8 @@ def _sentences_about(place: str, entries: abc.Iterable[Entry]) -> abc.Iterator[s
         said = sentence_about(place, first)
         if others:
             names = [other.sequence for other in others]
-            rest = f" and {len(names) - ALIKE} more" if len(names) > ALIKE else ""
             verb = "is" if len(names) == 1 else "are"
-            said = f"{said[:-1]}; for the same reason so {verb} {', '.join(names[:ALIKE])}{rest}."
+            said = f"{said[:-1]}; for the same reason so {verb} {first_of(names, ALIKE)}."
         yield said
 
 

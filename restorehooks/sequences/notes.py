@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from restorehooks.wording import quoted
+from restorehooks.wording import first_of, quoted
 
 from .model import Column, Sequence
 
@@ -79,10 +79,9 @@ def _on_clones(sequences: Iterable[Sequence]) -> Iterator[str]:
             names = found.setdefault((column.schema, sequence.schema), [])
             names.append(f"{column.quoted} from {sequence.quoted}")
     for (clone, home), names in found.items():
-        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield (
             f"Schema {quoted([clone])} draws from sequences of schema {quoted([home])}:"
-            f" {', '.join(names[:SHOWN])}{rest}. If it was cloned, give its tables sequences of"
+            f" {first_of(names, SHOWN)}. If it was cloned, give its tables sequences of"
             " their own: dropping the other schema takes their defaults away."
         )
 

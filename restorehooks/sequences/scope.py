@@ -14,7 +14,7 @@ from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 
 from restorehooks.driver import sql
-from restorehooks.wording import printable
+from restorehooks.wording import first_of, printable
 
 from .message import send
 from .session import PATH
@@ -223,16 +223,12 @@ def schemas_named(connection: BaseDatabaseWrapper, wanted: Iterable[str]) -> lis
     for name in wanted:
         meant = [name] if name in there else [s for s in there if fnmatchcase(s, name)]
         if not meant:
+            some = first_of([*map(printable, there)], SHOWN)
             raise LookupError(
-                f'Database "{connection.alias}" has no schema "{name}"; it has: {_some(there)}.'
+                f'Database "{connection.alias}" has no schema "{name}"; it has: {some}.'
             )
         found |= dict.fromkeys(meant)
     return list(found)
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(map(printable, names[:SHOWN]))}{rest}"
 
 
 SHOWN = 20
