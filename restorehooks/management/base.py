@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -121,6 +121,15 @@ def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:
             returncode=WRONG_USAGE,
         )
     return found
+
+
+def add_database(parser: CommandParser) -> _ArgumentGroup:
+    """Add ``--database``, and return its group for what else says which database is meant."""
+    group = parser.add_argument_group("which database")
+    group.add_argument(
+        "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
+    )
+    return group
 
 
 def _vendor(alias: str) -> str:

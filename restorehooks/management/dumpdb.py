@@ -12,11 +12,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from restorehooks.management.base import OneSentenceCommand, postgresql_aliases
+from restorehooks.management.base import OneSentenceCommand, add_database, postgresql_aliases
 from restorehooks.management.ending import Failure, ending
 from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.management.place import add_direct, add_place, direct, require_no_password, settle
 from restorehooks.management.progress import reporter_for
+from restorehooks.management.restore_options import add_storage
 from restorehooks.restore.backup import Written, back_up
 from restorehooks.restore.backup_to_storage import back_up_to_storage
 from restorehooks.restore.backup_to_stream import back_up_to_stream
@@ -153,12 +154,7 @@ def _wrong(options: dict[str, Any]) -> Iterator[str]:
 
 def _add_storage(parser: CommandParser) -> None:
     add = parser.add_argument_group("in a storage").add_argument
-    add(
-        "--storage",
-        metavar="ALIAS",
-        help="The storage of STORAGES that storage: means. The default is the setting"
-        ' RESTOREHOOKS["STORAGE"], and without that "dumps".',
-    )
+    add_storage(add)
     add(
         "--keep",
         type=int,
@@ -194,10 +190,7 @@ class Command(OneSentenceCommand):
             " storage:NAME for a file in one of Django's storages; storage: or storage:FOLDER/ for"
             " one that is named there after database, server and time.",
         )
-        group = parser.add_argument_group("which database")
-        group.add_argument(
-            "--database", metavar="ALIAS", help='Alias of the database. The default is "default".'
-        )
+        group = add_database(parser)
         add_direct(group)
         add_place(group)
         add = parser.add_argument_group("how it is dumped").add_argument

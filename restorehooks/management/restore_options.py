@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from django.core.management.base import CommandParser
 
+from restorehooks.management.base import add_database
 from restorehooks.management.output import add_format
 from restorehooks.management.place import add_direct, add_place
 
@@ -32,6 +34,16 @@ def add_options(parser: CommandParser) -> None:
     add_format(parser, ["text"], "Report as text (the default), or as JSON on standard output.")
 
 
+def add_storage(add: Callable[..., object]) -> None:
+    """Add the option that names the storage, to the group that ``add`` is of."""
+    add(
+        "--storage",
+        metavar="ALIAS",
+        help="The storage of STORAGES that storage: means. The default is the setting"
+        ' RESTOREHOOKS["STORAGE"], and without that "dumps".',
+    )
+
+
 def _add_source(parser: CommandParser) -> None:
     add = parser.add_argument_group("what the dump is read from").add_argument
     add(
@@ -40,12 +52,7 @@ def _add_source(parser: CommandParser) -> None:
         help="The one database to restore from a file that pg_dumpall made; with --latest, the"
         " database whose dump is meant.",
     )
-    add(
-        "--storage",
-        metavar="ALIAS",
-        help="The storage of STORAGES that storage: means. The default is the setting"
-        ' RESTOREHOOKS["STORAGE"], and without that "dumps".',
-    )
+    add_storage(add)
     add(
         "--latest",
         action="store_true",
@@ -183,9 +190,8 @@ def _add_previous(parser: CommandParser) -> None:
 
 
 def _add_target(parser: CommandParser) -> None:
-    group = parser.add_argument_group("which database")
+    group = add_database(parser)
     add = group.add_argument
-    add("--database", metavar="ALIAS", help='Alias of the database. The default is "default".')
     add(
         "--maintenance-db",
         metavar="NAME",

@@ -35,7 +35,7 @@ def back_up_to_storage(
     """Dump the database of an alias into a storage, under a name that nothing has.
 
     ``to`` is a name there, or a folder ("" or "FOLDER/") in which it gets a name of its own (see
-    ``stored_names``). ``keep``: after a success the oldest dumps of this database in the folder,
+    ``storage.names``). ``keep``: after a success the oldest dumps of this database in the folder,
     beyond so many, are deleted: those with names of that kind, and no other file.
 
     Raises RestoreError (UsageError for what cannot be asked for) when no dump was written.

@@ -164,20 +164,13 @@ def reset(
         return _carry_out(run._replace(source=source))
 
 
-def inspect_table(
-    connection: BaseDatabaseWrapper, schema: str, table: str, limits: Limits = DEFAULTS
-) -> Report:
-    """Read the sequences that number one table, or a table that it is a partition or child of.
-
-    The names are raw. The report is empty where there is no such table.
-    """
-    return inspect_tables(connection, [(schema, table)], limits)
-
-
 def inspect_tables(
     connection: BaseDatabaseWrapper, tables: Collection[tuple[str, str]], limits: Limits = DEFAULTS
 ) -> Report:
-    """Do so for several, each with its schema, in one run."""
+    """Read the sequences that number tables, or tables that they are partitions or children of.
+
+    The names are raw, each with its schema. The report is empty where there is no such table.
+    """
     if not tables:
         return Report(connection.alias)
     with _leaving_no_lock(connection.alias):
@@ -189,7 +182,7 @@ def reset_table(
 ) -> Report:
     """Move them past their rows, through a connection outside any transaction; any will do.
 
-    See :func:`inspect_table` for what is meant, and :func:`inspect` for the rest.
+    See :func:`inspect_tables` for what is meant, and :func:`inspect` for the rest.
     """
     return _carry_out(_start_at(connection, [(schema, table)], limits))
 

@@ -14,7 +14,12 @@ from django.db import Error, connections
 
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.target import NotFoundError
-from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand, postgresql_aliases
+from restorehooks.management.base import (
+    WRONG_USAGE,
+    OneSentenceCommand,
+    add_database,
+    postgresql_aliases,
+)
 from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.wording import first_line, printable
 
@@ -81,12 +86,7 @@ class Command(OneSentenceCommand):
             help="A constraint's name, or a whole error message in any of the server's languages;"
             " - for standard input.",
         )
-        group = parser.add_argument_group("which database")
-        group.add_argument(
-            "--database",
-            metavar="ALIAS",
-            help='Alias of the database. The default is "default".',
-        )
+        add_database(parser)
         add_format(parser, ["text"], "Explain in text (the default), or as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from restorehooks.sequences.scope import NAME_LIMIT
+
 from .options import ScriptOptions
 from .verdicts import LeaveOut, Replaced, Verdict
 
@@ -134,7 +136,9 @@ def lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | 
 
 
 def plain_names(names: bytes, encoding: str) -> Iterator[str]:
-    """Yield names without the quotes of SQL."""
+    """Yield names as the server keeps them: without the quotes of SQL, and not too long."""
     for name in re.findall(NAME, names):
-        text = name.decode(encoding, "replace")
-        yield text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()
+        # Like the server, which folds ASCII letters alone.
+        text = name[1:-1].replace(b'""', b'"') if name.startswith(b'"') else name.lower()
+        known = text.decode(encoding, "replace")
+        yield known.encode()[:NAME_LIMIT].decode(errors="ignore")

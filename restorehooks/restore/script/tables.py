@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from restorehooks.wording import printable, quoted
+from restorehooks.wording import first_of, printable, quoted
 
-from .owners_and_privileges import NAME
+from .owners_and_privileges import NAME, plain_names
 
 _TABLE = rb"(?:%s\s*\.\s*)?%s" % (NAME, NAME)
 # pg_dump names each object in a comment before its statements.
@@ -36,9 +36,7 @@ _POST_DATA = re.compile(
     rb"|ALTER\s+TABLE\s+(?:ONLY\s+)?%s\s+ADD\s+CONSTRAINT\s" % _TABLE,
     re.I,
 )
-_EACH_TABLE, _EACH_NAME = re.compile(_TABLE), re.compile(NAME)
-_LONGEST = 63
-"""Bytes of a name; the server cuts a longer one."""
+_EACH_TABLE = re.compile(_TABLE)
 
 Name = tuple[str, str]
 """Schema and table; the schema is empty where the search_path of the session decides."""
@@ -77,17 +75,17 @@ class Tables:
             for each in _EACH_TABLE.findall(found[1]):
                 self._left.pop(self._name(each, encoding), None)
         elif found := _DROP_SCHEMA.match(text):
-            gone = {_plain(each, encoding) for each in _EACH_NAME.findall(found[1])}
+            gone = set(plain_names(found[1], encoding))
             self._left = {name: None for name in self._left if name[0] not in gone}
         elif found := _MOVE.match(text):
-            old, to = self._name(found[1], encoding), _plain(found[3], encoding)
+            old, to = self._name(found[1], encoding), next(plain_names(found[3], encoding))
             renamed = found[2][:1] in b"Rr"
             self._rename({old: (old[0], to) if renamed else (to, old[1])})
         elif found := _RENAME_SCHEMA.match(text):
-            before, after = (_plain(each, encoding) for each in found.groups())
+            before, after = (next(plain_names(each, encoding)) for each in found.groups())
             self._rename({one: (after, one[1]) for one in self._left if one[0] == before})
         elif found := _PATH.match(text):
-            self._schema = _plain(found[1], encoding)
+            self._schema = next(plain_names(found[1], encoding))
         elif not self.keyed:
             self.keyed = _POST_DATA.match(text) is not None
 
@@ -103,7 +101,7 @@ class Tables:
         )
 
     def _name(self, written: bytes, encoding: str) -> Name:
-        parts = [_plain(part, encoding) for part in _EACH_NAME.findall(written)]
+        parts = [*plain_names(written, encoding)]
         return (parts[0], parts[1]) if len(parts) > 1 else (self._schema, parts[0])
 
     def _rename(self, names: dict[Name, Name]) -> None:
@@ -117,14 +115,4 @@ class Tables:
 
 def shown(names: Iterable[str], most: int = 5) -> str:
     """Return the first names as a sentence lists them, and how many more there are."""
-    found = sorted(map(printable, names))
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return f"{quoted(found[:most])}{more}"
-
-
-def _plain(name: bytes, encoding: str) -> str:
-    """Return a name as the server keeps it."""
-    # Like the server, which folds ASCII letters alone.
-    text = name[1:-1].replace(b'""', b'"') if name.startswith(b'"') else name.lower()
-    known = text.decode(encoding, "replace")
-    return known.encode()[:_LONGEST].decode(errors="ignore")
+    return first_of([quoted([name]) for name in sorted(map(printable, names))], most)
