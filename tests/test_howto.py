@@ -25,7 +25,7 @@ from tests.support.databases import Database, MakeDatabase, new_database
 from tests.support.dumps import neighbours
 from tests.support.projects import MANAGE, Project
 from tests.support.servers import RunningServer
-from tests.support.shown import commands, steady
+from tests.support.shown import commands, steady, write_shop
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
@@ -57,17 +57,8 @@ def made(
 
 def write_project(project: Project) -> None:
     project.write("manage.py", MANAGE)
-    project.app(
-        "shop",
-        models="class Order(models.Model): name = models.CharField(max_length=9, default='')",
-    )
-    project.settings(
-        INSTALLED_APPS=[
-            "django.contrib.auth",
-            "django.contrib.contenttypes",
-            "restorehooks",
-            "shop",
-        ],
+    write_shop(
+        project,
         MIGRATION_MODULES={"shop": None},
         STORAGES={"dumps": {"BACKEND": f"{FILES}.FileSystemStorage", "OPTIONS": {"location": "d"}}},
         TIME_ZONE="UTC",

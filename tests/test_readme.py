@@ -16,7 +16,7 @@ from psycopg import sql
 from tests.support import ROOT
 from tests.support.databases import Database
 from tests.support.projects import Project
-from tests.support.shown import PAGES, commands, steady
+from tests.support.shown import PAGES, commands, steady, write_shop
 
 SHOWN = "\n".join(page.read_text() for page in PAGES)
 ORDERS = [
@@ -26,18 +26,7 @@ ORDERS = [
 
 
 def test_the_project_s_commands_print_what_is_shown(project: Project, database: Database) -> None:
-    project.app(
-        "shop",
-        models="class Order(models.Model): name = models.CharField(max_length=9, default='')",
-    )
-    project.settings(
-        INSTALLED_APPS=[
-            "django.contrib.auth",
-            "django.contrib.contenttypes",
-            "restorehooks",
-            "shop",
-        ]
-    )
+    write_shop(project)
     project.manage("makemigrations", "shop")
     project.manage("migrate")
     database.execute("ALTER TABLE shop_order ALTER name SET DEFAULT ''")

@@ -95,6 +95,10 @@ def locks_of(connection: psycopg.Connection[Any], pid: int) -> set[tuple[Any, ..
     return set(rows.fetchall())
 
 
+INSERT_THING = "INSERT INTO thing (name) VALUES ('new') RETURNING id"
+"""Adds a row to the table of the fixture ``things``."""
+
+
 def set_back(database: Database, *tables: str, column: str = "id", to: int = 1) -> None:
     """Put the sequences of these tables back to ``to``, not called."""
     for table in tables:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from tests.support import ROOT
+from tests.support.projects import Project
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -37,3 +39,20 @@ def steady(output: str) -> str:
     for pattern, word in _VARYING:
         output = re.sub(pattern, word, output, flags=re.MULTILINE)
     return output.rstrip("\n")
+
+
+def write_shop(project: Project, **settings: Any) -> None:
+    """Write the project that the pages are about: an app ``shop`` with one model."""
+    project.app(
+        "shop",
+        models="class Order(models.Model): name = models.CharField(max_length=9, default='')",
+    )
+    project.settings(
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "restorehooks",
+            "shop",
+        ],
+        **settings,
+    )
