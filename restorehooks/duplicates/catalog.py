@@ -14,7 +14,7 @@ from restorehooks.driver import sql
 from restorehooks.sequences.message import send
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_CODE
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -150,15 +150,6 @@ FROM kin JOIN pg_class c ON c.oid = kin.oid JOIN pg_namespace n ON n.oid = c.rel
 """)
 """Tables, each with what it is a partition or child of."""
 
-STRANGERS = sql.SQL(f"""
-WITH RECURSIVE member (root, oid) AS (
-    SELECT oid, oid FROM unnest({{tables}}::oid[]) AS t (oid)
-    UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
-), code AS ({STRANGERS_CODE})
-SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
-GROUP BY member.root
-""")  # noqa: S608 - constants
-
 
 def lineages(
     connection: BaseDatabaseWrapper, tables: Collection[int]
@@ -172,4 +163,4 @@ def lineages(
 
 def strangers(connection: BaseDatabaseWrapper, tables: Collection[int]) -> dict[int, str]:
     """Return another role's function that reading a table would call, by the table."""
-    return dict(ask(connection, STRANGERS.format(tables=sql.Literal([*tables]))))
+    return dict(ask(connection, STRANGERS_OF_TABLES.format(tables=sql.Literal([*tables]))))

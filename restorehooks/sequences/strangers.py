@@ -14,6 +14,8 @@ operator, of its negator or commutator (``neqsel``), and with a range type's SUB
 
 from __future__ import annotations
 
+from restorehooks.driver import sql
+
 FIRST_OF_USERS = 16384
 """The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
 IS_TRUSTED = (
@@ -84,6 +86,17 @@ JOIN pg_roles r ON r.oid = p.proowner
 WHERE NOT {IS_TRUSTED}
 """  # noqa: S608 - constants
 """The query for them: the table, and a function's quoted name."""
+
+
+STRANGERS_OF_TABLES = sql.SQL(f"""
+WITH RECURSIVE member (root, oid) AS (
+    SELECT oid, oid FROM unnest({{tables}}::oid[]) AS t (oid)
+    UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
+), code AS ({STRANGERS_CODE})
+SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
+GROUP BY member.root
+""")  # noqa: S608 - constants
+"""The same for some tables (oids) and what is below them: a table, and one such function."""
 
 
 def may_draw(role: str, sequence: str, owner: str) -> str:

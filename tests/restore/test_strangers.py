@@ -9,6 +9,7 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.restore.errors import TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
@@ -166,3 +167,39 @@ def test_a_plain_dump_and_a_hook_find_what_the_role_is_meant_to_find(
     restore(Request(str(by_hand)), confirm=lambda _: True)
     live.disconnect()
     assert live.execute("SELECT count(*) FROM public.found_in_public") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "fan",
+    [
+        """
+        CREATE TABLE m.fan (customer int REFERENCES public.customer);
+        CREATE INDEX ON m.fan (customer) WHERE m.f('foreign key')
+        """,
+        """
+        CREATE FUNCTION m.as_int(m.ranked) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.f('foreign key'); RETURN 1; END $$;
+        CREATE CAST (m.ranked AS int) WITH FUNCTION m.as_int AS IMPLICIT;
+        CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer);
+        INSERT INTO m.fan VALUES ('a')
+        """,
+    ],
+    ids=["an index", "a cast"],
+)
+def test_a_strangers_table_that_refers_to_a_restored_one_is_not_read(
+    live: Database, backup: Path, stranger: str, fan: str
+) -> None:
+    """To check a foreign key reads both tables with the rights of whoever adds it."""
+    restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+    live.execute(f"GRANT REFERENCES ON customer TO {stranger}")
+    with live.connect(user=stranger) as connection:
+        connection.execute(fan)
+    live.execute("TRUNCATE m.log")
+    alone(live)
+    with pytest.raises(TargetError, match=r"would call m\.(f|as_int)") as caught:
+        restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
+    assert "m.fan" in str(caught.value)
+    assert _ran(live) == []
+    with live.connect(user=stranger) as connection:
+        connection.execute("DROP TABLE m.fan")
+    restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
