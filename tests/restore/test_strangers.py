@@ -9,10 +9,11 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.restore.errors import TargetError
+from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
 from tests.support.databases import Database
@@ -203,3 +204,23 @@ def test_a_strangers_table_that_refers_to_a_restored_one_is_not_read(
     with live.connect(user=stranger) as connection:
         connection.execute("DROP TABLE m.fan")
     restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
+
+
+def test_whoever_holds_the_lock_for_no_restore_is_named(
+    live: Database, backup: Path, stranger: str
+) -> None:
+    """A role that may connect to any database can do that, and is to be seen."""
+    key = lock_key(live.name)
+    with live.connect(user=stranger) as connection:
+        pid = connection.info.backend_pid
+        connection.execute("SELECT pg_advisory_lock(%s)", [key])
+        with pytest.raises(BusyError) as caught:
+            restore(Request(str(backup), dry_run=True))
+    assert str(caught.value).endswith(
+        f' is running (server process {pid} of "{stranger}"). "{stranger}" may not replace that'
+        " database, and may be holding the lock for no restore. Wait for it, or end it with SELECT"
+        f" pg_terminate_backend({pid})."
+    )
+    with RestoreLock(Address.of("default")), pytest.raises(BusyError) as caught:
+        restore(Request(str(backup), dry_run=True))
+    assert "may not" not in str(caught.value)
