@@ -14,7 +14,7 @@ import environ
 from django.conf import settings
 
 from restorehooks.database_url import EMBEDDED, UrlError, database_settings
-from restorehooks.trust import belongs_to_us, others_may_write, why_not_run
+from restorehooks.trust import belongs_to_us, who_else_may_write, why_not_run
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
@@ -69,8 +69,8 @@ def _read_env_file() -> str | None:
             status = os.fstat(file.fileno())
             if not belongs_to_us(status):
                 return "The file .env is not read, since it belongs to another user."
-            if others_may_write(status):
-                return "The file .env is not read, since every user may write to it."
+            if who := who_else_may_write(status):
+                return f"The file .env is not read, since {who} may write to it."
             _File.read_env(file)
     except OSError as error:
         return f"The file .env cannot be read ({error.strerror})."

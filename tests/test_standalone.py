@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -132,6 +134,13 @@ def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database
     assert (done.returncode, done.stderr) == (0, f"{said}\n")
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
+    shared = pwd.getpwnam("nobody").pw_gid
+    file.chmod(0o660)
+    os.chown(file, 0, shared)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    who = f'the group "{grp.getgrgid(shared).gr_name}"'
+    said = f"The file .env is not read, since {who} may write to it."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
     file.chmod(0o644)
     os.chown(file, 12345, 12345)
     done = restorehooks(tmp_path, "resetsequences", env=bare)

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
 from restorehooks.restore.server.address import DIRECT_URL, Address, secrets_in
-from restorehooks.trust import belongs_to_us, others_may_write
+from restorehooks.trust import belongs_to_us, who_else_may_write
 
 Place = Literal["database url", "project"] | None
 """What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
@@ -156,7 +156,7 @@ def disagreement_here() -> str | None:
 def _is_trusted(manage: Path) -> bool:
     with suppress(OSError):  # no such file
         found = manage.stat()
-        return belongs_to_us(found) and not others_may_write(found)
+        return belongs_to_us(found) and not who_else_may_write(found)
     return False
 
 
