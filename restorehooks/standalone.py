@@ -76,9 +76,17 @@ def _read_env_file() -> str | None:
         return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
         raise StandaloneError("The file .env is not UTF-8 text.") from None
-    for name, value in _File.ENVIRON.items():
-        if name == "DATABASE_URL" or name.startswith("RESTOREHOOKS_"):
-            os.environ.setdefault(name, value)
+    found = _File.ENVIRON
+    ours = {name: found[name] for name in found if name.startswith("RESTOREHOOKS_")}
+    url = found.get("DATABASE_URL")
+    if url is not None:
+        os.environ.setdefault("DATABASE_URL", url)
+    # They would send the password of another URL to a server that the file names.
+    if ours and os.environ.get("DATABASE_URL") != url:
+        names = ", ".join(ours)
+        return f"{names} of the file .env is not taken, since DATABASE_URL is not the file's own."
+    for name, value in ours.items():
+        os.environ.setdefault(name, value)
     return None
 
 
