@@ -219,7 +219,7 @@ def test_whoever_holds_the_lock_for_no_restore_is_named(
     assert str(caught.value).endswith(
         f' is running (server process {pid} of "{stranger}"). "{stranger}" may not replace that'
         " database, and may be holding the lock for no restore. Wait for it, or end it with SELECT"
-        f" pg_terminate_backend({pid})."
+        f" pg_catalog.pg_terminate_backend({pid})."
     )
     with RestoreLock(Address.of("default")), pytest.raises(BusyError) as caught:
         restore(Request(str(backup), dry_run=True))

@@ -17,10 +17,11 @@ from restorehooks.restore.errors import DumpError
 from restorehooks.restore.superusers import extension_in, made_by_superusers
 from restorehooks.wording import printable
 
+from .buffer import LexingError
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .rules import copies_in
-from .scanner import LexingError, Unfinished
+from .scanner import Unfinished
 from .tables import Tables
 from .words import Words
 

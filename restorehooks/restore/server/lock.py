@@ -175,7 +175,7 @@ def _said_of(address: Address, holders: Sequence[tuple[int, str, bool]]) -> str:
     """Return who holds the lock; whoever may connect to the maintenance database could."""
     said = [f'server process {pid} of "{user}"' for pid, user, _ in holders]
     strange = sorted({user for _, user, may_restore in holders if not may_restore})
-    ends = " and ".join(f"SELECT pg_terminate_backend({pid})" for pid, _, _ in holders)
+    ends = " and ".join(f"SELECT pg_catalog.pg_terminate_backend({pid})" for pid, _, _ in holders)
     doubt = ""
     if strange:
         doubt = (
