@@ -27,24 +27,27 @@ IS_TRUSTED = (
 Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
 """
 STRANGERS_CODE = f"""
-WITH RECURSIVE reached (tab, class, obj) AS (
-    SELECT e.tab, CASE WHEN a.attrelid IS NULL THEN d.refclassid ELSE 'pg_type'::regclass END,
-           coalesce(a.atttypid, d.refobjid)
-    FROM (
-        SELECT indrelid AS tab, 'pg_class'::regclass AS classid, indexrelid AS objid
-        FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
-        UNION ALL
-        SELECT partrelid, 'pg_class'::regclass, partrelid
-        FROM pg_partitioned_table WHERE partexprs IS NOT NULL
-        UNION ALL
-        SELECT stxrelid, 'pg_statistic_ext'::regclass, oid
-        FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
-    ) e
-    JOIN pg_depend d ON d.classid = e.classid AND d.objid = e.objid AND d.objsubid = 0
-    LEFT JOIN pg_attribute a
-        ON d.refclassid = 'pg_class'::regclass AND d.refobjid = e.tab AND a.attrelid = e.tab
-           AND a.attnum > 0 AND d.refobjsubid IN (0, a.attnum)
-    WHERE coalesce(a.atttypid, d.refobjid) >= {FIRST_OF_USERS}
+WITH RECURSIVE planned (tab, class, obj) AS MATERIALIZED (
+    SELECT indrelid, 'pg_class'::regclass, indexrelid
+    FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+    UNION ALL
+    SELECT partrelid, 'pg_class'::regclass, partrelid
+    FROM pg_partitioned_table WHERE partexprs IS NOT NULL
+    UNION ALL
+    SELECT stxrelid, 'pg_statistic_ext'::regclass, oid
+    FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+),
+reached (tab, class, obj) AS (
+    SELECT tab, d.refclassid, d.refobjid
+    FROM planned JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
+    WHERE d.refclassid <> 'pg_class'::regclass AND d.refobjid >= {FIRST_OF_USERS}
+    UNION ALL  -- the types of columns: of all, where the dependency is on the table
+    SELECT tab, 'pg_type'::regclass, a.atttypid
+    FROM planned
+    JOIN pg_attribute a ON a.attrelid = tab AND a.attnum > 0 AND a.atttypid >= {FIRST_OF_USERS}
+    JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = tab
+        AND d.refobjsubid IN (0, a.attnum)
     UNION
     SELECT reached.tab, edge.class, edge.obj
     FROM reached CROSS JOIN LATERAL (
