@@ -43,7 +43,6 @@ CLIENTS = 8
 FULL, QUICK = 1_000, 40
 """MB that the database has about."""
 PASSWORD = "benchmarks"
-NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 TARGETS = [
     Target("restoredb, to bare pg_restore", "restores", ARCHIVE, OURS, SERIAL, most=0.75),
     Target("restoredb, to pg_restore -j", "restores", ARCHIVE, OURS, PARALLEL, most=1.1),
@@ -155,9 +154,9 @@ class Bench:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of every competitor; each has its bytecode, as what pip installs has."""
+        """The environment of every competitor."""
         return {
-            **{name: value for name, value in os.environ.items() if name != NO_BYTECODE},
+            **os.environ,
             "PATH": f"{self.server.bindir}:{os.environ.get('PATH', os.defpath)}",
             "PYTHON": sys.executable,
             "PYTHONPATH": str(ROOT),
