@@ -482,6 +482,12 @@ CREATE SERVER away FOREIGN DATA WRAPPER far;
 CREATE FOREIGN TABLE remote (x int) SERVER away;
 CREATE FUNCTION in_c(text) RETURNS text LANGUAGE internal AS 'upper';
 CREATE OPERATOR CLASS odd FOR TYPE int4 USING hash AS OPERATOR 1 =;
+CREATE VIEW from_afar AS SELECT x FROM remote; COMMENT ON VIEW from_afar IS 'gone';
+GRANT SELECT ON from_afar TO PUBLIC;
+CREATE FUNCTION tight() RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1';
+CREATE TYPE own; CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal AS 'int4in';
+CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal AS 'int4out';
+CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4);
 """
 
 
@@ -510,6 +516,8 @@ def test_it_is_named_before_loading_and_left_out_when_asked(
             "foreign-data wrapper far",
             "function in C public.in_c",
             "operator class public.odd",
+            "leakproof function public.tight",
+            "base type public.own",
             "--skip-superuser-only",
         ):
             assert made in said
