@@ -35,6 +35,10 @@ _MADE = (
             re.I | re.S,
         ),
     ),
+    (
+        "language",
+        re.compile(rf"{_OR}(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE ({_NAMES})\s+HANDLER\b", re.I),
+    ),
     ("base type", re.compile(rf"CREATE TYPE ({_NAMES})\s*(?:;|\Z)", re.I)),
     ("operator class", re.compile(rf"CREATE OPERATOR (?:CLASS|FAMILY) ({_NAMES})\s", re.I)),
     ("access method", re.compile(rf"CREATE ACCESS METHOD ({_NAMES})\s", re.I)),

@@ -484,10 +484,6 @@ CREATE FUNCTION in_c(text) RETURNS text LANGUAGE internal AS 'upper';
 CREATE OPERATOR CLASS odd FOR TYPE int4 USING hash AS OPERATOR 1 =;
 CREATE VIEW from_afar AS SELECT x FROM remote; COMMENT ON VIEW from_afar IS 'gone';
 GRANT SELECT ON from_afar TO PUBLIC;
-CREATE FUNCTION tight() RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1';
-CREATE TYPE own; CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal AS 'int4in';
-CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal AS 'int4out';
-CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4);
 """
 
 
@@ -516,8 +512,6 @@ def test_it_is_named_before_loading_and_left_out_when_asked(
             "foreign-data wrapper far",
             "function in C public.in_c",
             "operator class public.odd",
-            "leakproof function public.tight",
-            "base type public.own",
             "--skip-superuser-only",
         ):
             assert made in said
@@ -528,6 +522,32 @@ def test_it_is_named_before_loading_and_left_out_when_asked(
         assert "only a superuser may make the event trigger log_ddl" in left_out
         assert "it depends on something that was left out" in left_out
         alone(database)
+
+
+MORE_FOR_SUPERUSERS = """
+CREATE FUNCTION tight() RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1';
+CREATE FUNCTION handle() RETURNS language_handler
+    LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE LANGUAGE lost HANDLER handle; COMMENT ON LANGUAGE lost IS 'gone';
+CREATE FUNCTION in_lost() RETURNS int LANGUAGE lost AS 'BEGIN RETURN 1; END';
+CREATE TYPE own; CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal AS 'int4in';
+CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal AS 'int4out';
+CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4);
+"""
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_languages_base_types_and_leakproof_functions_are_named_too(
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    source.execute(SHOP + MORE_FOR_SUPERUSERS)
+    dump = dumped(source, tmp_path / "dump", form=form)
+    said = refused(database, dump)
+    for made in ("leakproof function public.tight", "base type public.own", "language lost"):
+        assert made in said
+    restored(database, dump, skip_superuser_only=True)
+    assert rows(database) == 2
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])

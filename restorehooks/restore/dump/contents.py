@@ -40,7 +40,7 @@ _FOR_SUPERUSERS = frozenset(
     (
         *("EVENT TRIGGER", "PUBLICATION", "PUBLICATION TABLES IN SCHEMA", "FOREIGN DATA WRAPPER"),
         *("FUNCTION", "PROCEDURE", "SHELL TYPE", "OPERATOR CLASS", "OPERATOR FAMILY"),
-        *("ACCESS METHOD", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
+        *("ACCESS METHOD", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "PROCEDURAL LANGUAGE"),
     )
 )
 """Kinds of which some may be made by a superuser alone: their SQL says which."""
@@ -114,7 +114,7 @@ class ArchiveHeader:
         self._take(len(MAGIC))
         major, minor, revision, self._int_size, self._offset_size, self._format = self._take(6)
         self.version = (major, minor, revision)
-        self._check_version()
+        _check_version(source, self.version)
         if self.version >= (1, 15):
             self._take(1)
         else:
@@ -206,19 +206,6 @@ class ArchiveHeader:
         self._take(1 + self._offset_size)
         return ""
 
-    def _check_version(self) -> None:
-        version = ".".join(map(str, self.version[:2]))
-        if self.version[:2] > NEWEST_ARCHIVE:
-            raise DumpError(
-                f"{self._source} is an archive of version {version}, made by a pg_dump newer than "
-                "18: a newer django-restorehooks is needed"
-            )
-        if self.version[:2] < OLDEST_ARCHIVE:
-            raise DumpError(
-                f"{self._source} is an archive of version {version}, made by a pg_dump before 8.0: "
-                "turn it into a plain dump with pg_restore -f"
-            )
-
     def _take(self, count: int) -> bytes:
         content = self._stream.read(count)
         while len(content) < count and (more := self._stream.read(count - len(content))):
@@ -254,6 +241,20 @@ class ArchiveHeader:
 
     def _damaged(self) -> DumpError:
         return DumpError(f"{self._source} is damaged in its {self._part}: copy or dump it again")
+
+
+def _check_version(source: Path, known: tuple[int, int, int]) -> None:
+    version = ".".join(map(str, known[:2]))
+    if known[:2] > NEWEST_ARCHIVE:
+        raise DumpError(
+            f"{source} is an archive of version {version}, made by a pg_dump newer than 18: "
+            "a newer django-restorehooks is needed"
+        )
+    if known[:2] < OLDEST_ARCHIVE:
+        raise DumpError(
+            f"{source} is an archive of version {version}, made by a pg_dump before 8.0: "
+            "turn it into a plain dump with pg_restore -f"
+        )
 
 
 def _codec(encoding: str) -> str:
