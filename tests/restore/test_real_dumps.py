@@ -23,6 +23,7 @@ from restorehooks.restore.needs import Holds, held_by, require_program, require_
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.script.oids import creates_without_oids
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, fill, plain, untrusted
 
@@ -174,6 +175,7 @@ SET client_encoding = 'UTF8';
 SET standard_conforming_strings = {strings};
 SET check_function_bodies = false;
 
+DROP PROCEDURAL LANGUAGE plpgsql;
 CREATE PROCEDURAL LANGUAGE plpgsql;
 
 
@@ -216,9 +218,28 @@ def test_a_dump_of_an_old_server(
     report = restored(database, written(tmp_path, OLD.format(strings=strings)), in_place=in_place)
     said = "\n".join(report.left_out)
     assert "language: the language is there already (1, " in said
+    assert "language: an extension keeps it (1, " in said
     assert "object ids: rows have none of their own since PostgreSQL 12 (4, " in said
     assert database.execute("SELECT id, v FROM shop ORDER BY id") == [(1, "one\ttab"), (2, None)]
     assert database.execute("SELECT id FROM two") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "sent"),
+    [
+        ("CREATE TABLE t (a int) WITH OIDS", "CREATE TABLE t (a int)"),
+        ("CREATE TABLE t (a int)\nWITH (fillfactor=70, oids=true)", "oids=false)"),
+        ("CREATE TABLE t (a int) WITH (OIDS = on) TABLESPACE x", "(oids=false) TABLESPACE x"),
+        ("CREATE TABLE t (a int) WITH (oids)", "(oids=false)"),
+        ("CREATE TABLE t (oids boolean, CONSTRAINT c CHECK ((oids = true)))", None),
+        (
+            "CREATE TABLE t (oids boolean DEFAULT true, CHECK (oids = true)) WITH (fillfactor=9)",
+            None,
+        ),
+    ],
+)
+def test_object_ids_are_taken_out_of_options_alone(statement: str, sent: str | None) -> None:
+    assert creates_without_oids(statement.encode()).decode().endswith(sent or statement)
 
 
 # --- Text around a dump ------------------------------------------------------------------------
