@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -53,7 +52,12 @@ TARGETS = [
     Target("restoredb, to django-dbbackup", "restores", ARCHIVE, OURS, DBBACKUP, most=1),
     Target("restoredb of a plain dump, to psql -1", "restores", PLAIN, OURS, PSQL, most=0.75),
     Target(
-        "restoredb of a plain dump, to the archive", "restores", PLAIN, OURS, OURS_ARCHIVE, 1.05
+        "restoredb of a plain dump, to the archive",
+        "restores",
+        PLAIN,
+        OURS,
+        OURS_ARCHIVE,
+        most=1.05,
     ),
 ]
 
@@ -66,7 +70,7 @@ def contests(server: Server, *, quick: bool) -> Iterator[Contest | Fact]:
     yield from _on(server, QUICK if quick else FULL, more=True)
     other = embedded_folder()
     if other and other != server.bindir and not quick:
-        options = {"listen_addresses": "127.0.0.1", "port": str(int(server.port) + 1)}
+        options = {"listen_addresses": "127.0.0.1", "port": str(server.port + 1)}
         with TemporaryDirectory(prefix="restorehooks-benchmarks-") as folder:
             Path(folder).chmod(0o711)
             with Server(Path(folder) / "server", other, options) as newer:
