@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from tests.support.projects import Project
 from tests.support.sequences import DEFAULT, inspect, reset
 from tests.support.servers import FAST, RunningServer, private_server
 from tests.support.shown import commands
+from tests.support.writers import Node, assert_only_drawn, shake
 
 PAGE = ROOT / "docs" / "howto" / "cutover.md"
 ORDERS = """
@@ -59,6 +61,9 @@ def new(database: Database, old: Database) -> Iterator[Database]:
     database.execute(ORDERS)
     if database.server.process is None:
         pytest.skip("the server may not reach this machine")
+    # Else the launcher starts one worker in five seconds.
+    database.execute("ALTER SYSTEM SET wal_retrieve_retry_interval = '50ms'")
+    database.execute("SELECT pg_reload_conf()")
     feeder = old.role("feeder", "SUPERUSER LOGIN", password="feeder")
     place = f"host=127.0.0.1 port={old.server.params['port']} dbname={old.name}"
     database.execute(
@@ -70,6 +75,8 @@ def new(database: Database, old: Database) -> Iterator[Database]:
     database.execute("ALTER SUBSCRIPTION cutover DISABLE")
     database.execute("ALTER SUBSCRIPTION cutover SET (slot_name = NONE)")
     database.execute("DROP SUBSCRIPTION cutover")
+    database.execute("ALTER SYSTEM RESET wal_retrieve_retry_interval")
+    database.execute("SELECT pg_reload_conf()")
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -155,3 +162,23 @@ def test_only_an_enabled_subscription_that_feeds_a_table_at_hand_is_named(
     assert inspect(DEFAULT, schemas=["local"]).notes == ()
     new.execute("ALTER SUBSCRIPTION cutover DISABLE")
     assert inspect(DEFAULT).notes == ()
+
+
+def test_both_sides_stay_healthy_beside_writers_on_both(
+    old: Database, new: Database, tmp_path: Path
+) -> None:
+    for alias in ("other", DEFAULT):
+        call_command("migrate", database=alias, verbosity=0)
+    new.execute("ALTER SUBSCRIPTION cutover REFRESH PUBLICATION WITH (copy_data = false)")
+    call_command("resetsequences", "--from", "other", "--headroom", "100000", verbosity=0)
+    publisher = Node("other", old.connect, lambda number: number <= 100000)
+    subscriber = Node(DEFAULT, new.connect, lambda number: number > 100000)
+    shake([publisher, subscriber], tmp_path, exchange=False)
+    assert_only_drawn(publisher)
+    assert_only_drawn(subscriber)
+    (known,) = old.execute("SELECT count(*) FROM auth_group")
+    count = "SELECT count(*) FROM auth_group WHERE id <= 100000"
+    wait_until(lambda: new.execute(count) == [known])
+    if new.server.version >= 150000:
+        errors = "SELECT sum(apply_error_count) FROM pg_stat_subscription_stats"
+        assert new.execute(errors) == [(0,)]

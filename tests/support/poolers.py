@@ -110,7 +110,12 @@ class Pooler:
     def connect(self, database: str) -> psycopg.Connection[Any]:
         """Return a new autocommitting connection through it."""
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, dbname=database, user="postgres", autocommit=True
+            host="127.0.0.1",
+            port=self.port,
+            dbname=database,
+            user="postgres",
+            autocommit=True,
+            prepare_threshold=None,
         )
 
     def left_behind(self, *databases: str) -> list[str]:
