@@ -8,7 +8,7 @@ test_cutover.py, pglogical in test_pglogical.py, and a real Citus in test_citus_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,14 +17,18 @@ from django.core.management import call_command
 from django.db import connections
 
 from restorehooks.sequences import repair
+from tests.support import ROOT
 from tests.support.citus import distribute, make_node, on_worker
 from tests.support.databases import Database, MakeDatabase, new_database, pointed
 from tests.support.poolers import pooled
+from tests.support.projects import MANAGE, Project
 from tests.support.sequences import DEFAULT, next_of, statuses
 from tests.support.servers import FAST, RunningServer, private_server, reachable_folder
+from tests.support.shown import require_shown
 from tests.support.standbys import standby_of
 from tests.support.writers import Node, assert_only_drawn, shake
 
+PAGE = ROOT / "docs" / "howto" / "replicas.md"
 BILLION = 1_000_000_000
 IDS = "auth_group_id_seq"
 
@@ -135,9 +139,9 @@ def test_tenants(migrated: str, make_database: MakeDatabase, tmp_path: Path) -> 
         assert_only_drawn(node)
 
 
-@contextmanager
+@pytest.fixture(scope="module")
 def replicated() -> Iterator[tuple[RunningServer, RunningServer]]:
-    """Yield a primary and its streaming standby."""
+    """A primary and its streaming standby."""
     with (
         private_server({**FAST, "wal_level": "replica", "max_wal_senders": "4"}) as primary,
         reachable_folder() as folder,
@@ -158,9 +162,13 @@ load_balance_mode = on
 """
 
 
-def test_a_streaming_standby(tmp_path: Path) -> None:
+Replicated = tuple[RunningServer, RunningServer]
+
+
+def test_a_streaming_standby(replicated: Replicated, tmp_path: Path) -> None:
     """The standby is looked at and left alone, and is not what a repair through pgpool reads."""
-    with replicated() as (primary, standby), new_database(primary, None, DEFAULT, "template1") as d:
+    primary, standby = replicated
+    with new_database(primary, None, DEFAULT, "template1") as d:
         call_command("migrate", verbosity=0)
         connections[DEFAULT].close()
         with pointed("replica", standby.settings(d.name)):
@@ -180,6 +188,25 @@ def test_a_streaming_standby(tmp_path: Path) -> None:
             assert shown > last + 9
             call_command("resetsequences", verbosity=0)
         assert next_of(d, IDS) == last + 10
+
+
+def test_the_page_shows_what_a_standby_says(
+    replicated: Replicated, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    primary, standby = replicated
+    database = make_database(on=primary)
+    aliases = {"default": database.settings, "replica": standby.settings(database.name)}
+    project = Project(tmp_path, primary, aliases)
+    project.write("manage.py", MANAGE)
+    project.settings()
+    database.execute(
+        "CREATE TABLE shop_order (id serial PRIMARY KEY);"
+        "INSERT INTO shop_order SELECT generate_series(1, 250)"
+    )
+    for number, stands in enumerate((33, 260)):
+        database.execute("SELECT setval('shop_order_id_seq', %s)", stands)
+        caught_up(primary)
+        require_shown(project, PAGE, "replicas", number=number)
 
 
 def caught_up(primary: RunningServer) -> None:
