@@ -19,6 +19,7 @@ from tests.support.projects import Project
 from tests.support.sequences import DEFAULT, inspect, reset
 from tests.support.servers import FAST, RunningServer, private_server
 from tests.support.shown import require_shown
+from tests.support.standbys import flushed
 from tests.support.writers import Node, assert_only_drawn, shake
 
 PAGE = ROOT / "docs" / "howto" / "cutover.md"
@@ -159,7 +160,7 @@ def test_both_sides_stay_healthy_beside_writers_on_both(
     for alias in (DEFAULT, "other"):
         call_command("migrate", database=alias, verbosity=0)
     # What migrate has written there is not to come here when these tables are replicated.
-    ((end,),) = old.execute("SELECT pg_current_wal_lsn()::text")
+    end = flushed(old.server)
     replayed = "SELECT bool_and(replay_lsn >= %s::pg_lsn) FROM pg_stat_replication"
     wait_until(lambda: old.execute(replayed, end) == [(True,)])
     new.execute("ALTER SUBSCRIPTION cutover REFRESH PUBLICATION WITH (copy_data = false)")

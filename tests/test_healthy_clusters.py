@@ -25,7 +25,7 @@ from tests.support.projects import MANAGE, Project
 from tests.support.sequences import DEFAULT, next_of, statuses
 from tests.support.servers import FAST, RunningServer, private_server, reachable_folder
 from tests.support.shown import require_shown
-from tests.support.standbys import standby_of
+from tests.support.standbys import caught_up, standby_of
 from tests.support.writers import Node, assert_only_drawn, shake
 
 PAGE = ROOT / "docs" / "howto" / "replicas.md"
@@ -180,7 +180,7 @@ def test_a_streaming_standby(replicated: Replicated, tmp_path: Path) -> None:
             # The standby shows it further than it is, and so would pgpool.
             d.execute(f"SELECT setval('{IDS}', {last}); SELECT nextval('{IDS}')")
             d.execute(f"INSERT INTO auth_group VALUES ({last + 9}, 'late')")
-            caught_up(primary)
+            caught_up(primary, standby)
             assert statuses(repair.inspect("replica"))[IDS] == "unverified"
         with pooled(d, "pgpool", more=BALANCED.format(**standby.params)) as pooler:
             with pooler.connect(d.name) as connection:
@@ -205,12 +205,5 @@ def test_the_page_shows_what_a_standby_says(
     )
     for number, stands in enumerate((33, 260)):
         database.execute("SELECT setval('shop_order_id_seq', %s)", stands)
-        caught_up(primary)
+        caught_up(primary, standby)
         require_shown(project, PAGE, "replicas", number=number)
-
-
-def caught_up(primary: RunningServer) -> None:
-    """Wait until the standby has replayed what the primary has written."""
-    query = "SELECT pg_current_wal_lsn() <= replay_lsn FROM pg_stat_replication"
-    while primary.execute(query) != [(True,)]:
-        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from restorehooks.embedded import Server
-from tests.support.servers import FAST
+from tests.support.servers import FAST, RunningServer
 
 
 @contextmanager
@@ -31,3 +32,23 @@ def standby_of(primary: Server, folder: Path) -> Iterator[Server]:
         os.chown(file, owner.st_uid, owner.st_gid)
     with Server(cluster.parent, primary.bindir, FAST) as standby:
         yield standby
+
+
+def flushed(server: RunningServer) -> str:
+    """Let the server write its log down, and return how far that is.
+
+    It commits asynchronously in tests, and what is not written is sent to nobody.
+    """
+    with server.connect() as connection:
+        connection.execute("SET synchronous_commit = local")
+        written = connection.execute("SELECT pg_logical_emit_message(true, '', '')::text")
+        ((position,),) = written.fetchall()
+    return str(position)
+
+
+def caught_up(primary: RunningServer, standby: RunningServer) -> None:
+    """Wait until the standby shows what the primary has done so far."""
+    end, deadline = flushed(primary), time.monotonic() + 30
+    while standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", end) != [(True,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
