@@ -32,13 +32,14 @@ from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
+from .server.failover import failover_by
 from .server.kept_databases import Kept, kept, unbelieved
 from .server.live import Live
 from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
 from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
-from .server.replication import read_ties, refuse_to_break
+from .server.replication import Ties, read_ties, refuse_to_break
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -182,7 +183,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
-        obstacles=[*obstacles(connection, live), *ties.obstacles] if beside else [],
+        obstacles=_in_the_way(known, ties) if beside else [],
         leftovers=sides if beside else [],
         hooks=hooks,
         notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, others, sides)],
@@ -192,6 +193,12 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         replacement=_replacement(known, mode),
         missing=missing,
     )
+
+
+def _in_the_way(known: Known, ties: Ties) -> list[Obstacle]:
+    """Return what prevents the swap, or would be lost by it."""
+    found = [*obstacles(known.connection, known.live), *ties.obstacles]
+    return found if known.live.missing else [*found, *failover_by(known.request.using)]
 
 
 def _ownership(known: Known, *, may_act_as_owner: bool) -> Ownership:

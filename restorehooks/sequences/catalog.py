@@ -17,6 +17,7 @@ from .defaults import OddDefault, Stored, read_odd_defaults
 from .listed import Listed, guessed, listed
 from .message import LockBudget, send
 from .model import Column, Sequence
+from .notes import read_subscriptions
 from .row import Row
 from .scope import Limits
 from .sending import Statement
@@ -35,7 +36,8 @@ class Conditions(NamedTuple):
     has written to, None where that does not matter. ``is_node``: of a Citus cluster.
     ``feeds`` are subscriptions that are enabled, each with the oid of a table that it feeds.
     ``made_read_only_by`` is the source of ``default_transaction_read_only`` where that is on, as
-    ``pg_settings`` names it.
+    ``pg_settings`` names it. ``replicates`` are extensions whose subscriptions may be read here,
+    ``subscriptions`` those that are enabled, with the extension's name.
     """
 
     is_standby: bool
@@ -45,6 +47,8 @@ class Conditions(NamedTuple):
     is_node: bool = False
     feeds: list[tuple[str, int]] | None = None
     made_read_only_by: str | None = None
+    replicates: list[str] | None = None
+    subscriptions: Collection[tuple[str, str]] = ()
 
     def why_read_only(self, *, within: bool) -> str | None:
         """Return why nothing can be changed, None where it can.
@@ -96,11 +100,21 @@ def read_catalog(
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
         found = [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
-    conditions = Conditions._make(row)
+    conditions = _conditions(connection, row, budget)
     if conditions.is_node:
         node = read_node(connection, budget)
         found = [node.own_part(sequence) for sequence in found]
     return [_left_alone(sequence, limits) for sequence in found], conditions
+
+
+def _conditions(
+    connection: BaseDatabaseWrapper, row: tuple[Any, ...], budget: LockBudget
+) -> Conditions:
+    conditions = Conditions(*row)
+    if not conditions.replicates:
+        return conditions
+    enabled = read_subscriptions(connection, conditions.replicates, budget)
+    return conditions._replace(subscriptions=enabled)
 
 
 def _assembled(

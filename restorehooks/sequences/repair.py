@@ -216,7 +216,7 @@ def _report(
         without_table=run.without_table,
         without_sequence=unnumbered(run.automatic, findings),
         only_at_source=None if source is None else source.without_partner(sequences),
-        notes=notes_on(run.connection, sequences, conditions.feeds or ()),
+        notes=notes_on(run.connection, sequences, conditions.feeds or (), conditions.subscriptions),
     )
 
 

@@ -15,20 +15,12 @@ from restorehooks.restore.restore import restore
 from restorehooks.sequences.repair import inspect
 from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, dumped, neighbours
-from tests.support.servers import FAST, RunningServer, private_server
+from tests.support.servers import FAST, RunningServer, packaged, private_server
 
 pytestmark = pytest.mark.slow
 FORMS = ("custom", "plain")
 CRON_HOME = "cron_home"
 """The one database that pg_cron may be in."""
-
-
-def packaged(extension: str) -> Path | None:
-    """Return the folder of the newest server programs for which Debian has this extension."""
-    found = Path("/usr/share/postgresql").glob(f"*/extension/{extension}.control")
-    majors = sorted((int(path.parents[1].name) for path in found), reverse=True)
-    folders = (Path(f"/usr/lib/postgresql/{major}/bin") for major in majors)
-    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,14 @@ def private_server(
         yield RunningServer(params, process.version, process)
 
 
+def packaged(extension: str) -> Path | None:
+    """Return the folder of the newest server programs for which Debian has this extension."""
+    found = Path("/usr/share/postgresql").glob(f"*/extension/{extension}.control")
+    majors = sorted((int(path.parents[1].name) for path in found), reverse=True)
+    folders = (Path(f"/usr/lib/postgresql/{major}/bin") for major in majors)
+    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
+
+
 def running_elsewhere(url: str) -> RunningServer:
     """Return the server that a URL names."""
     params: dict[str, Any] = {"host": "localhost", "port": 5432, "user": "postgres"}
