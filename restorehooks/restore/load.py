@@ -62,7 +62,7 @@ def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
         _replace(run, connection, plan.replacement)
     else:
         flags = ["--data-only"] if plan.mode == "data only" else []
-        result = _send_entries(run, plan.entries, connection, flags)
+        result = _send_entries(run, plan.entries, connection, Progress(), flags)
         name_left_out(run, [result.left_out])
         run.report.left_out += carry_forward(connection, positions_in(result.positions))
 
@@ -82,7 +82,8 @@ def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replace
     # A schema has more than tables, which make way for those of the dump.
     flags = [] if run.request.tables else ["--clean", "--if-exists"]
     with replaced(connection, plan.entries, replacement):
-        name_left_out(run, [_send_entries(run, entries, connection, flags).left_out])
+        result = _send_entries(run, entries, connection, Progress(), flags)
+        name_left_out(run, [result.left_out])
     # They move forward alone: they are in use.
     run.report.left_out += carry_forward(connection, positions)
 
@@ -121,9 +122,8 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         run.reporter.progress(state)
 
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
-        run.reporter.progress(progress)
         with connected(run, database) as connection:
-            found = _send_entries(run, entries, connection).left_out
+            found = _send_entries(run, entries, connection, progress).left_out
         progress.entries += len(entries)
         return found
 
@@ -141,6 +141,7 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
         with commands.list_file(steps.load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
+        progress.builds = progress.builds_total
     if steps.after:
         left_out.append(sent(steps.after))
     name_left_out(run, left_out)
@@ -173,6 +174,7 @@ def _send_entries(
     run: Run,
     entries: Sequence[ArchiveEntry],
     connection: psycopg.Connection[Any],
+    progress: Progress,
     flags: Sequence[str] = (),
 ) -> ScriptResult:
     """Turn entries of an archive into SQL, and send that as a plain dump is sent."""
@@ -184,7 +186,7 @@ def _send_entries(
         process = stack.enter_context(commands.statements(plan.program, plan.dump.path, flags))
         assert process.stdout  # noqa: S101 - it was asked for
         try:
-            return send(run, process.stdout, connection)
+            return send(run, process.stdout, connection, progress)
         except ScriptError as error:
             # Its line is one of pg_restore's output, which nobody has.
             said = str(error).removeprefix(f"line {error.line} of the dump: ")

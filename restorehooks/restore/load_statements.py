@@ -16,7 +16,7 @@ from .dump.proof import open_plain
 from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
 from .extension_registry import kept_tables
-from .progress import heartbeat
+from .progress import Progress, heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
@@ -74,8 +74,9 @@ def _others(run: Run, database: str, stack: ExitStack) -> Connections:
 def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connections = ()) -> None:
     """Load a plain dump over a connection, and what need not be done in order over others."""
     dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
-        result = send(run, stream, connection, others)
+    progress = Progress(bytes_total=dump.size or None)
+    with open_plain(dump, run.bytes_watch_of(progress)) as stream:
+        result = send(run, stream, connection, progress, others)
     run.has_statistics = result.statistics > 0
     name_left_out(run, [result.left_out])
     _say_what_is_missing(run, result)
@@ -98,9 +99,14 @@ def send(
     run: Run,
     stream: BinaryIO | IO[bytes],
     connection: psycopg.Connection[Any],
+    progress: Progress,
     others: Connections = (),
 ) -> ScriptResult:
-    """Send statements. Raises RestoreError where they do not go through, or have no end."""
+    """Send statements. Raises RestoreError where they do not go through, or have no end.
+
+    ``progress`` is kept up to date with what is built, and shown.
+    """
+    run.reporter.progress(progress)
     part, options = run.plan.dump.part, options_for(run, connection)
     with heartbeat(run.reporter, building(lambda: run.lock.connection, connection.info.dbname)):
         result = run_script(
@@ -108,6 +114,7 @@ def send(
             connection,
             options=options,
             others=others,
+            progress=progress,
             first_line=part.line if part else 1,
         )
     if not result.complete and run.plan.unfinished:

@@ -18,7 +18,7 @@ from .dump.rows import NO_KEYS, NO_ROWS, what_is_missing
 from .errors import UsageError
 from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
-from .known import Known, find_out
+from .known import Known
 from .mode import mode_for
 from .needs import require_program
 from .notes import (
@@ -34,7 +34,6 @@ from .server.address import Address
 from .server.extensions import extensions_needed
 from .server.kept_databases import Kept, kept, unbelieved
 from .server.live import Live
-from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
 from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
@@ -152,9 +151,9 @@ def _kept_or_not(kept: bool) -> str:
     return "kept" if kept else "left out"
 
 
-def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump) -> Plan:
-    """Find out what would happen; raise a RestoreError for what prevents it."""
-    known = find_out(request, address, lock, dump)
+def make_plan(known: Known) -> Plan:
+    """Decide what will happen; raise a RestoreError for what prevents it."""
+    request, dump, address = known.request, known.dump, known.address
     connection, live, extensions = known.connection, known.live, known.holds.extensions
     wanted = [] if request.data_only else extensions
     needed = extensions_needed(connection, wanted, some_may_miss=request.skip_superuser_only)

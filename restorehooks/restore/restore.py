@@ -24,6 +24,7 @@ from .errors import (
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .known import find_out
 from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
@@ -90,7 +91,8 @@ def _restore(run: Run) -> None:
         address = Address.of(request.using)
         run.announce(dump, address)
         lock = stack.enter_context(_locked(address, request))
-        run.planned(make_plan(request, lock.address, lock, dump), lock)
+        watch = run.bytes_watch(dump.size)
+        run.planned(make_plan(find_out(request, lock, dump, watch)), lock)
         if request.dry_run:
             _prove_whole(run)
             return

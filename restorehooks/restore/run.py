@@ -86,7 +86,10 @@ class Run:
 
     def bytes_watch(self, total: int | None) -> Callable[[int], None]:
         """Return a function that tells the reporter how many bytes of ``total`` are read."""
-        progress = Progress(bytes_total=total)
+        return self.bytes_watch_of(Progress(bytes_total=total))
+
+    def bytes_watch_of(self, progress: Progress) -> Callable[[int], None]:
+        """Return a function that tells the reporter how many bytes are read, as ``progress``."""
 
         def watch(count: int) -> None:
             progress.bytes = count

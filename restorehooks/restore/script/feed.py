@@ -8,13 +8,14 @@ does no more than guard or connect psql, and refused elsewhere.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import RestoreError, ScriptError
+from restorehooks.restore.progress import Progress
 from restorehooks.wording import first_line
 
 from .ending import Ending
@@ -28,7 +29,7 @@ from .rules import POSITION, brings_statistics, copies_in, decide, left_out_arou
 from .scanner import LexingError, Unfinished
 from .sending import Sender, can_wait
 from .verdicts import LeaveOut, Refused, Replaced
-from .wire import IN_FLIGHT, StatementFailed, Wire
+from .wire import StatementFailed, Wire
 from .words import Words
 
 UNSAFE_ENCODINGS = frozenset(
@@ -48,7 +49,7 @@ def run_script(
     *,
     options: ScriptOptions,
     others: Sequence[psycopg.Connection[Any]] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     first_line: int = 1,
 ) -> ScriptResult:
     """Send a plain dump over ``connection`` and return what became of it.
@@ -57,9 +58,9 @@ def run_script(
     caller commits, once the result is ``complete``. With ``options.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. Then ``others`` may be given: connections like this one, over which goes what need not be
-    done in order. The session's settings are afterwards what they were. ``progress`` is called
-    with the number of statements so far. ``first_line`` is the number that messages give to the
-    stream's first line.
+    done in order. The session's settings are afterwards what they were. ``progress`` is kept up
+    to date with what is built. ``first_line`` is the number that messages give to the stream's
+    first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
     its transaction has failed. Raises ValueError for a connection that does not suit them.
@@ -72,8 +73,8 @@ def run_script(
     wire = Wire(connection)
     if idle and not options.commit_every:
         wire.command(b"BEGIN")
-    sender = Sender(connection, wire, options, others)
-    result = _Script(Lexer(stream, first_line), wire, options, sender, progress).run()
+    sender = Sender(connection, wire, options, others, progress or Progress())
+    result = _Script(Lexer(stream, first_line), wire, options, sender).run()
     sender.put_back()
     return result
 
@@ -87,13 +88,11 @@ class _Script:
         wire: Wire,
         options: ScriptOptions,
         sender: Sender,
-        progress: Callable[[int], None] | None,
     ):
         self._lexer = lexer
         self._wire = wire
         self._options = options
         self._sender = sender
-        self._progress = progress
         self._result = ScriptResult()
         self._left_out = Collected()
         self._ending = Ending(begun=not self._lexer.has_first_line())
@@ -186,8 +185,7 @@ class _Script:
 
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:
         may_fail = None
-        waits = can_wait(statement)
-        if waits:
+        if can_wait(statement):
             self._sender.queue(statement)
         elif oids or copies_in(words):
             if not self._lexer.at_line_end():
@@ -201,8 +199,6 @@ class _Script:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
         else:
             self._result.statements += 1
-        if self._progress and (not waits or self._result.statements % IN_FLIGHT == 0):
-            self._progress(self._result.statements)
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])

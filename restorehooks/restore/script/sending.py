@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.progress import Progress
+
 from .batch import Batch
 from .lexer import Lexer, Statement
 from .options import ScriptOptions
@@ -41,13 +43,14 @@ class Sender:
         connection: psycopg.Connection[Any],
         wire: Wire,
         options: ScriptOptions,
-        others: Sequence[psycopg.Connection[Any]] = (),
+        others: Sequence[psycopg.Connection[Any]],
+        progress: Progress,
     ):
         self._wire = wire
         self._options = options
         self._settings = Settings(connection, wire)
         self._batch = Batch(wire, options.commit_every)
-        self._spread = Spread(connection, wire, self._batch, others)
+        self._spread = Spread(connection, wire, self._batch, others, progress)
         self.creates = False
 
     @property
@@ -95,9 +98,8 @@ class Sender:
         elif may_fail:
             failed = self._tolerated(statement, may_fail, self._wire.run)
         else:
-            self._wire.run(statement)
+            self._batch.run(statement)
             self.creates = self.creates or words.first(1) == ["create"]
-            self._batch.count(statement)
         self._spread.sent(statement, words)
         return failed
 
