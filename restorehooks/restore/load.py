@@ -26,9 +26,10 @@ from .plan import BUILDS
 from .progress import Progress, Watch
 from .run import Run
 from .script.results import LeftOut, ScriptResult
+from .script.tolerated import ROWS_OF_NO_EXTENSION
 from .server.address import Address
 from .server.building import building
-from .server.existing import require_entries
+from .server.existing import require_entries, rows_of_no_table
 from .server.making_room import replaced
 from .server.positions import carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
@@ -137,14 +138,37 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
-    if steps.load:
-        progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
-        with commands.list_file(steps.load) as chosen:
+    load, rows_left_out = _with_tables(run, database, steps.load)
+    left_out.append(rows_left_out)
+    if load:
+        progress.builds_total = sum(entry.kind in BUILDS for entry in load)
+        with commands.list_file(load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
         progress.builds = progress.builds_total
     if steps.after:
         left_out.append(sent(steps.after))
     name_left_out(run, left_out)
+
+
+def _with_tables(
+    run: Run, database: str, entries: Sequence[ArchiveEntry]
+) -> tuple[Sequence[ArchiveEntry], list[LeftOut]]:
+    """Leave out the rows of an extension, where it was left out, and say which."""
+    if not run.without_extension:
+        return entries, []
+    with run.plan.address.connect(database) as connection:
+        gone = rows_of_no_table(connection, run.plan.entries)
+    said = [
+        LeftOut(
+            "rows",
+            f"the entry of {entry.schema}.{entry.tag}",
+            0,
+            ROWS_OF_NO_EXTENSION.format(f"{entry.schema}.{entry.tag}"),
+            1,
+        )
+        for entry in gone
+    ]
+    return [entry for entry in entries if entry not in gone], said
 
 
 def _run_pg_restore(

@@ -12,16 +12,17 @@ import psycopg
 
 from restorehooks.wording import first_line
 
-from .dump.proof import open_plain
+from .dump.proof import OR_ACCEPT, open_plain
 from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
-from .extension_registry import kept_tables
+from .extension_registry import kept_tables, of_one_database
 from .progress import Progress, heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
+from .script.tolerated import EXTENSION
 from .server.building import building
 from .server.existing import require_tables
 from .server.ownership import script_options
@@ -117,10 +118,12 @@ def send(
             progress=progress,
             first_line=part.line if part else 1,
         )
+    run.without_extension |= any(one.what == EXTENSION for one in result.left_out)
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
-        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
+        otherwise = OR_ACCEPT if run.request.may_accept_unfinished else ""
+        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}{otherwise}.")
     require_tables(connection, result.tables.left)
     return result
 
@@ -150,6 +153,8 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
         skip_superuser_only=request.skip_superuser_only,
+        without_extension=run.without_extension,
+        one_database=of_one_database(plan.extensions),
         superuser=plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,

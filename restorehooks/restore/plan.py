@@ -161,7 +161,7 @@ def make_plan(known: Known) -> Plan:
     ties = read_ties(address, live)
     if mode == "beside" or (mode == "in place" and not live.empty):
         refuse_to_break(address, ties)
-    require_place(extensions, mode)
+    require_place(extensions, mode, may_miss=request.skip_superuser_only)
     require_program(known.program, live.server_version, mode)
     hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     _require_environment(known, mode, hooks)

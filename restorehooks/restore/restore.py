@@ -13,7 +13,7 @@ from restorehooks.signals import pre_restore
 from .archive import commands
 from .archive.messages import naming
 from .beside import restore_beside
-from .dump.proof import prove_plain
+from .dump.proof import OR_ACCEPT, prove_plain
 from .errors import (
     BusyError,
     DeclinedError,
@@ -158,5 +158,6 @@ def _prove_whole(run: Run) -> None:
         prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
-        prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
+        otherwise = OR_ACCEPT if run.request.may_accept_unfinished else ""
+        prove_plain(plan.dump, run.bytes_watch(plan.dump.size), otherwise)
     _require_way(run)

@@ -35,6 +35,7 @@ class Run:
     report: what was found and done so far.
     lock, plan: known once they are planned.
     has_statistics: the dump has brought planner statistics.
+    without_extension: an extension of the dump was left out.
     """
 
     request: Request
@@ -44,6 +45,7 @@ class Run:
     lock: RestoreLock = field(init=False)
     plan: Plan = field(init=False)
     has_statistics: bool = False
+    without_extension: bool = False
     _step: tuple[str, float] | None = None
 
     def announce(self, dump: Dump, address: Address) -> None:

@@ -18,7 +18,7 @@ from .dump.copies import named_as, spooled, unpacked
 from .dump.facts import Dump
 from .dump.identify import identify
 from .dump.incoming import STANDARD_INPUT, incoming, read_as_it_comes
-from .dump.proof import check_trailer, prove_tar
+from .dump.proof import OR_ACCEPT, check_trailer, prove_tar
 from .from_server import dumped_from_server, is_server
 from .progress import Reporter, heartbeat
 from .report import RestoreReport
@@ -59,7 +59,7 @@ def opened(run: Run) -> Iterator[Dump]:
             dump = stack.enter_context(_identified(at_hand, request))
             dump = run.report.dump = one_database(dump, at_hand.database)
             if not request.accept_unfinished:
-                check_trailer(dump)
+                check_trailer(dump, OR_ACCEPT if request.may_accept_unfinished else "")
             if dump.format != "plain":
                 dump = stack.enter_context(unpacked(dump, request.spool_dir))
             if dump.format == "tar":

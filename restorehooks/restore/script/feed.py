@@ -23,12 +23,14 @@ from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .options import ScriptOptions
+from .owners_and_privileges import plain_names
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rules import POSITION, brings_statistics, copies_in, decide, left_out_around
+from .rules import POSITION, brings_statistics, copies_in, decide, filled_by, left_out_around
 from .scanner import LexingError, Unfinished
 from .sending import Sender, can_wait
-from .verdicts import LeaveOut, Refused, Replaced
+from .tolerated import ROWS_OF_NO_EXTENSION
+from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .wire import StatementFailed, Wire
 from .words import Words
 
@@ -74,7 +76,7 @@ def run_script(
     if idle and not options.commit_every:
         wire.command(b"BEGIN")
     sender = Sender(connection, wire, options, others, progress or Progress())
-    result = _Script(Lexer(stream, first_line), wire, options, sender).run()
+    result = _Script(Lexer(stream, first_line), wire, sender).run()
     sender.put_back()
     return result
 
@@ -86,12 +88,10 @@ class _Script:
         self,
         lexer: Lexer,
         wire: Wire,
-        options: ScriptOptions,
         sender: Sender,
     ):
         self._lexer = lexer
         self._wire = wire
-        self._options = options
         self._sender = sender
         self._result = ScriptResult()
         self._left_out = Collected()
@@ -162,8 +162,7 @@ class _Script:
         try:
             if b"\0" in statement.text:
                 raise Refused("a zero byte would hide the rest of the statement")
-            around = left_out_around(words) if self._ending.outside else None
-            verdict = around or decide(statement.text, words, self._options, self._encoding[1])
+            verdict = self._verdict(statement.text, words)
         except Refused as refused:
             why = hint(statement.text, None, creates=True) or str(refused)
             raise self._error(statement, f"refused: {why}") from None
@@ -182,6 +181,16 @@ class _Script:
             verdict = verdict.statement
         oids = copies_oids(statement.text) is not None
         self._send(Statement(verdict, statement.line), words, oids=oids)
+
+    def _verdict(self, statement: bytes, words: Words) -> Verdict:
+        encoding = self._encoding[1]
+        if self._ending.outside and (around := left_out_around(words)):
+            return around
+        table = filled_by(statement)
+        if table and self._sender.lacks(table) and not self._result.tables.makes(table, encoding):
+            name = ".".join(plain_names(table, encoding))
+            return LeaveOut("rows", ROWS_OF_NO_EXTENSION.format(name))
+        return decide(statement, words, self._sender.options, encoding)
 
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:
         may_fail = None
