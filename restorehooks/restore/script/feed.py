@@ -18,6 +18,7 @@ from restorehooks.restore.errors import RestoreError, ScriptError
 from restorehooks.restore.progress import Progress
 from restorehooks.wording import first_line
 
+from .buffer import LexingError
 from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
@@ -27,7 +28,7 @@ from .owners_and_privileges import plain_names
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
 from .rules import POSITION, brings_statistics, copies_in, decide, filled_by, left_out_around
-from .scanner import LexingError, Unfinished
+from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tolerated import ROWS_OF_NO_EXTENSION
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
