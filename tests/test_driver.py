@@ -120,6 +120,19 @@ def run(project: Project, startup: str, *commands: list[str], **settings: Any) -
     return [(code, out, err) for code, out, err in json.loads(done.stdout)]
 
 
+@pytest.mark.parametrize("argument", ["--version", "restore-script", "--help"])
+def test_what_needs_no_other_package(project: Project, argument: str) -> None:
+    alone = "import sys; sys.modules.update(dict.fromkeys(['django', 'psycopg', 'rich']))"
+    code = f"{alone}; from restorehooks.__main__ import main; sys.exit(main([{argument!r}]))"
+    done = project.run([sys.executable, "-c", code], check=False)
+    if argument == "--help":
+        assert done.returncode == 2
+        assert done.stderr.startswith("The Python package django is missing. Install it with: pip ")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(("restorehooks ", "#!/bin/sh"))
+
+
 @pytest.mark.parametrize(
     ("startup", "problem"),
     [

@@ -60,13 +60,22 @@ def one_job(extensions: Sequence[str]) -> bool:
     return any(needs.one_job for needs in needing(extensions).values())
 
 
-def require_place(extensions: Sequence[str], mode: Mode) -> None:
-    """Raise TargetError for an extension that no database beside the live one can have."""
-    for name, needs in needing(extensions).items():
-        if needs.one_database and mode == "beside":
+def of_one_database(extensions: Sequence[str]) -> frozenset[str]:
+    """Return those of these extensions that only one database of a server can have."""
+    return frozenset(name for name, needs in needing(extensions).items() if needs.one_database)
+
+
+def require_place(extensions: Sequence[str], mode: Mode, *, may_miss: bool) -> None:
+    """Raise TargetError for an extension that no database beside the live one can have.
+
+    ``may_miss``: it may be left out.
+    """
+    for name in sorted(of_one_database(extensions)):
+        if mode == "beside" and not may_miss:
             raise TargetError(
-                f'The dump needs the extension "{name}", which one database of a server alone can '
-                "have, and so none beside it: restore with --in-place into the one that has it."
+                f'The dump needs the extension "{name}", which only one database of a server can '
+                "have, and so none beside it: restore with --in-place into the one that has it, or "
+                "without it, and without its rows, by --skip-superuser-only."
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,33 @@ def test_jobs_of_pg_cron_are_there_once(make: Make, tmp_path: Path) -> None:
         assert home.execute(JOBS) == [("one",), ("two",)]
         assert home.execute("SELECT count(*) FROM shop") == [(1,)]
     assert home.execute("SELECT cron.schedule('four', '0 3 * * *', 'VACUUM')") == [(3,)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_extensions_are_left_out_with_their_rows(make: Make, tmp_path: Path, form: str) -> None:
+    """pg_cron, which only its home can have, and PostGIS topology, which the role may not make."""
+    home = make("postgis", "postgis_topology", "pg_cron", name=CRON_HOME)
+    home.execute(
+        "SELECT cron.schedule('one', '0 3 * * *', 'VACUUM');"
+        "SELECT topology.CreateTopology('roads', 4326); DROP SCHEMA roads CASCADE;"
+        f"GRANT SELECT ON cron.job, topology.topology TO {home.role('reader')};"
+        "CREATE TABLE shop (id serial PRIMARY KEY); INSERT INTO shop DEFAULT VALUES"
+    )
+    dump = dumped(home, tmp_path / "d", form=form)
+    target = make()
+    owner = owned(target)
+    for user, in_place in product((None, owner), (False, True)):
+        report = restored(target, dump, user, skip_superuser_only=True, in_place=in_place)
+        notes = [note for note in report.notes if '"pg_cron" is left out' in note]
+        assert bool(notes) is not in_place
+        left_out = ["pg_cron", "cron.job"]
+        left_out += ["postgis", "postgis_topology", "topology.topology"] if user else []
+        for name in left_out:
+            assert [line for line in report.left_out if f'"{name}"' in line]
+        assert target.execute("SELECT count(*) FROM shop") == [(1,)]
+        assert target.execute("SELECT to_regclass('cron.job')::text") == [(None,)]
+    with pytest.raises(RestoreError, match=r"pg_cron.*rows.* by --skip-superuser-only"):
+        restored(target, dump, in_place=True)
 
 
 # --- pg_partman --------------------------------------------------------------------------------

@@ -484,17 +484,6 @@ def test_commit_every_wants_an_idle_autocommitting_connection(database: Database
         run_script(io.BytesIO(), connection, options=ScriptOptions(commit_every=5))
 
 
-def test_progress_counts_the_statements(connection: psycopg.Connection[Any]) -> None:
-    seen: list[int] = []
-    inserts = "".join(f"INSERT INTO t VALUES ({n});\n" for n in range(2500))
-    text = f"CREATE TABLE t (x int);\n{inserts}SELECT 1;\nSELECT 2;\n"
-    with connection.transaction():
-        run_script(
-            io.BytesIO(text.encode()), connection, options=ScriptOptions(), progress=seen.append
-        )
-    assert seen == [1, 1000, 2000, 2502, 2503]
-
-
 # --- What is left out --------------------------------------------------------------------------
 
 

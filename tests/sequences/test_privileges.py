@@ -212,6 +212,7 @@ def test_a_policy_of_a_partition_hides_nothing_from_the_parent(
     assert draw(database, "p_id_seq") == 51
 
 
+@pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 def test_a_role_switched_to_counts_not_the_one_that_logged_in(
     database: Database, role: str
 ) -> None:

@@ -140,7 +140,10 @@ class Workers:
         with self._changed:
             self._running.remove(task)
             self._bytes -= task.size
-            self._tasks += [again] if again else []
+            if again:
+                self._tasks.append(again)
+            else:
+                task.done()
             self._changed.notify_all()
 
     def _next(self, worker: Worker) -> Task | None:
