@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.superusers import extension_in
+
 from .batch import Batch
 from .lexer import Lexer, Statement
 from .options import ScriptOptions
@@ -22,6 +24,10 @@ from .words import Words
 # What --inserts and large objects are made of by the million. Reading on depends on nothing that
 # such a statement does, so its result can wait.
 _CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
+
+
+_HEAD = 500
+"""Bytes in which the name of an extension is that a statement creates."""
 
 
 def can_wait(statement: Statement) -> bool:
@@ -43,6 +49,7 @@ class Sender:
         options: ScriptOptions,
         others: Sequence[psycopg.Connection[Any]] = (),
     ):
+        self._connection = connection
         self._wire = wire
         self._options = options
         self._settings = Settings(connection, wire)
@@ -99,6 +106,8 @@ class Sender:
             self.creates = self.creates or words.first(1) == ["create"]
             self._batch.count(statement)
         self._spread.sent(statement, words)
+        if not failed:
+            self._tell_of_extension(statement)
         return failed
 
     def end(self) -> None:
@@ -119,6 +128,12 @@ class Sender:
     def put_back(self) -> None:
         """Let the session have the settings again that it had before."""
         self._settings.put_back()
+
+    def _tell_of_extension(self, statement: Statement) -> None:
+        if tell := self._options.extension_made:
+            name = extension_in(statement.text[:_HEAD].decode(self._wire.encoding, "replace"))
+            if name:
+                tell(self._connection, name)
 
     def _tolerated(
         self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
