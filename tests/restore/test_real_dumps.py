@@ -144,6 +144,19 @@ def test_every_kind_of_drop_may_miss(
     assert target.execute("SELECT count(*) FROM pg_largeobject_metadata") == [(2,)]
 
 
+def test_in_place_a_wrapper_makes_way_for_the_one_of_the_dump(
+    make_database: MakeDatabase, database: Database, tmp_path: Path
+) -> None:
+    source = make_database()
+    source.execute(
+        f"{SHOP}; CREATE FOREIGN DATA WRAPPER fdw; CREATE SERVER far FOREIGN DATA WRAPPER fdw"
+    )
+    dump = plain(source, tmp_path / "d.sql")
+    for _ in range(2):
+        restored(database, dump, in_place=True)
+        assert database.execute("SELECT srvname FROM pg_foreign_server") == [("far",)]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
