@@ -145,8 +145,9 @@ def extensions() -> dict[str, dict[str, Any]]:
     """What extensions need of a restore (``EXTENSIONS``, none): names to dictionaries.
 
     ``before`` and ``after`` list functions of the extension's own without arguments, to be called
-    before and after the load, ``one_job`` allows no more jobs than one, and ``one_database`` says
-    that one database of a server alone can have it. An entry replaces what is known of itself.
+    once the dump has created it and after the load, ``one_job`` allows no more jobs than one, and
+    ``one_database`` says that one database of a server alone can have it. An entry replaces what is
+    known of itself.
     """
     return dict(_read("EXTENSIONS"))
 

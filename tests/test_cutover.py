@@ -93,8 +93,13 @@ def insert(database: Database, name: str) -> int:
 def test_a_cutover(old: Database, new: Database, project: Project) -> None:
     """The commands are those of docs/howto/cutover.md, and print what it shows."""
     project.settings(DATABASES={"default": new.settings, "old": old.settings})
-    require_shown(project, PAGE, "cutover")
-    require_shown(project, PAGE, "cutover", number=1)
+    said, shown = note_on_feed("cutover", new.server.version), note_on_feed("cutover", 180000)
+
+    def readable(printed: str) -> str:
+        return printed.replace(said, shown)
+
+    require_shown(project, PAGE, "cutover", readable=readable)
+    require_shown(project, PAGE, "cutover", number=1, readable=readable)
 
     # Writers are on both sides now, and what the old one still gets comes through.
     assert insert(new, "new") == 1112

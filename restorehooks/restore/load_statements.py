@@ -15,7 +15,7 @@ from restorehooks.wording import first_line
 from .dump.proof import OR_ACCEPT, open_plain
 from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
-from .extension_registry import kept_tables, of_one_database
+from .extension_registry import kept_tables, make_ready, of_one_database
 from .progress import Progress, heartbeat
 from .run import Run
 from .script.feed import run_script
@@ -158,4 +158,5 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         superuser=plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
+        extension_made=make_ready if plan.mode == "beside" else None,
     )

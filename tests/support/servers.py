@@ -38,6 +38,11 @@ class RunningServer:
     process: Server | None = None
 
     @property
+    def backslashes_escape(self) -> bool:
+        """Whether a backslash can be made to escape in an ordinary string: no more from 19 on."""
+        return self.version < 190000
+
+    @property
     def bindir(self) -> Path | None:
         """The programs of the server's own version, None for a server that is not ours."""
         return self.process.bindir if self.process else None

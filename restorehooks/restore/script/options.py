@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,7 @@ class ScriptOptions:
     acting_role: the role that the session acts as, ``none`` for the one that connects.
     commit_every: how many statements (single rows not counted) make a transaction, for a database
         that is thrown away when the restore fails; None for everything in one transaction.
+    extension_made: called with the connection and the name of each extension that was created.
     """
 
     owners: frozenset[str] | None = None
@@ -70,6 +72,7 @@ class ScriptOptions:
     superuser: bool = False
     acting_role: str = "none"
     commit_every: int | None = None
+    extension_made: Callable[[psycopg.Connection[Any], str], None] | None = None
 
     @classmethod
     def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> ScriptOptions:

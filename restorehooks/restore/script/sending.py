@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from restorehooks.restore.progress import Progress
+from restorehooks.restore.superusers import extension_in
 
 from .batch import Batch
 from .lexer import Lexer, Statement
@@ -29,6 +30,8 @@ _CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
 
 
 IS_THERE = "SELECT pg_catalog.to_regclass(%s::pg_catalog.text) IS NOT NULL"
+_HEAD = 500
+"""Bytes in which the name of an extension is that a statement creates."""
 
 
 def can_wait(statement: Statement) -> bool:
@@ -51,9 +54,9 @@ class Sender:
         others: Sequence[psycopg.Connection[Any]],
         progress: Progress,
     ):
+        self._connection = connection
         self._wire = wire
         self.options = options
-        self._connection = connection
         self._settings = Settings(connection, wire)
         self._batch = Batch(wire, options.commit_every)
         self._spread = Spread(connection, wire, self._batch, others, progress)
@@ -108,6 +111,8 @@ class Sender:
             self._batch.run(statement)
             self.creates = self.creates or words.first(1) == ["create"]
         self._spread.sent(statement, words)
+        if not failed:
+            self._tell_of_extension(statement)
         return failed
 
     def lacks(self, table: bytes) -> bool:
@@ -140,6 +145,12 @@ class Sender:
     def put_back(self) -> None:
         """Let the session have the settings again that it had before."""
         self._settings.put_back()
+
+    def _tell_of_extension(self, statement: Statement) -> None:
+        if tell := self.options.extension_made:
+            name = extension_in(statement.text[:_HEAD].decode(self._wire.encoding, "replace"))
+            if name:
+                tell(self._connection, name)
 
     def _tolerated(
         self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
