@@ -27,7 +27,7 @@ from .message import (
     send_once,
 )
 from .sending import Rows, Statement
-from .session import REMEMBER_OWN_SCHEMAS, TENANT
+from .session import AS_WRITTEN, REMEMBER_OWN_SCHEMAS, TENANT
 from .strangers import STRANGERS_CODE
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
     if in_transaction(connection):
         return False
     statements: list[Statement] = [LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD]
-    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS])
+    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS, AS_WRITTEN])
     if found is None or found[1][0][0]:
         return False
     links = [_Link._make(row) for row in found[0]]
