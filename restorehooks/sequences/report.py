@@ -48,6 +48,8 @@ class Entry:
         next_after: int | None,
         reason: str | None,
         models: tuple[str, ...],
+        *,
+        changed: bool = False,
     ) -> Entry:
         """Return the entry for one sequence; ``next_after`` is what it hands out in the end."""
         stands = next_after if next_after is not None else verdict.next
@@ -63,6 +65,7 @@ class Entry:
             reason,
             models,
             (sequence, verdict),
+            changed,
         )
 
     @property
