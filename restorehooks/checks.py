@@ -189,6 +189,8 @@ def _not_numbered(alias: str, field: str) -> CheckMessage:
 
 def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
     """Yield a warning for each sequence, or for each schema where there are many."""
+    from .duplicates.commands import schema_option
+
     option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
     command = f"python manage.py resetsequences{option}"
     if len(entries) <= GROUPED:
@@ -207,7 +209,7 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
             f'In schema "{schema}" of database "{alias}", the rows have passed'
             f" {len(names)} sequence{'' if len(names) == 1 else 's'}:"
             f" {first_of(names, SHOWN)}: the next inserts may fail.",
-            hint=f"Run: {command} --schema {shlex.quote(schema)}",
+            hint=f"Run: {command} {shlex.join(schema_option(schema))}",
             id="restorehooks.W003",
         )
 

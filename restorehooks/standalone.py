@@ -14,7 +14,7 @@ import environ
 from django.conf import settings
 
 from restorehooks.database_url import EMBEDDED, UrlError, database_settings
-from restorehooks.trust import belongs_to_us, others_may_write, why_not_run
+from restorehooks.trust import belongs_to_us, who_else_may_write, why_not_run
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
@@ -69,16 +69,24 @@ def _read_env_file() -> str | None:
             status = os.fstat(file.fileno())
             if not belongs_to_us(status):
                 return "The file .env is not read, since it belongs to another user."
-            if others_may_write(status):
-                return "The file .env is not read, since every user may write to it."
+            if who := who_else_may_write(status):
+                return f"The file .env is not read, since {who} may write to it."
             _File.read_env(file)
     except OSError as error:
         return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
         raise StandaloneError("The file .env is not UTF-8 text.") from None
-    for name, value in _File.ENVIRON.items():
-        if name == "DATABASE_URL" or name.startswith("RESTOREHOOKS_"):
-            os.environ.setdefault(name, value)
+    found = _File.ENVIRON
+    ours = {name: found[name] for name in found if name.startswith("RESTOREHOOKS_")}
+    url = found.get("DATABASE_URL")
+    if url is not None:
+        os.environ.setdefault("DATABASE_URL", url)
+    # They would send the password of another URL to a server that the file names.
+    if ours and os.environ.get("DATABASE_URL") != url:
+        names = ", ".join(ours)
+        return f"{names} of the file .env is not taken, since DATABASE_URL is not the file's own."
+    for name, value in ours.items():
+        os.environ.setdefault(name, value)
     return None
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -13,9 +15,36 @@ def belongs_to_us(status: os.stat_result) -> bool:
     return os.name != "posix" or status.st_uid in (0, os.geteuid())
 
 
-def others_may_write(status: os.stat_result) -> bool:
-    """Say whether every user of the machine may write there."""
-    return os.name == "posix" and bool(status.st_mode & stat.S_IWOTH)
+def who_else_may_write(status: os.stat_result) -> str | None:
+    """Return who but root and this user may write there: every user, or a group; None for nobody.
+
+    A group counts that has another member, by name or as that one's own group.
+    """
+    if os.name != "posix":
+        return None
+    if status.st_mode & stat.S_IWOTH:
+        return "every user"
+    if not status.st_mode & stat.S_IWGRP:
+        return None
+    return _shared_group(status.st_gid)
+
+
+def _shared_group(gid: int) -> str | None:
+    import grp
+    import pwd
+
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:  # nobody can be in it
+        return None
+    # Whoever is in these may become root.
+    if gid == 0 or (sys.platform == "darwin" and group.gr_name == "admin"):
+        return None
+    members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
+    for name in group.gr_mem:
+        with suppress(KeyError):
+            members.add(pwd.getpwnam(name).pw_uid)
+    return f'the group "{group.gr_name}"' if members - {0, os.geteuid()} else None
 
 
 def why_not_run(path: Path) -> str | None:
@@ -28,8 +57,9 @@ def why_not_run(path: Path) -> str | None:
         status = part.stat()
         if not belongs_to_us(status):
             return f"{part} belongs to another user"
-        if others_may_write(status) and not _keeps_its_entries(part, path, status):
-            return f"every user may write to {part}"
+        who = who_else_may_write(status)
+        if who and not _keeps_its_entries(part, path, status):
+            return f"{who} may write to {part}"
     return None
 
 

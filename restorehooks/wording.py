@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -58,6 +59,39 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return a text of several lines, each without what would command a terminal."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+QUOTED = re.compile(
+    r"""(?P<name>"(?:[^"]|"")*")|(?P<escapes>\b[eE])?'(?:[^'\\]|''|\\.)*'""", re.DOTALL
+)
+"""A name in quotes or a string, as psycopg and the server write them."""
+
+
+def printable_sql(statement: str) -> str:
+    """Return the same statement, with whatever is not printable in its names and strings escaped.
+
+    As ``U&"..."`` and ``E'...'``, so that it means what it meant.
+    """
+    return QUOTED.sub(_escaped, statement)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    text = found[0]
+    if text.isprintable():
+        return text
+    if found["name"]:
+        return f"U&{_with_codes(text.replace(chr(92), chr(92) * 2), '', '+', 6)}"
+    return _with_codes(text if found["escapes"] else f"E{text}", "u", "U", 8)
+
+
+def _with_codes(text: str, short: str, long: str, digits: int) -> str:
+    codes = (
+        f"\\{short}{ord(char):04x}" if ord(char) < 0x10000 else f"\\{long}{ord(char):0{digits}x}"
+        for char in text
+    )
+    return "".join(
+        char if char.isprintable() else code for char, code in zip(text, codes, strict=True)
+    )
 
 
 def size_in_words(size: float) -> str:

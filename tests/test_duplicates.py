@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,35 @@ def test_tables_with_odd_owners(shop: Project, database: Database) -> None:
         [],
     )
     assert by_code[0][0].startswith("restorehooks: No sequence is to blame")
+
+
+def test_a_name_that_looks_like_an_option_is_none(shop: Project, database: Database) -> None:
+    """A command in a note is to be copied: ``--pythonpath`` in it would choose what is run."""
+    database.execute(
+        """
+        CREATE TABLE legacy (id serial CONSTRAINT "--settings=evil" PRIMARY KEY);
+        INSERT INTO legacy VALUES (1);
+        CREATE SCHEMA "--pythonpath=evil"; CREATE TABLE "--pythonpath=evil".t (LIKE legacy);
+        CREATE SEQUENCE "--pythonpath=evil".s OWNED BY "--pythonpath=evil".t.id;
+        ALTER TABLE "--pythonpath=evil".t ADD PRIMARY KEY (id),
+            ALTER id SET DEFAULT nextval('"--pythonpath=evil".s');
+        INSERT INTO "--pythonpath=evil".t VALUES (1)
+        """
+    )
+    code = """
+    def insert():
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO legacy SELECT 1")
+    told(insert)
+    """
+    (((note,), _),) = run(shop, f"from django.db import connection\n{code}")
+    command = shlex.split(note.rpartition("This shows which: python ")[2])
+    assert command[-2:] == ["--", "--settings=evil"]
+    assert "is on id of public.legacy" in shop.run([sys.executable, *command]).stdout
+
+    said = shop.manage("explainduplicate", "--", "--pythonpath=evil.t_pkey").stdout
+    command = shlex.split(said.rpartition("$ python ")[2])
+    assert '"--pythonpath=evil".s' in shop.run([sys.executable, *command]).stdout
 
 
 def test_a_model_s_shard(shop: Project, database: Database) -> None:

@@ -67,12 +67,45 @@ def test_names_in_the_database_command_no_terminal(database: Database) -> None:
         out, err = StringIO(), StringIO()
         with suppress(SystemExit):  # it is behind
             call_command("resetsequences", stdout=out, stderr=err, **options)
-        if "sql" not in options:  # for psql a name has to stay as it is
-            assert HARMLESS.fullmatch(out.getvalue() + err.getvalue())
+        assert HARMLESS.fullmatch(out.getvalue() + err.getvalue())
     explained = StringIO()
     database.execute(f'ALTER TABLE {name} ADD CONSTRAINT {name[:-1]}key" UNIQUE (id)')
     call_command("explainduplicate", "a\x1b[2J\x07bkey", stdout=explained)
     assert HARMLESS.fullmatch(explained.getvalue())
+
+
+def test_printed_sql_with_odd_names_does_what_it_says(database: Database) -> None:
+    """Names are escaped: psql, a terminal and whoever copies it get the same statement."""
+    name = '"a\x1b[2J\n\\q\\u0041\u202e\U000e0041\'$;""b"'
+    owner = database.role("a\tb")
+    other = literal(name[:-1] + '2"')
+    database.execute(
+        f"CREATE TABLE {name} (id serial, {name} int DEFAULT 7); INSERT INTO {name} VALUES (4);"
+        f'CREATE SEQUENCE {name[:-1]}2" AS int OWNED BY {name}.{name};'
+        f"ALTER TABLE {name} ALTER {name} SET DEFAULT nextval({other});"
+        f'INSERT INTO {name} VALUES (5, 90); ALTER TABLE {name} OWNER TO "{owner}"'
+    )
+    alone(database)
+    for options in ({}, {"rewind": True}):
+        if options:
+            database.execute("SELECT setval(oid, 500) FROM pg_class WHERE relkind = 'S'")
+        out = StringIO()
+        with suppress(SystemExit):
+            call_command("resetsequences", sql=True, stdout=out, **options)
+        said = out.getvalue()
+        assert HARMLESS.fullmatch(said)
+        for line in said.splitlines():
+            assert line.startswith(("-- ", "BEGIN;"))
+        for setting in ("on", "off") if database.server.version < 190000 else ("on",):
+            with database.connect() as connection:
+                connection.execute(f"SET standard_conforming_strings = {setting}")
+                connection.execute(said.encode())
+        ends = database.execute("SELECT nextval(oid) FROM pg_class WHERE relkind = 'S' ORDER BY 1")
+        assert ends == [(6,), (91,)]
+
+
+def literal(text: str) -> str:
+    return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def test_names_in_checks_logs_and_notes_command_no_terminal_and_begin_no_line(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -120,6 +122,26 @@ def test_of_an_env_file_only_what_is_ours_is_taken(tmp_path: Path, database: Dat
     assert (done.returncode, said in done.stderr, ran.exists()) == (1, True, False)
 
 
+def test_an_env_file_leads_no_password_elsewhere(tmp_path: Path, database: Database) -> None:
+    """The server's own address is that of the file's database, and of no other."""
+    bare = environment(database.server)
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        elsewhere = f"postgresql://127.0.0.1:{thief.getsockname()[1]}/{database.name}"
+        (tmp_path / ".env").write_text(f"RESTOREHOOKS_DIRECT_URL={elsewhere}\n")
+        mine = {**bare, "DATABASE_URL": database.url}
+        done = restorehooks(tmp_path, "dumpdb", "x.dump", env=mine)
+        thief.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            thief.accept()
+    assert done.returncode == 0
+    assert "RESTOREHOOKS_DIRECT_URL of the file .env is not taken" in done.stderr
+    (tmp_path / ".env").write_text(
+        f"DATABASE_URL=postgresql://localhost:1/{database.name}\n"
+        f"RESTOREHOOKS_DIRECT_URL={database.url}\n"
+    )
+    assert restorehooks(tmp_path, "dumpdb", "y.dump", env=bare).returncode == 0
+
+
 def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database: Database) -> None:
     file = tmp_path / ".env"
     file.write_text(f"DATABASE_URL={database.url}\n")
@@ -132,6 +154,13 @@ def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database
     assert (done.returncode, done.stderr) == (0, f"{said}\n")
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
+    shared = pwd.getpwnam("nobody").pw_gid
+    file.chmod(0o660)
+    os.chown(file, 0, shared)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    who = f'the group "{grp.getgrgid(shared).gr_name}"'
+    said = f"The file .env is not read, since {who} may write to it."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
     file.chmod(0o644)
     os.chown(file, 12345, 12345)
     done = restorehooks(tmp_path, "resetsequences", env=bare)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -60,6 +62,22 @@ def test_what_belongs_to_somebody_else(planted: Path) -> None:
         assert not _is_run(planted)
         assert why_not_run(planted / "pg_dump") == f"{place} belongs to another user"
         os.chown(place, 0, 0)
+    assert _is_run(planted)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to a group")
+def test_a_folder_that_a_group_may_write_to(planted: Path) -> None:
+    shared = pwd.getpwnam("nobody").pw_gid
+    group = grp.getgrgid(shared).gr_name
+    planted.chmod(0o775)
+    assert _is_run(planted)  # root's own group
+    os.chown(planted, 0, shared)
+    assert not _is_run(planted)
+    assert f'the group "{group}" may write to {planted}' in programs.left_out("pg_dump")
+    planted.chmod(0o755)
+    assert _is_run(planted)
+    os.chown(planted, 0, 12345)
+    planted.chmod(0o775)  # a group that nobody is in, as each user's own is
     assert _is_run(planted)
 
 

@@ -19,6 +19,7 @@ from restorehooks.models import NO_LINKS, Sequence
 from restorehooks.sequences.forms import SHOWN
 from restorehooks.sequences.report import Entry
 from restorehooks.sequences.statements import move_for_dba
+from restorehooks.wording import printable_sql
 
 from .queryset import moves
 
@@ -95,7 +96,7 @@ def addresses_of_lists(site: admin.AdminSite, request: HttpRequest) -> dict[str,
 
 def statements(entry: Entry) -> list[str]:
     """Return the SQL that mends a sequence, or that makes room for one near its end."""
-    found = [move_for_dba(*entry.plan)] if entry.plan else []
+    found = [printable_sql(move_for_dba(*entry.plan))] if entry.plan else []
     if (entry.used_percent or 0) >= conf.max_used_percent():
         found += [f"{statement};" for statement in entry.makes_room]
     return found

@@ -14,7 +14,7 @@ from restorehooks.driver import sql
 from restorehooks.sequences.message import send
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_CODE
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -150,24 +150,6 @@ FROM kin JOIN pg_class c ON c.oid = kin.oid JOIN pg_namespace n ON n.oid = c.rel
 """)
 """Tables, each with what it is a partition or child of."""
 
-STRANGERS = sql.SQL(f"""
-WITH RECURSIVE member (root, oid) AS (
-    SELECT oid, oid FROM unnest({{tables}}::oid[]) AS t (oid)
-    UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
-), code AS (
-    {STRANGERS_CODE}
-    UNION ALL  -- the CHECK of a domain that an expression casts to
-    SELECT x.indrelid, format('%I.%I', n.nspname, t.typname) FROM pg_index x
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
-        AND d.refclassid = 'pg_type'::regclass
-    JOIN pg_type t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.typnamespace
-    JOIN pg_roles r ON r.oid = t.typowner
-    WHERE NOT {IS_TRUSTED}
-)
-SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
-GROUP BY member.root
-""")  # noqa: S608 - constants
-
 
 def lineages(
     connection: BaseDatabaseWrapper, tables: Collection[int]
@@ -180,5 +162,5 @@ def lineages(
 
 
 def strangers(connection: BaseDatabaseWrapper, tables: Collection[int]) -> dict[int, str]:
-    """Return another role's function or type that reading a table would call, by the table."""
-    return dict(ask(connection, STRANGERS.format(tables=sql.Literal([*tables]))))
+    """Return another role's function that reading a table would call, by the table."""
+    return dict(ask(connection, STRANGERS_OF_TABLES.format(tables=sql.Literal([*tables]))))

@@ -19,7 +19,7 @@ def mending_command(
     It names the schema too where another connection may not find the model's table without it, as
     under schema tenants.
     """
-    schemas = ["--schema", schema] if schema else []
+    schemas = schema_option(schema) if schema else []
     if model is None:
         return manage("resetsequences", *schemas, using=using, program=program)
     if schema == "public" or '"' in model._meta.db_table:
@@ -33,8 +33,21 @@ def mending_command(
 
 def guessing_command(using: str, schema: str, *, program: Sequence[str] = MANAGE) -> str:
     """Return the command that repairs the sequences that only their names lead to columns."""
-    arguments = ("resetsequences", "--by-name", "--schema", schema)
+    arguments = ("resetsequences", "--by-name", *schema_option(schema))
     return manage(*arguments, using=using, program=program)
+
+
+def schema_option(schema: str) -> list[str]:
+    """Return the option for a schema, whose name may begin as an option does."""
+    return [f"--schema={schema}"] if schema.startswith("-") else ["--schema", schema]
+
+
+def explaining_command(using: str, constraint: str) -> str:
+    """Return the command that explains a constraint, whatever its name begins with."""
+    if not constraint.startswith("-"):
+        return manage("explainduplicate", constraint, using=using)
+    command = manage("explainduplicate", using=using)
+    return f"{command} {shlex.join(['--', constraint])}"
 
 
 def manage(*arguments: str, using: str, program: Sequence[str] = MANAGE) -> str:

@@ -13,6 +13,7 @@ from restorehooks.sequences.repair import inspect, inspect_tables
 from restorehooks.sequences.report import Entry, Report
 from restorehooks.sequences.scope import Scope
 from restorehooks.sequences.verdict import Status
+from restorehooks.wording import printable_sql
 
 from .catalog import sequences_named
 from .commands import MANAGE, guessing_command, manage, mending_command
@@ -239,7 +240,7 @@ def _make_it_unique(target: Target, alias: str, program: tuple[str, ...]) -> tup
         return (manage("migrate", using=alias, program=program),)
     if target.state == NOT_UNIQUE:
         return ()
-    index = text(sql.Identifier(target.schema, target.name))
+    index = printable_sql(text(sql.Identifier(target.schema, target.name)))
     return (f"REINDEX INDEX CONCURRENTLY {index};",)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db.models import AutoField, Model
 
 from . import EXCLUSION_VIOLATION, sqlstate
-from .commands import manage, mending_command
+from .commands import explaining_command, manage, mending_command
 from .declared import columns_of, field_of, model_of
 from .key import parse_key
 from .statement import columns_in, gives_value, names_table, only_changes
@@ -95,7 +95,7 @@ class Violation:
         name = self.constraint
         if self.schema not in ("", "public"):
             name = f"{self.schema}.{name}"
-        return manage("explainduplicate", name, using=self.using)
+        return explaining_command(self.using, name)
 
     @property
     def extra(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError
 
 from restorehooks.driver import sql, text
+from restorehooks.wording import printable_sql
 
 from .catalog import ask
 from .key import DuplicateKey
@@ -60,7 +61,7 @@ def statement_for_rows(target: Target, key: DuplicateKey | None) -> tuple[str, .
     if condition is None:
         return ()
     query = sql.SQL("SELECT * FROM {} WHERE {};").format(sql.SQL(target.quoted_table), condition)
-    return (text(query),)
+    return (printable_sql(text(query)),)
 
 
 def duplicates_in(connection: BaseDatabaseWrapper, target: Target) -> Duplicates:
@@ -81,7 +82,7 @@ def duplicates_in(connection: BaseDatabaseWrapper, target: Target) -> Duplicates
 def statement_for_duplicates(target: Target) -> str:
     """Return the statement that lists all keys that rows share."""
     each = sql.SQL(", ").join(map(sql.SQL, target.expressions))
-    return f"{text(_groups(target, each))};"
+    return f"{printable_sql(text(_groups(target, each)))};"
 
 
 def condition_of(target: Target, key: DuplicateKey | None) -> sql.Composable | None:

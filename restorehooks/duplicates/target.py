@@ -34,8 +34,8 @@ class Target:
     ``equals`` the operators that compare them (empty strings where there is none), and ``columns``
     the raw names of those that are columns. ``lineage`` are the table, and what it is a partition
     or child of; ``primary`` the quoted columns of the table's primary key. ``state`` is None for an
-    index that keeps its promise, else says what is wrong with it. ``stranger`` names a function or
-    type of another role that reading the table would call, None where there is none.
+    index that keeps its promise, else says what is wrong with it. ``stranger`` names a function
+    of another role that reading the table would call, None where there is none.
     """
 
     name: str

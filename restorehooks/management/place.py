@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
 from restorehooks.restore.server.address import DIRECT_URL, Address, secrets_in
-from restorehooks.trust import belongs_to_us, others_may_write
+from restorehooks.trust import belongs_to_us, who_else_may_write
 
 Place = Literal["database url", "project"] | None
 """What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
@@ -126,11 +126,18 @@ def disagreement(alias: str | None = None) -> str | None:
 def disagreement_here() -> str | None:
     """Return the same of the project whose manage.py is in this folder, if there is one.
 
-    The project is asked by running its manage.py, and that only where it is this user's or
-    root's. None too where it does not answer: without a project, DATABASE_URL decides.
+    The project is asked by running its manage.py, and that only where this Python runs the folder's
+    code anyway: a dump may come with a manage.py of somebody else's. None too where it does not
+    answer: without a project, DATABASE_URL decides.
     """
     if not os.environ.get("DATABASE_URL") or not _is_trusted(Path("manage.py")):
         return None
+    if not _runs_its_code(Path.cwd()):
+        return (
+            "DATABASE_URL names a database, and the project of the manage.py in this folder may "
+            "name another: give --database-url for the first, or run python manage.py for the "
+            "second."
+        )
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(  # noqa: S603 - an argv list
             [sys.executable, "manage.py", "shell", "-c", _ASK],
@@ -149,8 +156,14 @@ def disagreement_here() -> str | None:
 def _is_trusted(manage: Path) -> bool:
     with suppress(OSError):  # no such file
         found = manage.stat()
-        return belongs_to_us(found) and not others_may_write(found)
+        return belongs_to_us(found) and not who_else_may_write(found)
     return False
+
+
+def _runs_its_code(folder: Path) -> bool:
+    """Say whether Python imports from a folder, or the environment that it runs in is there."""
+    imports = [Path(entry).absolute() for entry in sys.path]
+    return folder in imports or folder in Path(sys.prefix).parents
 
 
 def _named(url: str) -> Address | str | None:

@@ -6,7 +6,7 @@ from collections import abc
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from restorehooks.wording import first_of, printable
+from restorehooks.wording import first_of, printable, printable_sql
 
 from .statements import move_for_dba
 from .verdict import Status
@@ -100,14 +100,17 @@ def _kind(entry: Entry) -> tuple[str, str]:
 
 
 def sql_text(report: Report) -> str:
-    """Return the statements that do what a plan says; each guards itself."""
-    lines = [f"-- {summary_sentence(report)}"]
+    """Return the statements that do what a plan says; each guards itself.
+
+    Nothing in a name commands a terminal, or ends a comment.
+    """
+    lines = [printable(f"-- {summary_sentence(report)}")]
     for entry in report.entries:
         if entry.status in (Status.EXHAUSTED, Status.UNVERIFIED, Status.FAILED):
-            reason = _one_line(entry.reason or "")
-            lines.append(f"-- {entry.status.value}: {_one_line(entry.sequence)}: {reason}")
+            said = f"-- {entry.status.value}: {entry.sequence}: {entry.reason or ''}"
+            lines.append(printable(_one_line(said)))
         if entry.plan is not None:
-            lines.append(move_for_dba(*entry.plan))
+            lines.append(printable_sql(move_for_dba(*entry.plan)))
     return "\n".join(lines)
 
 

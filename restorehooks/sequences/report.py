@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from restorehooks.wording import printable_sql
+
 from .forms import hook_lines, sentence_about, sql_text, summary_sentence, table_text
 from .verdict import Status, used_percent, widening
 
@@ -84,7 +86,7 @@ class Entry:
     @property
     def makes_room(self) -> tuple[str, ...]:
         """The ALTER statements that would widen its range, none where none can."""
-        return widening(self.found[0]) if self.found else ()
+        return tuple(map(printable_sql, widening(self.found[0]))) if self.found else ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -6,10 +6,18 @@ they are constant whenever a table is planned for, with the rights of whoever pl
 remedy: the function can reset it. So a table with a function of another role, who is no
 superuser, is not read; its owner can read it. CHECK constraints are left out of planning by
 ``constraint_exclusion = off``.
+
+Estimates call functions, too: how many rows meet a predicate is estimated with the function of an
+operator, of its negator or commutator (``neqsel``), and with a range type's SUBTYPE_DIFF
+(``rangesel``). A cast to a domain plans that domain's CHECK constraints (``load_domaintype_info``).
 """
 
 from __future__ import annotations
 
+from restorehooks.driver import sql
+
+FIRST_OF_USERS = 16384
+"""The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
 IS_TRUSTED = (
     "(r.rolsuper OR r.rolname = session_user OR r.rolname = current_user AND NOT"
     " (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = session_user))"
@@ -19,9 +27,8 @@ IS_TRUSTED = (
 Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
 """
 STRANGERS_CODE = f"""
-SELECT e.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
-FROM (
-    SELECT indrelid AS tab, 'pg_class'::regclass AS classid, indexrelid AS objid
+WITH RECURSIVE planned (tab, class, obj) AS MATERIALIZED (
+    SELECT indrelid, 'pg_class'::regclass, indexrelid
     FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
     UNION ALL
     SELECT partrelid, 'pg_class'::regclass, partrelid
@@ -29,16 +36,70 @@ FROM (
     UNION ALL
     SELECT stxrelid, 'pg_statistic_ext'::regclass, oid
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
-) e
-JOIN pg_depend d ON d.classid = e.classid AND d.objid = e.objid
-    AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid)
+),
+reached (tab, class, obj) AS (
+    SELECT tab, d.refclassid, d.refobjid
+    FROM planned JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
+    WHERE d.refclassid <> 'pg_class'::regclass AND d.refobjid >= {FIRST_OF_USERS}
+    UNION ALL  -- the types of columns: of all, where the dependency is on the table
+    SELECT tab, 'pg_type'::regclass, a.atttypid
+    FROM planned
+    JOIN pg_attribute a ON a.attrelid = tab AND a.attnum > 0 AND a.atttypid >= {FIRST_OF_USERS}
+    JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = tab
+        AND d.refobjsubid IN (0, a.attnum)
+    UNION
+    SELECT reached.tab, edge.class, edge.obj
+    FROM reached CROSS JOIN LATERAL (
+        SELECT 'pg_proc'::regclass::oid AS class, oprcode::oid AS obj
+        FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
+        UNION ALL  -- estimates are made with these
+        SELECT 'pg_operator'::regclass, other.oid FROM pg_operator o
+        JOIN pg_operator other ON other.oid IN (o.oprcom, o.oprnegate)
+            AND (o.oprrest::oid <> 0 OR other.oprrest::oid <> 0)
+        WHERE reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
+        UNION ALL
+        SELECT 'pg_type'::regclass, prorettype
+        FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
+        UNION ALL
+        SELECT 'pg_type'::regclass, unnest(ARRAY[typbasetype, typelem])
+        FROM pg_type WHERE reached.class = 'pg_type'::regclass AND oid = reached.obj
+        UNION ALL
+        SELECT 'pg_type'::regclass, a.atttypid
+        FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
+        WHERE reached.class = 'pg_type'::regclass AND t.oid = reached.obj
+        UNION ALL
+        SELECT part.class, part.obj FROM pg_range
+        CROSS JOIN LATERAL (
+            VALUES ('pg_proc'::regclass::oid, rngsubdiff::oid), ('pg_type'::regclass, rngsubtype)
+        ) part (class, obj)
+        WHERE reached.class = 'pg_type'::regclass AND reached.obj IN (rngtypid, rngmultitypid)
+        UNION ALL  -- a cast to a domain plans its CHECK constraints
+        SELECT d.refclassid, d.refobjid FROM pg_constraint k
+        JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
+        WHERE reached.class = 'pg_type'::regclass AND k.contypid = reached.obj
+    ) edge
+    WHERE edge.obj >= {FIRST_OF_USERS}
+)
+SELECT reached.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
+FROM reached
+JOIN pg_proc p ON reached.class = 'pg_proc'::regclass AND p.oid = reached.obj
 JOIN pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_roles r ON r.oid = p.proowner
 WHERE NOT {IS_TRUSTED}
 """  # noqa: S608 - constants
 """The query for them: the table, and a function's quoted name."""
+
+
+STRANGERS_OF_TABLES = sql.SQL(f"""
+WITH RECURSIVE member (root, oid) AS (
+    SELECT oid, oid FROM unnest({{tables}}::oid[]) AS t (oid)
+    UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
+), code AS ({STRANGERS_CODE})
+SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
+GROUP BY member.root
+""")  # noqa: S608 - constants
+"""The same for some tables (oids) and what is below them: a table, and one such function."""
 
 
 def may_draw(role: str, sequence: str, owner: str) -> str:

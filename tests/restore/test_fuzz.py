@@ -32,10 +32,10 @@ from restorehooks.restore.dump.directory_proof import prove_files
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import check_trailer, prove_plain, prove_tar
 from restorehooks.restore.errors import DumpError, ProgramError
+from restorehooks.restore.script.buffer import LexingError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.rules import decide
-from restorehooks.restore.script.scanner import LexingError
 from restorehooks.restore.script.verdicts import Refused
 from restorehooks.restore.script.words import Words
 from tests.support.databases import Database

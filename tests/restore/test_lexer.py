@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections import deque
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restorehooks.restore.script import buffer
+from restorehooks.restore.script.buffer import CHUNK, LexingError
 from restorehooks.restore.script.lexer import Comment, Lexer, MetaCommand, Statement
-from restorehooks.restore.script.scanner import LexingError
 
 SCRIPT = rb"""-- a comment; with 'a quote
 -- ended by a return alone
@@ -122,3 +125,35 @@ def test_blocks_change_nothing_in_any_soup(
 ) -> None:
     content = blank.join(soup)
     assert pieces(content, step, escapes) == pieces(content, 1 << 20, escapes)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"SELECT '", b"SELECT (", b"/* ", b"-- ", b"SELECT $a$", b"\\q "]
+)
+def test_what_has_no_end_is_not_kept_for_ever(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few megabytes of a compressed file can be gigabytes of one statement."""
+    monkeypatch.setattr(buffer, "LONGEST", 4 * CHUNK)
+    source = Endless(b"SET a = 1;\n\n" + begun)
+    lexer = Lexer(io.BufferedReader(source))
+    with pytest.raises(LexingError, match="more than 4 MB, which no server takes") as caught:
+        deque(iter(partial(lexer.next, escapes=False), None), maxlen=0)
+    assert caught.value.line == 3
+    assert source.given < 16 * CHUNK
+
+
+class Endless(io.RawIOBase):
+    """A beginning, and then the same letter for ever."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self.beginning, self.given = beginning, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        first, self.beginning = self.beginning[: len(into)], self.beginning[len(into) :]
+        into[:] = first + b"a" * (len(into) - len(first))
+        self.given += len(into)
+        return len(into)

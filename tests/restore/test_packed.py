@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import shutil
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -177,3 +179,34 @@ def test_text_before_an_archive_is_named_and_taken_off(
     path.write_bytes(text + dumps["custom"].read_bytes())
     with pytest.raises(DumpError, match=rf"text before it.*tail -c \+{len(text) + 1}$"):
         identify(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_members_name_takes_no_memory_to_speak_of(tmp_path: Path, kind: bytes) -> None:
+    """tarfile reads a header into memory whole, and gzip makes a thousandth of its zeros."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 100 << 20
+    path = tmp_path / "bomb.tgz"
+    with gzip.open(path, "wb", 1) as packed:
+        packed.write(header.tobuf(tarfile.GNU_FORMAT))
+        packed.writelines(bytes(1 << 20) for _ in range(100))
+    tracemalloc.start()
+    with pytest.raises(DumpError, match=r"a header of 100 MB"), taken_out(path):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_strangers_link_in_a_folder_is_not_followed(
+    dumps: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (folder / "latest").symlink_to(dumps["plain"])
+    with taken_out(folder) as inside:
+        assert inside
+    os.lchown(folder / "latest", 12345, 12345)
+    with pytest.raises(DumpError, match="the link latest, which belongs"), taken_out(folder):
+        pass

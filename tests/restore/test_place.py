@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +63,29 @@ def test_a_url_that_names_another_database_is_refused_with_both(
     chosen = project.run([*program, str(backup), YES, "--database-url"], env=url)
     assert f'into "{other.name}" on' in chosen.stderr
     assert (has_the_shop(live), has_the_shop(other)) == (False, True)
+
+
+def test_a_manage_py_that_came_with_a_dump_is_not_run(database: Database, tmp_path: Path) -> None:
+    """Only ``python -m`` imports from the current folder anyway."""
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    (folder / "manage.py").write_text("open('was_run', 'w')\n")
+    command = [sys.executable, "-P", "-m", "restorehooks", "dumpdb", str(tmp_path / "dump")]
+    if sys.version_info < (3, 11):
+        command = [str(Path(sys.executable).parent / "restorehooks"), *command[4:]]
+    url = {**os.environ, "DATABASE_URL": database.url}
+    url.pop("PYTHONPATH", None)
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *options], cwd=folder, env=url, capture_output=True, text=True, check=False
+        )
+
+    refused = run()
+    assert (refused.returncode, "manage.py in this folder" in refused.stderr) == (2, True)
+    assert "--database-url" in refused.stderr
+    assert run("--database-url").returncode == 0
+    assert not (folder / "was_run").exists()
 
 
 def test_the_project_decides_when_it_is_told_to(

@@ -107,3 +107,25 @@ def test_a_strangers_schema_of_that_name_is_not_read(database: Database) -> None
     )
     address = Address.of("default")
     assert read_ties(address, read_live(address, None)).replicates == ()
+
+
+def test_a_table_that_an_extensions_owner_has_added_is_not_read(live: Database) -> None:
+    """Its indexes may call a function of the owner's."""
+    role = live.role("stranger")
+    live.execute(PGLOGICAL)
+    live.execute(
+        f"""
+        ALTER EXTENSION pglogical DROP TABLE pglogical.node; DROP TABLE pglogical.node;
+        GRANT ALL ON SCHEMA pglogical TO {role};
+        SET ROLE {role};
+        CREATE FUNCTION pglogical.f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN ASSERT current_user = '{role}', 'called by another'; RETURN true; END $$;
+        CREATE TABLE pglogical.node (node_name name);
+        CREATE INDEX ON pglogical.node (node_name) WHERE pglogical.f(1);
+        RESET ROLE;
+        ALTER EXTENSION pglogical ADD TABLE pglogical.node
+        """
+    )
+    address = Address.of("default")
+    ties = read_ties(address, read_live(address, None))
+    assert ties.replicates == ('pglogical subscription "from_there"',)

@@ -11,7 +11,8 @@ import pytest
 from psycopg import pq
 
 from restorehooks.restore.backup import back_up
-from restorehooks.restore.errors import AddressError
+from restorehooks.restore.errors import AddressError, ScriptError
+from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
@@ -140,3 +141,28 @@ def test_nothing_that_is_printed_holds_a_password(
     project.settings(DATABASES={"default": _with(live, password=SECRET)})
     done = project.manage("restoredb", str(backup), "--no-input", "--verbosity=3")
     assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE ROLE stranger LOGIN PASSWORD '{}'",
+        "ALTER  ROLE stranger\n/* as before */ ENCRYPTED PASSWORD '{}'",
+        "ALTER SYSTEM SET primary_conninfo = 'password={}'",
+        "ALTER SERVER nowhere OPTIONS (ADD password '{}')",
+        "CREATE FOREIGN TABLE gone (id int) SERVER nowhere OPTIONS (password '{}')",
+        "CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere OPTIONS (password '{}')",
+        "ALTER SUBSCRIPTION s CONNECTION 'password={}'; SELECT no_such_thing",
+    ],
+)
+def test_a_password_in_a_dump_is_in_no_message(
+    live: Database, tmp_path: Path, statement: str
+) -> None:
+    dump, report = tmp_path / "dump.sql", RestoreReport("default")
+    dump.write_text(
+        f"--\n-- PostgreSQL database dump\n--\nSET client_encoding = 'UTF8';\n"
+        f"{statement.format(SECRET)};\n--\n-- PostgreSQL database dump complete\n--\n"
+    )
+    with pytest.raises(ScriptError) as caught:
+        restore(Request(str(dump)), confirm=lambda _: True, report=report)
+    assert SECRET not in f"{caught.value} {report.left_out}"

@@ -9,9 +9,11 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
 from tests.support.databases import Database
@@ -166,3 +168,59 @@ def test_a_plain_dump_and_a_hook_find_what_the_role_is_meant_to_find(
     restore(Request(str(by_hand)), confirm=lambda _: True)
     live.disconnect()
     assert live.execute("SELECT count(*) FROM public.found_in_public") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "fan",
+    [
+        """
+        CREATE TABLE m.fan (customer int REFERENCES public.customer);
+        CREATE INDEX ON m.fan (customer) WHERE m.f('foreign key')
+        """,
+        """
+        CREATE FUNCTION m.as_int(m.ranked) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.f('foreign key'); RETURN 1; END $$;
+        CREATE CAST (m.ranked AS int) WITH FUNCTION m.as_int AS IMPLICIT;
+        CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer);
+        INSERT INTO m.fan VALUES ('a')
+        """,
+    ],
+    ids=["an index", "a cast"],
+)
+def test_a_strangers_table_that_refers_to_a_restored_one_is_not_read(
+    live: Database, backup: Path, stranger: str, fan: str
+) -> None:
+    """To check a foreign key reads both tables with the rights of whoever adds it."""
+    restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+    live.execute(f"GRANT REFERENCES ON customer TO {stranger}")
+    with live.connect(user=stranger) as connection:
+        connection.execute(fan)
+    live.execute("TRUNCATE m.log")
+    alone(live)
+    with pytest.raises(TargetError, match=r"would call m\.(f|as_int)") as caught:
+        restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
+    assert "m.fan" in str(caught.value)
+    assert _ran(live) == []
+    with live.connect(user=stranger) as connection:
+        connection.execute("DROP TABLE m.fan")
+    restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
+
+
+def test_whoever_holds_the_lock_for_no_restore_is_named(
+    live: Database, backup: Path, stranger: str
+) -> None:
+    """A role that may connect to any database can do that, and is to be seen."""
+    key = lock_key(live.name)
+    with live.connect(user=stranger) as connection:
+        pid = connection.info.backend_pid
+        connection.execute("SELECT pg_advisory_lock(%s)", [key])
+        with pytest.raises(BusyError) as caught:
+            restore(Request(str(backup), dry_run=True))
+    assert str(caught.value).endswith(
+        f' is running (server process {pid} of "{stranger}"). "{stranger}" may not replace that'
+        " database, and may be holding the lock for no restore. Wait for it, or end it with SELECT"
+        f" pg_catalog.pg_terminate_backend({pid})."
+    )
+    with RestoreLock(Address.of("default")), pytest.raises(BusyError) as caught:
+        restore(Request(str(backup), dry_run=True))
+    assert "may not" not in str(caught.value)

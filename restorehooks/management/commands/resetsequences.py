@@ -117,9 +117,7 @@ class Command(OneSentenceCommand):
                     f"No sequence of database {report.place} stands for {name} of the source."
                 )
         if request.mode == "sql":
-            # For psql a name has to stay as it is; a terminal gets it printable.
-            write = self.stdout.write if self.stdout.isatty() else self.stdout.write_safe
-            write(report.as_sql())
+            self.stdout.write(report.as_sql())
         elif not request.as_json:
             self._print_table(report, request)
 

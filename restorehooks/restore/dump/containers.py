@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
+from restorehooks.trust import belongs_to_us
 from restorehooks.wording import printable, quoted
 
 from .compression import beginning, compression_of, decompressed
@@ -81,6 +82,11 @@ def _in_folder(source: Path) -> Inside | None:
             return None
         if path.name == TABLE_OF_CONTENTS:
             found.append(Inside(str(path.parent.relative_to(source)), path.parent))
+        elif path.is_symlink() and not belongs_to_us(path.lstat()):
+            raise DumpError(
+                f"{source} has the link {printable(path.name)}, which belongs to another user and "
+                "may lead to any file: name the dump itself"
+            )
         elif path.is_file() and not path.parent.joinpath(TABLE_OF_CONTENTS).exists():
             with path.open("rb") as stream:
                 if is_dump(beginning(read(stream, _HEAD))):

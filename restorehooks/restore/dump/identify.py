@@ -14,12 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.wording import printable
+from restorehooks.wording import printable, size_in_words
 
 from .compression import beginning, compression_in, compression_of, decompressed
 from .contents import MAGIC, TABLE_OF_CONTENTS, ArchiveHeader
 from .facts import HEADER, Compression, Dump, Format, size_of, unreadable
 
+_LONGEST_NAME = 1024 * 1024
+"""Bytes of a member's name and attributes in a tar file that are believed."""
 HEAD = 64 * 1024
 """Bytes at the beginning of a file that are looked at."""
 _OTHER_FORMATS = (
@@ -166,11 +168,22 @@ def _directory(source: Path) -> Dump:
     return Dump(source, source, "directory", None, size=size_of(source), **known)
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose name takes no more memory than a name may: tarfile believes any length."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type not in tarfile.REGULAR_TYPES and self.size > _LONGEST_NAME:
+            raise tarfile.ReadError(f"a header of {size_in_words(self.size)}")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a member with holes")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+
+
 @contextmanager
 def opened_tar(source: Path, stream: BinaryIO) -> Iterator[tarfile.TarFile]:
     """Read a tar file from a stream, member by member. Raises DumpError where it is damaged."""
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as members:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as members:
             yield members
     except tarfile.TarError as error:
         raise DumpError(

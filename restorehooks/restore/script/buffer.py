@@ -5,10 +5,22 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
+from restorehooks.wording import size_in_words
+
 CHUNK = 1024 * 1024
 """Bytes read at a time."""
+LONGEST = 1 << 30
+"""Bytes of the longest statement that is kept: no server takes a longer one."""
 _SPACE = re.compile(rb"[ \t\n\r\f\v]*")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class LexingError(Exception):
+    """The dump cannot be read on; ``line`` says where."""
+
+    def __init__(self, message: str, line: int):
+        super().__init__(message)
+        self.line = line
 
 
 class Buffer:
@@ -39,7 +51,15 @@ class Buffer:
         return not self._has(self._position, 1)
 
     def _more(self) -> bool:
-        """Read on; as much again as there is, so that looking twice stays cheap."""
+        """Read on; as much again as there is, so that looking twice stays cheap.
+
+        Raises LexingError where more would have to be kept than a statement may have.
+        """
+        if len(self._buffer) - self._position > LONGEST:
+            raise LexingError(
+                f"what begins there has more than {size_in_words(LONGEST)}, which no server takes",
+                self._line,
+            )
         chunk = b"" if self._exhausted else self._stream.read(max(CHUNK, len(self._buffer) // 2))
         self._exhausted = not chunk
         self._buffer += chunk

@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from restorehooks.restore.errors import RestoreError, ScriptError
 from restorehooks.wording import first_line
 
+from .buffer import LexingError
 from .ending import Ending
 from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
@@ -25,7 +26,7 @@ from .options import ScriptOptions
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
 from .rules import POSITION, brings_statistics, copies_in, decide, left_out_around
-from .scanner import LexingError, Unfinished
+from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .verdicts import LeaveOut, Refused, Replaced
 from .wire import IN_FLIGHT, StatementFailed, Wire

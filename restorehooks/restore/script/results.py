@@ -11,8 +11,8 @@ from restorehooks.wording import printable
 from .tables import Tables
 from .verdicts import LeaveOut
 
-_WITH_SECRETS = ("CREATE USER", "ALTER USER", "CREATE SUBSCR", "ALTER SUBSCR", "CREATE SERVER")
-_SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION)\b.*")
+_SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION|(?:ENCRYPTED )?PASSWORD|PASSWD|\w*CONNINFO)\b.*")
+"""What may come before a password: of a role, a server, a user mapping, a subscription."""
 _SHOWN = 100
 """Characters of a statement that a message shows."""
 
@@ -79,8 +79,7 @@ class ScriptResult:
 def shown(text: bytes, encoding: str) -> str:
     """Return the beginning of a statement in one line, without a password it may hold."""
     line = printable(" ".join(text[: 10 * _SHOWN].decode(encoding, "replace").split()))
-    if line.upper().startswith(_WITH_SECRETS):
-        line = _SECRET.sub("...", line)
+    line = _SECRET.sub("...", line)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 
 

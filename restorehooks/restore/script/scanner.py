@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .buffer import Buffer
+from .buffer import Buffer, LexingError
 
 _TOKEN = re.compile(
     rb"""
@@ -34,14 +34,6 @@ _NAME_QUOTE = re.compile(rb'"')
 _CONTINUATION = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n])*")
 _NOTHING = re.compile(rb"(?:[ \t\n\r\f\v]|--[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure) ")
-
-
-class LexingError(Exception):
-    """The dump cannot be read on; ``line`` says where."""
-
-    def __init__(self, message: str, line: int):
-        super().__init__(message)
-        self.line = line
 
 
 class Unfinished(LexingError):  # noqa: N818 - the dump's state, not this program's

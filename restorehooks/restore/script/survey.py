@@ -17,10 +17,11 @@ from restorehooks.restore.errors import DumpError
 from restorehooks.restore.superusers import extension_in, made_by_superusers
 from restorehooks.wording import printable
 
+from .buffer import LexingError
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .rules import copies_in
-from .scanner import LexingError, Unfinished
+from .scanner import Unfinished
 from .tables import Tables
 from .words import Words
 
@@ -29,7 +30,7 @@ _STRINGS = re.compile(
     rb"SET (?:SESSION )?standard_conforming_strings\s*(?:=|TO)\s*'?(\w+)'?\s*\Z", re.IGNORECASE
 )
 _ROLE = re.compile(rb"CREATE (?:ROLE|USER|GROUP) (\"(?:[^\"]|\"\")+\"|[^\s;]+)", re.IGNORECASE)
-_SECRET = re.compile(r"(?i)\bPASSWORD\s+'(?:[^']|'')*'")
+_SECRET = re.compile(r"(?is)\bPASSWORD\s+(?:(?:e|u&)?'(?:[^'\\]|''|\\.)*'|(\$\w*\$).*?\1)")
 _FILLS = (b"INSERT INTO ", b"COPY ")
 _LARGE_OBJECT = b"SELECT pg_catalog.lowrite("
 

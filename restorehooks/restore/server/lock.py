@@ -7,12 +7,14 @@ lock is on the same server, and that server has not restarted since.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 import psycopg
 
 from restorehooks.restore.errors import AddressError, BusyError, LockLostError, TargetError
+from restorehooks.wording import quoted
 
 from .address import Address, Connection
 
@@ -152,13 +154,9 @@ class RestoreLock:
         key = lock_key(self.address.name)
         taken = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
         # Advisory locks are per database, and another run may work from another one.
-        found = connection.execute(HOLDERS, halves(key)).fetchall()
-        others = [str(pid) for (pid, mine) in found if not mine]
-        if others or taken != (True,):
-            raise BusyError(
-                f"Another restore of {self.address} is running (server process "
-                f"{', '.join(others) or 'unknown'}); wait for it or end it."
-            )
+        found = connection.execute(HOLDERS, [self.address.name, *halves(key)]).fetchall()
+        if found or taken != (True,):
+            raise BusyError(_said_of(self.address, found))
         row = connection.execute(SESSION).fetchone()
         assert row  # noqa: S101 - it has no FROM
         self._session = [*row, *halves(key)]
@@ -173,11 +171,35 @@ def halves(key: int) -> list[int]:
     return [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
 
 
+def _said_of(address: Address, holders: Sequence[tuple[int, str, bool]]) -> str:
+    """Return who holds the lock; whoever may connect to the maintenance database could."""
+    said = [f'server process {pid} of "{user}"' for pid, user, _ in holders]
+    strange = sorted({user for _, user, may_restore in holders if not may_restore})
+    ends = " and ".join(f"SELECT pg_catalog.pg_terminate_backend({pid})" for pid, _, _ in holders)
+    doubt = ""
+    if strange:
+        doubt = (
+            f" {quoted(strange)} may not replace that database, and may be holding the lock for no "
+            "restore."
+        )
+    return (
+        f"Another restore of {address} is running ({', '.join(said) or 'unknown'}).{doubt} Wait for"
+        f" it, or end it{f' with {ends}' if ends else ''}."
+    )
+
+
 WRITE_SOMETHING = "SELECT pg_catalog.pg_logical_emit_message(true, 'restorehooks', '')"
 HOLDERS = """
-SELECT pid, pid = pg_catalog.pg_backend_pid() FROM pg_catalog.pg_locks
-WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = %s AND objid = %s
+SELECT l.pid, coalesce(a.usename, 'unknown'),
+       coalesce(r.rolsuper OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER'), true)
+FROM pg_catalog.pg_locks l
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+LEFT JOIN pg_catalog.pg_database d ON d.datname = %s
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = %s AND l.objid = %s
+  AND l.pid <> pg_catalog.pg_backend_pid()
 """
+"""The others that hold the lock: process, user, and whether that may restore the database."""
 SESSION = """
 SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text,
        pg_catalog.pg_backend_pid()

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import tuple_row
 
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.dump.selection import RELATIONS, named, with_theirs
+from restorehooks.restore.errors import TargetError
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 from restorehooks.wording import quoted
 
 _ROWS = frozenset(("TABLE DATA", "MATERIALIZED VIEW DATA"))
@@ -62,13 +65,33 @@ WHERE inhrelid = ANY(%(oids)s::oid[])
 
 FOREIGN_KEYS = """
 SELECT c.conrelid::regclass::text, c.conname::text, pg_catalog.pg_get_constraintdef(c.oid),
-       pg_catalog.obj_description(c.oid, 'pg_constraint')
+       pg_catalog.obj_description(c.oid, 'pg_constraint'), c.oid, c.conrelid
 FROM pg_catalog.pg_constraint c
 WHERE c.contype = 'f' AND c.conparentid = 0
   AND (c.confrelid = ANY(%(oids)s::oid[]) OR c.conrelid = ANY(%(kept)s::oid[]))
   AND c.conrelid <> ALL(%(dropped)s::oid[])
 ORDER BY c.oid
 """
+
+# A key of another type than the one that it refers to is cast for the comparison.
+CASTS = f"""
+WITH RECURSIVE compared (key, type) AS (
+    SELECT c.oid, a.atttypid FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
+    WHERE c.oid = ANY(%(keys)s::oid[])
+    UNION
+    SELECT compared.key, t.typbasetype
+    FROM compared JOIN pg_catalog.pg_type t ON t.oid = compared.type AND t.typtype = 'd'
+)
+SELECT compared.key,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+FROM compared
+JOIN pg_catalog.pg_cast k ON k.castsource = compared.type AND k.castcontext = 'i'
+JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+WHERE NOT {IS_TRUSTED}
+"""  # noqa: S608 - constants
 
 THERE = """
 SELECT 'SCHEMA', nspname::text FROM pg_catalog.pg_namespace
@@ -95,12 +118,17 @@ class Standing:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key that is taken off and put back; ``table`` is written as in SQL."""
+    """A foreign key that is taken off and put back.
+
+    ``table`` is written as in SQL, ``of`` is its oid.
+    """
 
     table: str
     name: str
     definition: str
     comment: str | None
+    oid: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +182,10 @@ class Replacement:
 def plan_replacement(
     connection: psycopg.Connection[Any], entries: Sequence[ArchiveEntry]
 ) -> Replacement:
-    """Say what becomes of what is there of the relations in an archive; changes nothing."""
+    """Say what becomes of what is there of the relations in an archive; changes nothing.
+
+    Raises TargetError where that would call another role's function.
+    """
     with _every_name_with_its_schema(connection) as cursor:
         standing = _standing(cursor, entries)
         oids = [one.oid for one in standing]
@@ -171,8 +202,25 @@ def plan_replacement(
             "dropped": [one.oid for one in dropped],
         }
         keys = [ForeignKey(*row) for row in cursor.execute(FOREIGN_KEYS, which).fetchall()]
+        _require_own_code(cursor, keys)
         there = cursor.execute(THERE, which).fetchall()
     return Replacement(dropped, kept, keys, frozenset((kind, name) for kind, name in there))
+
+
+def _require_own_code(cursor: psycopg.Cursor[tuple[Any, ...]], keys: Sequence[ForeignKey]) -> None:
+    """Raise TargetError for a foreign key that cannot be checked without a stranger's code.
+
+    Its tables are read for that, with the rights of the role that restores.
+    """
+    tables = sql.Literal([key.of for key in keys])
+    found = dict(cursor.execute(STRANGERS_OF_TABLES.format(tables=tables)).fetchall())
+    casts = dict(cursor.execute(CASTS, {"keys": [key.oid for key in keys]}).fetchall())
+    for key in keys:
+        if called := found.get(key.of) or casts.get(key.oid):
+            raise TargetError(
+                f"To check the foreign key {key.name} of {key.table} would call {called}, a "
+                "function of another role, with the rights of this one: drop the foreign key first."
+            )
 
 
 @contextmanager

@@ -121,11 +121,12 @@ def _replicating(inside: Connection) -> Iterator[str]:
 BY_NAME = ("pglogical", "spock", "bdr")
 """The extensions whose nodes and subscriptions have names in tables of one form."""
 NAMED = [("node", "node_name", "node"), ("subscription", "sub_name", "subscription")]
-# Read are plain tables of the extension's own alone, which nobody but a superuser can have made.
+# Read are a superuser's plain tables of the extension's own: an extension's owner may add others.
 EXTENSIONS = """
 SELECT e.extname, n.nspname, ARRAY(
     SELECT c.relname || '.' || a.attname
     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON c.oid = d.objid
+    JOIN pg_catalog.pg_roles o ON o.oid = c.relowner AND o.rolsuper
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e'
       AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid
