@@ -38,6 +38,11 @@ QUESTIONS = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
 """Where sequences stand, NULL for those never called or closed to this role."""
+POSITIONS = (
+    "SELECT oid, at.last_value, at.is_called FROM unnest(%s::oid[]) AS t (oid)"
+    " CROSS JOIN LATERAL pg_catalog.pg_get_sequence_data(oid::regclass) AS at"
+)
+"""The same from PostgreSQL 18 on, which tells it of those never called, too."""
 
 
 class LockBudget:

@@ -13,6 +13,7 @@ from .helpers import Helpers
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
+    POSITIONS,
     Failed,
     LockBudget,
     array,
@@ -99,8 +100,10 @@ def _answer(
 
     ``pg_sequence_last_value`` keeps a lock on the sequence until the transaction ends, savepoint
     or not, so within the caller's transaction there must be no drafts. Those it tells nothing of,
-    never having been called, are left to be asked one by one.
+    never having been called, are left to be asked one by one; from PostgreSQL 18 on there are none.
     """
+    version = connection.pg_version  # type: ignore[attr-defined]
+    positions = POSITIONS if version >= 180000 else LAST_VALUES
     parts = list(by_locks(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
@@ -109,7 +112,7 @@ def _answer(
             statements.insert(0, PLAN_LOOKUPS)
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
-            statements.append(LAST_VALUES % array(readable))
+            statements.append(positions % array(readable))
         if not part and not with_positions:
             return
         answers = send_once(connection, statements, budget)
@@ -120,8 +123,9 @@ def _answer(
                 )
             continue
         if with_positions:
-            for oid, last_value in answers.pop():
+            for oid, last_value, *is_called in answers.pop():
                 readable[oid].last_value = last_value
+                readable[oid].is_called = all(is_called)
         if statements[0] is PLAN_LOOKUPS:
             answers.pop(0)
         values = (value for rows in answers for value in rows[0])
