@@ -102,8 +102,6 @@ def _answer(
     or not, so within the caller's transaction there must be no drafts. Those it tells nothing of,
     never having been called, are left to be asked one by one; from PostgreSQL 18 on there are none.
     """
-    version = connection.pg_version  # type: ignore[attr-defined]
-    positions = POSITIONS if version >= 180000 else LAST_VALUES
     parts = list(by_locks(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
@@ -112,7 +110,7 @@ def _answer(
             statements.insert(0, PLAN_LOOKUPS)
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
-            statements.append(positions % array(readable))
+            statements.append(_positions(connection, readable))
         if not part and not with_positions:
             return
         answers = send_once(connection, statements, budget)
@@ -131,6 +129,11 @@ def _answer(
         values = (value for rows in answers for value in rows[0])
         for question, value in zip(part, values, strict=True):
             question.take(value)
+
+
+def _positions(connection: BaseDatabaseWrapper, oids: abc.Iterable[int]) -> str:
+    version = connection.pg_version  # type: ignore[attr-defined]
+    return (POSITIONS if version >= 180000 else LAST_VALUES) % array(oids)
 
 
 def _ask_sizes(
