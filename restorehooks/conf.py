@@ -112,7 +112,7 @@ def scan_limit() -> int:
     return int(_read("SCAN_LIMIT") * 2**20)
 
 
-def run_connections() -> int:
+def connections() -> int:
     """Connections that a run may use at once, where there are many tables (``CONNECTIONS``, 2)."""
     return int(_read("CONNECTIONS"))
 
@@ -126,7 +126,7 @@ def limits(*, hook: bool = False) -> Limits:
         names="ignored" if hook else "reported",
         ignore=ignore(),
         links=links(),
-        connections=run_connections(),
+        connections=connections(),
     )
 
 

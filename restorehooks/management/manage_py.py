@@ -14,9 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 WRONG_USAGE = 2
-NO_APP = (
-    'restore.sh: "restorehooks" is not in INSTALLED_APPS of the project of {}: add it there.\n'
-)
+NO_APP = 'restore.sh: "restorehooks" is not in INSTALLED_APPS of the project of {}: add it there.\n'
 
 
 def main() -> None:
