@@ -65,12 +65,12 @@ BOUND_BY_WORK = (
     " the rest is the reads themselves"
 )
 BOUND_BY_MOVES = (
-    f"{BOUND_BY_READS}; to move a sequence takes as long again, and the catalogue's query, a third"
-    " of our time, is planned and run on one core"
+    f"{BOUND_BY_READS}; to move them takes nearly as long as to read them, and the"
+    " catalogue's query, a quarter of our time, is planned and run on one core"
 )
 BOUND_BY_ONE_CORE = (
     "two connections halve the reads; what one core does, the catalogue's query and Python's part,"
-    " is a third of what the bare reads take"
+    " is two fifths of what the bare reads take"
 )
 
 
