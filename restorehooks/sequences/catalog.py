@@ -21,6 +21,7 @@ from .notes import read_subscriptions
 from .row import Row
 from .scope import Limits
 from .sending import Statement
+from .session import AS_WRITTEN
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -83,20 +84,21 @@ def read_catalog(
     links = listed(connection, limits.links, budget) if limits.links else []
     query = partial(_sequences, tables, schemas)
     statements: list[Statement] = [query([], links), ODD_DEFAULTS, CONDITIONS]
-    rows, odd, (row,) = send(connection, statements, budget.for_one())
+    how: Any = {"remembering": [AS_WRITTEN]}
+    rows, odd, (row,) = send(connection, statements, budget.for_one(), **how)
     expressions: dict[int, str] = {}
     defaults: list[OddDefault] = []
     if odd:
         defaults = read_odd_defaults(connection, [Stored(*row) for row in odd], budget)
         expressions = {default.stored.oid: default.expression for default in defaults}
-        (rows,) = send(connection, [query(defaults, links)], budget.for_one())
+        (rows,) = send(connection, [query(defaults, links)], budget.for_one(), **how)
     found = _assembled(rows, expressions)
     alone = [s.oid for s in found if not s.columns and s.hint is None]
     if alone and limits.names != "ignored" and tables is None:
         guesses = guessed(connection, alone, budget)
         if guesses:
             again = query(defaults, [*links, *guesses])
-            (rows,) = send(connection, [again], budget.for_one())
+            (rows,) = send(connection, [again], budget.for_one(), **how)
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
         found = [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
