@@ -68,8 +68,8 @@ from threading import Event
 from django.db import connection
 from django.db.backends.signals import connection_created
 from restorehooks import reset_sequences
-from restorehooks.sequences import helpers
-helpers.MANY, helpers.LOCKS = 0, 4
+from restorehooks.sequences import other_connections
+other_connections.MANY, other_connections.LOCKS = 0, 4
 helper_reads, used = Event(), set()
 def wait(execute, statement, params, many, context):
     used.add(id(context["connection"]))

@@ -23,8 +23,8 @@ from django.db import DatabaseError, transaction
 
 from restorehooks.driver import sql
 
-from .helpers import Helpers
 from .message import Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
+from .other_connections import OtherConnections
 from .sending import Rows
 from .session import local_settings
 from .statements import Move, draw, hold, set_forward, table_name
@@ -66,10 +66,10 @@ def advance(
     connection: BaseDatabaseWrapper,
     moves: abc.Sequence[Move],
     budget: LockBudget,
-    helpers: Helpers | None = None,
+    others: OtherConnections | None = None,
 ) -> Iterator[tuple[Move, Outcome]]:
-    """Yield each move with what came of it; ``helpers`` take part in it."""
-    helpers = helpers or Helpers(connection)
+    """Yield each move with what came of it; ``others`` take part in it."""
+    others = others or OtherConnections(connection)
     possible = []
     for move in moves:
         sequence = move.sequence
@@ -80,10 +80,10 @@ def advance(
             yield move, Failed(f"no UPDATE privilege: {grant}")
     large = [move for move in possible if move.gap > DRAWN_AT_ONCE or move.may_use_up]
     small = [move for move in possible if move.gap <= DRAWN_AT_ONCE and not move.may_use_up]
-    yield from _sent(helpers, small, _drawing, budget)
+    yield from _sent(others, small, _drawing, budget)
     held: list[Move] = []
     for move, outcome in _sent(
-        helpers, [m for m in large if m.sequence.may_alter], _setting, LockBudget(0)
+        others, [m for m in large if m.sequence.may_alter], _setting, LockBudget(0)
     ):
         if isinstance(outcome, Failed):
             held.append(move)
@@ -105,7 +105,7 @@ def _insist(connection: BaseDatabaseWrapper, move: Move, budget: LockBudget) -> 
     while True:
         statements_for = _setting if may_hold else _drawing
         wait = LockBudget(0) if may_hold else budget
-        ((_, outcome),) = _sent(Helpers(connection), [move], statements_for, wait)
+        ((_, outcome),) = _sent(OtherConnections(connection), [move], statements_for, wait)
         if isinstance(outcome, int) or (isinstance(outcome, Failed) and not may_hold):
             return outcome
         if monotonic() > until:
@@ -125,7 +125,7 @@ def _postponed(move: Move, why: str) -> Postponed:
 
 
 def _sent(
-    helpers: Helpers,
+    others: OtherConnections,
     moves: abc.Sequence[Move],
     statements_for: Callable[[abc.Sequence[Move]], list[sql.Composable]],
     budget: LockBudget,
@@ -135,9 +135,9 @@ def _sent(
     ) -> list[tuple[abc.Sequence[Move], list[Rows] | Failed]]:
         return [*send_each(connection, load, statements_for, budget, to_write=True)]
 
-    locks = helpers.locks_to_a_load(LOCKS_A_MOVE * len(moves))
+    locks = others.locks_to_a_load(LOCKS_A_MOVE * len(moves))
     loads = [*in_batches(moves, ceil(locks / LOCKS_A_MOVE))]
-    for answers in helpers.map(work, loads):
+    for answers in others.map(work, loads):
         for items, result in answers:
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .extremes import can_be_looked_up, extreme
-from .helpers import Helpers
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -25,6 +24,7 @@ from .message import (
     send_once,
 )
 from .model import Column, Reading, Sequence
+from .other_connections import OtherConnections
 from .sending import Rows, Statement
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def read(
     budget: LockBudget,
     *,
     scan_limit: int | None = None,
-    helpers: Helpers | None = None,
+    others: OtherConnections | None = None,
 ) -> Iterator[tuple[Sequence, Reading]]:
     """Yield each sequence with its reading, as many to the message as the lock table bears.
 
     ``scan_limit``: bytes of a table beyond which a column that no index leads is left unread;
-    None reads every column whatever it takes. ``helpers`` take part in it.
+    None reads every column whatever it takes. ``others`` take part in it.
     """
-    helpers = helpers or Helpers(connection)
+    others = others or OtherConnections(connection)
     sizes: dict[int, int] = {}
     if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
         sizes = _ask_sizes(connection, sequences, budget, scan_limit)
@@ -66,8 +66,8 @@ def read(
         _read_load(connection, about_rows, budget)
         return [(draft.sequence, draft.reading()) for draft in drafts]
 
-    at_most = helpers.locks_to_a_load(sum(map(locks, sequences)))
-    for readings in helpers.map(work, [*by_locks(sequences, locks, at_most)]):
+    at_most = others.locks_to_a_load(sum(map(locks, sequences)))
+    for readings in others.map(work, [*by_locks(sequences, locks, at_most)]):
         yield from readings
 
 

@@ -14,10 +14,10 @@ from .advance import Outcome, advance, forget_cached_numbers, rewind
 from .catalog import Conditions, read_catalog
 from .circumstances import readable, under
 from .finding import Finding
-from .helpers import Helpers
 from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
 from .notes import notes_on
+from .other_connections import OtherConnections
 from .reading import read
 from .report import Entry, Report
 from .scope import (
@@ -64,7 +64,7 @@ class _Run(NamedTuple):
     automatic: Mapping[str, str] = MappingProxyType({})
     source: Source | None = None
 
-    def find(self, helpers: Helpers) -> tuple[Conditions, list[Finding]]:
+    def find(self, others: OtherConnections) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
         sequences, conditions = read_catalog(
             self.connection,
@@ -79,7 +79,7 @@ class _Run(NamedTuple):
             if self._is_meant(sequence)
         ]
         limit = self.limits.scan_limit
-        readings = read(self.connection, sequences, self.budget, scan_limit=limit, helpers=helpers)
+        readings = read(self.connection, sequences, self.budget, scan_limit=limit, others=others)
         return conditions, [
             self._found(sequence, under(conditions, self.connection, reading))
             for sequence, reading in readings
@@ -190,18 +190,18 @@ def reset_table(
 
 
 def _plan(run: _Run) -> Report:
-    with Helpers(run.connection, run.limits.connections) as helpers:
-        conditions, findings = run.find(helpers)
+    with OtherConnections(run.connection, run.limits.connections) as others:
+        conditions, findings = run.find(others)
     return _report(run, conditions, findings, [finding.planned() for finding in findings])
 
 
 def _carry_out(run: _Run) -> Report:
-    with Helpers(run.connection, run.limits.connections) as helpers:
-        conditions, findings = run.find(helpers)
+    with OtherConnections(run.connection, run.limits.connections) as others:
+        conditions, findings = run.find(others)
         to_move = [f for f in findings if f.verdict.target is not None]
         within = in_transaction(run.connection)
         read_only = conditions.why_read_only(within=within) if to_move else None
-        outcomes = {} if read_only else dict(_apply(run, to_move, helpers))
+        outcomes = {} if read_only else dict(_apply(run, to_move, others))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
     entries = [f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings]
@@ -282,7 +282,7 @@ def _start_at(
 
 
 def _apply(
-    run: _Run, findings: Iterable[Finding], helpers: Helpers
+    run: _Run, findings: Iterable[Finding], others: OtherConnections
 ) -> Iterator[tuple[int, Outcome | None]]:
     moves = []
     for finding in findings:
@@ -295,5 +295,5 @@ def _apply(
             yield sequence.oid, rewind(run.connection, sequence, find_target, run.budget)
         elif verdict.target is not None and finding.reading.last_value is not None:
             moves.append(Move(sequence, finding.reading.last_value, verdict.target))
-    for move, outcome in advance(run.connection, moves, run.budget, helpers):
+    for move, outcome in advance(run.connection, moves, run.budget, others):
         yield move.sequence.oid, outcome

@@ -44,7 +44,7 @@ CANCELS = 3
 """Tries to cancel what a helper runs: one that comes before the statement has no effect."""
 
 
-class Helpers:
+class OtherConnections:
     """The connections of one run; to be closed, as a context manager or by :meth:`close`.
 
     ``at_most`` is how many there may be, the caller's included. Within a transaction of the
@@ -56,10 +56,10 @@ class Helpers:
         self._at_most = at_most
         self._pile: _Pile[Any, Any] | None = None
         self._changed = Condition()
-        self._helpers: list[_Helper] | None = None
+        self._helpers: list[_Other] | None = None
         self.is_closed = False
 
-    def __enter__(self) -> Helpers:
+    def __enter__(self) -> OtherConnections:
         return self
 
     def __exit__(
@@ -128,7 +128,7 @@ class Helpers:
             return
         ((who,),), ((free,),) = found
         for _ in range(min(self._at_most - 1, max(free, 0) // SHARE)):
-            helper = _Helper(self, self._connection, who)
+            helper = _Other(self, self._connection, who)
             self._helpers.append(helper)
             helper.start()
 
@@ -187,10 +187,12 @@ class _Ended(Exception):  # noqa: N818 - nobody but a helper meets it
     """The run is over, or given up: what is left of a load need not be done."""
 
 
-class _Helper(Thread):
+class _Other(Thread):
     """A connection of our own that takes loads, as long as there are any."""
 
-    def __init__(self, helpers: Helpers, model: BaseDatabaseWrapper, who: list[str]) -> None:
+    def __init__(
+        self, helpers: OtherConnections, model: BaseDatabaseWrapper, who: list[str]
+    ) -> None:
         super().__init__(name="restorehooks", daemon=True)
         self._helpers, self._model, self._who = helpers, model, who
         self._connection: BaseDatabaseWrapper | None = None

@@ -20,7 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg import sql
 
-from restorehooks.sequences import helpers
+from restorehooks.sequences import other_connections
 from tests.support.databases import Database
 from tests.support.poolers import pooled
 from tests.support.sequences import (
@@ -44,8 +44,8 @@ READS_ROWS = "ORDER BY id DESC LIMIT 1"
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a helper be worth it for a few tables, and a load be three or so of them."""
-    monkeypatch.setattr(helpers, "MANY", 0)
-    monkeypatch.setattr(helpers, "LOCKS", 20)
+    monkeypatch.setattr(other_connections, "MANY", 0)
+    monkeypatch.setattr(other_connections, "LOCKS", 20)
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_transaction_of_the_callers_has_its_connection_alone(tables: Database,
 def filled(database: Database, free: int) -> list[psycopg.Connection[Any]]:
     """Open connections until so many are free besides the caller's."""
     connections[DEFAULT].ensure_connection()
-    query = helpers.FREE
+    query = other_connections.FREE
     taken = []
     while database.execute(query)[0][0] > free:
         taken.append(database.connect())
@@ -186,7 +186,7 @@ def test_a_server_that_is_nearly_used_up(
 
 def test_a_whole_server_that_is_nearly_used_up(tables: Database) -> None:
     with ExitStack() as stack, watched() as helping:
-        for connection in filled(tables, free=helpers.SHARE - 1):
+        for connection in filled(tables, free=other_connections.SHARE - 1):
             stack.enter_context(connection)
         assert statuses(reset(DEFAULT, connections=9)) == ALL_ADVANCED
     assert helping.connections == []
