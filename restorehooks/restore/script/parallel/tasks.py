@@ -101,14 +101,15 @@ class Copy:
         COPY, and the number of its first line among all rows.
         """
 
-        def renumbered(found: re.Match[str]) -> str:
-            line = int(found[2])
-            before, first = next(piece for piece in reversed(pieces) if piece[0] < line)
-            return f"{found[1]}{first + line - before - 1}"
-
-        context = rf"(\(COPY {re.escape(self.table)}, \D*)(\d+)"
-        message = re.sub(context, renumbered, str(error), count=1)
-        return StatementFailed(error.statement, message, error.sqlstate)
+        message = str(error)
+        found = re.search(rf"\(COPY {re.escape(self.table)}, \D*(\d+)", message)
+        if not found:
+            return error
+        line = int(found[1])
+        before, first = next(piece for piece in reversed(pieces) if piece[0] < line)
+        row = first + line - before - 1
+        message = f"{message[: found.start(1)]}{row}{message[found.end(1) :]}"
+        return StatementFailed(error.statement, message, error.sqlstate, row)
 
 
 @dataclass(frozen=True, eq=False)
