@@ -12,12 +12,14 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import AddressError, BusyError, LockLostError, TargetError
 from restorehooks.wording import quoted
 
 from .address import Address, Connection
 
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock(%s)"
 SECONDS_TO_CONNECT = 10
 """How long a second connection may take, beside one that works."""
 
@@ -127,6 +129,10 @@ class RestoreLock:
 
     def close(self) -> None:
         """Release the lock."""
+        # A session ends some time after its connection is closed, and the next run may come first.
+        if self._connection.info.transaction_status == TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                self._connection.execute(UNLOCK, [lock_key(self.address.name)])
         self._connection.close()
 
     def __enter__(self) -> RestoreLock:
@@ -154,7 +160,7 @@ class RestoreLock:
         key = lock_key(self.address.name)
         taken = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
         # Advisory locks are per database, and another run may work from another one.
-        found = connection.execute(HOLDERS, [self.address.name, *halves(key)]).fetchall()
+        found = holders(connection, self.address.name)
         if found or taken != (True,):
             raise BusyError(_said_of(self.address, found))
         row = connection.execute(SESSION).fetchone()
@@ -164,6 +170,11 @@ class RestoreLock:
     def _seen_by(self, cursor: Cursor) -> bool:
         cursor.execute(SEEN, self._session)
         return bool(cursor.fetchone()[0])
+
+
+def holders(connection: Connection, database: str) -> list[tuple[int, str, bool]]:
+    """Return the other sessions that hold a database's lock, see ``HOLDERS``."""
+    return connection.execute(HOLDERS, [database, *halves(lock_key(database))]).fetchall()
 
 
 def halves(key: int) -> list[int]:
