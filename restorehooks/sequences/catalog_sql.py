@@ -86,6 +86,10 @@ climb (seq, tab, att, is_identity) AS (  -- rows come through the parent that a 
         AND a.attinhcount > 0
     JOIN pg_inherits i ON i.inhrelid = climb.tab
     JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
+        AND pa.attidentity = ''
+    WHERE NOT EXISTS (  -- then the parent's numbers are made by another sequence than the child's
+        SELECT FROM default_of d
+        WHERE d.tab = i.inhparent AND d.att = pa.attnum AND d.seq <> climb.seq AND d.exact)
 ),
 listed AS MATERIALIZED (
     SELECT seq, tab, att
