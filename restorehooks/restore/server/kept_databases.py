@@ -77,7 +77,7 @@ def _size(connection: Connection, oid: int) -> int | None:
     """Return the bytes of a database, None where this role may not ask, or it is gone by now."""
     try:
         row = connection.execute(SIZE, [oid]).fetchone()
-    except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedDatabase):
+    except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidCatalogName):
         return None
     return row[0] if row else None
 
