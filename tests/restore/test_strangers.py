@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.server import making_room
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
@@ -204,6 +209,60 @@ def test_a_strangers_table_that_refers_to_a_restored_one_is_not_read(
     with live.connect(user=stranger) as connection:
         connection.execute("DROP TABLE m.fan")
     restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
+
+
+CAST = """
+    CREATE FUNCTION m.as_int(m.ranked) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.f('foreign key'); RETURN 1; END $$;
+    CREATE CAST (m.ranked AS int) WITH FUNCTION m.as_int AS IMPLICIT;
+"""
+LATER = {
+    "an index, while its table is locked": (
+        "CREATE TABLE m.fan (customer int REFERENCES public.customer);",
+        "CREATE INDEX ON m.fan (customer) WHERE m.f('foreign key')",
+    ),
+    "a cast, while rows are loaded": (
+        CAST + "CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer);"
+        "INSERT INTO m.fan VALUES ('a'); DROP CAST (m.ranked AS int);",
+        "CREATE CAST (m.ranked AS int) WITH FUNCTION m.as_int AS IMPLICIT",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_what_a_stranger_adds_to_such_a_table_meanwhile_is_not_called(
+    live: Database, backup: Path, stranger: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+    live.execute(f"GRANT REFERENCES ON customer TO {stranger}")
+    fan, added = LATER[what]
+    with live.connect(user=stranger) as connection:
+        connection.execute(fan)
+    live.execute("TRUNCATE m.log")
+    alone(live)
+
+    def add() -> None:
+        with live.connect(user=stranger) as connection:
+            connection.execute("SET lock_timeout = '50ms'")
+            connection.execute(added)
+
+    def after(function: Callable[..., Any], module: Any, name: str) -> None:
+        def replacement(*args: Any, **kwargs: Any) -> Any:
+            found = function(*args, **kwargs)
+            with suppress(psycopg.errors.LockNotAvailable):
+                add()
+            return found
+
+        monkeypatch.setattr(module, name, replacement)
+
+    if "index" in what:
+        after(making_room.plan_replacement, making_room, "plan_replacement")
+    else:
+        after(load._send_entries, load, "_send_entries")
+    only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)
+    with suppress(TargetError):
+        restore(only, confirm=lambda _: True)
+    assert _ran(live) == []
 
 
 def test_whoever_holds_the_lock_for_no_restore_is_named(

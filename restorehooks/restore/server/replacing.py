@@ -22,6 +22,8 @@ from restorehooks.restore.errors import TargetError
 from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 from restorehooks.wording import quoted
 
+from .session_settings import own_names
+
 _ROWS = frozenset(("TABLE DATA", "MATERIALIZED VIEW DATA"))
 
 STANDING = """
@@ -65,7 +67,7 @@ WHERE inhrelid = ANY(%(oids)s::oid[])
 
 FOREIGN_KEYS = """
 SELECT c.conrelid::regclass::text, c.conname::text, pg_catalog.pg_get_constraintdef(c.oid),
-       pg_catalog.obj_description(c.oid, 'pg_constraint'), c.oid, c.conrelid
+       pg_catalog.obj_description(c.oid, 'pg_constraint'), c.conrelid, c.conkey
 FROM pg_catalog.pg_constraint c
 WHERE c.contype = 'f' AND c.conparentid = 0
   AND (c.confrelid = ANY(%(oids)s::oid[]) OR c.conrelid = ANY(%(kept)s::oid[]))
@@ -75,16 +77,14 @@ ORDER BY c.oid
 
 # A key of another type than the one that it refers to is cast for the comparison.
 CASTS = f"""
-WITH RECURSIVE compared (key, type) AS (
-    SELECT c.oid, a.atttypid FROM pg_catalog.pg_constraint c
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
-    WHERE c.oid = ANY(%(keys)s::oid[])
+WITH RECURSIVE compared (type) AS (
+    SELECT atttypid FROM pg_catalog.pg_attribute
+    WHERE attrelid = %(table)s::oid AND attnum = ANY(%(columns)s::int2[])
     UNION
-    SELECT compared.key, t.typbasetype
+    SELECT t.typbasetype
     FROM compared JOIN pg_catalog.pg_type t ON t.oid = compared.type AND t.typtype = 'd'
 )
-SELECT compared.key,
-       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
 FROM compared
 JOIN pg_catalog.pg_cast k ON k.castsource = compared.type AND k.castcontext = 'i'
 JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
@@ -120,15 +120,15 @@ class Standing:
 class ForeignKey:
     """A foreign key that is taken off and put back.
 
-    ``table`` is written as in SQL, ``of`` is its oid.
+    ``table`` is written as in SQL, ``of`` is its oid; ``columns`` are the numbers of the key's.
     """
 
     table: str
     name: str
     definition: str
     comment: str | None
-    oid: int
     of: int
+    columns: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -202,25 +202,27 @@ def plan_replacement(
             "dropped": [one.oid for one in dropped],
         }
         keys = [ForeignKey(*row) for row in cursor.execute(FOREIGN_KEYS, which).fetchall()]
-        _require_own_code(cursor, keys)
         there = cursor.execute(THERE, which).fetchall()
+    require_own_code(connection, keys)
     return Replacement(dropped, kept, keys, frozenset((kind, name) for kind, name in there))
 
 
-def _require_own_code(cursor: psycopg.Cursor[tuple[Any, ...]], keys: Sequence[ForeignKey]) -> None:
+def require_own_code(connection: psycopg.Connection[Any], keys: Sequence[ForeignKey]) -> None:
     """Raise TargetError for a foreign key that cannot be checked without a stranger's code.
 
     Its tables are read for that, with the rights of the role that restores.
     """
-    tables = sql.Literal([key.of for key in keys])
-    found = dict(cursor.execute(STRANGERS_OF_TABLES.format(tables=tables)).fetchall())
-    casts = dict(cursor.execute(CASTS, {"keys": [key.oid for key in keys]}).fetchall())
-    for key in keys:
-        if called := found.get(key.of) or casts.get(key.oid):
-            raise TargetError(
-                f"To check the foreign key {key.name} of {key.table} would call {called}, a "
-                "function of another role, with the rights of this one: drop the foreign key first."
-            )
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        tables = sql.Literal([key.of for key in keys])
+        found = dict(cursor.execute(STRANGERS_OF_TABLES.format(tables=tables)).fetchall())
+        for key in keys:
+            cast = cursor.execute(CASTS, {"table": key.of, "columns": list(key.columns)}).fetchone()
+            if called := found.get(key.of) or (cast and cast[0]):
+                raise TargetError(
+                    f"To check the foreign key {key.name} of {key.table} would call {called}, a"
+                    " function of another role, with the rights of this one: drop the foreign key"
+                    " first."
+                )
 
 
 @contextmanager
