@@ -16,7 +16,7 @@ from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server import making_room
+from restorehooks.restore.server import making_room, replacing
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
@@ -256,7 +256,7 @@ def test_what_a_stranger_adds_to_such_a_table_meanwhile_is_not_called(
         monkeypatch.setattr(module, name, replacement)
 
     if "index" in what:
-        after(making_room.plan_replacement, making_room, "plan_replacement")
+        after(replacing.plan_replacement, making_room, "plan_replacement")
     else:
         after(load._send_entries, load, "_send_entries")
     only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)

@@ -214,7 +214,8 @@ def require_own_code(connection: psycopg.Connection[Any], keys: Sequence[Foreign
     """
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         tables = sql.Literal([key.of for key in keys])
-        found = dict(cursor.execute(STRANGERS_OF_TABLES.format(tables=tables)).fetchall())
+        query = STRANGERS_OF_TABLES.format(tables=tables)
+        found: dict[int, str] = dict(cursor.execute(query).fetchall())
         for key in keys:
             cast = cursor.execute(CASTS, {"table": key.of, "columns": list(key.columns)}).fetchone()
             if called := found.get(key.of) or (cast and cast[0]):
