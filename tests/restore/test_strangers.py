@@ -211,6 +211,27 @@ def test_a_strangers_table_that_refers_to_a_restored_one_is_not_read(
     restore(Request(str(backup), tables=("customer",), in_place=True), confirm=lambda _: True)
 
 
+@pytest.mark.parametrize("stays", [False, True], ids=["made anew", "kept"])
+def test_a_strangers_table_that_a_restored_one_refers_to_is_not_read(
+    live: Database, tmp_path: Path, stranger: str, stays: bool
+) -> None:
+    live.execute("CREATE TABLE m.kind (id int PRIMARY KEY); INSERT INTO m.kind VALUES (1)")
+    live.execute("CREATE TABLE customer (id int, kind int REFERENCES m.kind)")
+    live.execute("INSERT INTO customer VALUES (1, 1)")
+    if stays:
+        live.execute("CREATE VIEW named AS SELECT * FROM customer")
+    live.execute(f"ALTER TABLE m.kind OWNER TO {stranger}")
+    backup = dumped(live, tmp_path / "backup.dump")
+    with live.connect(user=stranger) as connection:
+        connection.execute("CREATE INDEX ON m.kind (id) WHERE m.f('foreign key')")
+    live.execute("TRUNCATE m.log")
+    alone(live)
+    only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)
+    with pytest.raises(TargetError, match=r"would call m\.f"):
+        restore(only, confirm=lambda _: True)
+    assert _ran(live) == []
+
+
 CAST = """
     CREATE FUNCTION m.as_int(m.ranked) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
         $$ BEGIN PERFORM m.f('foreign key'); RETURN 1; END $$;

@@ -49,6 +49,9 @@ def replaced(
     # The tables of the keys, too: while their locks are waited for others may change them.
     for table in dict.fromkeys([*standing, *(key.table for key in planned.foreign_keys)]):
         _run(connection, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    keys = (*planned.foreign_keys, *planned.made_anew)
+    for table in sorted({key.to_lock for key in keys if key.to_lock is not None}):
+        _run(connection, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
     if plan_replacement(connection, entries) != planned:
         raise TargetError(
             f"What refers to {quoted(_names(entries))} has changed since it was looked at: "
