@@ -78,6 +78,10 @@ class Contest:
     circumstances: dict[str, Any]
     results: list[Result]
 
+    def has(self, circumstances: Mapping[str, Any]) -> bool:
+        """Return whether it took place under these circumstances, and maybe more."""
+        return circumstances.items() <= self.circumstances.items()
+
     def ratio(self, name: str, to: str) -> Ratio | None:
         """Return how many times as long as ``to`` it took, round by round; None where one died."""
         found = {result.name: result for result in self.results}

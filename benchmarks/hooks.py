@@ -28,8 +28,8 @@ BULK_CREATE = "bulk_create() of 10,000"
 LOADDATA = f"loaddata of {OBJECTS:,} objects"
 LIMITS = {
     MIGRATE: 1.03,
-    FLUSH: 1.05,
-    ADMIN_FLUSH: 1.05,
+    FLUSH: 1.03,
+    ADMIN_FLUSH: 1.03,
     SAVE: 1.0,
     BULK_CREATE: 1.0,
     LOADDATA: 1.0,

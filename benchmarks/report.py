@@ -61,6 +61,8 @@ def excerpt(contests: Sequence[Contest], facts: Sequence[Fact], about: dict[str,
                 )
     deaths = [f"- {who} ({'; '.join(sorted(where))})" for who, where in died.items()]
     parts = [aims(contests, facts)]
+    if some := [contest for contest in contests if contest.subject == "restores"]:
+        parts += [f"{TITLES['restores']}:", _ratios("restores", some)]
     if deaths:
         parts.append("Some of the others died:\n\n" + "\n".join(deaths))
     parts.append(_about(about))

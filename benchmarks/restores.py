@@ -22,6 +22,7 @@ import psycopg
 from benchmarks.competition import ROOT, Competitor, Contest, Died, Fact, compete
 from benchmarks.targets import Target
 from restorehooks.embedded import Server
+from restorehooks.programs import embedded_folder
 from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.directory_proof import prove_files
 from restorehooks.restore.dump.identify import identify
@@ -40,8 +41,9 @@ SHOWN = [ARCHIVE, PLAIN]
 MEMORY = 100
 """MB that Python may take at its peak, whatever the size of the dump."""
 CLIENTS = 8
-FULL, QUICK = 1_000, 40
-"""MB that the database has about."""
+FULL = [(1_000, 3), (400, 3), (40, 5)]
+"""MB that the database has about, and how many rounds there are."""
+QUICK = [(40, 2)]
 PASSWORD = "benchmarks"
 TARGETS = [
     Target("restoredb, to bare pg_restore", "restores", ARCHIVE, OURS, SERIAL, most=0.75),
@@ -50,26 +52,51 @@ TARGETS = [
     Target("restoredb, to django-dbbackup", "restores", ARCHIVE, OURS, DBBACKUP, most=1),
     Target("restoredb of a plain dump, to psql -1", "restores", PLAIN, OURS, PSQL, most=0.75),
     Target(
-        "restoredb of a plain dump, to the archive", "restores", PLAIN, OURS, OURS_ARCHIVE, 1.05
+        "restoredb of a plain dump, to the archive",
+        "restores",
+        PLAIN,
+        OURS,
+        OURS_ARCHIVE,
+        most=1.05,
     ),
 ]
 
 
 def contests(server: Server, *, quick: bool) -> Iterator[Contest | Fact]:
-    """Dump one realistic database, and restore it in every way there is."""
-    rounds = 2 if quick else 5
-    make_database(server, "source", QUICK if quick else FULL)
-    with TemporaryDirectory(prefix="restorehooks-dumps-") as folder:
-        bench = Bench(server, Path(folder))
-        yield compete("restores", ARCHIVE, list(_of_an_archive(bench)), rounds, patience=600)
-        yield compete("restores", PLAIN, list(_of_a_plain_dump(bench)), rounds, patience=600)
-        yield _memory(bench)
-        yield _proof(bench)
-        yield _downtime(bench, 1 if quick else 5)
+    """Dump one realistic database, in several sizes, and restore it in every way there is.
+
+    Where the embedded PostgreSQL is another one than the server's, there, too.
+    """
+    yield from _on(server, QUICK if quick else FULL, more=True)
+    other = embedded_folder()
+    if other and other != server.bindir and not quick:
+        options = {"listen_addresses": "127.0.0.1", "port": str(server.port + 1)}
+        with TemporaryDirectory(prefix="restorehooks-benchmarks-") as folder:
+            Path(folder).chmod(0o711)
+            with Server(Path(folder) / "server", other, options) as newer:
+                yield from _on(newer, FULL[1:], more=False)
+
+
+def _on(server: Server, sizes: list[tuple[int, int]], *, more: bool) -> Iterator[Contest | Fact]:
+    for megabytes, rounds in sizes:
+        make_database(server, "source", megabytes)
+        where = {"PostgreSQL": f"PostgreSQL {server.version // 10000}", "MB": megabytes}
+        with TemporaryDirectory(prefix="restorehooks-dumps-") as folder:
+            bench = Bench(server, Path(folder))
+            for dump, competitors in ((ARCHIVE, _of_an_archive), (PLAIN, _of_a_plain_dump)):
+                about = {**where, **dump}
+                yield compete("restores", about, list(competitors(bench)), rounds, patience=600)
+            if more:
+                yield _memory(bench)
+                yield _proof(bench)
+                yield _downtime(bench, rounds)
+        more = False
 
 
 def make_database(server: Server, name: str, megabytes: int) -> None:
     """Create a database of a shop: foreign keys, indexes, text, jsonb, two large objects."""
+    with server.connect() as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
     server.create_database(name)
     with server.connect(name) as connection:
         connection.execute(SHOP.replace("{scale}", str(megabytes)))

@@ -13,6 +13,7 @@ from benchmarks.competition import Contest, Ratio
 class Target:
     """How many times as long ``name`` should take as ``to``, at least or at most.
 
+    ``circumstances`` are those that matter: of several contests that have them, the first counts.
     ``by_medians``: what counts is the ratio of the medians, not the median of the rounds' ratios.
     ``or_even``: it is reached, too, where the rounds cannot tell the two apart. ``why`` is the
     reason, known beforehand, in case that it is missed.
@@ -39,7 +40,7 @@ class Target:
     def measured(self, contests: Iterable[Contest]) -> tuple[Ratio, bool] | None:
         """Return what was measured and whether it is within the bound, None where nothing was."""
         for contest in contests:
-            if contest.subject == self.subject and contest.circumstances == self.circumstances:
+            if contest.subject == self.subject and contest.has(self.circumstances):
                 return self._judged(contest)
         return None
 

@@ -43,6 +43,10 @@ MISSING = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["--version"], [RESTORE_SCRIPT]):  # these need no other package
+        version = f"restorehooks {__version__}\n"
+        sys.stdout.write(version if arguments == ["--version"] else _restore_script())
+        return 0
     if missing := _missing():
         sys.stderr.write(f"{missing}\n")
         return WRONG_USAGE
@@ -54,10 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[1:]:
             sys.stderr.write(f"restorehooks {arguments[0]} takes no arguments.\n")
             return WRONG_USAGE
-        sys.stdout.write(_restore_script() if arguments[0] == RESTORE_SCRIPT else _completion())
-        return 0
-    if arguments[0] == "--version":
-        sys.stdout.write(f"restorehooks {__version__}\n")
+        sys.stdout.write(_completion())
         return 0
     if arguments[0] not in _commands():
         wrong = printable(arguments[0])

@@ -33,6 +33,10 @@ def _is_positive(value: object) -> bool:
     return is_number and 0 < value < math.inf  # type: ignore[operator]
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def _is_timeout(value: object) -> bool:
     return _is_positive(value) and value < 2**31 / 1000  # type: ignore[operator]
 
@@ -70,6 +74,7 @@ OPTIONS = {
     "SCAN_LIMIT": Option(100, _is_positive, "a number of MiB above 0"),
     "EXPLAIN_DUPLICATES": Option(True, _is_bool, "True or False"),
     "REPAIR_ON_DUPLICATE": Option(False, _is_bool, "True or False"),
+    "CONNECTIONS": Option(2, _is_count, "a whole number of at least 1"),
     "MAX_USED_PERCENT": Option(80, _is_percentage, "a number above 0, up to 100"),
     "IGNORE": Option({}, _is_names, "a dictionary from names or patterns to reasons"),
     "LINKS": Option({}, _is_names, "a dictionary from columns to sequences"),
@@ -107,6 +112,11 @@ def scan_limit() -> int:
     return int(_read("SCAN_LIMIT") * 2**20)
 
 
+def connections() -> int:
+    """Connections that a run may use at once, where there are many tables (``CONNECTIONS``, 2)."""
+    return int(_read("CONNECTIONS"))
+
+
 def limits(*, hook: bool = False) -> Limits:
     """Return how much a run may do: what a person asked for, or a hook, which does less."""
     return Limits(
@@ -116,6 +126,7 @@ def limits(*, hook: bool = False) -> Limits:
         names="ignored" if hook else "reported",
         ignore=ignore(),
         links=links(),
+        connections=connections(),
     )
 
 
@@ -145,8 +156,9 @@ def extensions() -> dict[str, dict[str, Any]]:
     """What extensions need of a restore (``EXTENSIONS``, none): names to dictionaries.
 
     ``before`` and ``after`` list functions of the extension's own without arguments, to be called
-    before and after the load, ``one_job`` allows no more jobs than one, and ``one_database`` says
-    that one database of a server alone can have it. An entry replaces what is known of itself.
+    once the dump has created it and after the load, ``one_job`` allows no more jobs than one, and
+    ``one_database`` says that one database of a server alone can have it. An entry replaces what is
+    known of itself.
     """
     return dict(_read("EXTENSIONS"))
 

@@ -18,8 +18,8 @@ main() {
         refuse "DJANGO_MANAGE names $manage, which does not exist."
     fi
     if [ -f "$manage" ]; then
-        require_the_app
-        exec "$python" "$manage" restoredb "$@"
+        require_the_package
+        exec "$python" -m restorehooks.management.manage_py "$manage" "$@"
     fi
     if [ -z "${PYTHON:-}" ] && [ ! -x "$here/restorehooks" ] &&
         command -v restorehooks >/dev/null 2>&1; then
@@ -38,16 +38,6 @@ find_python() {
         python=$(command -v python3 || command -v python || true)
     fi
     [ -n "$python" ] || refuse "no Python was found: install Python 3.10 or later, or set PYTHON."
-}
-
-# What Django says of a command that no app has tells nobody what to do. Where the settings cannot
-# be read, the command itself says why.
-require_the_app() {
-    commands=$("$python" "$manage" help --commands 2>/dev/null) || return 0
-    if printf '%s\n' "$commands" | grep -qx restoredb; then return 0; fi
-    "$python" "$manage" check >/dev/null 2>&1 || return 0
-    require_the_package
-    refuse "\"restorehooks\" is not in INSTALLED_APPS of the project of $manage: add it there."
 }
 
 require_the_package() {

@@ -48,12 +48,12 @@ def test_every_way_to_reset_sequences_is_run_and_checked(bench_server: Any) -> N
     sequences.make_database(bench_server, name, 12)
     url = bench_server.url(name)
     states = [*sequences.STATES]
-    found = list(sequences._run(bench_server, name, url, 12, sequences.SOCKET, 2, states))
+    found = list(sequences._run(bench_server, name, url, 12, sequences.SOCKET, 1, states))
     assert [each.circumstances["sequences"] for each in found] == states
     for each in found:
         assert len(each.results) == 8
         assert [result.died for result in each.results] == [None] * 8
-        assert {len(result.seconds) for result in each.results} == {2}
+        assert {len(result.seconds) for result in each.results} == {1}
 
 
 def test_a_distance_takes_its_time(server: RunningServer) -> None:

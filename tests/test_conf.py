@@ -62,6 +62,13 @@ def test_defaults_and_values() -> None:
             )
             for value in (0, -0.5, False, "many", math.inf)
         ),
+        *(
+            (
+                {"CONNECTIONS": value},
+                f"RESTOREHOOKS['CONNECTIONS'] must be a whole number of at least 1, not {value!r}.",
+            )
+            for value in (0, -1, True, 2.0, "2", None)
+        ),
     ],
 )
 def test_what_is_wrong(given: Any, problem: str) -> None:

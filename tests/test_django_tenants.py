@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.databases import Database, new_database
 from tests.support.projects import MANAGE, Project
 from tests.support.sequences import next_of
 from tests.support.servers import RunningServer
+from tests.support.shown import require_shown
 
 pytest.importorskip("django_tenants", reason="django-tenants is not installed")
 
@@ -223,3 +225,8 @@ def test_a_new_tenant_a_clone_and_a_fixture(behind: tuple[Project, Database]) ->
         'Database "default": Schema "copy" draws from sequences of schema "acme":'
         " copy.shop_order.id from acme.shop_order_id_seq."
     )
+
+
+def test_the_page_shows_what_migrate_schemas_prints(behind: tuple[Project, Database]) -> None:
+    project, _ = behind
+    require_shown(project, ROOT / "docs" / "howto" / "tenants.md", "migrate_schemas")

@@ -63,7 +63,32 @@ client = Client(headers={"host": "localhost"})
 client.force_login(User.objects.create_superuser("a", "a@example.org", "a"))
 print(client.get("/admin/").status_code, len(inspect_sequences(Order).entries))
 """
-
+OVER_TWO_CONNECTIONS = """
+from threading import Event
+from django.db import connection
+from django.db.backends.signals import connection_created
+from restorehooks import reset_sequences
+from restorehooks.sequences import other_connections
+other_connections.MANY, other_connections.LOCKS = 0, 4
+helper_reads, used = Event(), set()
+def wait(execute, statement, params, many, context):
+    used.add(id(context["connection"]))
+    if "ORDER BY id" in statement:
+        assert helper_reads.wait(20)
+    return execute(statement, params, many, context)
+def read(execute, statement, *rest):
+    if "ORDER BY id" in statement:
+        helper_reads.set()
+    return execute(statement, *rest)
+def watch(connection, **kwargs):
+    used.add(id(connection))
+    connection.execute_wrappers.append(read)
+connection.ensure_connection()
+connection_created.connect(watch)
+with connection.execute_wrapper(wait):
+    fine = reset_sequences().is_fine
+print(len(used), fine)
+"""
 
 DRIVER = "from django.db.backends.postgresql.psycopg_any import is_psycopg3; print(is_psycopg3)"
 RUN = """
@@ -118,6 +143,19 @@ def run(project: Project, startup: str, *commands: list[str], **settings: Any) -
         env={"PYTHONPATH": str(project.folder)},
     )
     return [(code, out, err) for code, out, err in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("argument", ["--version", "restore-script", "--help"])
+def test_what_needs_no_other_package(project: Project, argument: str) -> None:
+    alone = "import sys; sys.modules.update(dict.fromkeys(['django', 'psycopg', 'rich']))"
+    code = f"{alone}; from restorehooks.__main__ import main; sys.exit(main([{argument!r}]))"
+    done = project.run([sys.executable, "-c", code], check=False)
+    if argument == "--help":
+        assert done.returncode == 2
+        assert done.stderr.startswith("The Python package django is missing. Install it with: pip ")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(("restorehooks ", "#!/bin/sh"))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +224,7 @@ def test_a_project_on_psycopg2_stays_there(project: Project, database: Database)
         ["migrate", "--run-syncdb"],
         ["loaddata", "order"],
         ["python", OPEN_THE_ADMIN],
+        ["python", OVER_TWO_CONNECTIONS],
         ["check"],
         ["restoredb", "x.dump", "--json"],
         ["python", DRIVER],
@@ -202,7 +241,8 @@ def test_a_project_on_psycopg2_stays_there(project: Project, database: Database)
     assert admin[:2] == (0, "200 1\n")
     assert database.execute("INSERT INTO shop_order DEFAULT VALUES RETURNING id") == [(51,)]
 
-    system_check, restore, driver = rest
+    two_connections, system_check, restore, driver = rest
+    assert two_connections[:2] == (0, "2 True\n")
     assert "?: (restorehooks.I001) restoredb and dumpdb cannot run here: " in system_check[2]
     assert (restore[0], restore[2]) == (
         2,

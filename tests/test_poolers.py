@@ -1,4 +1,4 @@
-"""PgBouncer between Django and the server: hooks, repairs and healing, and what they leave there.
+"""A pooler between Django and the server: hooks, repairs and healing, and what they leave there.
 
 What a restore does is in tests/restore/test_pooled.py.
 """
@@ -43,7 +43,7 @@ def insert() -> int:
         return int(cursor.fetchone()[0])
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session", "statement"])
+@pytest.mark.parametrize("mode", ["transaction", "session", "statement", "pgpool", "odyssey"])
 def test_a_repair_and_an_explanation_leave_the_session_as_it_was(
     things: Database, mode: str
 ) -> None:
@@ -54,7 +54,7 @@ def test_a_repair_and_an_explanation_leave_the_session_as_it_was(
         assert pooler.left_behind(things.name) == []
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("mode", ["transaction", "session", "pgpool", "odyssey"])
 def test_the_hooks_of_migrate_and_loaddata(database: Database, tmp_path: Path, mode: str) -> None:
     fixture = tmp_path / "group.json"
     fixture.write_text('[{"model": "auth.group", "pk": 77, "fields": {"name": "late"}}]')
@@ -69,7 +69,7 @@ def test_the_hooks_of_migrate_and_loaddata(database: Database, tmp_path: Path, m
         assert pooler.left_behind(database.name) == []
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("mode", ["transaction", "session", "pgpool", "odyssey"])
 def test_within_a_transaction_the_repair_stays_when_it_is_rolled_back(
     things: Database, mode: str
 ) -> None:
@@ -85,7 +85,7 @@ def test_within_a_transaction_the_repair_stays_when_it_is_rolled_back(
 @pytest.mark.parametrize(
     ("mode", "size", "within"),
     [("transaction", 1, False), ("transaction", 2, True), ("session", 2, False),
-     ("statement", 1, False)],
+     ("statement", 1, False), ("pgpool", 0, True), ("odyssey", 2, True)],
 )  # fmt: skip
 def test_healing(things: Database, mode: str, size: int, within: bool) -> None:
     with pooled(things, mode, size):

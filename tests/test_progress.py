@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.db import connections
 from django.db.models.signals import pre_migrate
 
 from restorehooks.management import progress as shown
 from restorehooks.management.progress import Lines, OnTerminal, TimeLeft
-from restorehooks.restore import hook_files
+from restorehooks.restore import beside, hook_files
 from restorehooks.restore import progress as reporting
 from restorehooks.restore.progress import Building, Progress, Reporter
 from restorehooks.restore.request import Request
@@ -23,6 +25,7 @@ from restorehooks.restore.restore import restore
 from restorehooks.restore.server import building as looking
 from restorehooks.restore.server.address import Connection
 from restorehooks.restore.server.building import building
+from restorehooks.restore.server.swap import swap
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import dumped
@@ -159,6 +162,7 @@ class Listening(Reporter):
         self.now = ""
         self.ticked: set[str] = set()
         self.counted: list[Progress] = []
+        self.shown: list[Progress] = []
         self.came = threading.Event()
 
     def step(self, text: str) -> None:
@@ -166,11 +170,53 @@ class Listening(Reporter):
         self.came.clear()
 
     def progress(self, progress: Progress) -> None:
+        self.shown.append(progress)
         self.counted.append(replace(progress))
 
     def tick(self, building: Sequence[Building] = ()) -> None:
         self.ticked.add(self.now.partition(" into")[0])
         self.came.set()
+
+
+def _waiting_first(reporter: Listening, then: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+    """Go on once the reporter has been told that time goes by."""
+    assert reporter.came.wait(60)
+    return then(*args, **kw)
+
+
+LATE = """
+CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_catalog.pg_sleep(0.3); RETURN NULL; END';
+CREATE TABLE t (id serial PRIMARY KEY);
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION late();
+"""
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_in_place_too_what_is_built_is_counted_and_the_commit_goes_on(
+    database: Database,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    monkeypatch.setattr(reporting, "SECONDS_A_BEAT", 0.01)
+    source = make_database()
+    source.execute(LATE)
+    file = dumped(source, tmp_path / "dump", form=form)
+    reporter = Listening()
+
+    def adds_a_row(**kwargs: object) -> None:
+        connections["default"].cursor().execute("INSERT INTO t DEFAULT VALUES")
+
+    post_restore.connect(adds_a_row)
+    try:
+        restore(Request(str(file), in_place=True), reporter=reporter)
+    finally:
+        post_restore.disconnect(adds_a_row)
+    assert "committing" in reporter.ticked
+    assert {(each.builds, each.builds_total) for each in reporter.shown} >= {(1, 1)}
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])
@@ -187,15 +233,13 @@ def test_every_long_step_says_that_it_goes_on(
     source = make_database()
     source.execute("CREATE TABLE t (id serial PRIMARY KEY); CREATE INDEX i ON t (id)")
     file = dumped(source, tmp_path / "dump", form=form)
+    reporter = Listening()
+    monkeypatch.setattr(beside, "swap", partial(_waiting_first, reporter, swap))
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     (hooks / "a.sql").write_text("SELECT pg_sleep(0.1)")
     (hooks / "b.sh").write_text("sleep 0.1")
-    reporter = Listening()
-
-    def waits(**kwargs: object) -> None:
-        assert reporter.came.wait(60)
-
+    waits = partial(_waiting_first, reporter, lambda **kwargs: None)
     for signal in (pre_migrate, post_restore):
         signal.connect(waits)
     try:
@@ -208,8 +252,9 @@ def test_every_long_step_says_that_it_goes_on(
         "sending post_restore to the project's receivers",
         "running the hook a.sql",
         "running the hook b.sh",
+        f'putting it in the place of "{database.name}"',
     } <= reporter.ticked
     tables = [each for each in reporter.counted if each.unit == "tables"]
     assert tables[-1].entries == tables[-1].entries_total
-    built = [each.builds_total for each in reporter.counted if each.builds_total]
-    assert set(built) == ({2} if form == "custom" else set())
+    built = [(each.builds, each.builds_total) for each in reporter.shown if each.builds_total]
+    assert set(built) == {(2, 2)}

@@ -189,6 +189,7 @@ def test_a_wrong_guess_changes_nothing(things: Database, repaired: list[str]) ->
     assert repaired == []
 
 
+@pytest.mark.psycopg3("Django pools psycopg 3 alone")
 @pytest.mark.usefixtures("healing")
 def test_a_pool_with_no_place_left(things: Database, repaired: list[str]) -> None:
     connection = connections["default"]

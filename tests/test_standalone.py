@@ -108,7 +108,8 @@ def test_of_an_env_file_only_what_is_ours_is_taken(tmp_path: Path, database: Dat
         "PGOPTIONS=-c application_name=theirs\nPYTHONSTARTUP=/dev/null\n"
     )
     bare = environment(database.server)
-    bare.pop("PG_BINDIR")
+    if programs := bare.pop("PG_BINDIR", None):
+        bare["PATH"] = os.pathsep.join([programs, bare["PATH"]])
     done = restorehooks(tmp_path, "dumpdb", "x.dump", env=bare)
     assert (done.returncode, ran.exists()) == (0, False), done.stderr
     # Nor is a program taken from here because PATH says so.

@@ -17,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import DIRECT_URL, Address, secrets_in
+from restorehooks.restore.server.address import Address, secrets_in
+from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
 
 Place = Literal["database url", "project"] | None

@@ -89,7 +89,7 @@ class Lines(Reporter):
         self._lock = RLock()
         self._said = time.monotonic()
         self._left = TimeLeft()
-        self._step = ""
+        self._step = "preparing"
         self._progress: Progress | None = None
 
     def step(self, text: str) -> None:

@@ -116,7 +116,8 @@ def _add_how(parser: CommandParser) -> None:
         "--jobs",
         type=int,
         metavar="N",
-        help="Load N tables and indexes at once. The default is one more than there are cores.",
+        help="Load N tables and indexes at once. The default is one more than there are cores, and "
+        "fewer where the server or the role has not as many connections left.",
     )
     for name, what in (("owner", "who owns each object"), ("privileges", "what is granted")):
         either = group.add_mutually_exclusive_group()

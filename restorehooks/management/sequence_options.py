@@ -55,6 +55,8 @@ class Request:
             limits = conf.limits()
             if options["by_name"]:
                 limits = replace(limits, names="repaired")
+            if options["connections"]:
+                limits = replace(limits, connections=options["connections"])
         except (LookupError, ImproperlyConfigured) as error:
             raise wrong_usage(error.args[0]) from None
         return cls(
@@ -95,6 +97,13 @@ def add_options(parser: CommandParser) -> None:
     _add_scope(parser)
     _add_mode(parser)
     _add_how(parser)
+    parser.add_argument_group("how fast").add_argument(
+        "--connections",
+        type=_at_least_1,
+        metavar="N",
+        help="Use up to N connections where there are many tables, and the server has more free."
+        " The default is CONNECTIONS of the RESTOREHOOKS setting, 2.",
+    )
     add_format(parser, ["table"], "Report as a table (the default), or as JSON on standard output.")
 
 
@@ -172,6 +181,12 @@ def _add_how(parser: CommandParser) -> None:
         help="Also move sequences that only their names (TABLE_COLUMN_seq, TABLE_seq) lead to a"
         " key without a default.",
     )
+
+
+def _at_least_1(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _at_least_0(text: str) -> int:

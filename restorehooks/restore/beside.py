@@ -14,6 +14,7 @@ from .dump.facts import described
 from .errors import RestoreError
 from .interrupts import raise_if_interrupted, uninterrupted
 from .load import load_beside
+from .progress import heartbeat
 from .run import Run
 from .server.carried import carry_settings
 from .server.kept_databases import kept
@@ -32,7 +33,8 @@ def restore_beside(run: Run) -> None:
     with ExitStack() as deferred:
         # An interrupt between CREATE DATABASE and what follows would leave it behind.
         signals = deferred.enter_context(uninterrupted())
-        name, oid = create_side(lock, plan.live, described(plan.dump))
+        with heartbeat(run.reporter):
+            name, oid = create_side(lock, plan.live, described(plan.dump))
         try:
             deferred.close()
             if signals.came.is_set():
@@ -46,9 +48,10 @@ def restore_beside(run: Run) -> None:
                 hooks.run_inside(run, name)
                 hooks.run_files(run, name)
             hooks.gather_statistics(run, name)
-            _make_durable(run, name)
             run.step("swap", f'putting it in the place of "{plan.address.name}"')
-            _swap(run, name, oid)
+            with heartbeat(run.reporter):
+                _make_durable(run, name)
+                _swap(run, name, oid)
         except BaseException:
             if not run.report.restored:
                 with uninterrupted():

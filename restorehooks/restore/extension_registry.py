@@ -21,7 +21,7 @@ from .server.extension_rows import tables_of_extensions
 class Needs:
     """What an extension needs of a restore beside the live database.
 
-    before: functions of its own to call once it is created, before anything is loaded.
+    before: functions of its own to call as soon as the dump has created it.
     after: those to call once everything is loaded.
     one_job: pg_restore may not load with several jobs.
     one_database: it can be created in one database of a server, and so in none beside that.
@@ -60,13 +60,22 @@ def one_job(extensions: Sequence[str]) -> bool:
     return any(needs.one_job for needs in needing(extensions).values())
 
 
-def require_place(extensions: Sequence[str], mode: Mode) -> None:
-    """Raise TargetError for an extension that no database beside the live one can have."""
-    for name, needs in needing(extensions).items():
-        if needs.one_database and mode == "beside":
+def of_one_database(extensions: Sequence[str]) -> frozenset[str]:
+    """Return those of these extensions that only one database of a server can have."""
+    return frozenset(name for name, needs in needing(extensions).items() if needs.one_database)
+
+
+def require_place(extensions: Sequence[str], mode: Mode, *, may_miss: bool) -> None:
+    """Raise TargetError for an extension that no database beside the live one can have.
+
+    ``may_miss``: it may be left out.
+    """
+    for name in sorted(of_one_database(extensions)):
+        if mode == "beside" and not may_miss:
             raise TargetError(
-                f'The dump needs the extension "{name}", which one database of a server alone can '
-                "have, and so none beside it: restore with --in-place into the one that has it."
+                f'The dump needs the extension "{name}", which only one database of a server can '
+                "have, and so none beside it: restore with --in-place into the one that has it, or "
+                "without it, and without its rows, by --skip-superuser-only."
             )
 
 
@@ -82,26 +91,30 @@ def kept_tables(
     return tables_of_extensions(connection, closed=True) if skip else frozenset()
 
 
-def prepare(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> None:
-    """Create the extensions that have to be there before anything is loaded, and ready them.
+def make_ready(connection: psycopg.Connection[Any], name: str) -> None:
+    """Call what an extension needs once the dump has created it, over the session that loads.
+
+    It may set something for that session. Raises TargetError.
+    """
+    for needs in needing([name]).values():
+        for function in needs.before:
+            _call(connection, name, function)
+
+
+def finish(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> None:
+    """Call what the extensions that were not left out need once everything is loaded.
 
     Raises TargetError.
     """
     for name, needs in needing(extensions).items():
-        if needs.before:
-            create = sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name))
-            _run(connection, name, create)
-            for function in needs.before:
-                _call(connection, name, function)
-
-
-def finish(connection: psycopg.Connection[Any], extensions: Sequence[str]) -> None:
-    """Do what the extensions need once everything is loaded. Raises TargetError."""
-    for name, needs in needing(extensions).items():
-        for function in needs.after:
+        is_here = connection.execute(IS_HERE, [name]).fetchone()
+        for function in needs.after if is_here else ():
             _call(connection, name, function)
 
 
+IS_HERE = """
+SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) %s::pg_catalog.name
+"""
 MEMBER = """
 SELECT n.nspname FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::regclass
@@ -117,14 +130,9 @@ def _call(connection: psycopg.Connection[Any], extension: str, function: str) ->
     schema = connection.execute(MEMBER, [function, extension]).fetchone()
     if schema is None:
         raise TargetError(f'The extension "{extension}" has no function {function}() here.')
-    called = sql.SQL("SELECT {}()").format(sql.Identifier(schema[0], function))
-    _run(connection, extension, called)
-
-
-def _run(connection: psycopg.Connection[Any], extension: str, query: sql.Composed) -> None:
     try:
-        connection.execute(query)
+        connection.execute(sql.SQL("SELECT {}()").format(sql.Identifier(schema[0], function)))
     except psycopg.Error as error:
         raise TargetError(
-            f'The extension "{extension}" cannot be made ready for the load: {first_line(error)}'
+            f'{function}() of the extension "{extension}" failed: {first_line(error)}'
         ) from None

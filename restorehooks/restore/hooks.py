@@ -27,13 +27,10 @@ from .server.analyze import analyze
 
 
 def before_load(run: Run, database: str) -> None:
-    """Make an empty side database ready: what extensions need, the receivers of ``pre_load``.
+    """Let the receivers of ``pre_load`` make an empty side database ready.
 
-    Raises TargetError, HookError where the alias does not lead there, and whatever a receiver
-    raises.
+    Raises HookError where the alias does not lead there, and whatever a receiver raises.
     """
-    with run.plan.address.connect(database) as connection:
-        extension_registry.prepare(connection, run.plan.extensions)
     if pre_load.has_listeners():
         with pointed_at(run.request.using, database, run.lock):
             require_database(run.request.using, database, run.lock)

@@ -15,6 +15,7 @@ from .alias import pointed_at
 from .dump.contents import ArchiveEntry
 from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction, prove_first
+from .progress import heartbeat
 from .run import Run
 from .server.extension_rows import clear_tables
 from .server.lock_table import require_locks
@@ -45,7 +46,8 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
     using, number = run.request.using, ("", "")
     connection: psycopg.Connection[Any] | None = None
     try:
-        with transaction.atomic(using=using, durable=True):
+        # From the last hook on no program is started, which a thread would be in the way of.
+        with ExitStack() as at_work, transaction.atomic(using=using, durable=True):
             connection = connections[using].connection
             assert connection  # noqa: S101 - the transaction has begun
             _fill(run, name, connection)
@@ -53,6 +55,7 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
             if run.report.hooks:
                 hooks.repair_sequences(run)
             run.step("commit")
+            at_work.enter_context(heartbeat(run.reporter))
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             number = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
             # A number that is on disk is never given out again. Ends a run that lost its lock, too.
@@ -74,7 +77,8 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
         require_locks(connection, _locks(plan.entries))
         if not run.request.partial and not plan.live.empty:
             run.step("drop", f'dropping what "{plan.user}" owns')
-            drop_own(connection)
+            with heartbeat(run.reporter):
+                drop_own(connection)
         if not run.request.partial:
             clear_tables(connection, plan.extensions, superuser=plan.superuser)
     run.step("load", f'loading into "{name}"')

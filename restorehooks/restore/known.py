@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from restorehooks.programs import Program
@@ -61,15 +61,20 @@ class Known:
         return self.address.role or self.address.user
 
 
-def find_out(request: Request, address: Address, lock: RestoreLock, dump: Dump) -> Known:
-    """Find out what has to be known; raise a RestoreError for what prevents any restore."""
-    connection = lock.connection
+def find_out(
+    request: Request, lock: RestoreLock, dump: Dump, watch: Callable[[int], None]
+) -> Known:
+    """Find out what has to be known; raise a RestoreError for what prevents any restore.
+
+    ``watch`` is called with the number of bytes of a plain dump that were read for that.
+    """
+    address, connection = lock.address, lock.connection
     live = read_live(address, connection)
     _refuse_templates(address, live)
     rights = read_rights(connection, live)
     program, selection = _archive(request, dump, live)
     to_the_end = request.dry_run or not rights.superuser
-    holds = held_by(dump, selection.entries, to_the_end=to_the_end)
+    holds = held_by(dump, selection.entries, to_the_end=to_the_end, watch=watch)
     require_rows_with_tables(holds, request)
     require_server(live.server_version, request.using, holds)
     require_superuser(connection, holds, request, rights)

@@ -26,9 +26,10 @@ from .plan import BUILDS
 from .progress import Progress, Watch
 from .run import Run
 from .script.results import LeftOut, ScriptResult
+from .script.tolerated import ROWS_OF_NO_EXTENSION
 from .server.address import Address
 from .server.building import building
-from .server.existing import require_entries
+from .server.existing import require_entries, rows_of_no_table
 from .server.making_room import replaced
 from .server.positions import carry_forward, positions_in, positions_of
 from .server.replacing import Replacement
@@ -62,7 +63,7 @@ def load_in_transaction(run: Run, connection: psycopg.Connection[Any]) -> None:
         _replace(run, connection, plan.replacement)
     else:
         flags = ["--data-only"] if plan.mode == "data only" else []
-        result = _send_entries(run, plan.entries, connection, flags)
+        result = _send_entries(run, plan.entries, connection, Progress(), flags)
         name_left_out(run, [result.left_out])
         run.report.left_out += carry_forward(connection, positions_in(result.positions))
 
@@ -82,7 +83,8 @@ def _replace(run: Run, connection: psycopg.Connection[Any], replacement: Replace
     # A schema has more than tables, which make way for those of the dump.
     flags = [] if run.request.tables else ["--clean", "--if-exists"]
     with replaced(connection, plan.entries, replacement):
-        name_left_out(run, [_send_entries(run, entries, connection, flags).left_out])
+        result = _send_entries(run, entries, connection, Progress(), flags)
+        name_left_out(run, [result.left_out])
     # They move forward alone: they are in use.
     run.report.left_out += carry_forward(connection, positions)
 
@@ -121,9 +123,8 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         run.reporter.progress(state)
 
     def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
-        run.reporter.progress(progress)
         with connected(run, database) as connection:
-            found = _send_entries(run, entries, connection).left_out
+            found = _send_entries(run, entries, connection, progress).left_out
         progress.entries += len(entries)
         return found
 
@@ -137,13 +138,37 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
     has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
     run.has_statistics = has_statistics and bool(options.statistics)
     left_out = [sent(steps.before)]
-    if steps.load:
-        progress.builds_total = sum(entry.kind in BUILDS for entry in steps.load)
-        with commands.list_file(steps.load) as chosen:
+    load, rows_left_out = _with_tables(run, database, steps.load)
+    left_out.append(rows_left_out)
+    if load:
+        progress.builds_total = sum(entry.kind in BUILDS for entry in load)
+        with commands.list_file(load) as chosen:
             _run_pg_restore(run, database, chosen, progress, watch)
+        progress.builds = progress.builds_total
     if steps.after:
         left_out.append(sent(steps.after))
     name_left_out(run, left_out)
+
+
+def _with_tables(
+    run: Run, database: str, entries: Sequence[ArchiveEntry]
+) -> tuple[Sequence[ArchiveEntry], list[LeftOut]]:
+    """Leave out the rows of an extension, where it was left out, and say which."""
+    if not run.without_extension:
+        return entries, []
+    with run.plan.address.connect(database) as connection:
+        gone = rows_of_no_table(connection, run.plan.entries)
+    said = [
+        LeftOut(
+            "rows",
+            f"the entry of {entry.schema}.{entry.tag}",
+            0,
+            ROWS_OF_NO_EXTENSION.format(f"{entry.schema}.{entry.tag}"),
+            1,
+        )
+        for entry in gone
+    ]
+    return [entry for entry in entries if entry not in gone], said
 
 
 def _run_pg_restore(
@@ -173,6 +198,7 @@ def _send_entries(
     run: Run,
     entries: Sequence[ArchiveEntry],
     connection: psycopg.Connection[Any],
+    progress: Progress,
     flags: Sequence[str] = (),
 ) -> ScriptResult:
     """Turn entries of an archive into SQL, and send that as a plain dump is sent."""
@@ -184,7 +210,7 @@ def _send_entries(
         process = stack.enter_context(commands.statements(plan.program, plan.dump.path, flags))
         assert process.stdout  # noqa: S101 - it was asked for
         try:
-            return send(run, process.stdout, connection)
+            return send(run, process.stdout, connection, progress)
         except ScriptError as error:
             # Its line is one of pg_restore's output, which nobody has.
             said = str(error).removeprefix(f"line {error.line} of the dump: ")

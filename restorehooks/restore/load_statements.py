@@ -12,16 +12,17 @@ import psycopg
 
 from restorehooks.wording import first_line
 
-from .dump.proof import open_plain
+from .dump.proof import OR_ACCEPT, open_plain
 from .dump.rows import NO_KEYS, NO_ROWS
 from .errors import RestoreError
-from .extension_registry import kept_tables
-from .progress import heartbeat
+from .extension_registry import kept_tables, make_ready, of_one_database
+from .progress import Progress, heartbeat
 from .run import Run
 from .script.feed import run_script
 from .script.options import ScriptOptions
 from .script.results import LeftOut, ScriptResult
 from .script.rules import POSITION
+from .script.tolerated import EXTENSION
 from .server.building import building
 from .server.existing import require_tables
 from .server.ownership import script_options
@@ -74,8 +75,9 @@ def _others(run: Run, database: str, stack: ExitStack) -> Connections:
 def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connections = ()) -> None:
     """Load a plain dump over a connection, and what need not be done in order over others."""
     dump = run.plan.dump
-    with open_plain(dump, run.bytes_watch(dump.size or None)) as stream:
-        result = send(run, stream, connection, others)
+    progress = Progress(bytes_total=dump.size or None)
+    with open_plain(dump, run.bytes_watch_of(progress)) as stream:
+        result = send(run, stream, connection, progress, others)
     run.has_statistics = result.statistics > 0
     name_left_out(run, [result.left_out])
     _say_what_is_missing(run, result)
@@ -98,9 +100,14 @@ def send(
     run: Run,
     stream: BinaryIO | IO[bytes],
     connection: psycopg.Connection[Any],
+    progress: Progress,
     others: Connections = (),
 ) -> ScriptResult:
-    """Send statements. Raises RestoreError where they do not go through, or have no end."""
+    """Send statements. Raises RestoreError where they do not go through, or have no end.
+
+    ``progress`` is kept up to date with what is built, and shown.
+    """
+    run.reporter.progress(progress)
     part, options = run.plan.dump.part, options_for(run, connection)
     with heartbeat(run.reporter, building(lambda: run.lock.connection, connection.info.dbname)):
         result = run_script(
@@ -108,12 +115,15 @@ def send(
             connection,
             options=options,
             others=others,
+            progress=progress,
             first_line=part.line if part else 1,
         )
+    run.without_extension |= any(one.what == EXTENSION for one in result.left_out)
     if not result.complete and run.plan.unfinished:
         run.note(f"accepted as asked: {result.reason}")
     elif not result.complete:
-        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}.")
+        otherwise = OR_ACCEPT if run.request.may_accept_unfinished else ""
+        raise RestoreError(f"{result.reason[0].upper()}{result.reason[1:]}{otherwise}.")
     require_tables(connection, result.tables.left)
     return result
 
@@ -143,7 +153,10 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
         skip_superuser_only=request.skip_superuser_only,
+        without_extension=run.without_extension,
+        one_database=of_one_database(plan.extensions),
         superuser=plan.superuser,
         drops_may_miss=plan.mode != "data only",
         commit_every=STATEMENTS_A_COMMIT if plan.mode == "beside" else None,
+        extension_made=make_ready if plan.mode == "beside" else None,
     )

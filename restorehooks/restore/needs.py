@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import django
@@ -41,13 +41,19 @@ class Holds:
     missing_tables: str | None = None
 
 
-def held_by(dump: Dump, entries: Sequence[ArchiveEntry], *, to_the_end: bool) -> Holds:
+def held_by(
+    dump: Dump,
+    entries: Sequence[ArchiveEntry],
+    *,
+    to_the_end: bool,
+    watch: Callable[[int], None] | None = None,
+) -> Holds:
     """Return what a dump holds.
 
     A plain dump is read for that, up to its first row where not ``to_the_end``. Raises DumpError.
     """
     if dump.format == "plain":
-        found = survey(dump, to_the_end=to_the_end)
+        found = survey(dump, to_the_end=to_the_end, watch=watch)
         return Holds(
             extensions=found.extensions,
             for_superusers=found.for_superusers,

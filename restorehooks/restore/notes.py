@@ -39,6 +39,11 @@ def notes_on_extensions(extensions: Sequence[str], mode: Mode) -> Iterator[str]:
     for name, needs in needing(extensions).items():
         if needs.one_job and mode == "beside":
             yield f'"{name}" is made ready before the load, and loaded by one job'
+        if needs.one_database and mode == "beside":
+            yield (
+                f'the extension "{name}" is left out, and its rows with it: only one database of a '
+                "server can have it"
+            )
 
 
 def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:

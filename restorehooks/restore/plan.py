@@ -18,7 +18,7 @@ from .dump.rows import NO_KEYS, NO_ROWS, what_is_missing
 from .errors import UsageError
 from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
-from .known import Known, find_out
+from .known import Known
 from .mode import mode_for
 from .needs import require_program
 from .notes import (
@@ -32,13 +32,13 @@ from .request import Mode, Request
 from .room import Room, room_for
 from .server.address import Address
 from .server.extensions import extensions_needed
+from .server.failover import failover_by
 from .server.kept_databases import Kept, kept, unbelieved
 from .server.live import Live
-from .server.lock import RestoreLock
 from .server.obstacles import Obstacle, obstacles
 from .server.ownership import Ownership, plan_ownership
 from .server.replacing import Replacement, plan_replacement
-from .server.replication import read_ties, refuse_to_break
+from .server.replication import Ties, read_ties, refuse_to_break
 
 BUILDS = {"INDEX", "CONSTRAINT", "FK CONSTRAINT"}
 """Kinds of entries that keep a core busy while nothing is read."""
@@ -152,9 +152,9 @@ def _kept_or_not(kept: bool) -> str:
     return "kept" if kept else "left out"
 
 
-def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump) -> Plan:
-    """Find out what would happen; raise a RestoreError for what prevents it."""
-    known = find_out(request, address, lock, dump)
+def make_plan(known: Known) -> Plan:
+    """Decide what will happen; raise a RestoreError for what prevents it."""
+    request, dump, address = known.request, known.dump, known.address
     connection, live, extensions = known.connection, known.live, known.holds.extensions
     wanted = [] if request.data_only else extensions
     needed = extensions_needed(connection, wanted, some_may_miss=request.skip_superuser_only)
@@ -162,7 +162,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
     ties = read_ties(address, live)
     if mode == "beside" or (mode == "in place" and not live.empty):
         refuse_to_break(address, ties)
-    require_place(extensions, mode)
+    require_place(extensions, mode, may_miss=request.skip_superuser_only)
     require_program(known.program, live.server_version, mode)
     hooks, others = hook_files.find(request.hooks_dir) if request.hooks_dir else ([], [])
     _require_environment(known, mode, hooks)
@@ -182,7 +182,7 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
         entries=known.entries,
         owners=owners,
-        obstacles=[*obstacles(connection, live), *ties.obstacles] if beside else [],
+        obstacles=_in_the_way(known, ties) if beside else [],
         leftovers=sides if beside else [],
         hooks=hooks,
         notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, others, sides)],
@@ -192,6 +192,12 @@ def make_plan(request: Request, address: Address, lock: RestoreLock, dump: Dump)
         replacement=_replacement(known, mode),
         missing=missing,
     )
+
+
+def _in_the_way(known: Known, ties: Ties) -> list[Obstacle]:
+    """Return what prevents the swap, or would be lost by it."""
+    found = [*obstacles(known.connection, known.live), *ties.obstacles]
+    return found if known.live.missing else [*found, *failover_by(known.request.using)]
 
 
 def _ownership(known: Known, *, may_act_as_owner: bool) -> Ownership:

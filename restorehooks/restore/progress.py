@@ -31,8 +31,9 @@ class Progress:
     """What is done so far: things that are counted, bytes, and what is built.
 
     ``unit`` is the word for what is counted, ``entries`` of an archive or another. ``builds`` are
-    indexes and constraints. The totals are None where they cannot be known. ``building`` says what
-    the server works on right now.
+    indexes and constraints; of a plain dump, which is read once, ``builds_total`` are those that
+    were read so far: pg_dump writes them after each other, foreign keys last. The totals are None
+    where they cannot be known. ``building`` says what the server works on right now.
     """
 
     entries: int = 0
@@ -50,6 +51,14 @@ class Progress:
         pairs = ((self.entries, self.entries_total), (self.bytes, self.bytes_total))
         shares = [min(1.0, done / total) for done, total in pairs if total]
         return sum(shares) / len(shares) if shares else 0.0
+
+    def more_to_build(self, count: int) -> None:
+        """Take in that there are more indexes and constraints to build."""
+        self.builds_total = (self.builds_total or 0) + count
+
+    def one_is_built(self) -> None:
+        """Take in that one of them is built."""
+        self.builds += 1
 
     @property
     def share_built(self) -> float:

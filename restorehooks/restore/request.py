@@ -73,6 +73,11 @@ class Request:
         return bool(self.schemas or self.tables)
 
     @property
+    def may_accept_unfinished(self) -> bool:
+        """A plain dump without its end could be accepted: it would not go into what is live."""
+        return not (self.in_place or self.data_only)
+
+    @property
     def selection(self) -> list[str]:
         """pg_restore's options for the schemas and tables asked for."""
         flags = [f"--schema={name}" for name in self.schemas]

@@ -13,7 +13,7 @@ from restorehooks.signals import pre_restore
 from .archive import commands
 from .archive.messages import naming
 from .beside import restore_beside
-from .dump.proof import prove_plain
+from .dump.proof import OR_ACCEPT, prove_plain
 from .errors import (
     BusyError,
     DeclinedError,
@@ -24,6 +24,7 @@ from .errors import (
 )
 from .in_place import restore_in_place
 from .interrupts import interruptible
+from .known import find_out
 from .load import prove_first
 from .plan import make_plan
 from .progress import Reporter
@@ -90,7 +91,8 @@ def _restore(run: Run) -> None:
         address = Address.of(request.using)
         run.announce(dump, address)
         lock = stack.enter_context(_locked(address, request))
-        run.planned(make_plan(request, lock.address, lock, dump), lock)
+        watch = run.bytes_watch(dump.size)
+        run.planned(make_plan(find_out(request, lock, dump, watch)), lock)
         if request.dry_run:
             _prove_whole(run)
             return
@@ -156,5 +158,6 @@ def _prove_whole(run: Run) -> None:
         prove_first(run)
         commands.prove(plan.program, plan.dump.path, run.reporter.progress)
     elif not run.request.accept_unfinished:
-        prove_plain(plan.dump, run.bytes_watch(plan.dump.size))
+        otherwise = OR_ACCEPT if run.request.may_accept_unfinished else ""
+        prove_plain(plan.dump, run.bytes_watch(plan.dump.size), otherwise)
     _require_way(run)

@@ -35,6 +35,7 @@ class Run:
     report: what was found and done so far.
     lock, plan: known once they are planned.
     has_statistics: the dump has brought planner statistics.
+    without_extension: an extension of the dump was left out.
     """
 
     request: Request
@@ -44,6 +45,7 @@ class Run:
     lock: RestoreLock = field(init=False)
     plan: Plan = field(init=False)
     has_statistics: bool = False
+    without_extension: bool = False
     _step: tuple[str, float] | None = None
 
     def announce(self, dump: Dump, address: Address) -> None:
@@ -86,7 +88,10 @@ class Run:
 
     def bytes_watch(self, total: int | None) -> Callable[[int], None]:
         """Return a function that tells the reporter how many bytes of ``total`` are read."""
-        progress = Progress(bytes_total=total)
+        return self.bytes_watch_of(Progress(bytes_total=total))
+
+    def bytes_watch_of(self, progress: Progress) -> Callable[[int], None]:
+        """Return a function that tells the reporter how many bytes are read, as ``progress``."""
 
         def watch(count: int) -> None:
             progress.bytes = count

@@ -18,9 +18,9 @@ from .dump.copies import named_as, spooled, unpacked
 from .dump.facts import Dump
 from .dump.identify import identify
 from .dump.incoming import STANDARD_INPUT, incoming, read_as_it_comes
-from .dump.proof import check_trailer, prove_tar
+from .dump.proof import OR_ACCEPT, check_trailer, prove_tar
 from .from_server import dumped_from_server, is_server
-from .progress import Reporter
+from .progress import Reporter, heartbeat
 from .report import RestoreReport
 from .request import Request
 from .run import Run
@@ -55,14 +55,15 @@ def opened(run: Run) -> Iterator[Dump]:
             at_hand = stack.enter_context(_spooled(run, cast(BinaryIO, stream)))
         else:
             at_hand = stack.enter_context(_at_hand(run))
-        dump = stack.enter_context(_identified(at_hand, request))
-        dump = run.report.dump = one_database(dump, at_hand.database)
-        if not request.accept_unfinished:
-            check_trailer(dump)
-        if dump.format != "plain":
-            dump = stack.enter_context(unpacked(dump, request.spool_dir))
-        if dump.format == "tar":
-            prove_tar(dump)
+        with heartbeat(run.reporter):
+            dump = stack.enter_context(_identified(at_hand, request))
+            dump = run.report.dump = one_database(dump, at_hand.database)
+            if not request.accept_unfinished:
+                check_trailer(dump, OR_ACCEPT if request.may_accept_unfinished else "")
+            if dump.format != "plain":
+                dump = stack.enter_context(unpacked(dump, request.spool_dir))
+            if dump.format == "tar":
+                prove_tar(dump)
         yield dump
 
 
@@ -112,7 +113,9 @@ def _at_hand(run: Run) -> Iterator[_AtHand]:
 @contextmanager
 def _spooled(run: Run, stream: BinaryIO) -> Iterator[_AtHand]:
     run.step("spool", "reading the dump from standard input")
-    with spooled(stream, run.request.spool_dir) as path:
+    with ExitStack() as stack:
+        with heartbeat(run.reporter):
+            path = stack.enter_context(spooled(stream, run.request.spool_dir))
         yield _AtHand(path, STANDARD_INPUT, run.request.from_database)
 
 

@@ -11,6 +11,7 @@ from .alias import close_connections
 from .errors import DeclinedError, TargetError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .server.address import Address, Connection
+from .server.failover import failover_by
 from .server.kept_databases import Kept, kept
 from .server.live import Live, read_live
 from .server.lock import RestoreLock, connect_maintenance
@@ -56,7 +57,7 @@ def undo(
         address = lock.address
         live = read_live(address, lock.connection)
         (back,) = _chosen(lock.connection, address, [name] if name else [])[:1]
-        _require_way_back(lock.connection, live, back)
+        _require_way_back(lock.connection, live, back, using)
         question = (
             f"{address} ({size_in_words(live.size)}) will be replaced by what it was before "
             f'{back.marker.at}: "{back.name}" ({size_in_words(back.size or 0)}). What is live now '
@@ -128,11 +129,11 @@ def _chosen(connection: Connection, address: Address, names: Sequence[str]) -> l
     return [one for one in found if not names or one.name in names]
 
 
-def _require_way_back(connection: Connection, live: Live, back: Kept) -> None:
+def _require_way_back(connection: Connection, live: Live, back: Kept, using: str) -> None:
     if back.broken:
         raise TargetError(
             f'"{back.name}" is not whole: a DROP of it was cut off. Finish it with '
             f'--drop-previous "{back.name}", and name another one.'
         )
-    if lacking := read_rights(connection, live).lacking:
-        raise TargetError("; ".join(str(one) for one in lacking))
+    if found := [*read_rights(connection, live).lacking, *failover_by(using)]:
+        raise TargetError("; ".join(str(one) for one in found))

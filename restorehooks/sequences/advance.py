@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Iterator
+from math import ceil
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,9 @@ from django.db import DatabaseError, transaction
 
 from restorehooks.driver import sql
 
-from .message import LOCKS, Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
+from .message import Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
+from .other_connections import OtherConnections
+from .sending import Rows
 from .session import local_settings
 from .statements import Move, draw, hold, set_forward, table_name
 from .verdict import next_value
@@ -60,9 +63,13 @@ Outcome = int | Failed | Postponed
 
 
 def advance(
-    connection: BaseDatabaseWrapper, moves: abc.Sequence[Move], budget: LockBudget
+    connection: BaseDatabaseWrapper,
+    moves: abc.Sequence[Move],
+    budget: LockBudget,
+    others: OtherConnections | None = None,
 ) -> Iterator[tuple[Move, Outcome]]:
-    """Yield each move with what came of it."""
+    """Yield each move with what came of it; ``others`` take part in it."""
+    others = others or OtherConnections(connection)
     possible = []
     for move in moves:
         sequence = move.sequence
@@ -73,10 +80,10 @@ def advance(
             yield move, Failed(f"no UPDATE privilege: {grant}")
     large = [move for move in possible if move.gap > DRAWN_AT_ONCE or move.may_use_up]
     small = [move for move in possible if move.gap <= DRAWN_AT_ONCE and not move.may_use_up]
-    yield from _sent(connection, small, _drawing, budget)
+    yield from _sent(others, small, _drawing, budget)
     held: list[Move] = []
     for move, outcome in _sent(
-        connection, [m for m in large if m.sequence.may_alter], _setting, LockBudget(0)
+        others, [m for m in large if m.sequence.may_alter], _setting, LockBudget(0)
     ):
         if isinstance(outcome, Failed):
             held.append(move)
@@ -98,7 +105,7 @@ def _insist(connection: BaseDatabaseWrapper, move: Move, budget: LockBudget) -> 
     while True:
         statements_for = _setting if may_hold else _drawing
         wait = LockBudget(0) if may_hold else budget
-        ((_, outcome),) = _sent(connection, [move], statements_for, wait)
+        ((_, outcome),) = _sent(OtherConnections(connection), [move], statements_for, wait)
         if isinstance(outcome, int) or (isinstance(outcome, Failed) and not may_hold):
             return outcome
         if monotonic() > until:
@@ -118,13 +125,20 @@ def _postponed(move: Move, why: str) -> Postponed:
 
 
 def _sent(
-    connection: BaseDatabaseWrapper,
+    others: OtherConnections,
     moves: abc.Sequence[Move],
     statements_for: Callable[[abc.Sequence[Move]], list[sql.Composable]],
     budget: LockBudget,
 ) -> Iterator[tuple[Move, Outcome]]:
-    for batch in in_batches(moves, LOCKS // LOCKS_A_MOVE):
-        for items, result in send_each(connection, batch, statements_for, budget, to_write=True):
+    def work(
+        connection: BaseDatabaseWrapper, load: abc.Sequence[Move]
+    ) -> list[tuple[abc.Sequence[Move], list[Rows] | Failed]]:
+        return [*send_each(connection, load, statements_for, budget, to_write=True)]
+
+    locks = others.locks_to_a_load(LOCKS_A_MOVE * len(moves))
+    loads = [*in_batches(moves, ceil(locks / LOCKS_A_MOVE))]
+    for answers in others.map(work, loads):
+        for items, result in answers:
             if isinstance(result, Failed):
                 yield items[0], Failed(f"{items[0].sequence.quoted}: {result.message}")
                 continue

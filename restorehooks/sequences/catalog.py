@@ -17,9 +17,11 @@ from .defaults import OddDefault, Stored, read_odd_defaults
 from .listed import Listed, guessed, listed
 from .message import LockBudget, send
 from .model import Column, Sequence
+from .notes import read_subscriptions
 from .row import Row
 from .scope import Limits
 from .sending import Statement
+from .session import AS_WRITTEN
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -35,7 +37,8 @@ class Conditions(NamedTuple):
     has written to, None where that does not matter. ``is_node``: of a Citus cluster.
     ``feeds`` are subscriptions that are enabled, each with the oid of a table that it feeds.
     ``made_read_only_by`` is the source of ``default_transaction_read_only`` where that is on, as
-    ``pg_settings`` names it.
+    ``pg_settings`` names it. ``replicates`` are extensions whose subscriptions may be read here,
+    ``subscriptions`` those that are enabled, with the extension's name.
     """
 
     is_standby: bool
@@ -45,6 +48,8 @@ class Conditions(NamedTuple):
     is_node: bool = False
     feeds: list[tuple[str, int]] | None = None
     made_read_only_by: str | None = None
+    replicates: list[str] | None = None
+    subscriptions: Collection[tuple[str, str]] = ()
 
     def why_read_only(self, *, within: bool) -> str | None:
         """Return why nothing can be changed, None where it can.
@@ -79,28 +84,39 @@ def read_catalog(
     links = listed(connection, limits.links, budget) if limits.links else []
     query = partial(_sequences, tables, schemas)
     statements: list[Statement] = [query([], links), ODD_DEFAULTS, CONDITIONS]
-    rows, odd, (row,) = send(connection, statements, budget.for_one())
+    how: Any = {"remembering": [AS_WRITTEN]}
+    rows, odd, (row,) = send(connection, statements, budget.for_one(), **how)
     expressions: dict[int, str] = {}
     defaults: list[OddDefault] = []
     if odd:
         defaults = read_odd_defaults(connection, [Stored(*row) for row in odd], budget)
         expressions = {default.stored.oid: default.expression for default in defaults}
-        (rows,) = send(connection, [query(defaults, links)], budget.for_one())
+        (rows,) = send(connection, [query(defaults, links)], budget.for_one(), **how)
     found = _assembled(rows, expressions)
     alone = [s.oid for s in found if not s.columns and s.hint is None]
     if alone and limits.names != "ignored" and tables is None:
         guesses = guessed(connection, alone, budget)
         if guesses:
             again = query(defaults, [*links, *guesses])
-            (rows,) = send(connection, [again], budget.for_one())
+            (rows,) = send(connection, [again], budget.for_one(), **how)
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
         found = [s for s in found if {s.schema, *(c.schema for c in s.columns)} & set(schemas)]
-    conditions = Conditions._make(row)
+    conditions = _conditions(connection, row, budget)
     if conditions.is_node:
         node = read_node(connection, budget)
         found = [node.own_part(sequence) for sequence in found]
     return [_left_alone(sequence, limits) for sequence in found], conditions
+
+
+def _conditions(
+    connection: BaseDatabaseWrapper, row: tuple[Any, ...], budget: LockBudget
+) -> Conditions:
+    conditions = Conditions(*row)
+    if not conditions.replicates:
+        return conditions
+    enabled = read_subscriptions(connection, conditions.replicates, budget)
+    return conditions._replace(subscriptions=enabled)
 
 
 def _assembled(

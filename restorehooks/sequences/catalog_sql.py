@@ -8,7 +8,7 @@ from __future__ import annotations
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
-from .notes import FEEDS
+from .notes import FEEDS, REPLICATING
 from .session import PATH
 from .strangers import IS_TRUSTED, STRANGERS_CODE, may_draw
 
@@ -276,6 +276,7 @@ SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        ) END,
        to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, ({FEEDS}),
        CASE current_setting('default_transaction_read_only') WHEN 'on' THEN (
-           SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END
+           SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') END,
+       ({REPLICATING})
 """  # noqa: S608 - constants
 """What holds for all that a run reads, in the order of catalog.Conditions."""

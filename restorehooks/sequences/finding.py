@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from .advance import Outcome, Postponed
@@ -43,8 +42,10 @@ class Finding(NamedTuple):
             reason = "; ".join(filter(None, [reason, read_only]))
         if self.sequence.is_rewritten and isinstance(outcome, int):
             reason = "; ".join(filter(None, [reason, UNTIL_COMMIT]))
-        entry = Entry.of(self.sequence, self.verdict, status, after, reason, self.models)
-        return replace(entry, changed=isinstance(outcome, int))
+        changed = isinstance(outcome, int)
+        return Entry.of(
+            self.sequence, self.verdict, status, after, reason, self.models, changed=changed
+        )
 
     def planned(self) -> Entry:
         """Return the entry of a plan."""

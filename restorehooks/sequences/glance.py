@@ -27,7 +27,7 @@ from .message import (
     send_once,
 )
 from .sending import Rows, Statement
-from .session import REMEMBER_OWN_SCHEMAS, TENANT
+from .session import AS_WRITTEN, REMEMBER_OWN_SCHEMAS, TENANT
 from .strangers import IS_TRUSTED, STRANGERS_CODE, guarded
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
     if in_transaction(connection):
         return False
     statements: list[Statement] = [LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD]
-    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS])
+    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS, AS_WRITTEN])
     if found is None or found[1][0][0]:
         return False
     links = [_Link._make(row) for row in found[0]]
@@ -106,8 +106,13 @@ def _asked(
     return None if isinstance(found, Failed) else found
 
 
-_OF_TENANT = f"""relnamespace IN (
-    SELECT oid FROM pg_namespace WHERE nspname IN (SELECT json_array_elements_text({TENANT})))"""  # noqa: S608
+# Every table and sequence depends on its schema: pg_class has no index that leads to these.
+_OF_TENANT = f"""
+      SELECT objid FROM pg_depend
+      WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_namespace'::regclass
+        AND refobjid = ANY(ARRAY(
+            SELECT oid FROM pg_namespace
+            WHERE nspname IN (SELECT json_array_elements_text({TENANT}))))"""  # noqa: S608
 LINKS = sql.SQL(f"""
 SELECT q.seqrelid, q.seqincrement,
        least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767
@@ -141,12 +146,12 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 JOIN pg_type t ON t.oid = a.atttypid AND t.typcategory = 'N'
 WHERE (c.relname = ANY({{}}::name[]) OR has_sequence_privilege(q.seqrelid, 'USAGE, UPDATE'))
   AND sn.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-  AND ({TENANT} IS NULL OR q.seqrelid = ANY(ARRAY(  -- first, so that other tenants cost little
-      SELECT oid FROM pg_class WHERE relkind = 'S' AND {_OF_TENANT}
-      UNION SELECT d.objid FROM pg_class t JOIN pg_depend d ON d.refobjid = t.oid
-          AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_class'::regclass
-          AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
-      WHERE {_OF_TENANT})))
+  AND q.seqrelid = ANY(ARRAY(  -- by the index, so that other tenants cost little
+      SELECT seqrelid FROM pg_sequence WHERE {TENANT} IS NULL
+      UNION {_OF_TENANT}
+      UNION SELECT objid FROM pg_depend
+      WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY(ARRAY({_OF_TENANT}))
+        AND classid = 'pg_class'::regclass AND refobjsubid > 0 AND deptype IN ('a', 'i')))
 """)  # noqa: S608
 
 # Any default, whoever's, that draws from something else than the sequence which its column owns,

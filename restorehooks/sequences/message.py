@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -37,6 +38,11 @@ QUESTIONS = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
 """Where sequences stand, NULL for those never called or closed to this role."""
+POSITIONS = (
+    "SELECT oid, at.last_value, at.is_called FROM unnest(%s::oid[]) AS t (oid)"
+    " CROSS JOIN LATERAL pg_catalog.pg_get_sequence_data(oid::regclass) AS at"
+)
+"""The same from PostgreSQL 18 on, which tells it of those never called, too."""
 
 
 class LockBudget:
@@ -52,6 +58,7 @@ class LockBudget:
     def __init__(self, seconds: float) -> None:
         self._batch = seconds / 8
         self._left = seconds
+        self._lock = Lock()
 
     def for_batch(self) -> float:
         """Seconds that a message for many may wait for a lock."""
@@ -62,8 +69,9 @@ class LockBudget:
         return max(self._left, self.SHORTEST)
 
     def spend(self, seconds: float) -> None:
-        """Take off the time that was waited in vain."""
-        self._left -= seconds
+        """Take off the time that was waited in vain; by any of several connections."""
+        with self._lock:
+            self._left -= seconds
 
 
 class Failed(NamedTuple):
@@ -85,13 +93,15 @@ def in_batches(items: abc.Sequence[T], size: int = BATCH) -> Iterator[abc.Sequen
         yield items[start : start + size]
 
 
-def by_locks(items: Iterable[T], locks: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield the items, as many at a time as take no more than ``LOCKS``; a larger one by itself."""
+def by_locks(
+    items: Iterable[T], locks: Callable[[T], int], at_most: int = LOCKS
+) -> Iterator[list[T]]:
+    """Yield the items, as many at a time as take so many locks; a larger one by itself."""
     load: list[T] = []
     taken = 0
     for item in items:
         taken += locks(item)
-        if load and taken > LOCKS:
+        if load and taken > at_most:
             yield load
             load, taken = [], locks(item)
         load.append(item)

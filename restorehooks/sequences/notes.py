@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from restorehooks.driver import sql
 from restorehooks.wording import first_of, quoted
 
+from .message import Failed, LockBudget, send_once
 from .model import Column, Sequence
 
 if TYPE_CHECKING:
@@ -25,15 +27,52 @@ WHERE s.subenabled
 """
 """The enabled subscriptions, each with a table (or sequence) that it feeds; topmost parents."""
 
+REPLICATING = """
+SELECT array_agg(e.extname::text ORDER BY e.extname)
+FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass
+    AND d.refobjid = e.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+JOIN pg_class c ON c.oid = d.objid AND c.relname = 'subscription' AND c.relkind = 'r'
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = e.extname
+WHERE e.extname IN ('pglogical', 'spock')
+  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+  AND 2 = (SELECT count(*) FROM pg_attribute a
+           WHERE a.attrelid = c.oid AND a.attname IN ('sub_name', 'sub_enabled'))
+"""
+"""The extensions that replicate positions of sequences, and whose subscriptions may be read here.
+
+Their table is the extension's own: nobody but a superuser can have made it.
+"""
+ENABLED = sql.SQL("SELECT {}, sub_name::text FROM {} WHERE sub_enabled")
+
+
+def read_subscriptions(
+    connection: BaseDatabaseWrapper, extensions: Iterable[str], budget: LockBudget
+) -> list[tuple[str, str]]:
+    """Return the enabled subscriptions of these extensions: the extension's name and its own.
+
+    None where their table is locked.
+    """
+    queries = [
+        ENABLED.format(sql.Literal(name), sql.Identifier(name, "subscription"))
+        for name in extensions
+    ]
+    found = send_once(connection, queries, budget)
+    return [] if isinstance(found, Failed) else sorted(row for rows in found for row in rows)
+
 
 def notes_on(
     connection: BaseDatabaseWrapper,
     sequences: Iterable[Sequence],
     feeds: Collection[tuple[str, int | str]],
+    subscriptions: Iterable[tuple[str, str]] = (),
 ) -> tuple[str, ...]:
-    """Return what is to be said of sequences; ``feeds`` are subscriptions with oids of tables."""
+    """Return what is to be said of sequences.
+
+    ``feeds`` are subscriptions with oids of tables, ``subscriptions`` those of extensions.
+    """
     sequences = list(sequences)
-    return (*_on_feeds(connection, sequences, feeds), *_on_clones(sequences))
+    of_extensions = [note_on_subscription(*one) for one in subscriptions if sequences]
+    return (*_on_feeds(connection, sequences, feeds), *of_extensions, *_on_clones(sequences))
 
 
 def _on_feeds(
@@ -65,6 +104,15 @@ def note_on_feed(name: str, version: int) -> str:
             " stand, back too: repair after it, not before."
         )
     return note
+
+
+def note_on_subscription(extension: str, name: str) -> str:
+    """Return the sentences on a subscription of an extension's."""
+    return (
+        f"The {extension} subscription {quoted([name])} is enabled: rows may still come, and"
+        f" {extension} sets the sequences that it replicates to where the provider's stand, back"
+        " too. Repair again when nobody writes on the other side any more and it is disabled."
+    )
 
 
 def _on_clones(sequences: Iterable[Sequence]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from .extremes import can_be_looked_up, extreme
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
+    POSITIONS,
     Failed,
     LockBudget,
     array,
@@ -23,6 +24,7 @@ from .message import (
     send_once,
 )
 from .model import Column, Reading, Sequence
+from .other_connections import OtherConnections
 from .sending import Rows, Statement
 from .strangers import guarded
 
@@ -42,31 +44,51 @@ def read(
     budget: LockBudget,
     *,
     scan_limit: int | None = None,
+    others: OtherConnections | None = None,
 ) -> Iterator[tuple[Sequence, Reading]]:
     """Yield each sequence with its reading, as many to the message as the lock table bears.
 
     ``scan_limit``: bytes of a table beyond which a column that no index leads is left unread;
-    None reads every column whatever it takes.
+    None reads every column whatever it takes. ``others`` take part in it.
     """
+    others = others or OtherConnections(connection)
     sizes: dict[int, int] = {}
     if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
         sizes = _ask_sizes(connection, sequences, budget, scan_limit)
-    drafts = map(_Draft, sequences)
-    about_rows = ((draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts)
-    for load in by_locks(about_rows, lambda each: 1 + sum(q.locks for q in each[1])):
-        # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
-        questions: list[_Question] = []
-        left: list[_Draft] = []
-        for draft, asked in load:
-            # One that numbers no rows was hardly ever called: asked by itself it is asked once.
-            questions += asked or _about_position(draft)
-            left += [draft] if asked else []
-        if len(load) > SMALL and not in_transaction(connection):
-            _answer(connection, questions, budget, left)
-            questions = []
-        questions += [q for draft in left for q in _about_position(draft)]
-        _answer(connection, questions, budget)
-        yield from ((draft.sequence, draft.reading()) for draft, _ in load)
+
+    def locks(sequence: Sequence) -> int:
+        return 1 + sum(column.locks for column in sequence.columns)
+
+    def work(
+        connection: BaseDatabaseWrapper, load: list[Sequence]
+    ) -> list[tuple[Sequence, Reading]]:
+        drafts = [_Draft(sequence) for sequence in load]
+        about_rows = [(draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts]
+        _read_load(connection, about_rows, budget)
+        return [(draft.sequence, draft.reading()) for draft in drafts]
+
+    at_most = others.locks_to_a_load(sum(map(locks, sequences)))
+    for readings in others.map(work, [*by_locks(sequences, locks, at_most)]):
+        yield from readings
+
+
+def _read_load(
+    connection: BaseDatabaseWrapper,
+    load: abc.Sequence[tuple[_Draft, list[_Question]]],
+    budget: LockBudget,
+) -> None:
+    # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
+    questions: list[_Question] = []
+    left: list[_Draft] = []
+    for draft, asked in load:
+        # One that numbers no rows was hardly ever called: asked by itself it is asked once.
+        questions += asked or _about_position(draft)
+        left += [draft] if asked else []
+    if len(load) > SMALL and not in_transaction(connection):
+        _answer(connection, questions, budget, left)
+        questions = []
+    questions += [q for draft in left for q in _about_position(draft)]
+    _answer(connection, questions, budget)
 
 
 def _answer(
@@ -79,7 +101,7 @@ def _answer(
 
     ``pg_sequence_last_value`` keeps a lock on the sequence until the transaction ends, savepoint
     or not, so within the caller's transaction there must be no drafts. Those it tells nothing of,
-    never having been called, are left to be asked one by one.
+    never having been called, are left to be asked one by one; from PostgreSQL 18 on there are none.
     """
     parts = list(by_locks(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
@@ -88,7 +110,7 @@ def _answer(
         statements = [*first, *combined([question.statement for question in part])]
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
-            statements.append(LAST_VALUES % array(readable))
+            statements.append(_positions(connection, readable))
         if not part and not with_positions:
             return
         answers = send_once(connection, statements, budget)
@@ -98,8 +120,9 @@ def _answer(
                 question.take_alone(send_for_one(connection, alone, budget))
             continue
         if with_positions:
-            for oid, last_value in answers.pop():
+            for oid, last_value, *is_called in answers.pop():
                 readable[oid].last_value = last_value
+                readable[oid].is_called = all(is_called)
         values = (value for rows in answers[len(first) :] for value in rows[0])
         for question, value in zip(part, values, strict=True):
             question.take(value)
@@ -117,6 +140,11 @@ def guard(*columns: Column | None) -> list[Statement]:
     """Return what goes before the queries of columns, where another role may change a table."""
     tables = {column.quoted_table for column in columns if column and column.of_stranger}
     return [guarded(sorted(tables))] if tables else []
+
+
+def _positions(connection: BaseDatabaseWrapper, oids: abc.Iterable[int]) -> str:
+    version = connection.pg_version  # type: ignore[attr-defined]
+    return (POSITIONS if version >= 180000 else LAST_VALUES) % array(oids)
 
 
 def _ask_sizes(

@@ -17,6 +17,7 @@ from .finding import Finding
 from .message import LockBudget, in_transaction, rolled_back
 from .model import Reading, Sequence
 from .notes import notes_on
+from .other_connections import OtherConnections
 from .reading import read
 from .report import Entry, Report
 from .scope import (
@@ -33,7 +34,7 @@ from .scope import (
 from .second_reading import SecondReading
 from .source import Source
 from .statements import Move
-from .unnumbered import automatic_fields, fields_without_default, unnumbered
+from .unnumbered import automatic_fields, unnumbered, without_number
 from .verdict import guess, verdict_on
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class _Run(NamedTuple):
     automatic: Mapping[str, str] = MappingProxyType({})
     source: Source | None = None
 
-    def find(self) -> tuple[Conditions, list[Finding]]:
+    def find(self, others: OtherConnections) -> tuple[Conditions, list[Finding]]:
         """Read every sequence in scope."""
         sequences, conditions = read_catalog(
             self.connection,
@@ -77,7 +78,8 @@ class _Run(NamedTuple):
             for sequence in sequences
             if self._is_meant(sequence)
         ]
-        readings = read(self.connection, sequences, self.budget, scan_limit=self.limits.scan_limit)
+        limit = self.limits.scan_limit
+        readings = read(self.connection, sequences, self.budget, scan_limit=limit, others=others)
         return conditions, [
             self._found(sequence, under(conditions, self.connection, reading))
             for sequence, reading in readings
@@ -188,16 +190,18 @@ def reset_table(
 
 
 def _plan(run: _Run) -> Report:
-    conditions, findings = run.find()
+    with OtherConnections(run.connection, run.limits.connections) as others:
+        conditions, findings = run.find(others)
     return _report(run, conditions, findings, [finding.planned() for finding in findings])
 
 
 def _carry_out(run: _Run) -> Report:
-    conditions, findings = run.find()
-    to_move = [f for f in findings if f.verdict.target is not None]
-    within = in_transaction(run.connection)
-    read_only = conditions.why_read_only(within=within) if to_move else None
-    outcomes = {} if read_only else dict(_apply(run, to_move))
+    with OtherConnections(run.connection, run.limits.connections) as others:
+        conditions, findings = run.find(others)
+        to_move = [f for f in findings if f.verdict.target is not None]
+        within = in_transaction(run.connection)
+        read_only = conditions.why_read_only(within=within) if to_move else None
+        outcomes = {} if read_only else dict(_apply(run, to_move, others))
     if any(f.sequence.cache > 1 and f.sequence.columns for f in findings):
         forget_cached_numbers(run.connection)
     entries = [f.entry(outcomes.get(f.sequence.oid), read_only) for f in findings]
@@ -214,10 +218,17 @@ def _report(
         run.connection.alias,
         tuple(entries),
         without_table=run.without_table,
-        without_sequence=unnumbered(run.automatic, findings),
+        without_sequence=_without_sequence(run, findings),
         only_at_source=None if source is None else source.without_partner(sequences),
-        notes=notes_on(run.connection, sequences, conditions.feeds or ()),
+        notes=notes_on(run.connection, sequences, conditions.feeds or (), conditions.subscriptions),
     )
+
+
+def _without_sequence(run: _Run, findings: list[Finding]) -> tuple[str, ...]:
+    if run.scope.is_whole and run.tables is None and run.limits.names != "ignored":
+        meant = installed_models(run.connection.alias)
+        return without_number(run.connection, meant, run.labels, findings)
+    return unnumbered(run.automatic, findings)
 
 
 @contextmanager
@@ -248,8 +259,6 @@ def _start(using: str, scope: Scope, limits: Limits, headroom: int, rewind: bool
         and (scope.schemas is not None or router.allow_migrate_model(using, model))
     ]
     automatic = automatic_fields(wanted or [], existing)
-    if wanted is None and scope.is_whole and limits.names != "ignored":
-        automatic = fields_without_default(connection, meant, labels)
     return _Run(
         connection,
         LockBudget(limits.lock_timeout),
@@ -272,7 +281,9 @@ def _start_at(
     return _Run(connection, LockBudget(limits.lock_timeout), limits, EVERYTHING, labels, tables)
 
 
-def _apply(run: _Run, findings: Iterable[Finding]) -> Iterator[tuple[int, Outcome | None]]:
+def _apply(
+    run: _Run, findings: Iterable[Finding], others: OtherConnections
+) -> Iterator[tuple[int, Outcome | None]]:
     moves = []
     for finding in findings:
         sequence, verdict = finding.sequence, finding.verdict
@@ -284,5 +295,5 @@ def _apply(run: _Run, findings: Iterable[Finding]) -> Iterator[tuple[int, Outcom
             yield sequence.oid, rewind(run.connection, sequence, find_target, run.budget)
         elif verdict.target is not None and finding.reading.last_value is not None:
             moves.append(Move(sequence, finding.reading.last_value, verdict.target))
-    for move, outcome in advance(run.connection, moves, run.budget):
+    for move, outcome in advance(run.connection, moves, run.budget, others):
         yield move.sequence.oid, outcome

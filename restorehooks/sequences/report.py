@@ -50,6 +50,8 @@ class Entry:
         next_after: int | None,
         reason: str | None,
         models: tuple[str, ...],
+        *,
+        changed: bool = False,
     ) -> Entry:
         """Return the entry for one sequence; ``next_after`` is what it hands out in the end."""
         stands = next_after if next_after is not None else verdict.next
@@ -65,6 +67,7 @@ class Entry:
             reason,
             models,
             (sequence, verdict),
+            changed,
         )
 
     @property

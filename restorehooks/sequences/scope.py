@@ -59,7 +59,8 @@ class Limits:
     column that only the sequence's name leads to: it is "ignored", "reported" or "repaired".
     ``ignore`` maps names and patterns of sequences and columns that are left alone to the reasons,
     ``links`` maps columns (``app.Model.field`` or ``schema.table.column``) to the sequences that
-    clients or triggers draw their numbers from.
+    clients or triggers draw their numbers from. ``connections`` is how many a run may use at once
+    where there is much to do, the caller's included.
     """
 
     lock_timeout: float = LOCK_TIMEOUT
@@ -68,6 +69,7 @@ class Limits:
     names: Literal["ignored", "reported", "repaired"] = "reported"
     ignore: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    connections: int = 1
 
     def reason_to_ignore(self, name: str) -> str | None:
         """Return why a sequence or column is left alone, None where it is not."""

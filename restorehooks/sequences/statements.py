@@ -87,9 +87,7 @@ def hold(sequence: Sequence) -> sql.Composed:
     take the lock that ``LOCK TABLE`` refuses to take on a sequence.
     """
     before = ON_THIS_NODE_ALONE if sequence.on_node else sql.SQL("")
-    return before + sql.SQL("ALTER SEQUENCE {} OWNER TO {}").format(
-        _name(sequence), sql.SQL(sequence.owner)
-    )
+    return before + sql.SQL(f"ALTER SEQUENCE {sequence.quoted} OWNER TO {sequence.owner}")
 
 
 ON_THIS_NODE_ALONE = sql.SQL("SET LOCAL citus.enable_ddl_propagation = off; ")
@@ -114,15 +112,15 @@ def _setval(
 
     Whoever sends it sees to it that nobody draws between the condition and ``setval``.
     """
-    return sql.SQL("{} pg_catalog.setval({}, {}, {}) FROM {} WHERE {} {} {}").format(
-        sql.SQL(verb),
-        sql.Literal(sequence.quoted),
-        sql.Literal(value),
-        sql.Literal(is_called),
-        _name(sequence),
-        sql.Literal(target),
-        sql.SQL("<" if sequence.counts_up == back else ">"),
-        _upcoming(sequence),
+    # A thousand of these are made at a time: composing each part costs more than sending it.
+    is_past = "<" if sequence.counts_up == back else ">"
+    return (
+        sql.SQL(f"{verb} pg_catalog.setval(")
+        + sql.Literal(sequence.quoted)
+        + sql.SQL(
+            f", {value}, {str(is_called).lower()}) FROM {sequence.quoted}"
+            f" WHERE {target} {is_past} {_upcoming(sequence)}"
+        )
     )
 
 
@@ -156,10 +154,10 @@ def _draw_up_to(sequence: Sequence, target: int) -> sql.Composed:
         " pg_catalog.generate_series(1, least({}, ({} - ({})) / {})::integer)"
     ).format(
         sql.Literal(sequence.quoted),
-        _name(sequence),
+        sql.SQL(sequence.quoted),
         sql.Literal(AT_MOST),
         sql.Literal(target),
-        _upcoming(sequence),
+        sql.SQL(_upcoming(sequence)),
         sql.Literal(sequence.increment),
     )
 
@@ -174,16 +172,16 @@ def _rewind_for_dba(sequence: Sequence, verdict: Verdict, target: int) -> str:
     return text(IN_OWN_PATH.format(sql.SQL("DO {}").format(sql.Literal(text(body)))))
 
 
-def _upcoming(sequence: Sequence) -> sql.Composable:
+def _upcoming(sequence: Sequence) -> str:
     """Return the expression for what the sequence would hand out, as numeric: it may not fit."""
     bounds = (sequence.minimum, sequence.maximum)
     first = bounds[0 if sequence.counts_up else 1]
-    starts_over = sql.SQL("WHEN last_value::numeric + {} NOT BETWEEN {} AND {} THEN {} ").format(
-        sql.Literal(sequence.increment), *map(sql.Literal, (*bounds, first))
+    following = f"last_value::numeric + {sequence.increment}"
+    starts_over = f"WHEN {following} NOT BETWEEN {bounds[0]} AND {bounds[1]} THEN {first} "
+    return (
+        f"CASE WHEN NOT is_called THEN last_value {starts_over if sequence.cycle else ''}"
+        f"ELSE {following} END"
     )
-    return sql.SQL(
-        "CASE WHEN NOT is_called THEN last_value {}ELSE last_value::numeric + {} END"
-    ).format(starts_over if sequence.cycle else sql.SQL(""), sql.Literal(sequence.increment))
 
 
 def _before_all_rows(sequence: Sequence, verdict: Verdict) -> sql.Composed:
@@ -272,7 +270,3 @@ $restorehooks$""")
 def table_name(column: Column) -> sql.Identifier:
     """Return the qualified name of a column's table, for use in a statement."""
     return sql.Identifier(column.schema, column.table)
-
-
-def _name(sequence: Sequence) -> sql.Identifier:
-    return sql.Identifier(sequence.schema, sequence.name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from django.db.models import AutoField
-
 from restorehooks.driver import sql
 
 from .finding import Finding
@@ -23,33 +21,37 @@ def automatic_fields(wanted: Iterable[type[Model]], existing: Collection[str]) -
     return {
         f"{model._meta.label}.{field.name}": field.column
         for model in wanted
-        if model._meta.label in existing
-        for field in model._meta.local_fields
-        if isinstance(field, AutoField) and field.column
+        if (field := model._meta.auto_field) is not None and field in model._meta.local_fields
+        if field.column and model._meta.label in existing
     }
 
 
-def fields_without_default(
-    connection: BaseDatabaseWrapper, models: Iterable[type[Model]], labels: Mapping[Name, list[str]]
-) -> dict[str, str]:
-    """Return the automatic fields that nothing in the database gives a number, but a sequence.
+def without_number(
+    connection: BaseDatabaseWrapper,
+    models: Iterable[type[Model]],
+    labels: Mapping[Name, list[str]],
+    findings: Iterable[Finding],
+) -> tuple[str, ...]:
+    """Return the labels of the automatic fields that nothing in the database gives a number.
 
-    That is those of tables whose column has no default, forbids NULL, and is not filled by a
-    trigger. ``labels`` are those of the models by the names of their tables.
+    That is those of tables whose column has no default, forbids NULL, and is neither numbered by a
+    sequence of ``findings`` nor filled by a trigger. ``labels`` are those of the models by the
+    names of their tables.
     """
-    names = tables_of(connection, labels.keys())
-    automatic = automatic_fields(
-        models, {label for name in names.values() for label in labels[name]}
-    )
-    if not automatic:
-        return {}
+    there = {label for found in labels.values() for label in found}
+    fields = {*unnumbered(automatic_fields(models, there), findings)}
+    owners = {field.rpartition(".")[0] for field in fields}
+    left = [name for name, found in labels.items() if not owners.isdisjoint(found)]
+    if not left:
+        return ()
+    names = tables_of(connection, left)
     (rows,) = send(connection, [WITHOUT_DEFAULT.format(sql.Literal([*names]))], LOCK_TIMEOUT)
     bare = {(label, column) for oid, column in rows for label in labels[names[oid]]}
-    return {
-        field: column
-        for field, column in automatic.items()
-        if (field.rpartition(".")[0], column) in bare
-    }
+    return tuple(
+        field
+        for field, column in automatic_fields(models, owners).items()
+        if field in fields and (field.rpartition(".")[0], column) in bare
+    )
 
 
 WITHOUT_DEFAULT = sql.SQL("""

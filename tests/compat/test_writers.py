@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.databases import Database
 from tests.support.projects import Project
-from tests.support.sequences import upcoming
+from tests.support.sequences import said, set_back, upcoming
 
 CONTRIB = ["django.contrib.auth", "django.contrib.contenttypes"]
 
@@ -203,6 +203,66 @@ def test_django_polymorphic(project: Project, database: Database) -> None:
     project.manage("loaddata", "dogs.json")
     assert upcoming(database, "shop_animal") == 31
     assert project.shell("from shop.models import Dog; print(Dog.objects.create().pk)") == "31\n"
+
+
+ORDERS = """
+    class Order(models.Model):
+        name = models.CharField(max_length=9)
+
+    class Old(models.Model):
+        id = models.IntegerField(primary_key=True)
+"""
+IMPORTED = """
+    from django.db import migrations, models
+    from restorehooks.operations import ResetSequences
+
+    def write(apps, editor):
+        apps.get_model("shop", "Order").objects.create(pk=70, name="imported")
+
+    class Migration(migrations.Migration):
+        dependencies = [("shop", "0001_initial")]
+        operations = [
+            migrations.RunPython(write, migrations.RunPython.noop),
+            ResetSequences("Order"),
+            migrations.AlterField("old", "id", models.AutoField(primary_key=True)),
+        ]
+"""
+CAREFUL = {
+    f"ZERO_DOWNTIME_MIGRATIONS_{name}": value
+    for name, value in {
+        "LOCK_TIMEOUT": "2s",
+        "STATEMENT_TIMEOUT": "2s",
+        "FLEXIBLE_STATEMENT_TIMEOUT": True,
+        "RAISE_FOR_UNSAFE": True,
+        "DEFERRED_SQL": True,
+        "IDEMPOTENT_SQL": True,
+    }.items()
+}
+
+
+def test_zero_downtime_migrations(project: Project, database: Database) -> None:
+    """Its schema editor has no transactions, and takes each statement apart."""
+    package = "django_zero_downtime_migrations"
+    project.databases["default"]["ENGINE"] = f"{package}.backends.postgres"
+    made(project, ORDERS, package=package, **CAREFUL)
+    migrated(project)
+    database.execute("INSERT INTO shop_old VALUES (40)")
+    project.write("shop/migrations/0002_imported.py", IMPORTED)
+    shown = project.manage("sqlmigrate", "shop", "0002").stdout
+
+    (line,) = said(project.manage("migrate").stdout)
+    assert line.endswith("public.shop_old_id_seq to 41.")
+    assert upcoming(database, "shop_order") == 71
+    set_back(database, "shop_order")
+    database.execute(shown[shown.index("DO $restorehooks$") : shown.index("$restorehooks$;") + 15])
+    assert upcoming(database, "shop_order") == 71
+
+    set_back(database, "shop_order", "django_migrations")
+    (line,) = said(project.manage("migrate").stdout)
+    assert "moved 2 of 10 sequences" in line
+    project.write("order.json", '[{"model": "shop.order", "pk": 90, "fields": {"name": "x"}}]')
+    project.manage("loaddata", "order.json")
+    assert upcoming(database, "shop_order") == 91
 
 
 WAGTAIL = ["django.contrib.postgres", "wagtail.search", "wagtail", "taggit"]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def test_an_archive_tells_where_it_comes_from(
     assert dump.database == source.name
     assert dump.server_major == version // 10000
     assert dump.dump_version
-    assert dump.dump_version.startswith(f"{version // 10000}.{version % 10000}")
+    minor = rf"\.{version % 10000}" if version % 10000 else r"(\.0|devel|beta\d|rc\d)"
+    assert re.match(rf"{version // 10000}{minor}\b", dump.dump_version)
     assert dump.archive_version
     assert dump.archive_version[:2] == (1, {14: 14, 15: 14, 16: 15}.get(version // 10000, 16))
     assert dump.created_at
@@ -288,7 +290,7 @@ def test_what_needs_no_unpacking_comes_back_as_it_is(dumps: dict[str, Path]) -> 
         (gzip.compress(gzip.compress(b"twice", mtime=0), mtime=0), "is no PostgreSQL dump"),
         (b"\x1f\x8bgarbage that only begins as gzip does", "damaged"),
         (b"\x28\xb5\x2f\xfdgarbage", "damaged"),
-        (b"\x04\x22\x4d\x18garbage", "damaged"),
+        (b"\x04\x22\x4d\x18garbage", "damaged" if find_spec("lz4") else "pip install .*lz4"),
         (b"\xfd7zXZ\x00garbage", "damaged"),
         (b"BZh9garbage", "damaged"),
     ],

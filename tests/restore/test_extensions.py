@@ -40,7 +40,8 @@ def test_an_extension_of_one_database_is_never_put_beside_it(
     database: Database, dump: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(REGISTRY, "citext", Needs(one_database=True))
-    with pytest.raises(TargetError, match=r'extension "citext", .* restore with --in-place'):
+    remedies = "restore with --in-place .* by --skip-superuser-only"
+    with pytest.raises(TargetError, match=f'extension "citext", .* {remedies}'):
         restored(database, dump)
     assert restored(database, dump, in_place=True).restored
     assert database.execute("SELECT x FROM shop") == [("a",)]
@@ -67,6 +68,28 @@ def test_a_project_says_what_an_extension_needs(database: Database, dump: Path) 
     assert neighbours(database) == []
 
 
+@pytest.mark.parametrize("schema", ["public", "ext"])
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_an_extension_made_ready_is_where_the_dump_puts_it(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, form: str, schema: str
+) -> None:
+    source = make_database()
+    if not source.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"):
+        pytest.skip("the server has no pg_trgm")
+    source.execute(
+        f"CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION pg_trgm SCHEMA {schema};"
+        f"CREATE VIEW near AS SELECT {schema}.similarity('a', 'a')"
+    )
+    dump = dumped(source, tmp_path / "d", form=form)
+    with override_settings(RESTOREHOOKS={"EXTENSIONS": {"pg_trgm": {"before": ["show_limit"]}}}):
+        restored(database, dump)
+    where = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_trgm'"
+    assert database.execute(where) == [(schema,)]
+    told = {"EXTENSIONS": {"pg_trgm": {"before": ["no_such_function"]}}}
+    with override_settings(RESTOREHOOKS=told), pytest.raises(TargetError, match="no_such_function"):
+        restored(database, dump)
+
+
 def test_only_the_extensions_own_functions_are_called(database: Database) -> None:
     database.execute(
         "CREATE TABLE called (step text);"
@@ -79,9 +102,12 @@ def test_only_the_extensions_own_functions_are_called(database: Database) -> Non
     with pytest.MonkeyPatch.context() as patch, database.connect() as connection:
         patch.setitem(REGISTRY, "plpgsql", needs)
         connection.execute("SET search_path = evil, public")
-        extensions.prepare(connection, ["plpgsql", "hstore"])
+        extensions.make_ready(connection, "plpgsql")
+        extensions.make_ready(connection, "hstore")
         extensions.finish(connection, ["plpgsql"])
         assert database.execute("SELECT * FROM called") == [("own",), ("own",)]
+        patch.setitem(REGISTRY, "hstore", Needs(after=("of_one_left_out",)))
+        extensions.finish(connection, ["hstore"])
         patch.setitem(REGISTRY, "plpgsql", Needs(after=("other",)))
         with pytest.raises(TargetError, match=r'"plpgsql" has no function other\(\) here'):
             extensions.finish(connection, ["plpgsql"])

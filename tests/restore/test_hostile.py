@@ -346,7 +346,10 @@ def test_one_message_is_never_two_statements(prey: Prey, script: str) -> None:
     """However a string is read, what is not on the list is not run."""
     before = prey.state()
     said = outcome(prey, prey.fill_in(f"CREATE TABLE t (x text);\n{script};\n"))
-    assert any(word in said for word in ("42601", "refused", "middle of", "left out"))
+    ends = ["42601", "refused", "middle of", "left out"]
+    if not prey.target.server.backslashes_escape:
+        ends.append("non-standard string literals are not supported")
+    assert any(end in said for end in ends)
     assert prey.state() == before
 
 
@@ -587,8 +590,11 @@ def test_statements_end_where_the_server_says(prey: Prey, data: st.DataObject) -
     expected: list[str] = []
     script = ["CREATE TABLE t (n serial, x text);"]
     escapes = False
+    kinds = ["insert", "copy", "function", "name"]
+    if prey.target.server.backslashes_escape:
+        kinds.append("flip")
     for _ in range(data.draw(st.integers(1, 8))):
-        kind = data.draw(st.sampled_from(["insert", "flip", "copy", "function", "name"]))
+        kind = data.draw(st.sampled_from(kinds))
         if kind == "flip":
             escapes = not escapes
             script.append(f"SET standard_conforming_strings = {'off' if escapes else 'on'};")

@@ -1,4 +1,4 @@
-"""PgBouncer between Django and the server: a restore is refused, and asks for the server itself."""
+"""A pooler between Django and the server: a restore is refused, and asks for the server itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
 from restorehooks.restore.server import lock
-from restorehooks.restore.server.address import DIRECT_URL
+from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, pointed
 from tests.support.dumps import contents, neighbours
@@ -26,7 +27,7 @@ def command(*arguments: str) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session", "statement"])
+@pytest.mark.parametrize("mode", ["transaction", "session", "statement", "pgpool", "odyssey"])
 def test_it_is_refused_and_the_pooled_sessions_are_left_as_they_were(
     live: Database, backup: Path, tmp_path: Path, mode: str
 ) -> None:
@@ -73,6 +74,34 @@ def test_with_the_servers_own_address_it_restores_and_undoes(
             assert pooler.left_behind(live.name, "postgres") == []
     finally:
         post_restore.disconnect(receiver)
+
+
+def test_a_pgpool_that_takes_it_for_the_end_of_the_server_is_not_made_to_fail_over(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECT_URL, live.url)
+    fails_over = "failover_on_backend_shutdown = {}\n"
+    with pooled(live, "pgpool", more=fails_over.format("off")) as pooler:
+        with pooler.connect(live.name) as client:
+            assert "Restored" in command("restoredb", str(backup), "--no-input")
+            with pytest.raises(psycopg.Error):
+                client.execute("SELECT 1")
+        assert _count("purchase") == 5000
+    with pooled(live, "pgpool", more=fails_over.format("on")) as pooler:
+        with pooler.connect(live.name) as client:
+            before = contents(live)
+            for arguments in ([str(backup), "--dry-run"], [str(backup), "--no-input"], ["--undo"]):
+                with pytest.raises(CommandError, match=r"pgpool at .* would fail over .* = off"):
+                    command("restoredb", *arguments)
+            assert contents(live) == before
+            assert client.execute("SELECT count(*) FROM purchase").fetchone() == (5000,)
+        live.disconnect()
+        assert "Restored" in command("restoredb", str(backup), "--in-place", "--no-input")
+        assert _count("purchase") == 5000
+    never = "backend_flag0 = 'ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER'\n"
+    with pooled(live, "pgpool", more=never + fails_over.format("on")):
+        assert "as it was" in command("restoredb", "--undo", "--no-input")
+        assert _count("precious") == 300
 
 
 def _count(table: str) -> int:

@@ -1,8 +1,9 @@
-"""Extensions that own rows or a place, as Debian packages them: PostGIS, pg_cron, pg_partman."""
+"""Extensions that own rows or a place, real ones: PostGIS, pg_cron, pg_partman, TimescaleDB."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,18 @@ from restorehooks.restore.errors import RestoreError, TargetError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.undo import undo
 from restorehooks.sequences.repair import inspect
 from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, dumped, neighbours
-from tests.support.servers import FAST, RunningServer, private_server
+from tests.support.servers import FAST, RunningServer, packaged, private_server
 
 pytestmark = pytest.mark.slow
 FORMS = ("custom", "plain")
 CRON_HOME = "cron_home"
 """The one database that pg_cron may be in."""
-
-
-def packaged(extension: str) -> Path | None:
-    """Return the folder of the newest server programs for which Debian has this extension."""
-    found = Path("/usr/share/postgresql").glob(f"*/extension/{extension}.control")
-    majors = sorted((int(path.parents[1].name) for path in found), reverse=True)
-    folders = (Path(f"/usr/lib/postgresql/{major}/bin") for major in majors)
-    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
+READINGS = "readings"
+"""A database with TimescaleDB."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +75,7 @@ def restored(
 ) -> RestoreReport:
     """Restore into this database, as the superuser or another role; everything is agreed to."""
     database.disconnect()
-    if database.name != CRON_HOME:  # where a worker of pg_cron stays
+    if database.name not in (CRON_HOME, READINGS):  # where a worker of the extension stays
         alone(database)
     settings = {**database.settings, **({"USER": user} if user else {})}
     with pointed("default", settings):
@@ -193,6 +189,33 @@ def test_jobs_of_pg_cron_are_there_once(make: Make, tmp_path: Path) -> None:
     assert home.execute("SELECT cron.schedule('four', '0 3 * * *', 'VACUUM')") == [(3,)]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_extensions_are_left_out_with_their_rows(make: Make, tmp_path: Path, form: str) -> None:
+    """pg_cron, which only its home can have, and PostGIS topology, which the role may not make."""
+    home = make("postgis", "postgis_topology", "pg_cron", name=CRON_HOME)
+    home.execute(
+        "SELECT cron.schedule('one', '0 3 * * *', 'VACUUM');"
+        "SELECT topology.CreateTopology('roads', 4326); DROP SCHEMA roads CASCADE;"
+        f"GRANT SELECT ON cron.job, topology.topology TO {home.role('reader')};"
+        "CREATE TABLE shop (id serial PRIMARY KEY); INSERT INTO shop DEFAULT VALUES"
+    )
+    dump = dumped(home, tmp_path / "d", form=form)
+    target = make()
+    owner = owned(target)
+    for user, in_place in product((None, owner), (False, True)):
+        report = restored(target, dump, user, skip_superuser_only=True, in_place=in_place)
+        notes = [note for note in report.notes if '"pg_cron" is left out' in note]
+        assert bool(notes) is not in_place
+        left_out = ["pg_cron", "cron.job"]
+        left_out += ["postgis", "postgis_topology", "topology.topology"] if user else []
+        for name in left_out:
+            assert [line for line in report.left_out if f'"{name}"' in line]
+        assert target.execute("SELECT count(*) FROM shop") == [(1,)]
+        assert target.execute("SELECT to_regclass('cron.job')::text") == [(None,)]
+    with pytest.raises(RestoreError, match=r"pg_cron.*rows.* by --skip-superuser-only"):
+        restored(target, dump, in_place=True)
+
+
 # --- pg_partman --------------------------------------------------------------------------------
 
 
@@ -213,3 +236,56 @@ def test_partitions_of_pg_partman_go_on(make: Make, tmp_path: Path) -> None:
         assert target.execute("SELECT parent_table FROM partman.part_config") == [("public.log",)]
         assert target.execute("SELECT count(*) FROM log") == [(2,)]
     target.execute("SELECT partman.run_maintenance()")
+
+
+# --- TimescaleDB -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def timescale(server: RunningServer) -> Iterator[RunningServer]:
+    """A server with TimescaleDB, of Debian's programs or those of the whole run."""
+    there = "SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'"
+    folder = packaged("timescaledb") or (server.bindir if server.execute(there) else None)
+    if folder is None:
+        pytest.skip("no TimescaleDB is installed here")
+    options = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+    with private_server({**FAST, "max_locks_per_transaction": "128", **options}, folder) as running:
+        yield running
+
+
+@pytest.mark.parametrize("schema", ["public", "ext"])
+def test_hypertables_come_with_their_chunks(
+    timescale: RunningServer, make_database: MakeDatabase, tmp_path: Path, schema: str
+) -> None:
+    # Its launcher may be looking into template1.
+    source, target = (
+        make_database(name=name, template="template0", on=timescale) for name in (None, READINGS)
+    )
+    source.execute(
+        f"CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION timescaledb SCHEMA {schema};"
+        "CREATE TABLE reading (id serial, at timestamptz, v int, PRIMARY KEY (id, at));"
+        f"SELECT {schema}.create_hypertable('reading', 'at', chunk_time_interval => 864000000000);"
+        "INSERT INTO reading (at, v) SELECT '2026-01-01'::timestamptz + n * interval '1 day', n"
+        " FROM generate_series(1, 30) n;"
+        f"CREATE VIEW monthly AS SELECT {schema}.time_bucket('30 days', at), sum(v) FROM reading"
+        " GROUP BY 1"
+    )
+    rows = "SELECT tableoid::regclass::text, count(*), sum(v) FROM reading GROUP BY 1 ORDER BY 1"
+    chunks = source.execute(rows)
+    assert len(chunks) > 3
+    for form in ("plain", "custom", "directory"):
+        dump = dumped(source, tmp_path / form, form=form)
+        for in_place in (False, True):
+            restored(target, dump, jobs=2, in_place=in_place)
+            assert target.execute(rows) == chunks
+            # Rows go into chunks again, which they do not while it is restoring.
+            later = "INSERT INTO reading (at, v) VALUES ('2027-01-01', 1) RETURNING id"
+            assert target.execute(later) == [(31,)]
+            assert len(target.execute(rows)) == len(chunks) + 1
+            assert target.execute("SELECT sum(sum) FROM monthly") == [(466,)]
+    # Its workers stay in both databases that change places.
+    target.disconnect()
+    with pointed("default", target.settings):
+        restore(Request(str(dump)), confirm=lambda question: True)
+        undo(confirm=lambda question: True)
+    assert len(target.execute(rows)) == len(chunks) + 1

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from restorehooks.restore.errors import ScriptError
+from restorehooks.restore.progress import Progress
 from restorehooks.restore.script import rows
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.options import ScriptOptions
@@ -238,6 +239,26 @@ def test_indexes_keys_and_what_depends_on_them_are_built(database: Database) -> 
         "SELECT indexrelid::regclass::text, indisclustered, indisreplident FROM pg_index"
         " WHERE indrelid = 'a'::regclass ORDER BY 1"
     ) == [("a_b", False, False), ("a_pkey", False, True), ("a_x", True, False)]
+
+
+class Counting(Progress):
+    """Takes down how many of how many things were built, at each change of that."""
+
+    seen: list[tuple[int, int | None]]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in ("builds", "builds_total") and self.builds_total:
+            self.seen = [*getattr(self, "seen", []), (self.builds, self.builds_total)]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_what_is_built_is_counted(database: Database, jobs: int) -> None:
+    """What comes after something else is not known of before."""
+    progress = Counting()
+    later = "CREATE VIEW v AS SELECT 1;\nCREATE INDEX later ON b USING btree (a_id);\n"
+    over_several((TABLES + BUILT + later).encode(), database, jobs, progress=progress)
+    assert progress.seen == [*((number, 8) for number in range(9)), (8, 9), (9, 9)]
 
 
 def test_a_deadlock_of_two_builds_is_none_of_the_dump(database: Database) -> None:

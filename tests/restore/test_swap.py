@@ -189,7 +189,8 @@ def test_two_at_once_the_second_is_told(database: Database) -> None:
         # Also from another maintenance database: advisory locks are per database.
         with pytest.raises(TargetError, match="Another restore"):
             RestoreLock(address, "template1")
-    RestoreLock(address).close()
+    for _ in range(20):  # one after the other is no two at once
+        RestoreLock(address).close()
 
 
 def test_a_leftover_is_what_has_a_marker_or_was_never_entered(database: Database) -> None:

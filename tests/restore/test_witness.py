@@ -17,8 +17,9 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from restorehooks.restore.errors import LockLostError
-from restorehooks.restore.server.address import DIRECT_URL, Address
+from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
+from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, contents, neighbours

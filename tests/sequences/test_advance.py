@@ -91,6 +91,7 @@ def numbers_drawn_twice(database: Database, cache: int, *statements: str) -> tup
 STANDS = "pg_sequence_last_value('s')"
 
 
+@pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 @pytest.mark.parametrize(("cache", "gap"), [(1, 300), (5, 2), (50, 700)])
 def test_a_gap_that_is_drawn_while_others_close_it(
     database: Database, cache: int, gap: int
@@ -106,6 +107,7 @@ def test_a_gap_that_is_drawn_while_others_close_it(
     assert twice == 0
 
 
+@pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 @pytest.mark.parametrize("cache", [1, 50])
 def test_a_gap_that_is_set_while_the_sequence_is_held(database: Database, cache: int) -> None:
     database.execute(f"CREATE SEQUENCE s CACHE {cache}")
@@ -176,6 +178,7 @@ def drawn_twice_in_bursts(database: Database, gap: int, *statements: str) -> int
     return int(twice)
 
 
+@pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 @pytest.mark.parametrize("gap", [100, 599, 1_500])
 @pytest.mark.parametrize("way", ["drawn", "held"])
 def test_sessions_that_begin_bursts_at_the_moment_of_a_repair(

@@ -183,6 +183,7 @@ def test_a_printed_repair_keeps_to_the_range(coordinator: Database) -> None:
     assert standing(coordinator, "orders_id_seq") == (6, False)
 
 
+@pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 @pytest.mark.parametrize(("node", "upcoming"), [("coordinator", 6), ("worker", WORKER + 3)])
 def test_a_migrations_sql_keeps_to_the_range(
     request: pytest.FixtureRequest, node: str, upcoming: int

@@ -93,6 +93,7 @@ def test_thousands_repaired_within_a_transaction_of_the_callers(small: Database)
     assert (draw(small, "t1_id_seq"), draw(small, "t2_id_seq")) == (51, 6)
 
 
+@pytest.mark.psycopg3("psycopg2 sends statements one by one")
 def test_tables_of_many_indexes(small: Database) -> None:
     """A read locks every index of a table: messages must not outgrow the lock table for that."""
     columns = "id serial PRIMARY KEY, " + ", ".join(f"c{number} int UNIQUE" for number in range(14))
@@ -103,6 +104,7 @@ def test_tables_of_many_indexes(small: Database) -> None:
     assert len(sent) < 50, "fell back to a message for each"
 
 
+@pytest.mark.psycopg3("psycopg2 sends statements one by one")
 def test_tables_of_more_indexes_than_the_lock_table_has_room_for(small: Database) -> None:
     columns = "id serial PRIMARY KEY, " + ", ".join(f"c{number} int UNIQUE" for number in range(30))
     create(small, 200, columns, "(id) VALUES (5)")
@@ -144,6 +146,7 @@ def test_one_bad_table_among_hundreds_costs_only_itself(small: Database) -> None
     assert set(found.values()) == {"advanced"}
 
 
+@pytest.mark.psycopg3("psycopg2 sends statements one by one")
 def test_many_defaults_that_have_to_be_read_out_of_their_text(small: Database) -> None:
     small.execute(
         "DO $$BEGIN FOR i IN 1..450 LOOP EXECUTE format('CREATE SEQUENCE s%s', i); END LOOP; END$$"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from django.db import connections, transaction
 from psycopg import sql
 
-from restorehooks.embedded import Server
 from tests.support.databases import Database
 from tests.support.sequences import (
     DEFAULT,
@@ -25,7 +20,8 @@ from tests.support.sequences import (
     standing,
     statuses,
 )
-from tests.support.servers import FAST, RunningServer, reachable_folder
+from tests.support.servers import RunningServer, reachable_folder
+from tests.support.standbys import standby_of
 
 
 @pytest.fixture
@@ -216,6 +212,7 @@ def test_a_policy_of_a_partition_hides_nothing_from_the_parent(
     assert draw(database, "p_id_seq") == 51
 
 
+@pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 def test_a_role_switched_to_counts_not_the_one_that_logged_in(
     database: Database, role: str
 ) -> None:
@@ -276,31 +273,12 @@ def test_what_is_set_for_a_role_or_a_database_is_no_word_of_the_callers(
     assert draw(database, "good_id_seq") == 6
 
 
-@contextmanager
-def standby_of(primary: Server, folder: Path) -> Iterator[Server]:
-    """Run a hot standby of the primary, in a folder, while the block runs."""
-    cluster = folder / "pg" / "cluster"
-    cluster.parent.mkdir()
-    (cluster.parent / "users").touch()
-    command = [str(primary.bindir / "pg_basebackup"), f"--host={primary.socket_dir}"]
-    command += [f"--port={primary.port}", "--username=postgres", f"--pgdata={cluster}"]
-    command += ["--checkpoint=fast", "--write-recovery-conf", "--no-sync"]
-    subprocess.run(command, check=True)
-    owner = (primary.data / "cluster").stat()
-    for file in (cluster, *cluster.rglob("*")):
-        os.chown(file, owner.st_uid, owner.st_gid)
-    with Server(cluster.parent, primary.bindir, FAST) as standby:
-        yield standby
-
-
 def test_a_standby_server(
     make_server: Callable[..., RunningServer],
     make_database: Callable[..., Database],
 ) -> None:
     primary = make_server({"wal_level": "replica", "max_wal_senders": "4"})
     assert primary.process is not None
-    if not (primary.process.bindir / "pg_basebackup").exists():
-        pytest.skip("these programs have no pg_basebackup")
     database = make_database(alias=DEFAULT, on=primary)
     for table in ("good", "odd", "fine"):
         database.execute(f"CREATE TABLE {table} (id serial PRIMARY KEY)")

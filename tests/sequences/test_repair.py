@@ -215,6 +215,7 @@ FOR_ALL_SESSIONS = [
 ]
 
 
+@pytest.mark.psycopg3("psycopg2 knows no server-side binding")
 def test_what_a_database_sets_for_all_sessions_does_not_matter(
     database: Database, behind: Callable[..., None]
 ) -> None:
@@ -248,11 +249,16 @@ def held_for_a_while(holder: psycopg.Connection[Any], table: str) -> Iterator[No
 @pytest.mark.parametrize(
     "options",
     [
-        {"server_side_binding": True},
-        {"prepare_threshold": 0},
-        {"prepare_threshold": 2},
-        {"server_side_binding": True, "prepare_threshold": 0},
-        {"pool": True},
+        *(
+            pytest.param(each, marks=pytest.mark.psycopg3("psycopg2 knows no such option"))
+            for each in (
+                {"server_side_binding": True},
+                {"prepare_threshold": 0},
+                {"prepare_threshold": 2},
+                {"server_side_binding": True, "prepare_threshold": 0},
+                {"pool": True},
+            )
+        ),
         {"isolation_level": 2},
         {"isolation_level": 3},
         {"options": "-c search_path="},
@@ -266,6 +272,8 @@ def held_for_a_while(holder: psycopg.Connection[Any], table: str) -> Iterator[No
 def test_whatever_the_connection_is_set_to(
     database: Database, behind: Callable[..., None], options: dict[str, Any]
 ) -> None:
+    if "strings=off" in options.get("options", "") and not database.server.backslashes_escape:
+        pytest.skip("the server knows standard strings only")
     behind("t", '"back\\slash"')
     database.execute(
         "CREATE SEQUENCE s; CREATE TABLE u (id bigint DEFAULT nextval('public.s'::text::regclass));"
@@ -293,6 +301,7 @@ def test_whatever_the_connection_is_set_to(
         assert (rewound.status.value, rewound.next_after) == ("rewound", 126)
 
 
+@pytest.mark.psycopg3("psycopg2 prepares no statement")
 def test_settings_of_the_database_that_would_be_in_the_way(database: Database) -> None:
     connection = connections[DEFAULT]
     with connection.cursor() as cursor:

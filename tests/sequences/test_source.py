@@ -155,6 +155,7 @@ def test_a_source_that_may_not_be_read(
     assert "hunter2" not in done.stdout + done.stderr + wrong.stderr
 
 
+@pytest.mark.psycopg3("psycopg2 sends statements one by one")
 def test_the_source_reads_everything_in_one_message_that_may_write_nothing(
     database: Database, other_database: Database
 ) -> None:

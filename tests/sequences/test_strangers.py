@@ -18,6 +18,7 @@ from restorehooks.duplicates.rows import rows_with
 from restorehooks.duplicates.target import Target, find_targets
 from restorehooks.sequences import repair
 from restorehooks.sequences.glance import all_fine
+from restorehooks.sequences.notes import note_on_subscription
 from restorehooks.sequences.reading import read
 from restorehooks.sequences.session import NO_VIEWS
 from tests.support.databases import Database
@@ -259,3 +260,34 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     assert {(e.status.value, e.reason) for e in plan} == {("behind", None)}
     assert set(statuses(reset(DEFAULT)).values()) == {"advanced"}
     assert called(database) == []
+
+
+def test_a_strangers_schema_called_pglogical_is_not_read(database: Database) -> None:
+    """What pglogical's own says of subscriptions is read from the extension's table alone."""
+    database.execute(
+        "CREATE TABLE t (id serial PRIMARY KEY); CREATE SCHEMA pglogical;"
+        "CREATE VIEW pglogical.subscription AS SELECT 'x' AS sub_name, 1 / 0 = 1 AS sub_enabled"
+    )
+    assert inspect(DEFAULT).notes == ()
+    database.execute(
+        "DROP VIEW pglogical.subscription;"
+        "CREATE TABLE pglogical.subscription AS SELECT 'x' AS sub_name, true AS sub_enabled"
+    )
+    assert inspect(DEFAULT).notes == ()
+    database.execute(MEMBER)
+    assert inspect(DEFAULT).notes == (note_on_subscription("pglogical", "x"),)
+    with database.connect() as other, other.transaction():
+        other.execute("LOCK TABLE pglogical.subscription")
+        assert statuses(inspect(DEFAULT)) == {"t_id_seq": "ok"}
+    database.execute("UPDATE pglogical.subscription SET sub_enabled = false")
+    assert inspect(DEFAULT).notes == ()
+
+
+MEMBER = """
+SET allow_system_table_mods = on;
+INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+    VALUES (99998, 'pglogical', 10, 'pglogical'::regnamespace, false, '2.4.8');
+RESET allow_system_table_mods;
+ALTER EXTENSION pglogical ADD TABLE pglogical.subscription;
+"""
+"""Makes the table look like one of pglogical's own."""

@@ -88,9 +88,11 @@ def new_database(
     """Create a database, known to Django as ``alias``, and drop it and its roles afterwards."""
     name = name or f"test_{os.getpid()}_{next(_numbers)}"
     database = Database(server, name, alias, [])
+    # Half the time of the log, and the only way before 15.
+    how = "" if server.version < 150000 else "STRATEGY file_copy"
     try:
         server.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} " + how).format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import open_plain
+from restorehooks.restore.progress import Progress
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import ScriptResult
@@ -260,7 +261,14 @@ def restored(path: Path, into: Database, **wishes: object) -> ScriptResult:
         return result
 
 
-def over_several(dump: Path | bytes, into: Database, jobs: int = 3, **wishes: Any) -> ScriptResult:
+def over_several(
+    dump: Path | bytes,
+    into: Database,
+    jobs: int = 3,
+    *,
+    progress: Progress | None = None,
+    **wishes: Any,
+) -> ScriptResult:
     """Send the dump into the database over several connections; with one job, over one."""
     with ExitStack() as stack:
         connection = stack.enter_context(into.connect())
@@ -268,7 +276,7 @@ def over_several(dump: Path | bytes, into: Database, jobs: int = 3, **wishes: An
         options = ScriptOptions.for_connection(connection, commit_every=10, **wishes)
         stream: BinaryIO = io.BytesIO(dump) if isinstance(dump, bytes) else dump.open("rb")
         with stream:
-            return run_script(stream, connection, options=options, others=others)
+            return run_script(stream, connection, options=options, others=others, progress=progress)
 
 
 def without_order(text: str) -> str:

@@ -38,6 +38,11 @@ class RunningServer:
     process: Server | None = None
 
     @property
+    def backslashes_escape(self) -> bool:
+        """Whether a backslash can be made to escape in an ordinary string: no more from 19 on."""
+        return self.version < 190000
+
+    @property
     def bindir(self) -> Path | None:
         """The programs of the server's own version, None for a server that is not ours."""
         return self.process.bindir if self.process else None
@@ -105,6 +110,14 @@ def private_server(
     ):
         params = {"host": str(process.socket_dir), "port": process.port, "user": "postgres"}
         yield RunningServer(params, process.version, process)
+
+
+def packaged(extension: str) -> Path | None:
+    """Return the folder of the newest server programs for which Debian has this extension."""
+    found = Path("/usr/share/postgresql").glob(f"*/extension/{extension}.control")
+    majors = sorted((int(path.parents[1].name) for path in found), reverse=True)
+    folders = (Path(f"/usr/lib/postgresql/{major}/bin") for major in majors)
+    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
 
 
 def running_elsewhere(url: str) -> RunningServer:

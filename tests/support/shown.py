@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT
@@ -39,6 +43,31 @@ def steady(output: str) -> str:
     for pattern, word in _VARYING:
         output = re.sub(pattern, word, output, flags=re.MULTILINE)
     return output.rstrip("\n")
+
+
+def require_shown(
+    project: Project,
+    page: Path,
+    where: str,
+    *,
+    number: int = 0,
+    readable: Callable[[str], str] = str,
+) -> None:
+    """Run a command of a page in the project, and fail unless it prints what the page shows.
+
+    ``number`` counts the page's commands that are marked with ``where``. ``readable`` puts a
+    reader's names in. RESTOREHOOKS_RECORD=1 writes what was printed into the page.
+    """
+    text = page.read_text()
+    command, output = list(commands(text, where))[number]
+    program, *arguments = shlex.split(command)
+    assert program == "python"
+    done = project.run([sys.executable, *arguments], check=False)
+    printed = readable(done.stderr + done.stdout)
+    if os.environ.get("RESTOREHOOKS_RECORD"):
+        page.write_text(text.replace(f"$ {command}\n{output}", f"$ {command}\n{printed}", 1))
+    else:
+        assert steady(printed) == steady(output), command
 
 
 def write_shop(project: Project, **settings: Any) -> None:

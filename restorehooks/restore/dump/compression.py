@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -63,12 +64,14 @@ def decompressed(
     """Open a file and read what is in it, decompressed; ``stream`` is read instead if given.
 
     ``progress`` is called with the number of bytes of the file that were read so far. Opening and
-    reading raise DumpError where the data are damaged or cut off.
+    reading raise DumpError where the data are damaged or cut off, or a package is missing.
     """
     try:
         return cast(BinaryIO, _Content(path, compression, progress, stream))
     except OSError as error:
         raise unreadable(path, error) from error
+    except ImportError as missing:
+        raise DumpError(f"{path}: {missing}") from None
 
 
 def _library(what: Compression, *names: str) -> Any:
@@ -76,11 +79,18 @@ def _library(what: Compression, *names: str) -> Any:
     for name in names:
         with suppress(ImportError):
             return import_module(name)
-    raise DumpError(
-        f"reading {what} needs a package that is not installed: pip install "
-        f'"django-restorehooks[compression]" (or {names[-1].removesuffix(".frame")} alone), '
+    package = names[-1].removesuffix(".frame")
+    wanted = f'"django-restorehooks[compression]" (or {package} alone)'
+    if what == "lz4" and sys.version_info >= NO_WHEEL_OF_LZ4:
+        wanted = f"{package}, which a compiler builds on this Python"
+    raise ImportError(
+        f"reading {what} needs a package that is not installed: pip install {wanted}, "
         "or decompress the dump first"
     )
+
+
+NO_WHEEL_OF_LZ4 = (3, 15)
+"""From which Python on there is none, and the extra leaves it out (pyproject.toml)."""
 
 
 _OPENERS: dict[Compression, Callable[[Any], Any]] = {

@@ -32,6 +32,8 @@ _CLOSING = re.compile(
     re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )
 ACCEPT_UNFINISHED = "--accept-unfinished-dump"
+OR_ACCEPT = f", or accept it as it is with {ACCEPT_UNFINISHED}"
+"""What else can be done about a plain dump without an end, where that is allowed."""
 
 
 def prove_tar(dump: Dump) -> None:
@@ -52,49 +54,52 @@ def prove_tar(dump: Dump) -> None:
         raise DumpError(f"{dump.source} was cut off: it is a tar archive without its end")
 
 
-def check_trailer(dump: Dump) -> None:
+def check_trailer(dump: Dump, otherwise: str = "") -> None:
     """Refuse at once a plain dump that was cut off, where its end can be looked at.
 
-    Raises DumpError. The end of a compressed dump is not seen before all is read: ``prove_plain``
-    does that. What is looked for could stand in a string: ``ScriptResult.complete`` is the proof.
+    Raises DumpError, which ends with ``otherwise``. The end of a compressed dump is not seen before
+    all is read: ``prove_plain`` does that. What is looked for could stand in a string:
+    ``ScriptResult.complete`` is the proof.
     """
     if dump.format != "plain" or dump.compression or dump.part or dump.stream:
         return
     try:
         with dump.path.open("rb") as stream:
             stream.seek(max(0, dump.path.stat().st_size - _TAIL))
-            _require_trailer(dump, stream.read())
+            _require_trailer(dump, stream.read(), otherwise)
     except OSError as error:
         raise unreadable(dump.source, error) from error
 
 
-def prove_plain(dump: Dump, progress: Callable[[int], None] | None = None) -> None:
+def prove_plain(
+    dump: Dump, progress: Callable[[int], None] | None = None, otherwise: str = ""
+) -> None:
     """Read a plain dump to its end, and refuse it as ``check_trailer`` does. Raises DumpError."""
     tail = b""
     with open_plain(dump, progress) as stream:
         while chunk := stream.read(_CHUNK):
             tail = (tail + chunk)[-_TAIL:]
-    _require_trailer(dump, tail)
+    _require_trailer(dump, tail, otherwise)
 
 
-def _require_trailer(dump: Dump, tail: bytes) -> None:
+def _require_trailer(dump: Dump, tail: bytes, otherwise: str) -> None:
     lines = list(_LAST_LINE.finditer(tail))
     if lines and _CLOSING.match(tail, lines[-1].end()):
         return
     if lines:
         raise DumpError(
             f"{dump.source} goes on after pg_dump's last line, and nothing tells whether all of "
-            f"that is there: take it off, or accept that with {ACCEPT_UNFINISHED}"
+            f"that is there: take it off{otherwise}"
         )
     if not dump.has_first_line:
         raise DumpError(
             f"{dump.source} has neither the first nor the last line of pg_dump's, as after "
-            '"supabase db dump", which strips comments: nothing tells whether its end is there; '
-            f"accept that with {ACCEPT_UNFINISHED}"
+            '"supabase db dump", which strips comments, and nothing tells whether its end is '
+            f"there: dump again with pg_dump{otherwise}"
         )
     raise DumpError(
         f'{dump.source} was cut off: its last line is not "{TRAILER.decode()}"; '
-        "dump or copy it again"
+        f"dump or copy it again{otherwise}"
     )
 
 

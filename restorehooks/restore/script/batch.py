@@ -25,6 +25,12 @@ class Batch:
             self._wire.command(b"BEGIN")
             self._count = 0
 
+    def run(self, statement: Statement) -> None:
+        """Send a statement, and wait until it is done. Raises StatementFailed."""
+        self.begin()
+        self._wire.run(statement)
+        self.count(statement)
+
     def count(self, statement: Statement) -> None:
         """Take in a statement that was sent, and commit when there are enough of them.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from restorehooks.restore.dump.facts import HEADER, TRAILER
-from restorehooks.restore.dump.proof import ACCEPT_UNFINISHED
 
 from .lexer import MetaCommand, Statement
 
@@ -49,8 +48,7 @@ class Ending:
             return f"{NO_LAST_LINE}; make or copy it again"
         return (
             f"line {self.followed_by.line} of the dump: more statements follow pg_dump's last "
-            "line, and nothing tells whether they are all there; take them off, or accept that "
-            f"with {ACCEPT_UNFINISHED}"
+            "line, and nothing tells whether they are all there; take them off"
         )
 
     def comment(self, text: bytes) -> None:

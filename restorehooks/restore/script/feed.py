@@ -8,13 +8,14 @@ does no more than guard or connect psql, and refused elsewhere.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import RestoreError, ScriptError
+from restorehooks.restore.progress import Progress
 from restorehooks.wording import first_line
 
 from .buffer import LexingError
@@ -23,13 +24,15 @@ from .hints import hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .options import ScriptOptions
+from .owners_and_privileges import plain_names
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rules import POSITION, brings_statistics, copies_in, decide, left_out_around
+from .rules import POSITION, brings_statistics, copies_in, decide, filled_by, left_out_around
 from .scanner import Unfinished
 from .sending import Sender, can_wait
-from .verdicts import LeaveOut, Refused, Replaced
-from .wire import IN_FLIGHT, StatementFailed, Wire
+from .tolerated import ROWS_OF_NO_EXTENSION
+from .verdicts import LeaveOut, Refused, Replaced, Verdict
+from .wire import StatementFailed, Wire
 from .words import Words
 
 UNSAFE_ENCODINGS = frozenset(
@@ -49,7 +52,7 @@ def run_script(
     *,
     options: ScriptOptions,
     others: Sequence[psycopg.Connection[Any]] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     first_line: int = 1,
 ) -> ScriptResult:
     """Send a plain dump over ``connection`` and return what became of it.
@@ -58,9 +61,9 @@ def run_script(
     caller commits, once the result is ``complete``. With ``options.commit_every`` the connection
     has to be an autocommitting one with no transaction open, and what is sent is committed as it
     goes. Then ``others`` may be given: connections like this one, over which goes what need not be
-    done in order. The session's settings are afterwards what they were. ``progress`` is called
-    with the number of statements so far. ``first_line`` is the number that messages give to the
-    stream's first line.
+    done in order. The session's settings are afterwards what they were. ``progress`` is kept up
+    to date with what is built. ``first_line`` is the number that messages give to the stream's
+    first line.
 
     Raises ScriptError, and whatever reading ``stream`` raises; the connection is then closed, or
     its transaction has failed. Raises ValueError for a connection that does not suit them.
@@ -73,8 +76,8 @@ def run_script(
     wire = Wire(connection)
     if idle and not options.commit_every:
         wire.command(b"BEGIN")
-    sender = Sender(connection, wire, options, others)
-    result = _Script(Lexer(stream, first_line), wire, options, sender, progress).run()
+    sender = Sender(connection, wire, options, others, progress or Progress())
+    result = _Script(Lexer(stream, first_line), wire, sender).run()
     sender.put_back()
     return result
 
@@ -86,15 +89,11 @@ class _Script:
         self,
         lexer: Lexer,
         wire: Wire,
-        options: ScriptOptions,
         sender: Sender,
-        progress: Callable[[int], None] | None,
     ):
         self._lexer = lexer
         self._wire = wire
-        self._options = options
         self._sender = sender
-        self._progress = progress
         self._result = ScriptResult()
         self._left_out = Collected()
         self._ending = Ending(begun=not self._lexer.has_first_line())
@@ -164,8 +163,7 @@ class _Script:
         try:
             if b"\0" in statement.text:
                 raise Refused("a zero byte would hide the rest of the statement")
-            around = left_out_around(words) if self._ending.outside else None
-            verdict = around or decide(statement.text, words, self._options, self._encoding[1])
+            verdict = self._verdict(statement.text, words)
         except Refused as refused:
             why = hint(statement.text, None, creates=True) or str(refused)
             raise self._error(statement, f"refused: {why}") from None
@@ -185,10 +183,19 @@ class _Script:
         oids = copies_oids(statement.text) is not None
         self._send(Statement(verdict, statement.line), words, oids=oids)
 
+    def _verdict(self, statement: bytes, words: Words) -> Verdict:
+        encoding = self._encoding[1]
+        if self._ending.outside and (around := left_out_around(words)):
+            return around
+        table = filled_by(statement)
+        if table and self._sender.lacks(table) and not self._result.tables.makes(table, encoding):
+            name = ".".join(plain_names(table, encoding))
+            return LeaveOut("rows", ROWS_OF_NO_EXTENSION.format(name))
+        return decide(statement, words, self._sender.options, encoding)
+
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:
         may_fail = None
-        waits = can_wait(statement)
-        if waits:
+        if can_wait(statement):
             self._sender.queue(statement)
         elif oids or copies_in(words):
             if not self._lexer.at_line_end():
@@ -202,8 +209,6 @@ class _Script:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
         else:
             self._result.statements += 1
-        if self._progress and (not waits or self._result.statements % IN_FLIGHT == 0):
-            self._progress(self._result.statements)
 
     def _leave_out(self, omitted: LeaveOut, piece: Statement | MetaCommand | Comment) -> None:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])

@@ -48,6 +48,7 @@ NO_LIBRARY = (
     "install what has this library on the server, or leave out what the server has none for with "
     "--skip-superuser-only"
 )
+WITHOUT_EXTENSION = "leave it out, and its rows with it, by --skip-superuser-only"
 _DENIED = "42501"
 _NO_LIBRARY = ("58P01", "42883", "XX000")
 _MADE = 4000
@@ -67,6 +68,8 @@ def hint(statement: bytes, sqlstate: str | None, *, creates: bool) -> str:
     made = statement[:_MADE].decode(errors="replace")
     if sqlstate == _DENIED and (made_by_superusers(made) or extension_in(made)):
         return FOR_SUPERUSERS
+    if extension_in(made):
+        return WITHOUT_EXTENSION
     if sqlstate in _NO_LIBRARY and made_by_superusers(made):
         return NO_LIBRARY
     known = (text for code, what, text in _HINTS if code == sqlstate and what.match(statement))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,13 @@ class ScriptOptions:
     kept_tables: (schema, table) of extensions whose rows stay as they are.
     skip_superuser_only: leave out what only a superuser may make, or what of it cannot be made
         here even by one, and what hangs on that.
+    without_extension: an extension was left out, and what concerns its tables is too.
+    one_database: extensions that only one database of a server can have.
     superuser: the role is one.
     acting_role: the role that the session acts as, ``none`` for the one that connects.
     commit_every: how many statements (single rows not counted) make a transaction, for a database
         that is thrown away when the restore fails; None for everything in one transaction.
+    extension_made: called with the connection and the name of each extension that was created.
     """
 
     owners: frozenset[str] | None = None
@@ -63,9 +67,12 @@ class ScriptOptions:
     drops_may_miss: bool = False
     kept_tables: frozenset[tuple[str, str]] = frozenset()
     skip_superuser_only: bool = False
+    without_extension: bool = False
+    one_database: frozenset[str] = frozenset()
     superuser: bool = False
     acting_role: str = "none"
     commit_every: int | None = None
+    extension_made: Callable[[psycopg.Connection[Any], str], None] | None = None
 
     @classmethod
     def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> ScriptOptions:

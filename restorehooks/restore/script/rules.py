@@ -94,13 +94,19 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
 
 def _kept_rows(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
     """Leave out rows for a table of an extension whose rows stay as they are."""
-    found = _FILLED.match(statement)
-    names = tuple(plain_names(found[1], encoding)) if found else ()
+    filled = filled_by(statement)
+    names = tuple(plain_names(filled, encoding)) if filled else ()
     for schema, table in options.kept_tables:
         if names in ((schema, table), (table,)):
             reason = f'"{schema}.{table}" belongs to an extension, and its rows stay as they are'
             return LeaveOut("rows", reason)
     return None
+
+
+def filled_by(statement: bytes) -> bytes | None:
+    """Return the name, as it is written, of the table that a statement adds rows to."""
+    found = _FILLED.match(statement)
+    return found[1] if found else None
 
 
 def brings_statistics(statement: bytes) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
+
+from restorehooks.restore.progress import Progress
+from restorehooks.restore.superusers import extension_in
 
 from .batch import Batch
 from .lexer import Lexer, Statement
@@ -15,13 +20,18 @@ from .parallel.spread import Spread
 from .rows import without_first_column
 from .rules import resets_all
 from .session import Settings
-from .tolerated import NO_ROWS, Tolerance, sent_under_savepoint, tolerance
+from .tolerated import EXTENSION, NO_ROWS, Tolerance, sent_under_savepoint, tolerance
 from .wire import Wire
 from .words import Words
 
 # What --inserts and large objects are made of by the million. Reading on depends on nothing that
 # such a statement does, so its result can wait.
 _CAN_WAIT = (b"INSERT INTO ", b"SELECT pg_catalog.lowrite(")
+
+
+IS_THERE = "SELECT pg_catalog.to_regclass(%s::pg_catalog.text) IS NOT NULL"
+_HEAD = 500
+"""Bytes in which the name of an extension is that a statement creates."""
 
 
 def can_wait(statement: Statement) -> bool:
@@ -32,8 +42,8 @@ def can_wait(statement: Statement) -> bool:
 class Sender:
     """Sends statements: in order over one connection, what need not be in order over others too.
 
-    ``creates`` says that something was created. Whatever is sent may raise StatementFailed, for
-    itself or for a statement before it.
+    ``creates`` says that something was created. ``options`` follow what was left out. Whatever is
+    sent may raise StatementFailed, for itself or for a statement before it.
     """
 
     def __init__(
@@ -41,13 +51,16 @@ class Sender:
         connection: psycopg.Connection[Any],
         wire: Wire,
         options: ScriptOptions,
-        others: Sequence[psycopg.Connection[Any]] = (),
+        others: Sequence[psycopg.Connection[Any]],
+        progress: Progress,
     ):
+        self._connection = connection
         self._wire = wire
-        self._options = options
+        self.options = options
         self._settings = Settings(connection, wire)
         self._batch = Batch(wire, options.commit_every)
-        self._spread = Spread(connection, wire, self._batch, others)
+        self._spread = Spread(connection, wire, self._batch, others, progress)
+        self._there: dict[bytes, bool] = {}
         self.creates = False
 
     @property
@@ -84,7 +97,7 @@ class Sender:
 
     def run(self, statement: Statement, words: Words) -> Tolerance | None:
         """Send any other statement. Return why it was left out where its failure is tolerated."""
-        may_fail = tolerance(statement.text, words, self._options, self._wire.encoding)
+        may_fail = tolerance(statement.text, words, self.options, self._wire.encoding)
         if not may_fail and self._spread.build(statement):
             return None
         self._spread.wait()
@@ -95,11 +108,24 @@ class Sender:
         elif may_fail:
             failed = self._tolerated(statement, may_fail, self._wire.run)
         else:
-            self._wire.run(statement)
+            self._batch.run(statement)
             self.creates = self.creates or words.first(1) == ["create"]
-            self._batch.count(statement)
         self._spread.sent(statement, words)
+        if not failed:
+            self._tell_of_extension(statement)
         return failed
+
+    def lacks(self, table: bytes) -> bool:
+        """Return whether an extension was left out and there is no table of a name, as written."""
+        if not self.options.without_extension:
+            return False
+        if table not in self._there:
+            self._wire.settle()
+            with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
+                written = table.decode(self._wire.encoding, "replace")
+                found = cursor.execute(IS_THERE, [written], prepare=False).fetchone()
+            self._there[table] = found == (True,)
+        return not self._there[table]
 
     def end(self) -> None:
         """Wait until all was done, and commit what is to be committed as it goes."""
@@ -120,9 +146,17 @@ class Sender:
         """Let the session have the settings again that it had before."""
         self._settings.put_back()
 
+    def _tell_of_extension(self, statement: Statement) -> None:
+        if tell := self.options.extension_made:
+            name = extension_in(statement.text[:_HEAD].decode(self._wire.encoding, "replace"))
+            if name:
+                tell(self._connection, name)
+
     def _tolerated(
         self, statement: Statement, may_fail: Tolerance, send: Callable[[Statement], None]
     ) -> Tolerance | None:
         went_through = sent_under_savepoint(self._wire, statement, may_fail, send)
         self._batch.count(statement)
+        if may_fail.what == EXTENSION and not went_through:
+            self.options = replace(self.options, without_extension=True)
         return None if went_through else may_fail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -63,13 +64,16 @@ class Survey:
     strings_off: bool = False
 
 
-def survey(dump: Dump, *, to_the_end: bool = True) -> Survey:
+def survey(
+    dump: Dump, *, to_the_end: bool = True, watch: Callable[[int], None] | None = None
+) -> Survey:
     """Read a plain dump and return what it holds.
 
     Not ``to_the_end`` stops at the first row, and of one that can be read once its beginning alone
-    is read. Raises DumpError where it cannot be read.
+    is read. ``watch`` is called with the number of bytes that were read so far. Raises DumpError
+    where it cannot be read.
     """
-    with io.BytesIO(dump.beginning) if dump.stream else open_plain(dump) as stream:
+    with io.BytesIO(dump.beginning) if dump.stream else open_plain(dump, watch) as stream:
         reading = _Reading(stream, of_server=dump.of_server)
         try:
             reading.run(to_the_end=to_the_end)

@@ -89,6 +89,10 @@ class Tables:
         elif not self.keyed:
             self.keyed = _POST_DATA.match(text) is not None
 
+    def makes(self, written: bytes, encoding: str) -> bool:
+        """Return whether a table of this name was made, gone again or not."""
+        return self._name(written, encoding) in self._made
+
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""
         named, left = self._named | Counter(name for _, name in self._made), Counter(self.left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from restorehooks.restore.harmless import why_harmless
 from restorehooks.restore.superusers import extension_in, hangs_on_it, made_by_superusers
@@ -45,12 +45,19 @@ class Tolerance:
         return self.sqlstates is None or sqlstate in self.sqlstates
 
 
+EXTENSION = "extension"
+"""What an extension that was left out is counted as."""
 _NOTHING_TO_DROP = Tolerance("drop", "what it drops is not there", UNDEFINED)
 _DENIED = frozenset(("42501",))
-_NO_EXTENSION = Tolerance("extension", "only a superuser may create it", _DENIED)
-_NOT_INSTALLED = Tolerance(
-    "extension", "it is not installed on the server", frozenset(("0A000", "58P01"))
+_ABSENT = frozenset(("0A000", "58P01", "42704"))
+"""Its control file is missing, or an extension that it requires."""
+_NO_EXTENSION = Tolerance(
+    EXTENSION,
+    "only a superuser may create it, or it, or one that it needs, is not installed",
+    _DENIED | _ABSENT,
 )
+_NOT_INSTALLED = Tolerance(EXTENSION, "it, or one that it needs, is not installed", _ABSENT)
+_NOT_IN_THIS_DATABASE = Tolerance(EXTENSION, "only one database of a server can have it")
 _NO_LIBRARY = Tolerance(
     "superuser only",
     "the server has no library with it",
@@ -60,6 +67,11 @@ _NO_LIBRARY = Tolerance(
 _DEPENDS_ON_IT = Tolerance(
     "superuser only", "it depends on something that was left out", UNDEFINED | _DENIED
 )
+_OF_NO_EXTENSION = Tolerance(
+    "of an extension", "a table or sequence of an extension that was left out", UNDEFINED
+)
+_ON_A_TABLE = re.compile(rb"(?:GRANT|REVOKE) |SELECT pg_catalog\.setval\(")
+ROWS_OF_NO_EXTENSION = '"{}" belongs to an extension that was left out'
 NO_ROWS = Tolerance("no rows", "it copies no rows, and the table belongs to another role", _DENIED)
 _NO_POLICY = Tolerance("policy", "it is a comment on one that was left out", UNDEFINED)
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
@@ -75,12 +87,16 @@ def tolerance(
         return Tolerance("failed without harm", reason)
     if options.skip_superuser_only:
         text = statement.decode(encoding, "replace")
-        if extension_in(text):
-            return _NOT_INSTALLED if options.superuser else _NO_EXTENSION
+        if extension := extension_in(text):
+            known = _NOT_INSTALLED if options.superuser else _NO_EXTENSION
+            known = _NOT_IN_THIS_DATABASE if extension in options.one_database else known
+            return replace(known, reason=f'"{extension}": {known.reason}')
         if made_by_superusers(text):
             return _NO_LIBRARY
         if hangs_on_it(text):
             return _DEPENDS_ON_IT
+        if options.without_extension and _ON_A_TABLE.match(statement):
+            return _OF_NO_EXTENSION
     if statement.startswith(b"COMMENT ON POLICY "):
         return _NO_POLICY
     if not _INITIAL.match(statement):

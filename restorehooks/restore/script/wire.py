@@ -28,12 +28,16 @@ _IDLE = (TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.IN
 
 
 class StatementFailed(Exception):  # noqa: N818 - the server's verdict
-    """The server refused a statement; ``sqlstate`` is None where it gave none."""
+    """The server refused a statement; ``sqlstate`` is None where it gave none.
 
-    def __init__(self, statement: Statement, message: str, sqlstate: str | None):
+    ``row`` is the one that it refused of a COPY over several connections, counted from 1.
+    """
+
+    def __init__(self, statement: Statement, message: str, sqlstate: str | None, row: int = 0):
         super().__init__(message)
         self.statement = statement
         self.sqlstate = sqlstate
+        self.row = row
 
 
 class Wire(Channel):

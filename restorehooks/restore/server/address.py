@@ -18,14 +18,13 @@ from django.db import connections
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from restorehooks.restore.errors import AddressError, PoolerError
+from restorehooks.restore.errors import AddressError
 from restorehooks.wording import quoted
 
+from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-WHERE_I_AM = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_database()"
 
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
 """Lets a connection to a server that is gone end after two minutes."""
@@ -34,9 +33,6 @@ SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
 SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
-
-DIRECT_URL = "RESTOREHOOKS_DIRECT_URL"
-"""The variable that names the server's own address, where the alias leads through a pooler."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # libpq hides them for another reason: neither is a secret.
@@ -112,8 +108,9 @@ class Address:
         Names mean what they mean in pg_catalog there; RESET search_path gives the path that the
         database, the role or the settings ask for.
 
-        Raises AddressError where the role does not exist, a pooler answers, or the connection leads
-        to another database; psycopg.OperationalError, which names the database and the server.
+        Raises PoolerError where a pooler answers, AddressError where the role does not exist or
+        the connection leads to another database, psycopg.OperationalError, which names the database
+        and the server.
         """
         parameters = {"application_name": "restorehooks", **KEEPALIVES}
         parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
@@ -132,7 +129,7 @@ class Address:
             raise type(error)(f"connecting to {where}: {said}") from None
         try:
             # Before any setting is made, which a pooler would hand on to somebody else.
-            _require_direct(self, connection, database)
+            require_direct(connection, f"{self.host}:{self.port}", database)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             connection.execute(SET_PATH, [OWN_PATH])
@@ -193,23 +190,6 @@ class Address:
         values = {**self.parameters, **self.secrets, "dbname": database}
         names = variables_of_libpq()
         return {name: value for key, value in values.items() if (name := names.get(key))}
-
-
-def _require_direct(address: Address, connection: Connection, database: str) -> None:
-    row = connection.execute(WHERE_I_AM).fetchone()
-    assert row  # noqa: S101 - it has no FROM
-    pid, found = row
-    place = f"{address.host}:{address.port}"
-    if pid != connection.info.backend_pid:
-        raise PoolerError(
-            f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
-            f"own address with --direct or in {DIRECT_URL}."
-        )
-    if found != database:
-        raise AddressError(
-            f'The connection to "{database}" on {place} leads to "{found}": restore into a '
-            "PostgreSQL server."
-        )
 
 
 def variables_of_libpq() -> dict[str, str | None]:

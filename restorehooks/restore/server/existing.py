@@ -38,6 +38,11 @@ UNION ALL SELECT 'rule', n.nspname, r.rulename, c.relname
 FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 """
+FILLED = """
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+"""
 LARGE_OBJECTS = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"
 
 _KINDS = {
@@ -85,6 +90,20 @@ def require_entries(connection: psycopg.Connection[Any], entries: Sequence[Archi
         raise RestoreError(
             f"The dump names {named} large objects and the restored database has {found}."
         )
+
+
+def rows_of_no_table(
+    connection: psycopg.Connection[Any], entries: Sequence[ArchiveEntry]
+) -> list[ArchiveEntry]:
+    """Return the entries with rows for tables that neither the archive makes nor are there.
+
+    Those are tables of extensions that were left out.
+    """
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        there = set(cursor.execute(FILLED).fetchall())
+    there |= {(entry.schema, entry.tag) for entry in entries if entry.kind == "TABLE"}
+    rows = (entry for entry in entries if entry.kind == "TABLE DATA")
+    return [entry for entry in rows if (entry.schema, entry.tag) not in there]
 
 
 def _known(rows: Iterable[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str]]:

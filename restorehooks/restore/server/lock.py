@@ -12,12 +12,14 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import AddressError, BusyError, LockLostError, TargetError
 from restorehooks.wording import quoted
 
 from .address import Address, Connection
 
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock(%s)"
 SECONDS_TO_CONNECT = 10
 """How long a second connection may take, beside one that works."""
 
@@ -127,6 +129,10 @@ class RestoreLock:
 
     def close(self) -> None:
         """Release the lock."""
+        # A session ends some time after its connection is closed, and the next run may come first.
+        if self._connection.info.transaction_status == TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                self._connection.execute(UNLOCK, [lock_key(self.address.name)])
         self._connection.close()
 
     def __enter__(self) -> RestoreLock:

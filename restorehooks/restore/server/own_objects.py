@@ -38,6 +38,8 @@ SELECT type, identity FROM (
     UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_catalog.pg_event_trigger
     UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner
         FROM pg_catalog.pg_foreign_server
+    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner
+        FROM pg_catalog.pg_foreign_data_wrapper
     UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
         FROM pg_catalog.pg_largeobject_metadata
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
@@ -58,6 +60,10 @@ SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_user
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
 """
+
+
+_WORDS = {"statistics object": "STATISTICS", "foreign-data wrapper": "FOREIGN DATA WRAPPER"}
+"""What SQL calls a kind of object where pg_identify_object has other words."""
 
 
 def drop_own(connection: Connection) -> None:
@@ -91,6 +97,6 @@ def _drop_object(connection: Connection, kind: str, identity: str) -> None:
         connection.execute("SELECT pg_catalog.lo_unlink(%s)", [int(identity)])
         return
     # Both words are the server's own, the identity quoted by it (pg_identify_object).
-    what = {"statistics object": "STATISTICS"}.get(kind, kind.upper())
+    what = _WORDS.get(kind, kind.upper())
     statement = f"DROP {what} IF EXISTS {identity} CASCADE"
     connection.execute(statement.encode())

@@ -46,6 +46,7 @@ _ON_WHAT_IS_BUILT = re.compile(
 )
 
 
+_NONE: frozenset[int] = frozenset()
 _MOST = 5000
 """Statements that are collected, in memory."""
 
@@ -64,9 +65,10 @@ class Builds:
     """Statements that follow each other and build something, which may be done in any order.
 
     ``after`` are statements between them that depend on what was built, and on nothing else.
+    Without ``tables`` they will be run in their order, and what they lock is of no interest.
     """
 
-    def __init__(self, tables: Relations):
+    def __init__(self, tables: Relations | None):
         self._tables = tables
         self._found: list[Build] = []
         self._after: list[Statement] = []
@@ -81,12 +83,13 @@ class Builds:
                 continue
             if kind != "index" and _FURTHER_ACTION.search(statement.text, found.end()):
                 return None
+            if self._tables is None:
+                return Build(statement, kind == "foreign key", _NONE, _NONE)
             tables = {self._tables.find(name) for name in found.groupdict().values()}
             oids = frozenset(one.oid for one in tables if one and not one.has_children)
             if len(oids) < len(tables):
                 return None
-            none = frozenset[int]()
-            reads, locks = (oids, none) if kind == "index" else (none, oids)
+            reads, locks = (oids, _NONE) if kind == "index" else (_NONE, oids)
             return Build(statement, kind == "foreign key", reads, locks)
         return None
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from restorehooks.restore.progress import Progress
 from restorehooks.restore.script.batch import Batch
 from restorehooks.restore.script.lexer import Statement
 from restorehooks.restore.script.owners_and_privileges import NAME
@@ -47,7 +48,8 @@ class Spread:
     """Gives away what need not be done in order; nothing without others to give it to.
 
     What a method does not take has to be sent in order, after ``wait``. Any method raises
-    StatementFailed for what was given away before.
+    StatementFailed for what was given away before. ``progress`` is kept up to date with what is
+    built.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Spread:
         wire: Wire,
         batch: Batch,
         others: Sequence[psycopg.Connection[Any]],
+        progress: Progress,
     ):
         self._connection = connection
         self._wire = wire
@@ -64,8 +67,9 @@ class Spread:
         self._alone = not others
         self._busy = False
         self._tables = Relations(connection, wire)
-        self._builds = Builds(self._tables)
+        self._builds = Builds(self._tables if others else None)
         self._inserts = Inserts(self._tables)
+        self._progress = progress
         self._known: tasks.SessionSettings | None = None
         self._bytes: Counter[int] = Counter()
 
@@ -113,8 +117,6 @@ class Spread:
 
     def build(self, statement: Statement) -> bool:
         """Take a statement that builds something, or that depends on what is built alone."""
-        if self._alone:
-            return False
         if self._builds.add_after(statement):
             return True
         if not (build := self._builds.recognise(statement)):
@@ -130,14 +132,18 @@ class Spread:
         if not self._builds:
             return
         builds, after = self._builds.take()
-        settings = self._settings()
-        for one in sorted(builds, key=self._size, reverse=True):
-            self._give(tasks.building(one, settings))
-        self.finish()
+        self._progress.more_to_build(len(builds))
+        if self._alone:
+            for one in builds:
+                self._batch.run(one.statement)
+                self._progress.one_is_built()
+        else:
+            settings = self._settings()
+            for one in sorted(builds, key=self._size, reverse=True):
+                self._give(tasks.building(one, settings, self._progress.one_is_built))
+            self.finish()
         for statement in after:
-            self._batch.begin()
-            self._wire.run(statement)
-            self._batch.count(statement)
+            self._batch.run(statement)
 
     def finish(self) -> None:
         """Let all be done but what waits for what follows. Raises StatementFailed."""

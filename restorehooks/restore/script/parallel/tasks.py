@@ -101,14 +101,15 @@ class Copy:
         COPY, and the number of its first line among all rows.
         """
 
-        def renumbered(found: re.Match[str]) -> str:
-            line = int(found[2])
-            before, first = next(piece for piece in reversed(pieces) if piece[0] < line)
-            return f"{found[1]}{first + line - before - 1}"
-
-        context = rf"(\(COPY {re.escape(self.table)}, \D*)(\d+)"
-        message = re.sub(context, renumbered, str(error), count=1)
-        return StatementFailed(error.statement, message, error.sqlstate)
+        message = str(error)
+        found = re.search(rf"\(COPY {re.escape(self.table)}, \D*(\d+)", message)
+        if not found:
+            return error
+        line = int(found[1])
+        before, first = next(piece for piece in reversed(pieces) if piece[0] < line)
+        row = first + line - before - 1
+        message = f"{message[: found.start(1)]}{row}{message[found.end(1) :]}"
+        return StatementFailed(error.statement, message, error.sqlstate, row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +119,7 @@ class Task:
     size: the bytes of rows in it.
     reads, locks: tables that no other task may lock at the same time, or use at all.
     is_last: it also wants everything done with these tables that is not.
+    done: called once it was run, by one thread at a time.
     repeatable: it may be done once more where a deadlock has ended it, and nothing else then runs:
         ``repeated``.
     """
@@ -127,6 +129,7 @@ class Task:
     reads: frozenset[int] = frozenset()
     locks: frozenset[int] = frozenset()
     is_last: bool = False
+    done: Callable[[], None] = lambda: None
     repeatable: bool = False
     repeated: bool = False
 
@@ -168,14 +171,20 @@ def inserts(collected: Collected, settings: SessionSettings) -> Task:
     return Task(run, collected.size)
 
 
-def building(build: Build, settings: SessionSettings) -> Task:
-    """Return the task to run a statement that builds something."""
+def building(build: Build, settings: SessionSettings, done: Callable[[], None]) -> Task:
+    """Return the task to run a statement that builds something, and to call ``done`` then."""
 
     def run(worker: Worker) -> None:
         worker.build(build.statement, settings, by_itself=worker.others_fill_the_cores)
 
-    is_last = build.is_foreign_key
-    return Task(run, reads=build.reads, locks=build.locks, is_last=is_last, repeatable=True)
+    return Task(
+        run,
+        reads=build.reads,
+        locks=build.locks,
+        is_last=build.is_foreign_key,
+        done=done,
+        repeatable=True,
+    )
 
 
 def end_of_copy() -> Task:

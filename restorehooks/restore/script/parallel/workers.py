@@ -107,14 +107,17 @@ class Workers:
         """Raise what has failed; of several failures the one that comes first in the dump."""
         if not self._failures:
             return
-        self.stop()
         first = self._failures[0]
+        if _of_a_row(first):
+            for thread in self._threads:
+                thread.join(SECONDS_TO_CANCEL)
+        self.stop()
         refused = [
             each
             for each in self._failures
             if isinstance(each, StatementFailed) and (each is first or each.sqlstate != _CANCELLED)
         ]
-        raise min(refused, key=lambda each: each.statement.line, default=first)
+        raise min(refused, key=lambda each: (each.statement.line, each.row), default=first)
 
     # --- In the workers' threads ---------------------------------------------------------------
 
@@ -122,6 +125,8 @@ class Workers:
         try:
             while task := self._next(worker):
                 self._run(worker, task)
+            if self._failures and _of_a_row(self._failures[0]):
+                worker.end_copy()  # an earlier row may be refused, too
         except BaseException as error:  # it is raised in the thread that gives
             with self._changed:
                 self._failures.append(error)
@@ -140,7 +145,10 @@ class Workers:
         with self._changed:
             self._running.remove(task)
             self._bytes -= task.size
-            self._tasks += [again] if again else []
+            if again:
+                self._tasks.append(again)
+            else:
+                task.done()
             self._changed.notify_all()
 
     def _next(self, worker: Worker) -> Task | None:
@@ -167,6 +175,10 @@ class Workers:
         few = islice(self._tasks, _FEW)
         beside = sum(not task.is_hindered(self._running, self._tasks) for task in few)
         return len(self._running) + beside >= max(2, len(self._workers) - 1)
+
+
+def _of_a_row(failure: BaseException) -> bool:
+    return isinstance(failure, StatementFailed) and failure.row > 0
 
 
 def _hang_up(connection: psycopg.Connection[Any]) -> None:
