@@ -122,6 +122,10 @@ DECLARE
     _function text;
     _tables oid[];
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE 'another role may have changed % since this % transaction began',
+            array_to_string({names}::text[], ', '), current_setting('transaction_isolation');
+    END IF;
     FOREACH _name IN ARRAY {names}::text[] LOOP
         IF EXISTS (SELECT FROM pg_class WHERE oid = _name::regclass AND relkind IN ('r', 'p')
                        AND has_table_privilege(oid, 'SELECT')) THEN

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.duplicates.diagnosis import diagnose
@@ -129,6 +129,21 @@ READERS: dict[str, Callable[[Target], Any]] = {
     "a glance": lambda _: all_fine(connections[DEFAULT], []),
     "an explanation": lambda t: rows_with(connections[DEFAULT], t, parse_key("Key (id)=(50)")),
 }
+
+
+def repair_by_old_snapshots(_: Target) -> None:
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SET default_transaction_isolation = 'repeatable read'")
+    reset(DEFAULT)
+
+
+def repair_in_an_old_snapshot(_: Target) -> None:
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert "since this repeatable read transaction began" in str(list(reset(DEFAULT)))
+
+
+READERS |= {"old snapshots": repair_by_old_snapshots, "one": repair_in_an_old_snapshot}
 
 
 @pytest.mark.parametrize("reader", READERS)
