@@ -16,11 +16,12 @@ from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server import making_room, replacing
+from restorehooks.restore.server import making_room, positions, replacing
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
+from restorehooks.sequences.session import NO_VIEWS
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
 
@@ -228,6 +229,31 @@ def test_a_strangers_table_that_a_restored_one_refers_to_is_not_read(
     alone(live)
     only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)
     with pytest.raises(TargetError, match=r"would call m\.f"):
+        restore(only, confirm=lambda _: True)
+    assert _ran(live) == []
+
+
+def test_a_view_in_the_place_of_a_strangers_sequence_is_not_read(
+    live: Database, tmp_path: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not live.execute("SELECT name FROM pg_settings WHERE name = %s", *NO_VIEWS):
+        pytest.skip("servers from August 2024 on can refuse it")
+    with live.connect(user=stranger) as connection:
+        connection.execute("CREATE TABLE m.numbered (id serial); INSERT INTO m.numbered VALUES (5)")
+    backup = dumped(live, tmp_path / "backup.dump")
+    stands = positions._stands
+
+    def stands_later(cursor: Any, name: str) -> Any:
+        with live.connect(user=stranger) as connection:
+            connection.execute(
+                "ALTER TABLE m.numbered ALTER id DROP DEFAULT; DROP SEQUENCE m.numbered_id_seq;"
+                "CREATE VIEW m.numbered_id_seq AS SELECT 7 AS last_value, m.f('view') AS is_called"
+            )
+        return stands(cursor, name)
+
+    monkeypatch.setattr(positions, "_stands", stands_later)
+    only = Request(str(backup), tables=("m.numbered",), in_place=True, analyze=False)
+    with pytest.raises(psycopg.Error, match="access to non-system view"):
         restore(only, confirm=lambda _: True)
     assert _ran(live) == []
 
