@@ -160,7 +160,7 @@ class RestoreLock:
         key = lock_key(self.address.name)
         taken = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
         # Advisory locks are per database, and another run may work from another one.
-        found = connection.execute(HOLDERS, [self.address.name, *halves(key)]).fetchall()
+        found = holders(connection, self.address.name)
         if found or taken != (True,):
             raise BusyError(_said_of(self.address, found))
         row = connection.execute(SESSION).fetchone()
@@ -170,6 +170,11 @@ class RestoreLock:
     def _seen_by(self, cursor: Cursor) -> bool:
         cursor.execute(SEEN, self._session)
         return bool(cursor.fetchone()[0])
+
+
+def holders(connection: Connection, database: str) -> list[tuple[int, str, bool]]:
+    """Return the other sessions that hold a database's lock, see ``HOLDERS``."""
+    return connection.execute(HOLDERS, [database, *halves(lock_key(database))]).fetchall()
 
 
 def halves(key: int) -> list[int]:

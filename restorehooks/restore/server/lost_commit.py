@@ -11,7 +11,7 @@ import psycopg
 from restorehooks.restore.errors import OutcomeUnknownError, TargetError
 
 from .address import Connection
-from .lock import HOLDERS, RestoreLock, connect_maintenance, halves, lock_key
+from .lock import RestoreLock, connect_maintenance, holders
 
 SECONDS_TO_READ_BACK = 60.0
 """How long a server that was lost at COMMIT may take to answer again."""
@@ -86,6 +86,6 @@ def _wait_for_the_lost_session(connection: Connection, lock: RestoreLock) -> Non
     # Its backend may still be committing: it holds the lock until it has ended.
     deadline = time.monotonic() + SECONDS_TO_READ_BACK / 2
     while time.monotonic() < deadline:
-        if not connection.execute(HOLDERS, halves(lock_key(lock.address.name))).fetchall():
+        if not holders(connection, lock.address.name):
             return
         time.sleep(0.1)
