@@ -126,12 +126,12 @@ BEGIN
         RAISE 'another role may have changed % since this % transaction began',
             array_to_string({names}::text[], ', '), current_setting('transaction_isolation');
     END IF;
-    FOREACH _name IN ARRAY {names}::text[] LOOP
-        IF EXISTS (SELECT FROM pg_class WHERE oid = _name::regclass AND relkind IN ('r', 'p')
-                       AND has_table_privilege(oid, 'SELECT')) THEN
-            EXECUTE 'LOCK TABLE ' || _name || ' IN ACCESS SHARE MODE';
-        END IF;
-    END LOOP;
+    SELECT string_agg(n, ', ') INTO _name FROM unnest({names}::text[]) AS n
+    JOIN pg_class c ON c.oid = n::regclass AND c.relkind IN ('r', 'p')
+        AND has_table_privilege(c.oid, 'SELECT');
+    IF _name IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || _name || ' IN ACCESS SHARE MODE';
+    END IF;
     _tables := {names}::text[]::regclass[]::oid[];
     SELECT tab::regclass::text, called INTO _name, _function FROM ({found}) AS t (tab, called);
     IF _function IS NOT NULL THEN
