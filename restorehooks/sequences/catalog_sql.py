@@ -10,7 +10,7 @@ from restorehooks.driver import sql
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .notes import FEEDS, REPLICATING
 from .session import PATH
-from .strangers import STRANGERS_CODE, may_draw
+from .strangers import IS_TRUSTED, STRANGERS_CODE, may_draw
 
 
 def _braces(text: str) -> str:
@@ -181,6 +181,7 @@ kin (root, member) AS (
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
 code AS MATERIALIZED ({STRANGERS_CODE}),
+stranger AS MATERIALIZED (SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED}),
 path AS MATERIALIZED (
     SELECT n.oid, p.position
     FROM {PATH} WITH ORDINALITY AS p (name, position) JOIN pg_namespace n ON n.nspname = p.name
@@ -216,6 +217,10 @@ numbered AS MATERIALIZED (
            (SELECT min(code.function) FROM code
             WHERE code.tab = c.oid
                OR code.tab IN (SELECT member FROM kin WHERE kin.root = c.oid)) AS calls,
+           c.relowner IN (SELECT oid FROM stranger) OR c.relhassubclass AND EXISTS (
+               SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
+               WHERE kin.root = c.oid AND m.relowner IN (SELECT oid FROM stranger))
+               AS of_stranger,
            EXISTS (
                SELECT FROM pg_index x
                WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
