@@ -425,7 +425,7 @@ NONSENSE = {
 def test_a_server_that_talks_nonsense_is_one_sentence(tables: Database, nonsense: str) -> None:
     tables.execute("SET allow_system_table_mods = on")
     tables.execute(NONSENSE[nonsense])
-    with pytest.raises(CommandError, match=r"cannot be asked: .*\(\w+: .*\); --traceback shows"):
+    with pytest.raises(CommandError, match=r"\w+Error: .*; --traceback shows where"):
         call_command("resetsequences")
     with suppress(CommandError):
         call_command("explainduplicate", "plain_pkey")

@@ -85,7 +85,8 @@ class OneSentenceCommand(BaseCommand):
         except NONSENSE as error:
             if options.get("traceback"):
                 raise
-            raise cannot_be_asked("The database", error) from error
+            said = f"This was not expected: {described(error)}; --traceback shows where."
+            raise CommandError(said) from error
 
     def _wrong_usage(self, parser: CommandParser, message: str) -> NoReturn:
         said = message[0].upper() + message[1:].rstrip(".")
@@ -133,7 +134,7 @@ def cannot_be_asked(what: str, error: Exception) -> CommandError:
     """Return the error of a command that gets no answer of ``what``, or none that makes sense."""
     said = first_line(error)
     if isinstance(error, NONSENSE):
-        said = f"its answers make no sense ({described(error)}); --traceback shows where"
+        said = f"its answers are not understood ({described(error)}); --traceback shows where"
     found = CommandError(f"{what} cannot be asked: {said}")
     found.__cause__ = error
     return found
