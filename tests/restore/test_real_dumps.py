@@ -273,6 +273,7 @@ def test_object_ids_are_taken_out_of_options_alone(statement: str, sent: str | N
         ("", "RESET ALL;\n"),
         ("", "\nANALYZE;\n"),
         ("", "VACUUM ANALYZE;\nSET session_replication_role = 'origin';\n"),
+        ("", "DISCARD ALL;\nCHECKPOINT;\nSHOW server_version;\n"),
         ("\ufeff", "-- made by somebody\n\n"),
     ],
 )  # fmt: skip
@@ -591,7 +592,7 @@ def test_languages_base_types_and_leakproof_functions_are_named_too(
     make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path, form: str
 ) -> None:
     source = make_database()
-    source.execute(SHOP + MORE_FOR_SUPERUSERS)
+    source.execute(f"{SHOP};{MORE_FOR_SUPERUSERS}")
     dump = dumped(source, tmp_path / "dump", form=form)
     said = refused(database, dump)
     for made in ("leakproof function public.tight", "base type public.own", "language lost"):

@@ -19,6 +19,8 @@ HEADER = b"-- PostgreSQL database dump"
 """The first line of a plain dump that is no psql command."""
 TRAILER = b"-- PostgreSQL database dump complete"
 """The last line that pg_dump writes into a plain dump."""
+CLOSING = ("analyze", "checkpoint", "commit", "discard", "end", "reset", "set", "show", "vacuum")
+"""First words of what people and programs put after a dump, and what changes no data."""
 
 
 @dataclass(frozen=True)

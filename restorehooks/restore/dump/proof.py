@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from restorehooks.restore.errors import DumpError
 
 from .compression import decompressed
-from .facts import TRAILER, Dump, Part, unreadable
+from .facts import CLOSING, TRAILER, Dump, Part, unreadable
 
 _TAIL = 256 * 1024
 """Bytes at the end of a plain dump in which its last line is looked for."""
@@ -23,12 +23,13 @@ _LAST_LINE = re.compile(rb"^%s\r?$" % re.escape(TRAILER), re.MULTILINE)
 _CLOSING = re.compile(
     rb"""
     (?: \s | --[^\n]*$ | \\unrestrict\ [^\n]*$ | \\q[ \t\r]*$
-      | (?:analyze|begin|commit|end|reset|set|vacuum) \b (?: [^;"'$\\] | '[^'\\]*' )* ;
+      | (?:begin|%s) \b (?: [^;"'$\\] | '[^'\\]*' )* ;
     )*
     (?: SET\ search_path\ TO\ [^;']*;\s+ INSERT\ INTO\ "schema_migrations"\ \(version\)\ VALUES
         \s+ \('\w+'\) (?: ,\s+ \('\w+'\) )* ;\s* )?
     \Z
-    """,
+    """
+    % "|".join(CLOSING).encode(),
     re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )
 ACCEPT_UNFINISHED = "--accept-unfinished-dump"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-from restorehooks.restore.dump.facts import HEADER, TRAILER
+from restorehooks.restore.dump.facts import CLOSING, HEADER, TRAILER
 
 from .lexer import MetaCommand, Statement
 
 NO_LAST_LINE = "the dump was cut off: pg_dump's last line is missing"
-# First words of what people and programs put after a dump, and what changes no data.
-_CLOSING = frozenset(("analyze", "commit", "end", "reset", "set", "vacuum"))
 
 # How Rails ends its structure.sql: a path that it sets, and the list of its migrations.
 _PATH = re.compile(rb"SET search_path TO ")
@@ -63,5 +61,5 @@ class Ending:
         if self.followed_by:
             if _MIGRATIONS.match(piece.text) and _PATH.match(self.followed_by.text):
                 self.followed_by = None
-        elif self._ended and (first_word not in _CLOSING or _PATH.match(piece.text)):
+        elif self._ended and (first_word not in CLOSING or _PATH.match(piece.text)):
             self.followed_by = piece

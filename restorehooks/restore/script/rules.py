@@ -130,6 +130,8 @@ def left_out_around(words: Words) -> LeaveOut | None:
         return LeaveOut("transaction", _ALONE)
     if first in ("analyze", "vacuum"):
         return LeaveOut("statistics", "they are gathered once everything is loaded")
+    if first in ("checkpoint", "discard", "show"):
+        return LeaveOut("session", "it is no part of the dump and changes no data")
     return None
 
 
