@@ -22,7 +22,7 @@ RANGE = 1 << 48
 """How many numbers each group has (AlterSequenceMinMax in Citus's worker_data_fetch_protocol.c)."""
 COORDINATOR = 0
 """The group of the coordinator."""
-ON_COORDINATOR = "the coordinator makes its numbers (worker_nextval)"
+ON_COORDINATOR = "the coordinator makes its numbers"
 
 
 class Node(NamedTuple):
@@ -45,9 +45,10 @@ class Node(NamedTuple):
         is_shared = any(column.table_oid in self.tables for column in columns)
         if self.group is not None and sequence.type == "bigint" and is_shared:
             own_end = RANGE - 1 if self.group == COORDINATOR else (self.group + 1) * RANGE
-        ignored = sequence.ignored
-        if sequence.oid in self.drawn_elsewhere and not any(column.draws for column in columns):
-            ignored = ON_COORDINATOR
+        drawn_elsewhere = sequence.oid in self.drawn_elsewhere and not any(c.draws for c in columns)
+        # Of an identity column no default says so: Citus sets its sequence to the end, no more.
+        is_copy = bool(self.group) and is_shared and sequence.type != "bigint"
+        ignored = ON_COORDINATOR if drawn_elsewhere or is_copy else sequence.ignored
         return sequence._replace(columns=columns, own_end=own_end, ignored=ignored, on_node=True)
 
     def _with_rows_elsewhere(self, column: Column) -> Column:
@@ -105,7 +106,6 @@ def read_node(connection: BaseDatabaseWrapper, budget: LockBudget) -> Node:
     return Node(number, frozenset(tables), frozenset(elsewhere))
 
 
-GROUP = "SELECT coalesce(max(groupid), 0) FROM pg_catalog.pg_dist_local_group"
 NODE = sql.SQL("""
 SELECT ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
        ARRAY(SELECT DISTINCT drawn.refobjid FROM pg_depend call

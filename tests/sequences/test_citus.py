@@ -14,6 +14,7 @@ from tests.support.citus import (
     make_node,
     on_worker,
     refuse_propagated_ddl,
+    used_up_on_worker,
 )
 from tests.support.databases import Database
 from tests.support.projects import Project
@@ -107,9 +108,21 @@ def test_a_sequence_that_the_coordinator_draws_from_is_left_alone(database: Data
     distribute(database, "owned", "loose")
     report = reset(DEFAULT)
     assert statuses(report) == {"owned_id_seq": "ok", "shared": "ok", "used_up": "exhausted"}
-    assert entry(report, "owned_id_seq").reason == (
-        "left alone: the coordinator makes its numbers (worker_nextval)"
+    assert entry(report, "owned_id_seq").reason == ("left alone: the coordinator makes its numbers")
+
+
+def test_an_identity_that_the_coordinator_numbers_is_left_alone(worker: Database) -> None:
+    worker.execute(
+        "CREATE TABLE small (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY);"
+        "CREATE TABLE own (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)"
     )
+    distribute(worker, "small")
+    used_up_on_worker(worker, "small_id_seq", "own_id_seq")
+    before = standing(worker, "small_id_seq")
+    report = reset(DEFAULT, rewind=True)
+    assert entry(report, "small_id_seq").reason == "left alone: the coordinator makes its numbers"
+    assert standing(worker, "small_id_seq") == before
+    assert standing(worker, "own_id_seq") == (1, False)
 
 
 @pytest.mark.parametrize("tables", [1, 30])
