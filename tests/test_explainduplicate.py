@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -411,3 +412,20 @@ def test_the_whole_messages(tables: Database) -> None:
         assert explain(message).situation is Situation.BEHIND
     with pytest.raises(NotFoundError):
         explain("")
+
+
+NONSENSE = {
+    "a step of 0": "UPDATE pg_sequence SET seqincrement = 0",
+    "no names": "CREATE OR REPLACE FUNCTION pg_catalog.quote_ident(text) RETURNS text"
+    " LANGUAGE sql AS 'SELECT NULL::text'",
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_a_server_that_talks_nonsense_is_one_sentence(tables: Database, nonsense: str) -> None:
+    tables.execute("SET allow_system_table_mods = on")
+    tables.execute(NONSENSE[nonsense])
+    with pytest.raises(CommandError, match=r"\w+Error: .*; --traceback shows where"):
+        call_command("resetsequences")
+    with suppress(CommandError):
+        call_command("explainduplicate", "plain_pkey")

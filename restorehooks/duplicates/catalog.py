@@ -14,16 +14,21 @@ from restorehooks.driver import sql
 from restorehooks.sequences.message import send
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES, guarded
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-def ask(connection: BaseDatabaseWrapper, query: sql.Composable) -> Rows:
-    """Return the rows of a query; raises ``django.db.Error``, and leaves a transaction usable."""
-    (rows,) = send(connection, [query], conf.lock_timeout())
-    return rows
+def ask(
+    connection: BaseDatabaseWrapper, query: sql.Composable, *, reading: str | None = None
+) -> Rows:
+    """Return the rows of a query; raises ``django.db.Error``, and leaves a transaction usable.
+
+    ``reading`` is the quoted name of a table whose rows it reads.
+    """
+    first = [guarded([reading])] if reading else []
+    return send(connection, [*first, query], conf.lock_timeout())[-1]
 
 
 def locate(connection: BaseDatabaseWrapper, table: str, constraint: str) -> tuple[str, str] | None:

@@ -16,11 +16,12 @@ from django.core.management.base import (
     CommandParser,
     DjangoHelpFormatter,
 )
+from django.db import Error as DatabaseError
 from django.db import connections
 
 from restorehooks import driver
 from restorehooks.management.output import SafeOutput, names_json
-from restorehooks.wording import first_line, sentence
+from restorehooks.wording import described, first_line, sentence
 
 WRONG_USAGE = 2
 CUT_OFF = 141
@@ -79,7 +80,13 @@ class OneSentenceCommand(BaseCommand):
         for name in ("stdout", "stderr"):
             if stream := options.pop(name, None):
                 setattr(self, name, SafeOutput(stream))
-        return super().execute(*args, **options)
+        try:
+            return super().execute(*args, **options)
+        except NONSENSE as error:
+            if options.get("traceback"):
+                raise
+            said = f"This was not expected: {described(error)}; --traceback shows where."
+            raise CommandError(said) from error
 
     def _wrong_usage(self, parser: CommandParser, message: str) -> NoReturn:
         said = message[0].upper() + message[1:].rstrip(".")
@@ -121,6 +128,21 @@ def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:
             returncode=WRONG_USAGE,
         )
     return found
+
+
+def cannot_be_asked(what: str, error: Exception) -> CommandError:
+    """Return the error of a command that gets no answer of ``what``, or none that makes sense."""
+    said = first_line(error)
+    if isinstance(error, NONSENSE):
+        said = f"its answers are not understood ({described(error)}); --traceback shows where"
+    found = CommandError(f"{what} cannot be asked: {said}")
+    found.__cause__ = error
+    return found
+
+
+NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the answers of a broken or hostile server lead to, where they are used."""
+CANNOT_BE_ASKED = (DatabaseError, ImproperlyConfigured, *NONSENSE)
 
 
 def add_database(parser: CommandParser) -> _ArgumentGroup:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import Error, connections
+from django.db import connections
 
+from restorehooks.management.base import CANNOT_BE_ASKED, cannot_be_asked
 from restorehooks.management.nodes import leading_to, nodes_beside
 from restorehooks.management.positions import positions_at
 from restorehooks.management.sequence_options import Request, wrong_usage
@@ -18,7 +18,6 @@ from restorehooks.sequences.repair import inspect, reset
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.scope import schemas_named
 from restorehooks.sequences.tenants import is_allowed, within_tenant
-from restorehooks.wording import first_line
 
 
 class Run(NamedTuple):
@@ -39,8 +38,8 @@ def runs(request: Request) -> Iterator[Run]:
         except CommandError as error:
             yield Run(alias, error)
             continue
-        except (Error, ImproperlyConfigured) as error:
-            yield Run(alias, _cannot_be_asked(f'Database "{alias}"', error))
+        except CANNOT_BE_ASKED as error:
+            yield Run(alias, cannot_be_asked(f'Database "{alias}"', error))
             continue
         yield Run(alias, _run(alias, request))
         for node in nodes:
@@ -53,13 +52,9 @@ def _run_there(alias: str, node: OtherNode, request: Request) -> Report | Comman
             result = _run(alias, request)
     except CommandError as error:
         return error
-    except Error as error:
-        return _cannot_be_asked(f'Node {node.place} of database "{alias}"', error)
+    except CANNOT_BE_ASKED as error:
+        return cannot_be_asked(f'Node {node.place} of database "{alias}"', error)
     return replace(result, node=node.place) if isinstance(result, Report) else result
-
-
-def _cannot_be_asked(what: str, error: Exception) -> CommandError:
-    return CommandError(f"{what} cannot be asked: {first_line(error)}")
 
 
 def _run(alias: str, request: Request) -> Report | CommandError:
@@ -81,10 +76,10 @@ def _run(alias: str, request: Request) -> Report | CommandError:
         )
     except CommandError as error:
         return error
-    except LookupError as error:
-        return wrong_usage(error.args[0])
-    except (Error, ImproperlyConfigured) as error:
-        return _cannot_be_asked(f'Database "{alias}"', error)
+    except CANNOT_BE_ASKED as error:
+        if type(error) is LookupError:  # there is no such schema, say; none of its kinds
+            return wrong_usage(error.args[0])
+        return cannot_be_asked(f'Database "{alias}"', error)
     if scope.schemas is None and not is_allowed(alias, scope):
         labels = ", ".join(model._meta.label for model in scope.models or [])
         return wrong_usage(

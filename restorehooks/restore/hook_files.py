@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import runpy
+import stat
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import psycopg
 
+from restorehooks.trust import belongs_to_us, who_else_may_write
 from restorehooks.wording import described, first_line
 
 from .alias import require_database
@@ -37,7 +39,7 @@ _KEPT = {
 def find(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the hooks of a directory in name order, and the files that are none.
 
-    Raises HookError when there is no such directory.
+    Raises HookError when there is no such directory, or where every user may write a hook.
     """
     try:
         # Absolute: a program without a folder in its name would be looked for in PATH.
@@ -45,10 +47,26 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
     except OSError as error:
         raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
     shown = [path for path in files if not path.name.startswith(".")]
+    hooks = [path for path in shown if path.suffix in KINDS]
+    _require_ours(folder, hooks)
     return (
-        [path for path in shown if path.suffix in KINDS],
+        hooks,
         [path for path in shown if path.suffix not in KINDS],
     )
+
+
+def _require_ours(folder: Path, hooks: Sequence[Path]) -> None:
+    """Raise HookError for a hook that any user of the machine may have written."""
+    is_open = bool(folder.stat().st_mode & stat.S_IWOTH) and os.name == "posix"
+    for path in hooks:
+        status = path.stat()
+        if who_else_may_write(status) == "every user":
+            raise HookError(f"Every user may write to the hook {path}: chmod o-w {path}")
+        if is_open and not belongs_to_us(status):
+            raise HookError(
+                f"Every user may write to {folder}, and the hook {path.name} there belongs to"
+                " another user: keep hooks in a folder of your own."
+            )
 
 
 def run(path: Path, lock: RestoreLock, database: str, reporter: Reporter) -> None:

@@ -46,8 +46,8 @@ def load_beside(run: Run, database: str) -> None:
         return
     with _proved_meanwhile(run) as check:
         _load_archive(run, database, check)
-    # Where triggers may fail they are sent one by one, and what became of each is known.
-    unsure = {"TRIGGER"} if run.request.skip_superuser_only else set()
+    # Where these may fail they are sent one by one, and what became of each is known.
+    unsure = {"TRIGGER", "VIEW"} if run.request.skip_superuser_only else set()
     compared = [one for one in run.plan.entries if one.kind not in unsure]
     with run.plan.address.connect(database) as connection:
         require_entries(connection, compared)

@@ -28,6 +28,18 @@ _MADE = (
             re.I | re.S,
         ),
     ),
+    (
+        "leakproof function",
+        re.compile(
+            rf"{_OR}FUNCTION ({_NAMES})\s*\([^;]*?\bLANGUAGE [\w\"]+(?: [A-Z]+)* LEAKPROOF\b",
+            re.I | re.S,
+        ),
+    ),
+    (
+        "language",
+        re.compile(rf"{_OR}(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE ({_NAMES})\s+HANDLER\b", re.I),
+    ),
+    ("base type", re.compile(rf"CREATE TYPE ({_NAMES})\s*(?:;|\Z)", re.I)),
     ("operator class", re.compile(rf"CREATE OPERATOR (?:CLASS|FAMILY) ({_NAMES})\s", re.I)),
     ("access method", re.compile(rf"CREATE ACCESS METHOD ({_NAMES})\s", re.I)),
     (
@@ -41,10 +53,12 @@ _DEPENDENT = re.compile(
     (?: CREATE\ TYPE\ [^;('"]+\(\s*(?:INTERNALLENGTH|INPUT)
       | CREATE\ (?:OR\ REPLACE\ )?(?:CONSTRAINT\ )?
         (?: FUNCTION|PROCEDURE|AGGREGATE|TRIGGER|SERVER|USER\ MAPPING|FOREIGN\ TABLE|OPERATOR|CAST
-          | TRANSFORM|TEXT\ SEARCH )
+          | TRANSFORM|TEXT\ SEARCH|VIEW )
       | (?: ALTER|COMMENT\ ON|(?:GRANT|REVOKE|SECURITY\ LABEL)\ .{1,200}?\ ON )
         \ (?: EVENT\ TRIGGER|PUBLICATION|FOREIGN|SERVER|FUNCTION|PROCEDURE|AGGREGATE|OPERATOR|CAST
-            | TEXT\ SEARCH|ACCESS\ METHOD|(?:PROCEDURAL\ )?LANGUAGE|TRIGGER|EXTENSION )
+            | TEXT\ SEARCH|ACCESS\ METHOD|(?:PROCEDURAL\ )?LANGUAGE|TRIGGER|EXTENSION|VIEW )
+      | (?: GRANT|REVOKE|SECURITY\ LABEL)\ .{1,200}?\ ON\ TABLE
+      | ALTER\ TABLE\ [^;]{1,200}?\ OWNER\ TO
     ) \b
     """,
     re.I | re.X | re.S,

@@ -215,4 +215,5 @@ def _column(row: Row, table_oid: int) -> Column:
         row.locks,
         row.is_identity or row.draws or row.is_listed,
         sized=row.sized,
+        of_stranger=row.of_stranger,
     )

@@ -10,7 +10,7 @@ from restorehooks.driver import sql
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .notes import FEEDS, REPLICATING
 from .session import PATH
-from .strangers import STRANGERS_CODE, may_draw
+from .strangers import IS_TRUSTED, STRANGERS_CODE, may_draw
 
 
 def _braces(text: str) -> str:
@@ -86,6 +86,10 @@ climb (seq, tab, att, is_identity) AS (  -- rows come through the parent that a 
         AND a.attinhcount > 0
     JOIN pg_inherits i ON i.inhrelid = climb.tab
     JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
+        AND pa.attidentity = ''
+    WHERE NOT EXISTS (  -- then the parent's numbers are made by another sequence than the child's
+        SELECT FROM default_of d
+        WHERE d.tab = i.inhparent AND d.att = pa.attnum AND d.seq <> climb.seq AND d.exact)
 ),
 listed AS MATERIALIZED (
     SELECT seq, tab, att
@@ -177,6 +181,7 @@ kin (root, member) AS (
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
 code AS MATERIALIZED ({STRANGERS_CODE}),
+stranger AS MATERIALIZED (SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED}),
 path AS MATERIALIZED (
     SELECT n.oid, p.position
     FROM {PATH} WITH ORDINALITY AS p (name, position) JOIN pg_namespace n ON n.nspname = p.name
@@ -212,6 +217,10 @@ numbered AS MATERIALIZED (
            (SELECT min(code.function) FROM code
             WHERE code.tab = c.oid
                OR code.tab IN (SELECT member FROM kin WHERE kin.root = c.oid)) AS calls,
+           c.relowner IN (SELECT oid FROM stranger) OR c.relhassubclass AND EXISTS (
+               SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
+               WHERE kin.root = c.oid AND m.relowner IN (SELECT oid FROM stranger))
+               AS of_stranger,
            EXISTS (
                SELECT FROM pg_index x
                WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid

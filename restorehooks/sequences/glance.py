@@ -28,7 +28,7 @@ from .message import (
 )
 from .sending import Rows, Statement
 from .session import AS_WRITTEN, REMEMBER_OWN_SCHEMAS, TENANT
-from .strangers import STRANGERS_CODE
+from .strangers import IS_TRUSTED, STRANGERS_CODE, guarded
 
 if TYPE_CHECKING:
     from collections import abc
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class _Link(NamedTuple):
     """A sequence and the column that owns it; names are as PostgreSQL quotes them.
 
-    ``locks``: how many it takes to read both.
+    ``locks``: how many it takes to read both. ``of_stranger``: another role may change the table.
     """
 
     sequence: int
@@ -50,6 +50,7 @@ class _Link(NamedTuple):
     is_plain: bool
     is_empty: bool
     locks: int
+    of_stranger: bool
 
     def is_past(self, extreme: int | None, last_value: int | None) -> bool:
         """Whether the next number lies past the rows, and there is one."""
@@ -85,11 +86,15 @@ def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bo
     lookups = combined([lookup(link.table, link.column) for link in filled])
     # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
-    found = _asked(connection, [PLAN_LOOKUPS, *lookups, last])
+    theirs = [link.table for link in filled if link.of_stranger]
+    first = [guarded(theirs), PLAN_LOOKUPS] if theirs else [PLAN_LOOKUPS]
+    found = _asked(connection, [*first, *lookups, last])
     if found is None:
         return False
     last_values: dict[int, int | None] = dict(found.pop())
-    extremes = dict(zip(filled, (value for rows in found[1:] for value in rows[0]), strict=True))
+    extremes = dict(
+        zip(filled, (value for rows in found[len(first) :] for value in rows[0]), strict=True)
+    )
     return all(link.is_past(extremes.get(link), last_values[link.sequence]) for link in links)
 
 
@@ -127,7 +132,8 @@ SELECT q.seqrelid, q.seqincrement,
                              AND x.indkey[0] = a.attnum),
        CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
             THEN pg_relation_size(c.oid) = 0 ELSE false END,
-       (SELECT 2 + count(*) FROM pg_index x WHERE x.indrelid = c.oid)
+       (SELECT 2 + count(*) FROM pg_index x WHERE x.indrelid = c.oid),
+       c.relowner IN (SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED})
 FROM pg_sequence q
 JOIN pg_class s ON s.oid = q.seqrelid AND s.relpersistence <> 't'
 JOIN pg_namespace sn ON sn.oid = s.relnamespace

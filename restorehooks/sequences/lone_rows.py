@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .extremes import farthest
 from .message import Failed, LockBudget, send_for_one
 from .model import Lone, Reading, Sequence
+from .reading import guard
 from .verdict import Status, Verdict, first_past, next_value
 
 if TYPE_CHECKING:
@@ -89,10 +90,11 @@ def _number_before(
     for column in sequence.columns:
         if column.unseen is None:
             before = f"{column.quoted_name} {'<' if up else '>'} {number}"
-            result = send_for_one(connection, [farthest(sequence, column, before)], budget)
+            asked = [*guard(column), farthest(sequence, column, before)]
+            result = send_for_one(connection, asked, budget)
             if isinstance(result, Failed):
                 return result
-            value = result[0][0][0] if result[0] else None
+            value = result[-1][0][0] if result[-1] else None
             if value is not None:
                 found.append(math.floor(value) if up else math.ceil(value))
     return (max if up else min)(found, default=None)

@@ -186,8 +186,8 @@ def send(
     version = connection.pg_version  # type: ignore[attr-defined]
     settings = local_settings(lock_timeout, within=within, own_path=in_own_path, version=version)
     prepare = f"SELECT {', '.join([REMEMBER_PATH, *remembering, *settings])}"
-    if not within:  # read-write mode can be set before the first query only
-        first = [READ_WRITE, prepare] if to_write else [prepare]
+    if not within:  # these modes can be set before the first query only
+        first = [READ_COMMITTED + (READ_WRITE if to_write else ""), prepare]
         return execute(connection, [*first, *statements], within=within)[len(first) :]
     try:
         return execute(connection, [SAVEPOINT, prepare, *statements, *UNDO], within=within)[2:-2]
@@ -197,7 +197,9 @@ def send(
         raise
 
 
-READ_WRITE = "SET TRANSACTION READ WRITE"
+READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+"""An older snapshot of the catalogue does not show what others have made of a table since."""
+READ_WRITE = ", READ WRITE"
 SAVEPOINT = "SAVEPOINT restorehooks"
 UNDO = ("ROLLBACK TO SAVEPOINT restorehooks", "RELEASE SAVEPOINT restorehooks")
 

@@ -25,7 +25,8 @@ class Column(NamedTuple):
     without a schema. ``locks``: how many a query takes that reads the column
     (tables and their indexes). ``draws``: it is an identity column on the sequence, or its default
     is exactly ``nextval`` of it; a column that only owns the sequence may be filled by a trigger.
-    ``guessed``: nothing but the sequence's name leads to it.
+    ``guessed``: nothing but the sequence's name leads to it. ``of_stranger``: another role, who is
+    no superuser, may change the table while it is read.
     """
 
     table_oid: int
@@ -46,6 +47,7 @@ class Column(NamedTuple):
     draws: bool = True
     guessed: bool = False
     sized: bool = True
+    of_stranger: bool = False
 
     @property
     def quoted(self) -> str:

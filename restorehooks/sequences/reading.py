@@ -26,6 +26,7 @@ from .message import (
 from .model import Column, Reading, Sequence
 from .other_connections import OtherConnections
 from .sending import Rows, Statement
+from .strangers import guarded
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -105,9 +106,8 @@ def _answer(
     parts = list(by_locks(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
-        statements: list[Statement] = [*combined([question.statement for question in part])]
-        if all(question.is_lookup for question in part):
-            statements.insert(0, PLAN_LOOKUPS)
+        first = _before(part)
+        statements = [*first, *combined([question.statement for question in part])]
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
             statements.append(_positions(connection, readable))
@@ -116,19 +116,30 @@ def _answer(
         answers = send_once(connection, statements, budget)
         if isinstance(answers, Failed):
             for question in part:
-                question.take_alone(
-                    send_for_one(connection, [*combined([question.statement])], budget)
-                )
+                alone = [*guard(question.column), *combined([question.statement])]
+                question.take_alone(send_for_one(connection, alone, budget))
             continue
         if with_positions:
             for oid, last_value, *is_called in answers.pop():
                 readable[oid].last_value = last_value
                 readable[oid].is_called = all(is_called)
-        if statements[0] is PLAN_LOOKUPS:
-            answers.pop(0)
-        values = (value for rows in answers for value in rows[0])
+        values = (value for rows in answers[len(first) :] for value in rows[0])
         for question, value in zip(part, values, strict=True):
             question.take(value)
+
+
+def _before(questions: abc.Sequence[_Question]) -> list[Statement]:
+    """Return what goes before the questions in their message."""
+    first = guard(*(question.column for question in questions))
+    if all(question.is_lookup for question in questions):
+        first.append(PLAN_LOOKUPS)
+    return first
+
+
+def guard(*columns: Column | None) -> list[Statement]:
+    """Return what goes before the queries of columns, where another role may change a table."""
+    tables = {column.quoted_table for column in columns if column and column.of_stranger}
+    return [guarded(sorted(tables))] if tables else []
 
 
 def _positions(connection: BaseDatabaseWrapper, oids: abc.Iterable[int]) -> str:
@@ -227,6 +238,7 @@ class _Question(NamedTuple):
     """A SELECT of one value or none, what it is about, and whose draft takes the value in.
 
     ``is_lookup``: it reads one row, however many there are. ``locks``: how many it takes.
+    ``column`` is what it reads the rows of, None for a sequence.
     """
 
     draft: _Draft
@@ -235,13 +247,14 @@ class _Question(NamedTuple):
     take: Callable[[Any], None]
     is_lookup: bool
     locks: int
+    column: Column | None = None
 
     def take_alone(self, result: list[Rows] | Failed) -> None:
         """Take in what the server said to this question alone."""
         if isinstance(result, Failed):
             self.draft.error = f"{self.about}: {result.message}"
         else:
-            self.take(result[0][0][0])
+            self.take(result[-1][0][0])
 
 
 def _about_rows(
@@ -256,7 +269,7 @@ def _about_rows(
             statement = extreme(draft.sequence, column)
             is_lookup = can_be_looked_up(column)
             yield _Question(
-                draft, column.quoted, statement, draft.take_extreme, is_lookup, column.locks
+                draft, column.quoted, statement, draft.take_extreme, is_lookup, column.locks, column
             )
 
 

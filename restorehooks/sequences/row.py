@@ -11,7 +11,8 @@ class Row(NamedTuple):
     ``is_owner``: the sequence is owned by the column. ``draws``: its default is exactly ``nextval``
     of the sequence; ``draws_more``: it calls that and does more. ``draws_from`` is another sequence
     that it draws from. ``has_trigger``: one before each row that is inserted. ``calls`` is a
-    function of somebody else's that reading the table would call.
+    function of somebody else's that reading the table would call; ``of_stranger``: another role,
+    who is no superuser, owns the table or a part of it.
     """
 
     oid: int
@@ -60,3 +61,4 @@ class Row(NamedTuple):
     may_read_rows: bool
     is_filtered: bool
     calls: str | None
+    of_stranger: bool

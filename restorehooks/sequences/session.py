@@ -33,6 +33,7 @@ def local_settings(
 ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
+    "array_nulls": "on",  # else NULL in a list of ours is a word
     "jit": "off",  # to compile a query of the catalogue takes longer than to run it
 }
 # A stranger may put one in place of a table after the catalogue was read.

@@ -14,7 +14,9 @@ operator, of its negator or commutator (``neqsel``), and with a range type's SUB
 
 from __future__ import annotations
 
-from restorehooks.driver import sql
+from collections.abc import Collection
+
+from restorehooks.driver import sql, text
 
 FIRST_OF_USERS = 16384
 """The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
@@ -100,6 +102,44 @@ SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = membe
 GROUP BY member.root
 """)  # noqa: S608 - constants
 """The same for some tables (oids) and what is below them: a table, and one such function."""
+
+
+def guarded(tables: Collection[str]) -> sql.Composable:
+    """Return the statement that goes before the queries of tables that another role may change.
+
+    It waits for their locks, and fails where reading one of them would call a stranger's function
+    by then. What follows in the transaction waits for no lock: whoever holds one could add an
+    index in that time. ``tables`` are names as PostgreSQL quotes them.
+    """
+    found = STRANGERS_OF_TABLES.format(tables=sql.SQL("_tables"))
+    body = GUARD.format(names=sql.Literal([*tables]), found=found)
+    return sql.SQL("DO {}").format(sql.Literal(text(body)))
+
+
+GUARD = sql.SQL("""
+DECLARE
+    _name text;
+    _function text;
+    _tables oid[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE 'another role may have changed % since this % transaction began',
+            array_to_string({names}::text[], ', '), current_setting('transaction_isolation');
+    END IF;
+    SELECT string_agg(n, ', ') INTO _name FROM unnest({names}::text[]) AS n
+    JOIN pg_class c ON c.oid = n::regclass AND c.relkind IN ('r', 'p')
+        AND has_table_privilege(c.oid, 'SELECT');
+    IF _name IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || _name || ' IN ACCESS SHARE MODE';
+    END IF;
+    _tables := {names}::text[]::regclass[]::oid[];
+    SELECT tab::regclass::text, called INTO _name, _function FROM ({found}) AS t (tab, called);
+    IF _function IS NOT NULL THEN
+        RAISE 'reading % would call %, a function of another role', _name, _function;
+    END IF;
+    PERFORM set_config('lock_timeout', '1', true);
+END
+""")
 
 
 def may_draw(role: str, sequence: str, owner: str) -> str:

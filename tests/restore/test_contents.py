@@ -13,6 +13,8 @@ from restorehooks import programs
 from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import DumpError
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, as_sql, dumped, fill
 from tests.support.old_archives import rewrite
@@ -111,6 +113,27 @@ def test_what_it_says_of_names_privileges_and_order(database: Database, tmp_path
     granted = entries["ACL", 'TABLE "two words"'].definition
     assert "GRANT" in granted
     assert "PUBLIC" in granted
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("LATIN1", "tä"), ("WIN1251", "жук"), ("KOI8R", "жук"), ("EUC_JP", "表")]
+)
+def test_names_in_the_encoding_of_the_dump(
+    database: Database, make_database: MakeDatabase, tmp_path: Path, encoding: str, name: str
+) -> None:
+    source = make_database()
+    role = database.role(name)
+    source.execute(
+        f'CREATE TABLE "{name}" ("{name}" serial, x text); INSERT INTO "{name}" (x) VALUES (\'1\');'
+        f'GRANT SELECT ON "{name}" TO "{role}"'
+    )
+    archive = dumped(source, tmp_path / "x", f"--encoding={encoding}")
+    assert name in {entry.tag for entry in read_contents(identify(archive))}
+    alone(database)
+    restore(Request(str(archive)), confirm=lambda question: True)
+    assert as_sql(database, tmp_path) == as_sql(source, tmp_path)
+    source.execute(f'REVOKE ALL ON "{name}" FROM "{role}"')
+    alone(database)
 
 
 def test_a_cut_table_of_contents_is_one_sentence(database: Database, tmp_path: Path) -> None:

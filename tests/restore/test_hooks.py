@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -292,3 +293,18 @@ def test_clients_that_insert_throughout_a_swap_see_no_half_and_no_duplicate(
             thread.join()
     assert not wrong
     assert neighbours(database) == []  # the first one was empty, the second dropped as asked
+
+
+def test_a_hook_that_every_user_may_write_is_not_run(folder: Path) -> None:
+    hook = folder / "a.sh"
+    hook.write_text("touch MARK\n")
+    hook.chmod(0o666)
+    with pytest.raises(HookError, match=r"Every user may write to the hook .*a\.sh: chmod o-w"):
+        hook_files.find(folder)
+    hook.chmod(0o644)
+    folder.chmod(0o1777)
+    assert hook_files.find(folder) == ([hook], [])
+    if os.geteuid() == 0:
+        os.chown(hook, 65534, 65534)
+        with pytest.raises(HookError, match=r"a\.sh there belongs to another user"):
+            hook_files.find(folder)

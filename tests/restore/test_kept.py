@@ -15,7 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from psycopg import sql
 
-from restorehooks.restore.server import sides
+from restorehooks.restore.server import kept_databases, sides
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, neighbours
 from tests.support.projects import Project
@@ -255,6 +255,20 @@ def test_a_database_without_a_marker_is_never_dropped(
     assert f'"{name}" is named like' in done
     with first.server.connect(dbname=name) as inside:
         assert inside.execute("SELECT v FROM t").fetchone() == ("planted",)
+
+
+def test_a_database_that_is_dropped_meanwhile_stops_nothing(
+    database: Database, make_database: MakeDatabase
+) -> None:
+    other = make_database()
+    with database.server.connect(autocommit=False) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("SELECT 1 FROM pg_database")
+        # The connection goes on seeing it.
+        database.server.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(other.name))
+        )
+        assert kept_databases.kept(connection, database.name, "side") == []
 
 
 def test_what_a_drop_left_half_done_is_not_brought_back(

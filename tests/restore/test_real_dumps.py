@@ -23,6 +23,7 @@ from restorehooks.restore.needs import Holds, held_by, require_program, require_
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.script.oids import creates_without_oids
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, fill, plain, untrusted
 
@@ -187,6 +188,7 @@ SET client_encoding = 'UTF8';
 SET standard_conforming_strings = {strings};
 SET check_function_bodies = false;
 
+DROP PROCEDURAL LANGUAGE plpgsql;
 CREATE PROCEDURAL LANGUAGE plpgsql;
 
 
@@ -229,9 +231,28 @@ def test_a_dump_of_an_old_server(
     report = restored(database, written(tmp_path, OLD.format(strings=strings)), in_place=in_place)
     said = "\n".join(report.left_out)
     assert "language: the language is there already (1, " in said
+    assert "language: an extension keeps it (1, " in said
     assert "object ids: rows have none of their own since PostgreSQL 12 (4, " in said
     assert database.execute("SELECT id, v FROM shop ORDER BY id") == [(1, "one\ttab"), (2, None)]
     assert database.execute("SELECT id FROM two") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "sent"),
+    [
+        ("CREATE TABLE t (a int) WITH OIDS", "CREATE TABLE t (a int)"),
+        ("CREATE TABLE t (a int)\nWITH (fillfactor=70, oids=true)", "oids=false)"),
+        ("CREATE TABLE t (a int) WITH (OIDS = on) TABLESPACE x", "(oids=false) TABLESPACE x"),
+        ("CREATE TABLE t (a int) WITH (oids)", "(oids=false)"),
+        ("CREATE TABLE t (oids boolean, CONSTRAINT c CHECK ((oids = true)))", None),
+        (
+            "CREATE TABLE t (oids boolean DEFAULT true, CHECK (oids = true)) WITH (fillfactor=9)",
+            None,
+        ),
+    ],
+)
+def test_object_ids_are_taken_out_of_options_alone(statement: str, sent: str | None) -> None:
+    assert creates_without_oids(statement.encode()).decode().endswith(sent or statement)
 
 
 # --- Text around a dump ------------------------------------------------------------------------
@@ -511,6 +532,8 @@ CREATE SERVER away FOREIGN DATA WRAPPER far;
 CREATE FOREIGN TABLE remote (x int) SERVER away;
 CREATE FUNCTION in_c(text) RETURNS text LANGUAGE internal AS 'upper';
 CREATE OPERATOR CLASS odd FOR TYPE int4 USING hash AS OPERATOR 1 =;
+CREATE VIEW from_afar AS SELECT x FROM remote; COMMENT ON VIEW from_afar IS 'gone';
+GRANT SELECT ON from_afar TO PUBLIC;
 """
 
 
@@ -549,6 +572,32 @@ def test_it_is_named_before_loading_and_left_out_when_asked(
         assert "only a superuser may make the event trigger log_ddl" in left_out
         assert "it depends on something that was left out" in left_out
         alone(database)
+
+
+MORE_FOR_SUPERUSERS = """
+CREATE FUNCTION tight() RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1';
+CREATE FUNCTION handle() RETURNS language_handler
+    LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE LANGUAGE lost HANDLER handle; COMMENT ON LANGUAGE lost IS 'gone';
+CREATE FUNCTION in_lost() RETURNS int LANGUAGE lost AS 'BEGIN RETURN 1; END';
+CREATE TYPE own; CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal AS 'int4in';
+CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal AS 'int4out';
+CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4);
+"""
+
+
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_languages_base_types_and_leakproof_functions_are_named_too(
+    make_database: MakeDatabase, database: Database, ordinary: str, tmp_path: Path, form: str
+) -> None:
+    source = make_database()
+    source.execute(SHOP + MORE_FOR_SUPERUSERS)
+    dump = dumped(source, tmp_path / "dump", form=form)
+    said = refused(database, dump)
+    for made in ("leakproof function public.tight", "base type public.own", "language lost"):
+        assert made in said
+    restored(database, dump, skip_superuser_only=True)
+    assert rows(database) == 2
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])

@@ -547,6 +547,20 @@ def test_of_several_grantees_those_that_exist_are_kept(
     assert connection.execute(open_to_all).fetchone() == (False,)
 
 
+def test_a_role_may_be_named_as_a_keyword_is(connection: psycopg.Connection[Any]) -> None:
+    text = (
+        'CREATE TABLE t (x int); ALTER TABLE t OWNER TO "current_user";'
+        'GRANT SELECT ON t TO "session_user", "public"; ALTER TABLE t OWNER TO CURRENT_USER;'
+    )
+    result = run(connection, text)
+    assert {one.reason for one in result.left_out} == {
+        'the role "current_user" does not exist here',
+        'the role "session_user" does not exist here',
+    }
+    granted = connection.execute("SELECT has_table_privilege('public', 't', 'SELECT')")
+    assert granted.fetchone() == (True,)
+
+
 def test_owners_that_exist_are_kept(
     database: Database, connection: psycopg.Connection[Any]
 ) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.duplicates.diagnosis import diagnose
+from restorehooks.duplicates.key import parse_key
+from restorehooks.duplicates.rows import rows_with
+from restorehooks.duplicates.target import Target, find_targets
 from restorehooks.sequences import repair
+from restorehooks.sequences.glance import all_fine
 from restorehooks.sequences.notes import note_on_subscription
 from restorehooks.sequences.reading import read
 from restorehooks.sequences.session import NO_VIEWS
@@ -89,6 +97,66 @@ def test_what_takes_the_place_of_a_table_meanwhile_is_not_read(
     assert found.status.value == "failed"
     assert f"access to non-system {kind.partition(' ')[2]}" in str(found.reason)
     assert called(database) == []
+
+
+@contextmanager
+def index_for_whoever_waits(database: Database, mallory: str) -> Iterator[None]:
+    """Hold the lock of m.t; once somebody waits for it, add an index that calls m.f."""
+    is_held, is_over = Event(), Event()
+
+    def hold() -> None:
+        with database.connect(user=mallory, autocommit=False) as connection:
+            connection.execute("LOCK TABLE m.t")
+            is_held.set()
+            while not (connection.execute(WAITING).fetchall() or is_over.wait(0.002)):
+                pass
+            connection.execute("CREATE UNIQUE INDEX u ON m.t (id) WHERE m.f(1)")
+        database.execute("DELETE FROM m.log WHERE who = %s", mallory)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        is_held.wait()
+        try:
+            yield
+        finally:
+            is_over.set()
+            holding.result()
+
+
+WAITING = "SELECT FROM pg_locks WHERE relation = 'm.t'::regclass AND NOT granted"
+READERS: dict[str, Callable[[Target], Any]] = {
+    "a repair": lambda _: entry(reset(DEFAULT), "m.t_id_seq").reason,
+    "a glance": lambda _: all_fine(connections[DEFAULT], []),
+    "an explanation": lambda t: rows_with(connections[DEFAULT], t, parse_key("Key (id)=(50)")),
+}
+
+
+def repair_by_old_snapshots(_: Target) -> None:
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SET default_transaction_isolation = 'repeatable read'")
+    reset(DEFAULT)
+
+
+def repair_in_an_old_snapshot(_: Target) -> None:
+    with transaction.atomic(), connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert "since this repeatable read transaction began" in str(list(reset(DEFAULT)))
+
+
+READERS |= {"old snapshots": repair_by_old_snapshots, "one": repair_in_an_old_snapshot}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_an_index_that_is_made_while_we_wait_for_the_table_is_not_called(
+    database: Database, mallory: str, reader: str
+) -> None:
+    database.execute("ANALYZE m.t")
+    (target,) = find_targets(connections[DEFAULT], "t_pkey")
+    with index_for_whoever_waits(database, mallory):
+        said = READERS[reader](target)
+    assert called(database) == []
+    if reader == "a repair":
+        assert "reading m.t would call m.f, a function of another role" in str(said)
 
 
 ESTIMATED = {

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error, connections
+from django.db import connections
 
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.target import NotFoundError
 from restorehooks.management.base import (
+    CANNOT_BE_ASKED,
     WRONG_USAGE,
     OneSentenceCommand,
     add_database,
+    cannot_be_asked,
     postgresql_aliases,
 )
 from restorehooks.management.output import add_format, asks_for_json
-from restorehooks.wording import first_line, printable
+from restorehooks.wording import printable
 
 EPILOG = """\
 examples:
@@ -114,10 +115,8 @@ class Command(OneSentenceCommand):
             return diagnose(connections[asked.alias], asked.what, self.program)
         except NotFoundError as error:
             raise CommandError(str(error)) from None
-        except (Error, ImproperlyConfigured) as error:
-            raise CommandError(
-                f'Database "{asked.alias}" cannot be asked: {first_line(error)}'
-            ) from None
+        except CANNOT_BE_ASKED as error:
+            raise cannot_be_asked(f'Database "{asked.alias}"', error) from error
 
 
 MANY = 3

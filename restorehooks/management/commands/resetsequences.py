@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
 from restorehooks.announce import announce
-from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
+from restorehooks.management.base import NONSENSE, WRONG_USAGE, OneSentenceCommand
 from restorehooks.management.output import asks_for_json
 from restorehooks.management.sequence_options import Request, add_options
 from restorehooks.management.sequence_runs import Run, runs
@@ -92,7 +92,7 @@ class Command(OneSentenceCommand):
         if request.verbosity > 1 or (request.verbosity and is_whole):
             try:
                 said = naming_nothing([connections[alias] for alias in aliases], request.limits)
-            except Error as error:
+            except (Error, *NONSENSE) as error:
                 said = [f"The entries of RESTOREHOOKS were not checked: {first_line(error)}"]
             for each in said:
                 self.stderr.write(each)

@@ -8,6 +8,7 @@ and prints it without quotes: a role called "my role" cannot be told from its li
 
 from __future__ import annotations
 
+import codecs
 import re
 import tarfile
 from collections.abc import Iterator
@@ -38,18 +39,19 @@ Archives before 1.11 do not say it, and every entry then has the section 0.
 _FOR_SUPERUSERS = frozenset(
     (
         *("EVENT TRIGGER", "PUBLICATION", "PUBLICATION TABLES IN SCHEMA", "FOREIGN DATA WRAPPER"),
-        *("FUNCTION", "PROCEDURE", "OPERATOR CLASS", "OPERATOR FAMILY", "ACCESS METHOD"),
-        *("TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
+        *("FUNCTION", "PROCEDURE", "SHELL TYPE", "OPERATOR CLASS", "OPERATOR FAMILY"),
+        *("ACCESS METHOD", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "PROCEDURAL LANGUAGE"),
     )
 )
 """Kinds of which some may be made by a superuser alone: their SQL says which."""
 _WITH_DEFINITION = _FOR_SUPERUSERS.union(
-    ("ACL", "DEFAULT ACL", "POLICY", "SEQUENCE SET", "STDSTRINGS")
+    ("ACL", "DEFAULT ACL", "ENCODING", "POLICY", "SEQUENCE SET", "STDSTRINGS")
 )
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _COPIES_OIDS = re.compile(r" WITH OIDS FROM stdin;\s*\Z")
+_ENCODING = re.compile(r"'((?:EUC_|ISO_8859_|KOI8|LATIN|WIN)\w+|BIG5|GBK?\d*|JOHAB|SJIS|UHC)'")
 _LONGEST = 1 << 30
-"""Bytes of the longest string that is believed: PostgreSQL itself can hold none above 1 GB."""
+"""Bytes of the longest string that is believed: PostgreSQL can hold none above 1 GB."""
 _NUMBER = re.compile("[0-9]{1,10}")
 _NEVER_RESTORED = frozenset(
     ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES")
@@ -108,10 +110,11 @@ class ArchiveHeader:
         self._source = source
         self._stream = stream
         self._part = "header"
+        self._encoding = "utf-8"
         self._take(len(MAGIC))
         major, minor, revision, self._int_size, self._offset_size, self._format = self._take(6)
         self.version = (major, minor, revision)
-        self._check_version()
+        _check_version(source, self.version)
         if self.version >= (1, 15):
             self._take(1)
         else:
@@ -139,7 +142,10 @@ class ArchiveHeader:
         """Yield the entries, which follow the header. Raises DumpError."""
         self._part = "table of contents"
         for _ in range(self.known["entries"]):
-            yield self._entry()
+            entry = self._entry()
+            if entry.kind == "ENCODING" and (found := _ENCODING.search(entry.definition)):
+                self._encoding = _codec(found[1])
+            yield entry
 
     def _entry(self) -> ArchiveEntry:
         number = self._int()
@@ -200,19 +206,6 @@ class ArchiveHeader:
         self._take(1 + self._offset_size)
         return ""
 
-    def _check_version(self) -> None:
-        version = ".".join(map(str, self.version[:2]))
-        if self.version[:2] > NEWEST_ARCHIVE:
-            raise DumpError(
-                f"{self._source} is an archive of version {version}, made by a pg_dump newer than "
-                "18: a newer django-restorehooks is needed"
-            )
-        if self.version[:2] < OLDEST_ARCHIVE:
-            raise DumpError(
-                f"{self._source} is an archive of version {version}, made by a pg_dump before 8.0: "
-                "turn it into a plain dump with pg_restore -f"
-            )
-
     def _take(self, count: int) -> bytes:
         content = self._stream.read(count)
         while len(content) < count and (more := self._stream.read(count - len(content))):
@@ -228,7 +221,7 @@ class ArchiveHeader:
 
     def _string(self) -> str:
         length = self._length()
-        return self._take(length).decode("utf-8", "surrogateescape") if length > 0 else ""
+        return self._take(length).decode(self._encoding, "surrogateescape") if length > 0 else ""
 
     def _skip_string(self) -> int:
         """Return how many bytes it has."""
@@ -248,6 +241,29 @@ class ArchiveHeader:
 
     def _damaged(self) -> DumpError:
         return DumpError(f"{self._source} is damaged in its {self._part}: copy or dump it again")
+
+
+def _check_version(source: Path, known: tuple[int, int, int]) -> None:
+    version = ".".join(map(str, known[:2]))
+    if known[:2] > NEWEST_ARCHIVE:
+        raise DumpError(
+            f"{source} is an archive of version {version}, made by a pg_dump newer than 18: "
+            "a newer django-restorehooks is needed"
+        )
+    if known[:2] < OLDEST_ARCHIVE:
+        raise DumpError(
+            f"{source} is an archive of version {version}, made by a pg_dump before 8.0: "
+            "turn it into a plain dump with pg_restore -f"
+        )
+
+
+def _codec(encoding: str) -> str:
+    """Return Python's name of an encoding of PostgreSQL's; UTF-8 for one that it does not know."""
+    known = re.sub(r"\AKOI8(?=[RU]\Z)", "KOI8_", re.sub(r"\AWIN(?=\d)", "cp", encoding))
+    try:
+        return codecs.lookup(known).name
+    except LookupError:
+        return "utf-8"
 
 
 def read_contents(dump: Dump) -> list[ArchiveEntry]:

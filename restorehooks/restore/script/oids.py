@@ -6,7 +6,10 @@ import re
 
 _CREATE_TABLE = re.compile(rb"CREATE\s+(?:UNLOGGED\s+|TEMP\s+)?TABLE\s", re.IGNORECASE)
 _WITH_OIDS = re.compile(rb"(\))\s*WITH\s+OIDS\s*\Z", re.IGNORECASE)
-_OIDS_OPTION = re.compile(rb"\boids\s*=\s*'?true'?(?=\s*[,)][^;']*\Z)", re.IGNORECASE)
+_OIDS_OPTION = re.compile(
+    rb"(\)\s*WITH\s*\((?:[^()]*,)?\s*)oids(?:\s*=\s*'?(?:true|on|yes|1)'?)?(?=\s*[,)][^(;']*\Z)",
+    re.IGNORECASE,
+)
 _COPY_OIDS = re.compile(rb"\s{1,9}WITH\s{1,9}OIDS(?=\s{1,9}FROM\s{1,9}stdin\s*\Z)", re.IGNORECASE)
 _TAIL = 2000
 """Bytes at the end of a statement in which they are looked for."""
@@ -24,4 +27,4 @@ def creates_without_oids(statement: bytes) -> bytes:
         return statement
     head, tail = statement[:-_TAIL], statement[-_TAIL:]
     tail = _WITH_OIDS.sub(rb"\1", tail)
-    return head + _OIDS_OPTION.sub(rb"oids=false", tail)
+    return head + _OIDS_OPTION.sub(rb"\1oids=false", tail)

@@ -11,7 +11,8 @@ from restorehooks.sequences.scope import NAME_LIMIT
 from .options import ScriptOptions
 from .verdicts import LeaveOut, Replaced, Verdict
 
-_ANYBODY = frozenset(("public", "current_user", "current_role", "session_user"))
+# Quoted, the others are names of roles.
+_ANYBODY = re.compile(rb'(?i:PUBLIC|CURRENT_USER|CURRENT_ROLE|SESSION_USER)|"public"')
 SAME_ROLE = "the role that restores does so throughout"
 _NO_OWNER = "leaving out ownership was asked for"
 _BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
@@ -131,8 +132,8 @@ def lacking(names: bytes, known: frozenset[str] | None, encoding: str) -> str | 
     """Return the first of the roles, as SQL writes them, that is not among the known ones."""
     if known is None:
         return None
-    roles = (role for role in plain_names(names, encoding) if role not in _ANYBODY)
-    return next((role for role in roles if role not in known), None)
+    named = b",".join(one for one in re.findall(NAME, names) if not _ANYBODY.fullmatch(one))
+    return next((role for role in plain_names(named, encoding) if role not in known), None)
 
 
 def plain_names(names: bytes, encoding: str) -> Iterator[str]:

@@ -74,6 +74,13 @@ _ON_A_TABLE = re.compile(rb"(?:GRANT|REVOKE) |SELECT pg_catalog\.setval\(")
 ROWS_OF_NO_EXTENSION = '"{}" belongs to an extension that was left out'
 NO_ROWS = Tolerance("no rows", "it copies no rows, and the table belongs to another role", _DENIED)
 _NO_POLICY = Tolerance("policy", "it is a comment on one that was left out", UNDEFINED)
+_DROPPED_LANGUAGE = re.compile(
+    rb"DROP (?:PROCEDURAL )?LANGUAGE (?:IF EXISTS )?[^;']+\Z", re.IGNORECASE
+)
+_LANGUAGE_STAYS = Tolerance(
+    "language", "an extension keeps it", UNDEFINED | _DENIED | frozenset(("2BP01",))
+)
+"""What depends on it, as pg_dump --clean of 8.4 and older drops PL/pgSQL, which stays since 9.0."""
 _LANGUAGE_IS_THERE = Tolerance("language", "the language is there already", _DUPLICATE)
 
 
@@ -101,6 +108,8 @@ def tolerance(
         return _NO_POLICY
     if not _INITIAL.match(statement):
         return None
+    if _DROPPED_LANGUAGE.match(statement):
+        return _LANGUAGE_STAYS
     if options.drops_may_miss and _drops(statement, words):
         return _NOTHING_TO_DROP
     return _LANGUAGE_IS_THERE if _LANGUAGE.match(statement) else None

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg
+
 from restorehooks.sequences.scope import NAME_LIMIT
 
 from .address import Connection
@@ -33,11 +35,7 @@ class Kept:
 
 BESIDE = """
 SELECT d.datname, d.oid, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
-       CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
-            THEN pg_catalog.pg_database_size(d.oid) END,
-       d.datallowconn, d.datconnlimit = -2,
-       (SELECT pg_catalog.pg_database_size(t.oid) FROM pg_catalog.pg_database AS t
-        WHERE t.datname = 'template0' AND pg_catalog.has_database_privilege(t.oid, 'CONNECT'))
+       d.datallowconn, d.datconnlimit = -2
 FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
 WHERE NOT d.datistemplate AND d.datname <> %(live)s
   AND (r.rolsuper OR r.rolname = coalesce(
@@ -47,6 +45,14 @@ WHERE NOT d.datistemplate AND d.datname <> %(live)s
 """The databases that may be believed: whoever owns one writes its comment, and any role that may
 create databases could give one to somebody's --undo. Where there is no live one, only what is the
 asking role's own or a superuser's. datconnlimit -2 marks a DROP that was cut off."""
+SIZE = """
+SELECT pg_catalog.pg_database_size(oid) FROM pg_catalog.pg_database
+WHERE oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid
+  AND pg_catalog.has_database_privilege(oid, 'CONNECT')
+"""
+TEMPLATE0 = (
+    "SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) 'template0'"
+)
 
 
 def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
@@ -55,17 +61,31 @@ def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
     Ask for "side" while holding the lock: then they are leftovers of runs that were killed.
     """
     found = []
-    for name, oid, comment, size, enterable, broken, nothing in connection.execute(
-        BESIDE, {"live": live}
-    ).fetchall():
+    beside = connection.execute(BESIDE, {"live": live}).fetchall()
+    for name, oid, comment, enterable, broken in beside:
         marker = Marker.read(comment)
-        is_as_made = not enterable and None not in (size, nothing) and size <= nothing
-        if comment is None and is_as_made and _named(live).fullmatch(name):
+        if comment is None and not enterable and _named(live).fullmatch(name):
             # Killed between CREATE DATABASE and the marker: nobody has ever been in it.
-            marker = Marker("side", live, "")
+            marker = Marker("side", live, "") if _is_as_made(connection, oid) else None
         if marker and marker.live == live and marker.role == role:
-            found.append(Kept(name, oid, marker, size, broken))
+            # Others may be dropped meanwhile, and a size takes time.
+            found.append(Kept(name, oid, marker, _size(connection, oid), broken))
     return sorted(found, key=lambda one: (one.marker.number, one.marker.at, one.name), reverse=True)
+
+
+def _size(connection: Connection, oid: int) -> int | None:
+    """Return the bytes of a database, None where this role may not ask, or it is gone by now."""
+    try:
+        row = connection.execute(SIZE, [oid]).fetchone()
+    except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidCatalogName):
+        return None
+    return row[0] if row else None
+
+
+def _is_as_made(connection: Connection, oid: int) -> bool:
+    template = connection.execute(TEMPLATE0).fetchone()
+    size, nothing = _size(connection, oid), _size(connection, template[0]) if template else None
+    return size is not None and nothing is not None and size <= nothing
 
 
 def _named(live: str) -> re.Pattern[str]:

@@ -18,7 +18,7 @@ from restorehooks.restore.dump.selection import RELATIONS, named
 from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line, quoted
 
-from .replacing import ForeignKey, Replacement, Standing, plan_replacement
+from .replacing import ForeignKey, Replacement, Standing, plan_replacement, require_own_code
 from .session_settings import own_names
 
 _KINDS = {
@@ -45,9 +45,13 @@ def replaced(
     Raises TargetError where something else stands there than was planned, or where a foreign key
     of another table holds no more.
     """
-    for one in (*planned.dropped, *(one for one, _ in planned.kept)):
-        if one.relkind in "rp":
-            _run(connection, f"LOCK TABLE {one.written} IN ACCESS EXCLUSIVE MODE")
+    standing = [one.written for one in _standing(planned) if one.relkind in "rp"]
+    # The tables of the keys, too: while their locks are waited for others may change them.
+    for table in dict.fromkeys([*standing, *(key.table for key in planned.foreign_keys)]):
+        _run(connection, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    keys = (*planned.foreign_keys, *planned.made_anew)
+    for table in sorted({key.to_lock for key in keys if key.to_lock is not None}):
+        _run(connection, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
     if plan_replacement(connection, entries) != planned:
         raise TargetError(
             f"What refers to {quoted(_names(entries))} has changed since it was looked at: "
@@ -63,8 +67,14 @@ def replaced(
     for table, name, enabled in triggers:
         how = f"{_ENABLED[enabled]} TRIGGER {_name(connection, name)}"
         _run(connection, f"ALTER TABLE {table} {how}")
+    require_own_code(connection, planned.foreign_keys)  # a cast can be made at any time
     for key in planned.foreign_keys:
         _put_back(connection, key)
+
+
+def _standing(planned: Replacement) -> Iterator[Standing]:
+    yield from planned.dropped
+    yield from (one for one, _ in planned.kept)
 
 
 def _empty(

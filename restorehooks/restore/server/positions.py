@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from .session_settings import OWN_PATH, own_names
+from .session_settings import OWN_PATH, no_views, own_names
 
 _SETVAL = re.compile(r"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);?\s*")
 
@@ -55,7 +55,11 @@ def positions_in(statements: Iterable[str]) -> list[Position]:
 
 def positions_of(connection: psycopg.Connection[Any], tables: Sequence[int]) -> list[Position]:
     """Return where the sequences stand that belong to tables (oids)."""
-    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+    with (
+        own_names(connection),
+        no_views(connection),
+        psycopg.Cursor(connection, row_factory=tuple_row) as cursor,
+    ):
         names = [name for (name,) in cursor.execute(OWNED, [list(tables)]).fetchall()]
         return [Position(name, *_stands(cursor, name)) for name in names]
 

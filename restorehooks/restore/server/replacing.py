@@ -7,7 +7,7 @@ off for that and put back, which checks every row. All of it in the caller's tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,8 @@ from restorehooks.restore.dump.selection import RELATIONS, named, with_theirs
 from restorehooks.restore.errors import TargetError
 from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 from restorehooks.wording import quoted
+
+from .session_settings import own_names
 
 _ROWS = frozenset(("TABLE DATA", "MATERIALIZED VIEW DATA"))
 
@@ -63,28 +65,30 @@ SELECT inhrelid, inhparent, inhparent::regclass::text FROM pg_catalog.pg_inherit
 WHERE inhrelid = ANY(%(oids)s::oid[])
 """
 
-FOREIGN_KEYS = """
+FOREIGN_KEYS = f"""
 SELECT c.conrelid::regclass::text, c.conname::text, pg_catalog.pg_get_constraintdef(c.oid),
-       pg_catalog.obj_description(c.oid, 'pg_constraint'), c.oid, c.conrelid
+       pg_catalog.obj_description(c.oid, 'pg_constraint'), c.conrelid, c.conkey, c.confrelid,
+       CASE WHEN NOT {IS_TRUSTED}
+                 AND pg_catalog.has_table_privilege(t.oid, 'UPDATE, DELETE, TRUNCATE')
+            THEN t.oid::regclass::text END
 FROM pg_catalog.pg_constraint c
+JOIN pg_catalog.pg_class t ON t.oid = c.confrelid
+JOIN pg_catalog.pg_roles r ON r.oid = t.relowner
 WHERE c.contype = 'f' AND c.conparentid = 0
-  AND (c.confrelid = ANY(%(oids)s::oid[]) OR c.conrelid = ANY(%(kept)s::oid[]))
-  AND c.conrelid <> ALL(%(dropped)s::oid[])
+  AND (c.confrelid = ANY(%(oids)s::oid[]) OR c.conrelid = ANY(%(oids)s::oid[]))
 ORDER BY c.oid
-"""
+"""  # noqa: S608 - constants
 
 # A key of another type than the one that it refers to is cast for the comparison.
 CASTS = f"""
-WITH RECURSIVE compared (key, type) AS (
-    SELECT c.oid, a.atttypid FROM pg_catalog.pg_constraint c
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
-    WHERE c.oid = ANY(%(keys)s::oid[])
+WITH RECURSIVE compared (type) AS (
+    SELECT atttypid FROM pg_catalog.pg_attribute
+    WHERE attrelid = %(table)s::oid AND attnum = ANY(%(columns)s::int2[])
     UNION
-    SELECT compared.key, t.typbasetype
+    SELECT t.typbasetype
     FROM compared JOIN pg_catalog.pg_type t ON t.oid = compared.type AND t.typtype = 'd'
 )
-SELECT compared.key,
-       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
 FROM compared
 JOIN pg_catalog.pg_cast k ON k.castsource = compared.type AND k.castcontext = 'i'
 JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
@@ -120,15 +124,19 @@ class Standing:
 class ForeignKey:
     """A foreign key that is taken off and put back.
 
-    ``table`` is written as in SQL, ``of`` is its oid.
+    ``table`` is written as in SQL, ``of`` is its oid; ``columns`` are the numbers of the key's.
+    ``to`` is the table that it refers to; ``to_lock`` is that one's name where another role has it
+    and this one may lock it.
     """
 
     table: str
     name: str
     definition: str
     comment: str | None
-    oid: int
     of: int
+    columns: Sequence[int]
+    to: int
+    to_lock: str | None
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,7 @@ class Replacement:
     dropped: they are dropped and made anew.
     kept: they keep their structure, each with what refers to it, and their rows are replaced.
     foreign_keys: those of other tables that refer to them, and those of ``kept``.
+    made_anew: those of ``dropped`` that refer to other tables.
     there: kind and name of the schemas, publications and sequences that are there and stay.
     """
 
@@ -145,6 +154,7 @@ class Replacement:
     kept: Sequence[tuple[Standing, str]] = ()
     foreign_keys: Sequence[ForeignKey] = ()
     there: frozenset[tuple[str, str]] = frozenset()
+    made_anew: Sequence[ForeignKey] = ()
 
     def entries_of(self, entries: Sequence[ArchiveEntry]) -> list[ArchiveEntry]:
         """Return what of a selection is restored: of what keeps its structure, the rows alone."""
@@ -202,25 +212,37 @@ def plan_replacement(
             "dropped": [one.oid for one in dropped],
         }
         keys = [ForeignKey(*row) for row in cursor.execute(FOREIGN_KEYS, which).fetchall()]
-        _require_own_code(cursor, keys)
         there = cursor.execute(THERE, which).fetchall()
-    return Replacement(dropped, kept, keys, frozenset((kind, name) for kind, name in there))
+    left = set(which["dropped"])
+    staying = [key for key in keys if key.of not in left]
+    made_anew = [key for key in keys if key.of in left and key.to not in left]
+    require_own_code(connection, [*staying, *made_anew], dropped=left)
+    names = frozenset((kind, name) for kind, name in there)
+    return Replacement(dropped, kept, staying, names, made_anew)
 
 
-def _require_own_code(cursor: psycopg.Cursor[tuple[Any, ...]], keys: Sequence[ForeignKey]) -> None:
+def require_own_code(
+    connection: psycopg.Connection[Any],
+    keys: Sequence[ForeignKey],
+    dropped: Collection[int] = (),
+) -> None:
     """Raise TargetError for a foreign key that cannot be checked without a stranger's code.
 
-    Its tables are read for that, with the rights of the role that restores.
+    Both its tables are read for that, but those that are ``dropped`` before, with the rights of the
+    role that restores.
     """
-    tables = sql.Literal([key.of for key in keys])
-    found = dict(cursor.execute(STRANGERS_OF_TABLES.format(tables=tables)).fetchall())
-    casts = dict(cursor.execute(CASTS, {"keys": [key.oid for key in keys]}).fetchall())
-    for key in keys:
-        if called := found.get(key.of) or casts.get(key.oid):
-            raise TargetError(
-                f"To check the foreign key {key.name} of {key.table} would call {called}, a "
-                "function of another role, with the rights of this one: drop the foreign key first."
-            )
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        tables = {table for key in keys for table in (key.of, key.to)}.difference(dropped)
+        query = STRANGERS_OF_TABLES.format(tables=sql.Literal(sorted(tables)))
+        found: dict[int, str] = dict(cursor.execute(query).fetchall())
+        for key in keys:
+            cast = cursor.execute(CASTS, {"table": key.of, "columns": list(key.columns)}).fetchone()
+            if called := found.get(key.of) or found.get(key.to) or (cast and cast[0]):
+                raise TargetError(
+                    f"To check the foreign key {key.name} of {key.table} would call {called}, a"
+                    " function of another role, with the rights of this one: drop the foreign key"
+                    " first."
+                )
 
 
 @contextmanager

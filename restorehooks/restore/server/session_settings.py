@@ -10,6 +10,8 @@ import psycopg
 from psycopg import pq
 from psycopg.rows import tuple_row
 
+from restorehooks.sequences.session import NO_VIEWS
+
 UNLIMITED = """
 SELECT pg_catalog.set_config(
            name, CASE WHEN vartype OPERATOR(pg_catalog.=) 'bool' THEN 'off' ELSE '0' END, %s)
@@ -24,6 +26,9 @@ _STATUS = pq.TransactionStatus
 
 OWN_PATH = "pg_catalog, pg_temp"
 """The search_path of our own statements: others may create functions and operators elsewhere."""
+(VIEWS,) = NO_VIEWS
+CURRENT = "SELECT pg_catalog.current_setting(%s, true)"
+SET = "SELECT pg_catalog.set_config(%s, %s, false)"
 CURRENT_PATH = "SELECT pg_catalog.current_setting('search_path')"
 SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
@@ -37,6 +42,26 @@ PAST_AUTOVACUUM = "deadlock_timeout=10"
 Only a superuser may set it. Autovacuum comes soon to a new database, and each table that it works
 on would cost a second.
 """
+
+
+@contextmanager
+def no_views(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Read no view and no foreign table while the block runs, where the server can refuse it.
+
+    Whoever owns a relation may put one in its place after the catalogue was read. What is set is as
+    it was afterwards; where the block fails inside a transaction, once that is rolled back.
+    """
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        before = cursor.execute(CURRENT, [VIEWS]).fetchone()
+        if before is None or before[0] is None:
+            yield
+            return
+        cursor.execute(SET, [VIEWS, *NO_VIEWS.values()])
+        try:
+            yield
+        finally:
+            if connection.info.transaction_status in (_STATUS.IDLE, _STATUS.INTRANS):
+                cursor.execute(SET, [VIEWS, before[0]])
 
 
 @contextmanager
