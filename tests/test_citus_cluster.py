@@ -233,6 +233,10 @@ def test_a_worker_leaves_to_the_coordinator_what_it_cannot_number(
     coordinator: Run, worker_url: str
 ) -> None:
     add_more_tables(coordinator)
+    coordinator(f"CREATE SEQUENCE {SCHEMA}.dropped AS int")
+    coordinator(f"CREATE TABLE {SCHEMA}.loose (id int, n int DEFAULT nextval('{SCHEMA}.dropped'))")
+    coordinator(f"SELECT create_distributed_table('{SCHEMA}.loose', 'id')")
+    coordinator(f"ALTER TABLE {SCHEMA}.loose ALTER n DROP DEFAULT")
     with pointed(DEFAULT, at(worker_url)):
         report = reset(DEFAULT, schemas=[SCHEMA], rewind=True)
     assert set(statuses(report).values()) == {"ok"}

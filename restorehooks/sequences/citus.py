@@ -31,12 +31,14 @@ class Node(NamedTuple):
     ``group`` is its number, 0 for the coordinator, None where it cannot be read. ``tables`` are the
     oids of the distributed, reference and managed local tables, ``drawn_elsewhere`` those of the
     sequences that a default mentions which draws no number on a worker: such a sequence stands at
-    its end on purpose.
+    its end on purpose. ``copies`` are those that a worker has because the cluster has them, without
+    those of identity columns.
     """
 
     group: int | None
     tables: frozenset[int]
     drawn_elsewhere: frozenset[int]
+    copies: frozenset[int] = frozenset()
 
     def own_part(self, sequence: Sequence) -> Sequence:
         """Return a sequence with the end of what is this node's, and whose rows are elsewhere."""
@@ -46,9 +48,10 @@ class Node(NamedTuple):
         if self.group is not None and sequence.type == "bigint" and is_shared:
             own_end = RANGE - 1 if self.group == COORDINATOR else (self.group + 1) * RANGE
         drawn_elsewhere = sequence.oid in self.drawn_elsewhere and not any(c.draws for c in columns)
-        # Of an identity column no default says so: Citus sets its sequence to the end, no more.
-        is_copy = bool(self.group) and is_shared and sequence.type != "bigint"
-        ignored = ON_COORDINATOR if drawn_elsewhere or is_copy else sequence.ignored
+        # Citus sets one of a smaller type to its end; no default says so where none draws from it.
+        is_copy = bool(self.group) and (is_shared or sequence.oid in self.copies)
+        is_at_end = is_copy and sequence.type != "bigint"
+        ignored = ON_COORDINATOR if drawn_elsewhere or is_at_end else sequence.ignored
         return sequence._replace(columns=columns, own_end=own_end, ignored=ignored, on_node=True)
 
     def _with_rows_elsewhere(self, column: Column) -> Column:
@@ -103,7 +106,9 @@ def read_node(connection: BaseDatabaseWrapper, budget: LockBudget) -> Node:
     group = send_once(connection, [GROUP], budget)
     tables, elsewhere = row
     number = None if isinstance(group, Failed) else group[0][0][0]
-    return Node(number, frozenset(tables), frozenset(elsewhere))
+    copies = send_once(connection, [COPIES], budget) if number else [[]]
+    oids = [] if isinstance(copies, Failed) else [oid for (oid,) in copies[0]]
+    return Node(number, frozenset(tables), frozenset(elsewhere), frozenset(oids))
 
 
 NODE = sql.SQL("""
@@ -113,4 +118,8 @@ SELECT ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
                  AND drawn.refclassid = 'pg_class'::regclass AND drawn.refobjsubid = 0
              WHERE call.classid = 'pg_attrdef'::regclass AND call.refclassid = 'pg_proc'::regclass
                AND call.refobjid = to_regprocedure('pg_catalog.worker_nextval(regclass)'))
+""")
+COPIES = sql.SQL("""
+SELECT q.seqrelid::oid FROM pg_sequence q JOIN pg_catalog.pg_dist_object o
+    ON o.classid = 'pg_class'::regclass AND o.objid = q.seqrelid
 """)

@@ -11,6 +11,7 @@ from restorehooks.sequences.statements import decide_and_move
 from tests.support.citus import (
     WORKER,
     distribute,
+    in_cluster,
     make_node,
     on_worker,
     refuse_propagated_ddl,
@@ -123,6 +124,17 @@ def test_an_identity_that_the_coordinator_numbers_is_left_alone(worker: Database
     assert entry(report, "small_id_seq").reason == "left alone: the coordinator makes its numbers"
     assert standing(worker, "small_id_seq") == before
     assert standing(worker, "own_id_seq") == (1, False)
+
+
+def test_a_sequence_of_the_cluster_that_nothing_draws_from_is_left_alone(
+    worker: Database,
+) -> None:
+    worker.execute("CREATE SEQUENCE left_over AS int")
+    in_cluster(worker, "left_over")
+    used_up_on_worker(worker, "left_over")
+    assert entry(reset(DEFAULT, rewind=True), "left_over").reason == (
+        "left alone: the coordinator makes its numbers"
+    )
 
 
 @pytest.mark.parametrize("tables", [1, 30])
