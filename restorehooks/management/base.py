@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import RawDescriptionHelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, NoReturn
 
@@ -90,9 +91,8 @@ class OneSentenceCommand(BaseCommand):
 
     def _wrong_usage(self, parser: CommandParser, message: str) -> NoReturn:
         said = message[0].upper() + message[1:].rstrip(".")
-        if message.startswith("unrecognized arguments"):
-            names = (name for action in parser._actions for name in action.option_strings[-1:])
-            said += f"; there are {', '.join(sorted(names))}"
+        if message.startswith("unrecognized arguments: "):
+            said = _too_much(parser, message.removeprefix("unrecognized arguments: ").split()[0])
         if not parser.called_from_command_line:
             raise CommandError(f"{said}.", returncode=WRONG_USAGE)
         if names_json(self._argv):
@@ -103,6 +103,15 @@ class OneSentenceCommand(BaseCommand):
     def refused(self, message: str) -> dict[str, Any]:
         """Return the report in JSON of a command line that cannot be parsed."""
         return {"error": {"kind": "usage", "message": message, "hint": None}, "exit_code": 2}
+
+
+def _too_much(parser: CommandParser, argument: str) -> str:
+    if not argument.startswith("-"):
+        return f'"{argument}" is one argument too many: --help lists what there is'
+    names = [name for action in parser._actions for name in action.option_strings]
+    close = get_close_matches(argument.partition("=")[0], names, 1, cutoff=0.75)
+    meant = f": did you mean {close[0]}? --help lists all" if close else "; --help lists all"
+    return f"There is no option {argument}{meant}"
 
 
 def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:

@@ -105,7 +105,7 @@ class Plan:
         size = size_in_words(self.live.size)
         counted = ", ".join(f"{count} {kind}s" for kind, count in self.live.objects.items())
         fate = {
-            "beside": "It will be replaced, and kept under another name for --undo",
+            "beside": "It will be replaced, its clients disconnected, and it is kept for --undo",
             "in place": f'What "{self.user}" owns in it will be DROPPED, without undo',
             "data only": "Rows will be added to it, without undo",
         }[self.mode]

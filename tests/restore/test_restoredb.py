@@ -211,19 +211,23 @@ def test_quiet_at_verbosity_0(project: Project, live: Database, backup: Path) ->
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        [],
-        ["--undo", "a.dump"],
-        ["a.dump", "--jobs=0"],
-        ["a.dump", "--data-only", "--in-place"],
-        ["a.dump", "--database=nowhere"],
-        ["a.dump", "--nonsense"],
+        ([], "SOURCE"),
+        (["--undo", "a.dump"], "a.dump"),
+        (["a.dump", "--jobs=0"], "--jobs"),
+        (["a.dump", "--data-only", "--in-place"], "--data-only"),
+        (["a.dump", "--database=nowhere"], "nowhere"),
+        (["a.dump", "--no-inptu"], "There is no option --no-inptu: did you mean --no-input?"),
+        (["a.dump", "b.dump"], '"b.dump" is one argument too many'),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_2(project: Project, arguments: list[str]) -> None:
+def test_wrong_usage_is_one_sentence_and_2(
+    project: Project, arguments: list[str], said: str
+) -> None:
     done = project.manage("restoredb", *arguments, check=False)
     assert done.returncode == 2
+    assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr
 

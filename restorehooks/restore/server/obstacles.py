@@ -79,7 +79,8 @@ def _lacking(
         yield Obstacle(
             "refused",
             f'the role "{user}" may not create databases',
-            f'a superuser grants it with ALTER ROLE "{user}" CREATEDB, or restore --in-place',
+            f'a superuser grants it with ALTER ROLE "{user}" CREATEDB, or restore --in-place, which'
+            " has no --undo",
         )
     if not owns:
         yield Obstacle(
