@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -17,14 +18,16 @@ from django.core.management import call_command
 from django.db import IntegrityError, connections
 
 from restorehooks.database_url import settings_of
+from restorehooks.management.positions import positions_at
 from restorehooks.sequences.report import Report
 from tests.support.citus import WORKER
-from tests.support.databases import pointed
-from tests.support.sequences import DEFAULT, entry, inspect, reset
+from tests.support.databases import Database, pointed
+from tests.support.sequences import DEFAULT, entry, inspect, reset, statuses
 
 URL = os.environ.get("RESTOREHOOKS_CITUS_URL", "")
 SCHEMA = "restorehooks_tests"
 ORDERS = f"{SCHEMA}.orders"
+OURS = f"seqrelid::regclass::text LIKE '{SCHEMA}.%'"
 pytestmark = pytest.mark.skipif(not URL, reason="RESTOREHOOKS_CITUS_URL names no cluster")
 Run = Callable[[str], list[tuple[Any, ...]]]
 
@@ -53,15 +56,23 @@ def coordinator() -> Iterator[Run]:
 
 
 @pytest.fixture
-def worker(coordinator: Run) -> Iterator[Run]:
-    """The first worker."""
+def worker_url(coordinator: Run) -> str:
+    """The URL of the first worker."""
     rows = coordinator(
         "SELECT nodename, nodeport, groupid FROM pg_dist_node"
         " WHERE isactive AND noderole = 'primary' AND groupid > 0 ORDER BY groupid"
     )
     host, port, group = rows[0]
     assert group == 1, "these tests reckon with a worker of group 1"
-    with psycopg.connect(URL, host=host, port=port, autocommit=True) as connection:
+    parts = urlsplit(URL)
+    credentials, at_sign, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{credentials}{at_sign}{host}:{port}").geturl()
+
+
+@pytest.fixture
+def worker(worker_url: str) -> Iterator[Run]:
+    """The first worker."""
+    with psycopg.connect(worker_url, autocommit=True) as connection:
         yield run_at(connection)
 
 
@@ -135,3 +146,98 @@ def test_repairs_beside_inserts_on_every_node(coordinator: Run, worker: Run) -> 
     )
     assert 0 < own < all_rows
     assert insert(coordinator) == own + 1
+
+
+MORE_TABLES = (
+    f"CREATE TABLE {SCHEMA}.listed (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)",
+    f"CREATE TABLE {SCHEMA}.states (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)",
+    f"CREATE TABLE {SCHEMA}.local (id bigserial PRIMARY KEY)",
+    f"CREATE SEQUENCE {SCHEMA}.gone",
+)
+
+
+def add_more_tables(run: Run) -> None:
+    """Add a distributed, a reference and a local table, and put all sequences past their rows."""
+    for statement in MORE_TABLES:
+        run(statement)
+    run(f"SELECT create_distributed_table('{SCHEMA}.listed', 'id')")
+    run(f"SELECT create_reference_table('{SCHEMA}.states')")
+    run(f"SELECT setval(seqrelid, 900) FROM pg_sequence WHERE {OURS}")
+
+
+@pytest.fixture
+def plain(other_database: Database) -> Database:
+    """A single server with the same tables; two of them have rows."""
+    other_database.execute(
+        f"CREATE SCHEMA {SCHEMA}; CREATE TABLE {ORDERS} (id bigserial PRIMARY KEY, name text);"
+        f"CREATE TABLE {SCHEMA}.small (id serial PRIMARY KEY); {';'.join(MORE_TABLES[:-1])};"
+        f"INSERT INTO {ORDERS} VALUES (1), (2); INSERT INTO {SCHEMA}.local VALUES (2000)"
+    )
+    return other_database
+
+
+def test_a_single_server_takes_the_place_of_the_coordinator(
+    coordinator: Run, worker: Run, plain: Database
+) -> None:
+    add_more_tables(coordinator)
+    assert insert(worker) == WORKER + 1
+    source = positions_at(URL, "other", 2)
+    report = reset("other", source=source)
+    assert {each.sequence.removeprefix(f"{SCHEMA}."): each.next_after for each in report} == {
+        "orders_id_seq": 902,
+        "small_id_seq": 902,
+        "listed_id_seq": 902,
+        "states_id_seq": 902,
+        "local_id_seq": 2001,
+    }
+    assert f"{SCHEMA}.gone" in (report.only_at_source or ())
+    assert not reset("other", source=source).changed
+
+
+def test_a_single_server_takes_no_workers_range(
+    coordinator: Run, worker: Run, worker_url: str, plain: Database
+) -> None:
+    add_more_tables(coordinator)
+    insert(worker)
+    report = reset("other", source=positions_at(worker_url, "other", 2))
+    found = {each.sequence.removeprefix(f"{SCHEMA}."): each for each in report}
+    assert {name: (each.status.value, each.next_after) for name, each in found.items()} == {
+        "orders_id_seq": ("unverified", 3),
+        "small_id_seq": ("unverified", 1),
+        "listed_id_seq": ("unverified", 1),
+        "states_id_seq": ("unverified", 1),
+        "local_id_seq": ("advanced", 2001),
+    }
+    assert "take the coordinator" in str(found["states_id_seq"].reason)
+    insert(worker)
+    plain.execute(f"INSERT INTO {ORDERS} VALUES ({WORKER + 1})")
+    report = reset("other", source=positions_at(worker_url, "other", 2))
+    assert entry(report, f"{ORDERS}_id_seq").next_after == WORKER + 4
+
+
+def test_a_cluster_takes_the_place_of_a_single_server(
+    coordinator: Run, worker: Run, plain: Database
+) -> None:
+    add_more_tables(coordinator)
+    plain.execute(f"SELECT setval(seqrelid, 1000) FROM pg_sequence WHERE {OURS}")
+    insert(worker)
+    report = reset(DEFAULT, schemas=[SCHEMA], source=positions_at("other", DEFAULT, 2))
+    moved = {each.sequence.removeprefix(f"{SCHEMA}."): each.next_after for each in report}
+    assert moved.pop("gone") == 901
+    assert set(moved.values()) == {1002}
+    assert len(moved) == 5
+    assert (insert(coordinator), insert(worker)) == (1002, WORKER + 2)
+
+
+def test_a_worker_leaves_to_the_coordinator_what_it_cannot_number(
+    coordinator: Run, worker_url: str
+) -> None:
+    add_more_tables(coordinator)
+    coordinator(f"CREATE SEQUENCE {SCHEMA}.dropped AS int")
+    coordinator(f"CREATE TABLE {SCHEMA}.loose (id int, n int DEFAULT nextval('{SCHEMA}.dropped'))")
+    coordinator(f"SELECT create_distributed_table('{SCHEMA}.loose', 'id')")
+    coordinator(f"ALTER TABLE {SCHEMA}.loose ALTER n DROP DEFAULT")
+    with pointed(DEFAULT, at(worker_url)):
+        report = reset(DEFAULT, schemas=[SCHEMA], rewind=True)
+    assert set(statuses(report).values()) == {"ok"}
+    assert "the coordinator makes" in str(entry(report, f"{SCHEMA}.states_id_seq").reason)

@@ -22,7 +22,7 @@ RANGE = 1 << 48
 """How many numbers each group has (AlterSequenceMinMax in Citus's worker_data_fetch_protocol.c)."""
 COORDINATOR = 0
 """The group of the coordinator."""
-ON_COORDINATOR = "the coordinator makes its numbers (worker_nextval)"
+ON_COORDINATOR = "the coordinator makes its numbers"
 
 
 class Node(NamedTuple):
@@ -31,12 +31,14 @@ class Node(NamedTuple):
     ``group`` is its number, 0 for the coordinator, None where it cannot be read. ``tables`` are the
     oids of the distributed, reference and managed local tables, ``drawn_elsewhere`` those of the
     sequences that a default mentions which draws no number on a worker: such a sequence stands at
-    its end on purpose.
+    its end on purpose. ``copies`` are those that a worker has because the cluster has them, without
+    those of identity columns.
     """
 
     group: int | None
     tables: frozenset[int]
     drawn_elsewhere: frozenset[int]
+    copies: frozenset[int] = frozenset()
 
     def own_part(self, sequence: Sequence) -> Sequence:
         """Return a sequence with the end of what is this node's, and whose rows are elsewhere."""
@@ -45,9 +47,11 @@ class Node(NamedTuple):
         is_shared = any(column.table_oid in self.tables for column in columns)
         if self.group is not None and sequence.type == "bigint" and is_shared:
             own_end = RANGE - 1 if self.group == COORDINATOR else (self.group + 1) * RANGE
-        ignored = sequence.ignored
-        if sequence.oid in self.drawn_elsewhere and not any(column.draws for column in columns):
-            ignored = ON_COORDINATOR
+        drawn_elsewhere = sequence.oid in self.drawn_elsewhere and not any(c.draws for c in columns)
+        # Citus sets one of a smaller type to its end; no default says so where none draws from it.
+        is_copy = bool(self.group) and (is_shared or sequence.oid in self.copies)
+        is_at_end = is_copy and sequence.type != "bigint"
+        ignored = ON_COORDINATOR if drawn_elsewhere or is_at_end else sequence.ignored
         return sequence._replace(columns=columns, own_end=own_end, ignored=ignored, on_node=True)
 
     def _with_rows_elsewhere(self, column: Column) -> Column:
@@ -102,10 +106,11 @@ def read_node(connection: BaseDatabaseWrapper, budget: LockBudget) -> Node:
     group = send_once(connection, [GROUP], budget)
     tables, elsewhere = row
     number = None if isinstance(group, Failed) else group[0][0][0]
-    return Node(number, frozenset(tables), frozenset(elsewhere))
+    copies = send_once(connection, [COPIES], budget) if number else [[]]
+    oids = [] if isinstance(copies, Failed) else [oid for (oid,) in copies[0]]
+    return Node(number, frozenset(tables), frozenset(elsewhere), frozenset(oids))
 
 
-GROUP = "SELECT coalesce(max(groupid), 0) FROM pg_catalog.pg_dist_local_group"
 NODE = sql.SQL("""
 SELECT ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
        ARRAY(SELECT DISTINCT drawn.refobjid FROM pg_depend call
@@ -113,4 +118,8 @@ SELECT ARRAY(SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition),
                  AND drawn.refclassid = 'pg_class'::regclass AND drawn.refobjsubid = 0
              WHERE call.classid = 'pg_attrdef'::regclass AND call.refclassid = 'pg_proc'::regclass
                AND call.refobjid = to_regprocedure('pg_catalog.worker_nextval(regclass)'))
+""")
+COPIES = sql.SQL("""
+SELECT q.seqrelid::oid FROM pg_sequence q JOIN pg_catalog.pg_dist_object o
+    ON o.classid = 'pg_class'::regclass AND o.objid = q.seqrelid
 """)

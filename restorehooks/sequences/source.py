@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from restorehooks.driver import sql
 from restorehooks.wording import printable
 
+from .citus import RANGE
 from .model import Reading, Sequence
 from .sending import Statement, execute
 from .session import OWN_PATH
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 NO_PARTNER = "the source has no sequence of this name, and none that numbers the same columns"
 
+WORKERS_COPY = (
+    "the source is a worker of a Citus cluster: its {} does not show where the coordinator's"
+    " stands; take the coordinator as the source"
+)
+
 
 class SameDatabaseError(Exception):
     """The source is the very database that is to be repaired; one sentence."""
@@ -33,7 +39,9 @@ class Position(NamedTuple):
     """A sequence of the source.
 
     ``name`` has its schema and is quoted, as the names in ``columns`` are. ``last_value`` is None
-    where this role may not read it. ``is_ours``: no extension brought it.
+    where this role may not read it. ``is_ours``: no extension brought it. ``is_copy``: it is on a
+    worker of a Citus cluster and stands for the coordinator's there; it draws from the worker's
+    range where it is a bigint, and otherwise stands at its end and draws nothing.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Position(NamedTuple):
     start: int
     cycle: bool
     is_ours: bool
+    is_copy: bool
 
     @property
     def taken(self) -> int | None:
@@ -61,6 +70,11 @@ class Position(NamedTuple):
         if self.cycle and not self.minimum <= upcoming <= self.maximum:
             return self.minimum if self.increment > 0 else self.maximum
         return upcoming
+
+    def is_elsewhere(self, reading: Reading) -> bool:
+        """Whether its numbers are a worker's, and the sequence beside it is not among those."""
+        farthest = max(filter(None, [reading.extreme, reading.last_value]), default=0)
+        return self.is_copy and not RANGE < self.minimum <= farthest
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,9 @@ class Source:
         position = self.partner(sequence)
         if position is None:
             return reading
+        if position.is_elsewhere(reading):
+            why = WORKERS_COPY.format(position.name)
+            return reading._replace(unseen=(*reading.unseen, why))
         if position.taken is None:
             why = f"no SELECT privilege on sequence {position.name} of the source"
             return reading._replace(unseen=(*reading.unseen, why))
@@ -137,14 +154,30 @@ BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 IDENTITY = "SELECT pg_catalog.current_database(), pg_catalog.pg_postmaster_start_time()"
 # Where a sequence stands that was never called is in its own row alone: pg_sequences and
 # pg_sequence_last_value say nothing of it. Each row is read in a block that ends in an error, since
-# that gives the lock back: the server's lock table may have no room for all of them.
+# that gives the lock back: the server's lock table may have no room for all of them. Only a node of
+# a Citus cluster has the tables that say which sequences are a worker's copies. Those of identity
+# columns are not among the cluster's objects (seen in Citus 13.2).
 READ_EACH = sql.SQL("""
 DO $restorehooks$
 DECLARE
     each record;
     position text;
     found text[] := array[]::text[];
+    copies text;
 BEGIN
+    IF to_regclass('pg_catalog.pg_dist_object') IS NOT NULL THEN
+        EXECUTE $copies$
+            SELECT json_agg(q.seqrelid) FROM pg_sequence q
+            WHERE EXISTS (SELECT FROM pg_catalog.pg_dist_local_group WHERE groupid > 0)
+              AND (EXISTS (SELECT FROM pg_catalog.pg_dist_object o
+                           WHERE o.classid = 'pg_class'::regclass AND o.objid = q.seqrelid)
+                   OR EXISTS (SELECT FROM pg_depend d JOIN pg_catalog.pg_dist_partition p
+                                  ON p.logicalrelid = d.refobjid
+                              WHERE d.classid = 'pg_class'::regclass AND d.objid = q.seqrelid
+                                AND d.refclassid = 'pg_class'::regclass))
+            $copies$ INTO copies;
+    END IF;
+    PERFORM set_config('restorehooks.copies', coalesce(copies, '[]'), true);
     FOR each IN
         SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name
         FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid AND c.relpersistence <> 't'
@@ -182,7 +215,9 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcycle,
        NOT EXISTS (SELECT FROM pg_depend d
                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
+                     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+       c.oid IN (SELECT copy::oid FROM json_array_elements_text(
+                     current_setting('restorehooks.copies')::json) AS copy)
 FROM pg_sequence q
 JOIN pg_class c ON c.oid = q.seqrelid AND c.relpersistence <> 't'
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -11,9 +11,11 @@ from restorehooks.sequences.statements import decide_and_move
 from tests.support.citus import (
     WORKER,
     distribute,
+    in_cluster,
     make_node,
     on_worker,
     refuse_propagated_ddl,
+    used_up_on_worker,
 )
 from tests.support.databases import Database
 from tests.support.projects import Project
@@ -107,8 +109,31 @@ def test_a_sequence_that_the_coordinator_draws_from_is_left_alone(database: Data
     distribute(database, "owned", "loose")
     report = reset(DEFAULT)
     assert statuses(report) == {"owned_id_seq": "ok", "shared": "ok", "used_up": "exhausted"}
-    assert entry(report, "owned_id_seq").reason == (
-        "left alone: the coordinator makes its numbers (worker_nextval)"
+    assert entry(report, "owned_id_seq").reason == ("left alone: the coordinator makes its numbers")
+
+
+def test_an_identity_that_the_coordinator_numbers_is_left_alone(worker: Database) -> None:
+    worker.execute(
+        "CREATE TABLE small (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY);"
+        "CREATE TABLE own (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)"
+    )
+    distribute(worker, "small")
+    used_up_on_worker(worker, "small_id_seq", "own_id_seq")
+    before = standing(worker, "small_id_seq")
+    report = reset(DEFAULT, rewind=True)
+    assert entry(report, "small_id_seq").reason == "left alone: the coordinator makes its numbers"
+    assert standing(worker, "small_id_seq") == before
+    assert standing(worker, "own_id_seq") == (1, False)
+
+
+def test_a_sequence_of_the_cluster_that_nothing_draws_from_is_left_alone(
+    worker: Database,
+) -> None:
+    worker.execute("CREATE SEQUENCE left_over AS int")
+    in_cluster(worker, "left_over")
+    used_up_on_worker(worker, "left_over")
+    assert entry(reset(DEFAULT, rewind=True), "left_over").reason == (
+        "left alone: the coordinator makes its numbers"
     )
 
 

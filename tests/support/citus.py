@@ -15,6 +15,7 @@ CATALOGUE = """
 SET allow_system_table_mods = on;
 CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass PRIMARY KEY);
 CREATE TABLE pg_catalog.pg_dist_local_group (groupid int PRIMARY KEY);
+CREATE TABLE pg_catalog.pg_dist_object (classid oid, objid oid, PRIMARY KEY (classid, objid));
 CREATE TABLE pg_catalog.pg_dist_node (
     nodeid serial PRIMARY KEY, groupid int, nodename text, nodeport int,
     isactive bool DEFAULT true, noderole text DEFAULT 'primary');
@@ -29,7 +30,7 @@ END $$;
 CREATE OR REPLACE FUNCTION pg_catalog.pg_relation_size(regclass) RETURNS bigint LANGUAGE sql
     AS $$ SELECT CASE WHEN EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = $1)
                       THEN 0 ELSE pg_relation_size($1, 'main') END $$;
-GRANT SELECT ON pg_dist_partition, pg_dist_local_group, pg_dist_node TO PUBLIC;
+GRANT SELECT ON pg_dist_partition, pg_dist_local_group, pg_dist_object, pg_dist_node TO PUBLIC;
 INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
     VALUES (99999, 'citus', 10, 11, false, '14.0-1');
 RESET allow_system_table_mods;
@@ -64,3 +65,20 @@ def on_worker(database: Database, sequence: str, group: int = 1) -> None:
         f"ALTER SEQUENCE {sequence} START {first} MINVALUE {first} MAXVALUE {first + WORKER}"
         f" RESTART {first}"
     )
+
+
+def used_up_on_worker(database: Database, *sequences: str) -> None:
+    """Leave sequences of a small type as Citus leaves them on a worker: at their maximum."""
+    for sequence in sequences:
+        database.execute(
+            "SELECT setval(seqrelid, seqmax) FROM pg_sequence WHERE seqrelid = %s::regclass",
+            sequence,
+        )
+
+
+def in_cluster(database: Database, *sequences: str) -> None:
+    """Name sequences among what the whole cluster has; Citus leaves those of identities out."""
+    for sequence in sequences:
+        database.execute(
+            "INSERT INTO pg_dist_object VALUES ('pg_class'::regclass, %s::regclass)", sequence
+        )
