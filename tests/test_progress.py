@@ -99,6 +99,24 @@ def test_the_clock_on_a_terminal_goes_on_when_all_is_read(
     bar.close()
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_what_is_built_leaves_room_for_both_bars(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bar = OnTerminal()
+    name = "event_payload_with_a_long_name_idx"
+    bar.progress(Progress(34, 60, 100, 100, 13, 26, [Building("index", name, 42, 50)]))
+    with bar.console.capture() as capture:
+        bar.console.print(bar.bar.get_renderable())
+    bar.close()
+    rows, built = capture.get().splitlines()
+    assert "34 of 60 entries" in rows
+    assert "indexes and keys" in built
+    assert f"index 14 of 26: {name}" in built
+    assert min(line.count("\u2501") for line in (rows, built)) >= 4
+
+
 def test_a_terminal_has_a_bar_for_what_is_built(
     clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ SECONDS_TO_TELL = 3.0
 """The time from which on what is left can be told."""
 SHARE_TO_TELL = 0.05
 """The share of the work that is done before the time left is estimated."""
+WIDE = 100
+"""Columns of a terminal from which on the bars are long: the words beside them say more."""
 
 
 class TimeLeft:
@@ -131,16 +133,22 @@ class OnTerminal(Reporter):
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         # Not a command's stderr: that ends each piece with a new line, and paints it red.
         self.console = Console(stderr=True)
         # Refreshed by hand: a thread of its own would be in the way of forking safely.
         self.bar = Bar(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[said]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=20 if self.console.width >= WIDE else 8),
+            TextColumn(
+                "{task.fields[said]}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             console=self.console,
+            expand=True,
             auto_refresh=False,
             transient=True,
         )
