@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
-from django.db import connections
+from django.db import NotSupportedError, connections
+from django.db.backends.postgresql.features import DatabaseFeatures
 
+from restorehooks.management.positions import positions_at
 from restorehooks.programs import embedded_folder
 from restorehooks.sequences import repair
 from restorehooks.sequences.report import Report
@@ -185,6 +188,23 @@ def test_the_command_takes_an_alias(
     assert standing(database, "orders_id_seq") == ((1, False) if looks else (1001, True))
     assert "the source has come to 901" in done.stdout
     assert 'No sequence of database "default" stands for public.gone of the source.' in done.stderr
+
+
+def test_the_source_may_be_older_than_django_takes(
+    database: Database, other_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 14 is for Django 6.1: a cutover leaves such a server."""
+    connections[DEFAULT].ensure_connection()
+    for each in (database, other_database):
+        each.execute(TABLE)
+    monkeypatch.setattr(DatabaseFeatures, "minimum_database_version", (99,))
+    monkeypatch.setattr("django.db.backends.base.base.RAN_DB_VERSION_CHECK", {DEFAULT})
+    with (
+        closing(connections["other"].copy()) as refused,
+        pytest.raises(NotSupportedError, match="99 or later"),
+    ):
+        refused.ensure_connection()
+    assert positions_at("other", DEFAULT, 2)
 
 
 def test_json_and_sql(project: Project, database: Database, other_database: Database) -> None:
