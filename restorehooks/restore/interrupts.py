@@ -80,11 +80,12 @@ def raise_if_interrupted() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[Handler]:
-    """Defer signals while the block runs."""
+    """Defer signals while the block runs; one that came in an outer block is still known there."""
     handler = _handler or Handler()
     before = handler.deferred
+    if not before:
+        handler.came.clear()  # a signal between these two lines interrupts, and none is forgotten
     handler.deferred = True
-    handler.came.clear()
     try:
         yield handler
     finally:

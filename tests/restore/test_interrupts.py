@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 
 import pytest
 
+from restorehooks.restore import interrupts
 from restorehooks.restore.interrupts import interruptible, raise_if_interrupted, uninterrupted
 
 me = os.getpid
@@ -34,6 +36,33 @@ def test_it_is_put_off_noted_and_passed_over_once_all_is_done() -> None:
             assert not signals.came.is_set()
             signals.over = True
         os.kill(me(), signal.SIGHUP)  # nothing is left to interrupt
+
+
+def test_one_that_comes_while_a_block_begins_is_not_forgotten() -> None:
+    class Interrupted(threading.Event):
+        def clear(self) -> None:
+            os.kill(me(), signal.SIGINT)
+            super().clear()
+
+    def restored() -> None:
+        with interruptible():
+            assert interrupts._handler
+            interrupts._handler.came = Interrupted()
+            with uninterrupted() as signals:
+                pass
+            if signals.came.is_set():
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restored()
+
+
+def test_a_block_inside_of_another_one_forgets_none() -> None:
+    with interruptible(), uninterrupted() as signals:
+        os.kill(me(), signal.SIGINT)
+        with uninterrupted():
+            pass
+        assert signals.came.is_set()
 
 
 def test_one_that_python_passes_over_still_prevents_what_must_not_happen(
