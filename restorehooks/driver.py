@@ -7,6 +7,8 @@ both. A restore needs psycopg 3. Projects on another engine need neither.
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING, Any, Literal
 
 import django
@@ -17,8 +19,9 @@ from restorehooks.wording import first_line, sentence
 INSTALL = 'pip install "django-restorehooks[binary]"'
 OLDEST_DJANGO = (5, 2)
 OLDEST_PSYCOPG = (3, 2)
-IDLE = 0
-"""The status of a connection without a transaction: libpq's, and so the same in both drivers."""
+IDLE, ACTIVE = 0, 1
+"""The status of a connection without a transaction, and of one that runs a statement: libpq's, and
+so the same in both drivers."""
 
 
 class _Absent:
@@ -86,6 +89,15 @@ def why_no_restore() -> str | None:
             f" it in an environment of its own, {INSTALL}, and run restorehooks there."
         )
     return f"{problem} Install it with: {INSTALL}"
+
+
+def hang_up(connection: Any) -> None:
+    """End the line of a driver's connection, for whoever waits for a server that does not answer.
+
+    Raises OSError or an error of the driver's where there is none.
+    """
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _too_old() -> str | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from django.core.management.base import CommandError
 from django.db import connections
 
+from restorehooks.management.base import WRONG_USAGE
 from restorehooks.sequences.citus import OtherNode, node_group, other_nodes
 
 ELSEWHERE = ("host", "hostaddr", "port", "service", "pool")
@@ -22,7 +23,9 @@ def nodes_beside(using: str, lock_timeout: float) -> list[OtherNode]:
     """
     found = other_nodes(connections[using], lock_timeout)
     if found is None:
-        raise CommandError(f'Database "{using}" is no node of a Citus cluster.', returncode=2)
+        raise CommandError(
+            f'Database "{using}" is no node of a Citus cluster.', returncode=WRONG_USAGE
+        )
     return found
 
 

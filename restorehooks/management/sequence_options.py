@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,7 +100,7 @@ def add_options(parser: CommandParser) -> None:
     _add_how(parser)
     parser.add_argument_group("how fast").add_argument(
         "--connections",
-        type=_at_least_1,
+        type=_at_least(1),
         metavar="N",
         help="Use up to N connections where there are many tables, and the server has more free."
         " The default is CONNECTIONS of the RESTOREHOOKS setting, 2.",
@@ -163,7 +164,7 @@ def _add_how(parser: CommandParser) -> None:
     )
     add(
         "--headroom",
-        type=_at_least_0,
+        type=_at_least(0),
         default=0,
         metavar="N",
         help="Stay N increments clear of the rows.",
@@ -183,13 +184,10 @@ def _add_how(parser: CommandParser) -> None:
     )
 
 
-def _at_least_1(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+def _at_least(least: int) -> Callable[[str], int]:
+    def parsed(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
 
-
-def _at_least_0(text: str) -> int:
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
+    return parsed

@@ -8,14 +8,11 @@ there is none to be had, or one is lost, the caller's connection does the work a
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import abc, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from math import ceil
 from threading import Condition, Thread
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db import Error
@@ -45,7 +42,7 @@ CANCELS = 3
 
 
 class OtherConnections:
-    """The connections of one run; to be closed, as a context manager or by :meth:`close`.
+    """The connections of one run; to be closed.
 
     ``at_most`` is how many there may be, the caller's included. Within a transaction of the
     caller's its connection stays alone: others would not see its rows.
@@ -58,17 +55,6 @@ class OtherConnections:
         self._changed = Condition()
         self._helpers: list[_Other] | None = None
         self.is_closed = False
-
-    def __enter__(self) -> OtherConnections:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def locks_to_a_load(self, locks: int) -> int:
         """Open helpers where so many locks are worth it, and return how many a load may take.
@@ -239,7 +225,7 @@ class _Other(Thread):
 
     def _is_at_work(self) -> bool:
         bare = self._bare()
-        return bare is not None and bare.info.transaction_status == ACTIVE
+        return bare is not None and bare.info.transaction_status == driver.ACTIVE
 
     def _bare(self) -> Any:
         return None if self._connection is None else self._connection.connection
@@ -252,15 +238,10 @@ class _Other(Thread):
                 self._bare().cancel()
 
     def _cut(self) -> None:
-        with (
-            suppress(Exception),  # it is closed already, or not yet open
-            socket.socket(fileno=os.dup(self._bare().fileno())) as line,
-        ):
-            line.shutdown(socket.SHUT_RDWR)
+        with suppress(Exception):  # it is closed already, or not yet open
+            driver.hang_up(self._bare())
 
 
-ACTIVE = 1
-"""The status of a connection that runs a statement: libpq's, and so the same in both drivers."""
 WHO = (
     "SELECT ARRAY[pg_backend_pid()::text, current_user::text, session_user::text,"
     " (SELECT oid::text FROM pg_database WHERE datname = current_database()),"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -190,13 +190,13 @@ def reset_table(
 
 
 def _plan(run: _Run) -> Report:
-    with OtherConnections(run.connection, run.limits.connections) as others:
+    with closing(OtherConnections(run.connection, run.limits.connections)) as others:
         conditions, findings = run.find(others)
     return _report(run, conditions, findings, [finding.planned() for finding in findings])
 
 
 def _carry_out(run: _Run) -> Report:
-    with OtherConnections(run.connection, run.limits.connections) as others:
+    with closing(OtherConnections(run.connection, run.limits.connections)) as others:
         conditions, findings = run.find(others)
         to_move = [f for f in findings if f.verdict.target is not None]
         within = in_transaction(run.connection)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from restorehooks.driver import hang_up
 from restorehooks.restore.interrupts import uninterrupted
 from restorehooks.restore.script.wire import SECONDS_TO_CANCEL, StatementFailed
 
@@ -83,7 +82,8 @@ class Workers:
             for thread, worker in zip(self._threads, self._workers, strict=False):
                 thread.join(SECONDS_TO_CANCEL)
                 if thread.is_alive():
-                    _hang_up(worker.connection)
+                    with suppress(OSError):
+                        hang_up(worker.connection)
                     thread.join()
                 worker.wire.abandon()
             self._threads.clear()
@@ -179,9 +179,3 @@ class Workers:
 
 def _of_a_row(failure: BaseException) -> bool:
     return isinstance(failure, StatementFailed) and failure.row > 0
-
-
-def _hang_up(connection: psycopg.Connection[Any]) -> None:
-    """Let whoever waits for a server that does not answer see the end of the connection."""
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
-        line.shutdown(socket.SHUT_RDWR)
