@@ -149,7 +149,7 @@ def cannot_be_asked(what: str, error: Exception) -> CommandError:
     return found
 
 
-NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+NONSENSE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What the answers of a broken or hostile server lead to, where they are used."""
 CANNOT_BE_ASKED = (DatabaseError, ImproperlyConfigured, *NONSENSE)
 

@@ -251,3 +251,12 @@ def test_from_another_major(
     other.execute("SELECT setval('orders_id_seq', 900)")
     assert statuses(taken_along()) == {"orders_id_seq": "advanced"}
     assert draw(database, "orders_id_seq") == 902
+
+
+def test_whatever_form_a_time_has(database: Database, other_database: Database) -> None:
+    for each in (database, other_database):
+        each.execute(f"{TABLE} ALTER DATABASE \"{each.name}\" SET datestyle = 'German'")
+    connections.close_all()
+    other_database.execute("SELECT setval('orders_id_seq', 8)")
+    taken_along()
+    assert standing(database, "orders_id_seq") == (9, True)
