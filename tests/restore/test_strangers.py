@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -330,3 +330,34 @@ def test_whoever_holds_the_lock_for_no_restore_is_named(
     with RestoreLock(Address.of("default")), pytest.raises(BusyError) as caught:
         restore(Request(str(backup), dry_run=True))
     assert "may not" not in str(caught.value)
+
+
+@pytest.fixture
+def in_latin1(live: Database) -> Iterator[None]:
+    """A database and a role whose names are no UTF-8, as others of the same server see them."""
+    server = live.server
+    made = f"latin1_{live.name}"
+    server.execute(
+        sql.SQL(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ).format(sql.Identifier(made))
+    )
+    try:
+        with server.connect(dbname=made, client_encoding="LATIN1") as there:
+            there.execute('CREATE DATABASE "caf\u00e9"')
+            there.execute("COMMENT ON DATABASE \"caf\u00e9\" IS 'restorehooks \u00e9'")
+            there.execute('CREATE ROLE "ren\u00e9" LOGIN')
+        yield
+    finally:
+        with server.connect(dbname=made, client_encoding="LATIN1") as there:
+            there.execute('DROP ROLE IF EXISTS "ren\u00e9"')
+            there.execute('DROP DATABASE IF EXISTS "caf\u00e9" WITH (FORCE)')
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(made)))
+
+
+@pytest.mark.usefixtures("in_latin1")
+def test_a_name_in_another_encoding_stops_nothing(live: Database, backup: Path) -> None:
+    restore(Request(str(backup), dry_run=True))
+    assert restore(Request(str(backup)), confirm=lambda _: True).restored
+    undo(confirm=lambda _: True)
+    assert live.execute("SELECT count(*) FROM precious") == [(300,)]

@@ -16,6 +16,7 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
+from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from restorehooks.restore.errors import AddressError
@@ -127,6 +128,8 @@ class Address:
                 ) from None
             where = f'"{database}" on {self.host}:{self.port}'
             raise type(error)(f"connecting to {where}: {said}") from None
+        for kind in ("text", "name"):
+            connection.adapters.register_loader(kind, _AnyText)
         try:
             # Before any setting is made, which a pooler would hand on to somebody else.
             require_direct(connection, f"{self.host}:{self.port}", database)
@@ -190,6 +193,18 @@ class Address:
         values = {**self.parameters, **self.secrets, "dbname": database}
         names = variables_of_libpq()
         return {name: value for key, value in values.items() if (name := names.get(key))}
+
+
+class _AnyText(Loader):
+    """Reads a text whatever its encoding is.
+
+    Databases share the names of databases and roles, and each is in the encoding of the database
+    that it was made from. What is no UTF-8 is replaced, so that such a name is nobody else's.
+    """
+
+    def load(self, data: Buffer) -> str:
+        """Return the text."""
+        return bytes(data).decode(errors="replace")
 
 
 def variables_of_libpq() -> dict[str, str | None]:
