@@ -142,7 +142,16 @@ def cannot_be_asked(what: str, error: Exception) -> CommandError:
     return found
 
 
-NONSENSE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+NONSENSE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    driver.Error,  # what Django does not make its own: an encoding that Python does not know
+)
 """What the answers of a broken or hostile server lead to, where they are used."""
 CANNOT_BE_ASKED = (DatabaseError, ImproperlyConfigured, *NONSENSE)
 
