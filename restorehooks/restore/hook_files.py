@@ -62,7 +62,8 @@ def _require_ours(folder: Path, hooks: Sequence[Path]) -> None:
         status = path.stat()
         if who_else_may_write(status) == "every user":
             raise HookError(f"Every user may write to the hook {path}: chmod o-w {path}")
-        if is_open and not belongs_to_us(status):
+        # A link of somebody else's would choose among the files of ours.
+        if is_open and not (belongs_to_us(status) and belongs_to_us(path.lstat())):
             raise HookError(
                 f"Every user may write to {folder}, and the hook {path.name} there belongs to"
                 " another user: keep hooks in a folder of your own."

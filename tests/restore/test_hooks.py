@@ -308,3 +308,11 @@ def test_a_hook_that_every_user_may_write_is_not_run(folder: Path) -> None:
         os.chown(hook, 65534, 65534)
         with pytest.raises(HookError, match=r"a\.sh there belongs to another user"):
             hook_files.find(folder)
+        # Another user's link to a script of ours makes it no hook.
+        ours = hook.rename(folder.parent / "ours.sh")
+        os.chown(ours, 0, 0)
+        hook.symlink_to(ours)
+        assert hook_files.find(folder) == ([hook], [])
+        os.chown(hook, 65534, 65534, follow_symlinks=False)
+        with pytest.raises(HookError, match=r"a\.sh there belongs to another user"):
+            hook_files.find(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from restorehooks.programs import Program, find
 from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.dump.copies import temporary_files
 from restorehooks.restore.dump.facts import Dump, size_of
 from restorehooks.restore.errors import ProgramError
 from restorehooks.restore.processes import (
@@ -38,7 +39,7 @@ def pg_restore_for(dump: Dump, prefer: int | None = None) -> Program:
 @contextmanager
 def list_file(entries: Iterable[ArchiveEntry]) -> Iterator[Path]:
     """Write these entries to a temporary file for ``--use-list``."""
-    with tempfile.TemporaryDirectory(prefix="restorehooks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="restorehooks-", dir=temporary_files()) as folder:
         path = Path(folder) / "entries"
         path.write_text("".join(f"{entry.line}\n" for entry in entries))
         yield path
@@ -114,7 +115,10 @@ def statements(
     """
     argv = [str(program.path), "--file", to, *flags, "--", str(archive)]
     out = subprocess.PIPE if to == "-" else subprocess.DEVNULL
-    with tempfile.TemporaryFile() as said, running(argv, {}, out, said) as process:
+    with (
+        tempfile.TemporaryFile(dir=temporary_files()) as said,
+        running(argv, {}, out, said) as process,
+    ):
         yield process
         code = process.wait()
         said.seek(0)

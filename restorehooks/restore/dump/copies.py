@@ -85,11 +85,22 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
     """Give a temporary folder that nobody else may enter. Raises DumpError."""
     with ExitStack() as stack:
         try:
-            private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=folder)
+            where = folder or temporary_files()
+            private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=where)
             path = stack.enter_context(private)
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
         yield Path(path)
+
+
+def temporary_files() -> str:
+    """Return the folder of temporary files. Raises DumpError where there is none."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise DumpError(
+            "no folder for temporary files can be written to: let TMPDIR name one"
+        ) from None
 
 
 @contextmanager
@@ -130,7 +141,7 @@ def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
 
 
 def _no_room(folder: Path | None, why: str) -> DumpError:
-    where = folder or tempfile.gettempdir()
+    where = folder or temporary_files()
     return DumpError(
         f"the dump needs a temporary copy, and in {where} there can be none ({why}): let "
         "--spool-dir or TMPDIR name a folder with room"
