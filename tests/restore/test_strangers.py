@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server import making_room, positions, replacing
+from restorehooks.restore.server import making_room, positions, replacing, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
@@ -361,3 +361,33 @@ def test_a_name_in_another_encoding_stops_nothing(live: Database, backup: Path) 
     assert restore(Request(str(backup)), confirm=lambda _: True).restored
     undo(confirm=lambda _: True)
     assert live.execute("SELECT count(*) FROM precious") == [(300,)]
+
+
+def test_what_a_stranger_says_to_all_ends_no_swap(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a database of SQL_ASCII everybody may NOTIFY of what a client cannot be sent."""
+    server, aside = live.server, f"ascii_{live.name}"
+    encoding = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    server.execute(
+        sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(aside), sql.SQL(encoding))
+    )
+    ended, said = swap.sessions_ended, []
+
+    @contextmanager
+    def told_before(terminator: Any, databases: list[str]) -> Iterator[None]:
+        if not said:
+            with server.connect(dbname=aside) as neighbour:
+                for channel in ("restorehooks_swap", "restorehooks"):
+                    neighbour.execute(f"NOTIFY {channel}, E'\\xff'")
+            said.append(True)
+            raise psycopg.errors.ObjectInUse("it is heard once this transaction is over")
+        with ended(terminator, databases):
+            yield
+
+    monkeypatch.setattr(swap, "sessions_ended", told_before)
+    try:
+        request = Request(str(backup), maintenance_db=aside)
+        assert restore(request, confirm=lambda _: True).restored
+    finally:
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(aside)))
