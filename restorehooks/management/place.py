@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 import psycopg
 from django.db import connections
-from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address, secrets_in
+from restorehooks.restore.server.address import Address, keywords_in, secrets_in
 from restorehooks.restore.server.direct import IDENTITY
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
@@ -169,8 +168,10 @@ def _named(url: str) -> Address | str | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
+    if (found := keywords_in(f"postgresql://{rest}")) is None:
+        return None
     try:
-        return Address.of_parameters("", conninfo_to_dict(f"postgresql://{rest}"), {})
+        return Address.of_parameters("", found, {})
     except (psycopg.ProgrammingError, AddressError):
         return None
 

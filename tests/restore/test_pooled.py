@@ -182,3 +182,15 @@ def test_the_servers_own_address_is_that_of_the_aliass_database(
             command(*arguments)
     assert elsewhere.execute("SELECT count(*) FROM pg_database") == [(4,)]
     assert _count("precious") == 300
+
+
+@pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])
+def test_an_address_that_is_no_url(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    said = f"{DIRECT_URL} is no URL of a PostgreSQL database"
+    with pytest.raises(CommandError, match=said):
+        command("restoredb", str(backup), "--dry-run", f"--direct={url}")
+    monkeypatch.setenv(DIRECT_URL, url)
+    with pytest.raises(CommandError, match=said):
+        command("dumpdb", str(backup), "--force")

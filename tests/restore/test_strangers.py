@@ -16,7 +16,7 @@ from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server import making_room, positions, replacing, swap
+from restorehooks.restore.server import making_room, positions, replacing, sessions, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
@@ -372,7 +372,7 @@ def test_what_a_stranger_says_to_all_ends_no_swap(
     server.execute(
         sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(aside), sql.SQL(encoding))
     )
-    ended, said = swap.sessions_ended, []
+    said: list[bool] = []
 
     @contextmanager
     def told_before(terminator: Any, databases: list[str]) -> Iterator[None]:
@@ -382,7 +382,7 @@ def test_what_a_stranger_says_to_all_ends_no_swap(
                     neighbour.execute(f"NOTIFY {channel}, E'\\xff'")
             said.append(True)
             raise psycopg.errors.ObjectInUse("it is heard once this transaction is over")
-        with ended(terminator, databases):
+        with sessions.sessions_ended(terminator, databases):
             yield
 
     monkeypatch.setattr(swap, "sessions_ended", told_before)

@@ -217,9 +217,14 @@ def variables_of_libpq() -> dict[str, str | None]:
 
 def secrets_in(url: str) -> list[str]:
     """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
-    with suppress(psycopg.ProgrammingError):
-        return sorted(secret_keywords() & set(conninfo_to_dict(url)))
-    return []
+    return sorted(secret_keywords() & set(keywords_in(url) or ()))
+
+
+def keywords_in(url: str) -> dict[str, Any] | None:
+    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8."""
+    with suppress(psycopg.ProgrammingError, UnicodeDecodeError):
+        return conninfo_to_dict(url)
+    return None
 
 
 def secret_keywords() -> set[str]:
@@ -239,10 +244,8 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
     """Return libpq's keywords of the server's own address, none where it is not given."""
     if not (url := os.environ.get(DIRECT_URL)):
         return {}
-    try:
-        found = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
+    if (found := keywords_in(url)) is None:
+        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.")
     if found.setdefault("dbname", database) != database:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
