@@ -452,3 +452,16 @@ def test_an_encoding_that_python_does_not_know_is_one_sentence(tables: Database)
             except CommandError as error:
                 said.add(str(error))
     assert any("its answers are not understood (NotSupportedError: codec" in each for each in said)
+
+
+@pytest.mark.psycopg3("psycopg2 takes all for text")
+def test_bytes_where_text_was_asked_for_are_one_sentence(tables: Database) -> None:
+    text = struct.pack("!Ihih", 25, -1, -1, 0)  # type, its size, its modifier, format
+
+    def theirs(data: bytes, state: dict[str, Any]) -> bytes:
+        return data.replace(text, struct.pack("!Ihih", 2249, -1, -1, 1))
+
+    with proxy(tables, theirs=theirs) as between, pointed("default", between.settings(tables)):
+        for arguments in (["resetsequences"], ["explainduplicate", "plain_pkey"]):
+            with pytest.raises(CommandError, match="its answers are not understood"):
+                call_command(*arguments)

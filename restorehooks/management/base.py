@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from argparse import RawDescriptionHelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
@@ -148,6 +149,7 @@ NONSENSE = (
     AttributeError,
     LookupError,
     RuntimeError,
+    struct.error,
     TypeError,
     ValueError,
     driver.Error,  # what Django does not make its own: an encoding that Python does not know
