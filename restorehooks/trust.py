@@ -63,6 +63,24 @@ def why_not_run(path: Path) -> str | None:
     return None
 
 
+def why_anybody_may_replace(path: Path) -> str | None:
+    """Return why a file may be the work of any user of the machine; None where it cannot be.
+
+    In a folder that every user may write to, the file and each link and folder on the way to it can
+    be replaced; where the folder is sticky, only by whoever made them. ``path`` is absolute. Raises
+    OSError where one of them cannot be read.
+    """
+    for part in _parts(path) if os.name == "posix" else ():
+        above = part.parent.stat()
+        if part == part.parent or not above.st_mode & stat.S_IWOTH:
+            continue
+        if not above.st_mode & stat.S_ISVTX:
+            return f"every user may write to {part.parent}, and replace what is there"
+        if not belongs_to_us(part.lstat()):
+            return f"every user may write to {part.parent}, and {part.name} there is another user's"
+    return None
+
+
 def _parts(path: Path) -> Iterator[Path]:
     for place in dict.fromkeys((path, path.resolve())):
         yield place
