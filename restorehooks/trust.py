@@ -15,6 +15,19 @@ def belongs_to_us(status: os.stat_result) -> bool:
     return os.name != "posix" or status.st_uid in (0, os.geteuid())
 
 
+def why_not_opened(path: Path) -> str | None:
+    """Return why a file or folder that others may have put there is not opened, None where it is.
+
+    A link of another user may lead to any file, and a pipe lets whoever opens it wait. Raises
+    OSError where it cannot be looked at.
+    """
+    if path.is_symlink() and not belongs_to_us(path.lstat()):
+        return "is a link that another user made"
+    if not path.exists():
+        return "is a link that leads nowhere" if path.is_symlink() else None
+    return None if path.is_file() or path.is_dir() else "is a pipe or a device"
+
+
 def who_else_may_write(status: os.stat_result) -> str | None:
     """Return who but root and this user may write there: every user, or a group; None for nobody.
 

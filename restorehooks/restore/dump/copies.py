@@ -17,7 +17,7 @@ from restorehooks.wording import size_in_words
 
 from .compression import decompressed
 from .facts import Dump, size_of
-from .identify import opened_tar
+from .tars import opened_tar
 
 _CHUNK = 1024 * 1024
 _KEPT_FREE = 64 * _CHUNK
