@@ -39,6 +39,7 @@ class _Members(tarfile.TarFile):
     """A tar file that is read once: it remembers no member, and there may be millions."""
 
     tarinfo = Member
+    members: list[tarfile.TarInfo]
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         while member := self.next():
