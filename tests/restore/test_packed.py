@@ -315,3 +315,21 @@ def test_of_many_dumps_a_few_are_unpacked(
     path = packer(tmp_path, {str(number): content for number in range(9)})
     with pytest.raises(DumpError, match="holds more than 3 dumps"), taken_out(path):
         pass
+
+
+@pytest.mark.parametrize("place", ["spool", "above"])
+def test_no_copy_is_made_where_every_user_may_replace_it(
+    dumps: dict[str, Path], tmp_path: Path, place: str
+) -> None:
+    path = in_zip(tmp_path, {"a.sql": dumps["plain"].read_bytes()})
+    spool = tmp_path / "above" / "spool"
+    spool.mkdir(parents=True)
+    opened = spool if place == "spool" else spool.parent
+    opened.chmod(0o777)
+    said = f"every user may write to {opened}, and replace what is there; chmod"
+    with pytest.raises(DumpError, match=re.escape(said)), taken_out(path, spool):
+        pass
+    assert list(spool.iterdir()) == []
+    opened.chmod(0o1777)
+    with taken_out(path, spool) as inside:
+        assert inside
