@@ -16,6 +16,19 @@ def belongs_to_us(status: os.stat_result) -> bool:
     return os.name != "posix" or status.st_uid in (0, os.geteuid())
 
 
+def why_not_opened(path: Path) -> str | None:
+    """Return why a file or folder that others may have put there is not opened, None where it is.
+
+    A link of another user may lead to any file, and a pipe lets whoever opens it wait. Raises
+    OSError where it cannot be looked at.
+    """
+    if path.is_symlink() and not belongs_to_us(path.lstat()):
+        return "is a link that another user made"
+    if not path.exists():
+        return "is a link that leads nowhere" if path.is_symlink() else None
+    return None if path.is_file() or path.is_dir() else "is a pipe or a device"
+
+
 def who_else_may_write(status: os.stat_result) -> str | None:
     """Return who but root and this user may write there: every user, or a group; None for nobody.
 
@@ -71,6 +84,24 @@ def why_not_run(path: Path) -> str | None:
 def _stays(link: Path) -> bool:
     """Return whether nobody else can put another link there, not even this one's owner."""
     return not who_else_may_write(link.parent.stat())
+
+
+def why_anybody_may_replace(path: Path) -> str | None:
+    """Return why a file may be the work of any user of the machine; None where it cannot be.
+
+    In a folder that every user may write to, the file and each link and folder on the way to it can
+    be replaced; where the folder is sticky, only by whoever made them. ``path`` is absolute. Raises
+    OSError where one of them cannot be read.
+    """
+    for part in _way_to(path) if os.name == "posix" else ():
+        above = part.parent.stat()
+        if part == part.parent or not above.st_mode & stat.S_IWOTH:
+            continue
+        if not above.st_mode & stat.S_ISVTX:
+            return f"every user may write to {part.parent}, and replace what is there"
+        if not belongs_to_us(part.lstat()):
+            return f"every user may write to {part.parent}, and {part.name} there is another user's"
+    return None
 
 
 def _way_to(path: Path) -> Iterator[Path]:

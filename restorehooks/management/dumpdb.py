@@ -210,7 +210,11 @@ class Command(OneSentenceCommand):
             help="The permissions of the dump, such as 640 for those in its group to read it. The"
             " default is 600: you alone.",
         )
-        add("--force", action="store_true", help="Replace FILE if it exists.")
+        add(
+            "--force",
+            action="store_true",
+            help="Replace FILE if it exists; a directory only if it is a dump.",
+        )
         _add_storage(parser)
         add_format(
             parser,

@@ -22,8 +22,9 @@ from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
 from restorehooks.sequences.session import NO_VIEWS
+from restorehooks.signals import post_restore, pre_load
 from tests.support.databases import Database
-from tests.support.dumps import alone, dumped
+from tests.support.dumps import alone, dumped, neighbours
 
 MADE = """
     CREATE SCHEMA m;
@@ -391,3 +392,42 @@ def test_what_a_stranger_says_to_all_ends_no_swap(
         assert restore(request, confirm=lambda _: True).restored
     finally:
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(aside)))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("attributes", ["CREATEDB", "SUPERUSER"])
+def test_nobody_enters_what_is_being_loaded(
+    live: Database, backup: Path, missing: bool, attributes: str
+) -> None:
+    """Whoever owns a table there could put a trigger on it before its rows come."""
+    role, user = live.role("stranger"), live.role("restores", f"LOGIN {attributes}")
+    name = sql.Identifier(live.name)
+    owned = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(user))
+    live.server.execute(owned)
+    alone(live)
+    if missing:
+        live.server.execute(sql.SQL("DROP DATABASE {}").format(name))
+    entered = {}
+
+    def enter(signal: object, **_: object) -> None:
+        (side,) = neighbours(live)
+        try:
+            live.connect(dbname=side, user=role).close()
+            entered[signal] = True
+        except psycopg.OperationalError as error:
+            entered[signal] = "permission denied for database" not in str(error)
+
+    for signal in (pre_load, post_restore):
+        signal.connect(enter)
+    settings = connections["default"].settings_dict
+    before, settings["USER"] = settings["USER"], user
+    try:
+        assert restore(Request(str(backup)), confirm=lambda _: True).restored
+        live.connect(user=role).close()
+    finally:
+        connections["default"].close()
+        settings["USER"] = before
+        for signal in (pre_load, post_restore):
+            signal.disconnect(enter)
+        live.server.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(name))
+    assert entered == {pre_load: False, post_restore: True}

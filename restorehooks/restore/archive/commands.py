@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from restorehooks.programs import Program, find
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.dump.copies import temporary_files
 from restorehooks.restore.dump.facts import Dump, size_of
-from restorehooks.restore.errors import ProgramError
+from restorehooks.restore.errors import ProgramError, RestoreError, ScriptError
 from restorehooks.restore.processes import (
     SECONDS_A_TICK,
     lines_of,
@@ -119,11 +120,21 @@ def statements(
         tempfile.TemporaryFile(dir=temporary_files()) as said,
         running(argv, {}, out, said) as process,
     ):
-        yield process
-        code = process.wait()
-        said.seek(0)
-        lines = (line.decode(errors="replace").rstrip("\n") for line in said)
-        check_exit(read_messages(lines), code)
+        try:
+            yield process
+        except ScriptError:
+            raise
+        except RestoreError:  # the SQL has no end: pg_restore may say why
+            _require_success(process, said)
+            raise
+        _require_success(process, said)
+
+
+def _require_success(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+    code = process.wait()
+    said.seek(0)
+    lines = (line.decode(errors="replace").rstrip("\n") for line in said)
+    check_exit(read_messages(lines), code)
 
 
 def write(

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError, ProgramError, RestoreError
+from restorehooks.trust import why_anybody_may_replace
 from restorehooks.wording import size_in_words
 
 from .compression import decompressed
 from .facts import Dump, size_of
-from .identify import opened_tar
+from .tars import opened_tar
 
 _CHUNK = 1024 * 1024
 _KEPT_FREE = 64 * _CHUNK
@@ -87,10 +88,14 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
         try:
             where = folder or temporary_files()
             private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=where)
-            path = stack.enter_context(private)
+            path = Path(stack.enter_context(private))
+            # Whoever may rename it could put another dump there, once this one is proved.
+            why_not = why_anybody_may_replace(path.absolute())
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
-        yield Path(path)
+        if why_not:
+            raise _no_room(folder, f"{why_not}; chmod +t prevents that")
+        yield path
 
 
 def temporary_files() -> str:
