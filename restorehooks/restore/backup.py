@@ -28,6 +28,7 @@ from .interrupts import interruptible, uninterrupted
 from .progress import Progress, Reporter
 from .rename import FolderEntry, require_our_folder
 from .server.address import Address
+from .server.direct import require_same_database
 
 T = TypeVar("T")
 
@@ -129,6 +130,7 @@ def _role(address: Address) -> list[str]:
 def _pg_dump_for(address: Address) -> Program:
     """Return a pg_dump that is not older than the server."""
     with address.connect(address.name) as connection:
+        require_same_database(address, connection)
         server = connection.info.server_version // 10000
     return find("pg_dump", at_least=server, prefer=server)
 

@@ -12,6 +12,7 @@ from typing import IO
 
 from restorehooks.programs import Program, find
 from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.dump.copies import temporary_files
 from restorehooks.restore.dump.facts import Dump, size_of
 from restorehooks.restore.errors import ProgramError, RestoreError, ScriptError
 from restorehooks.restore.processes import (
@@ -39,7 +40,7 @@ def pg_restore_for(dump: Dump, prefer: int | None = None) -> Program:
 @contextmanager
 def list_file(entries: Iterable[ArchiveEntry]) -> Iterator[Path]:
     """Write these entries to a temporary file for ``--use-list``."""
-    with tempfile.TemporaryDirectory(prefix="restorehooks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="restorehooks-", dir=temporary_files()) as folder:
         path = Path(folder) / "entries"
         path.write_text("".join(f"{entry.line}\n" for entry in entries))
         yield path
@@ -115,7 +116,10 @@ def statements(
     """
     argv = [str(program.path), "--file", to, *flags, "--", str(archive)]
     out = subprocess.PIPE if to == "-" else subprocess.DEVNULL
-    with tempfile.TemporaryFile() as said, running(argv, {}, out, said) as process:
+    with (
+        tempfile.TemporaryFile(dir=temporary_files()) as said,
+        running(argv, {}, out, said) as process,
+    ):
         try:
             yield process
         except ScriptError:
