@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING
 
 from restorehooks import conf
 from restorehooks.driver import sql
+from restorehooks.sequences.guard import guarded
 from restorehooks.sequences.message import send
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES, guarded
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def ask(
-    connection: BaseDatabaseWrapper, query: sql.Composable, *, reading: str | None = None
+    connection: BaseDatabaseWrapper,
+    query: sql.Composable,
+    *,
+    reading: str | None = None,
+    index: int | None = None,
 ) -> Rows:
     """Return the rows of a query; raises ``django.db.Error``, and leaves a transaction usable.
 
-    ``reading`` is the quoted name of a table whose rows it reads.
+    ``reading`` is the quoted name of a table whose rows it reads, ``index`` the oid of the index
+    whose expressions it has.
     """
-    first = [guarded([reading])] if reading else []
+    first = [guarded([reading], index=index)] if reading else []
     return send(connection, [*first, query], conf.lock_timeout())[-1]
 
 
@@ -139,7 +145,8 @@ SELECT x.name, t.oid, n.nspname, t.relname, format('%I.%I', n.nspname, t.relname
        pg_get_expr(x.indpred, x.indrelid), expressions, columns, types, equals,
        ARRAY(SELECT quote_ident(a.attname) FROM pg_index p
              JOIN pg_attribute a ON a.attrelid = p.indrelid AND a.attnum = ANY(p.indkey::smallint[])
-             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum)
+             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum),
+       x.indexrelid
 FROM x JOIN parts ON parts.indexrelid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 ORDER BY x.schema, x.name

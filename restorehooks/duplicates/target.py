@@ -35,7 +35,8 @@ class Target:
     the raw names of those that are columns. ``lineage`` are the table, and what it is a partition
     or child of; ``primary`` the quoted columns of the table's primary key. ``state`` is None for an
     index that keeps its promise, else says what is wrong with it. ``stranger`` names a function
-    of another role that reading the table would call, None where there is none.
+    of another role that reading the table would call, None where there is none; ``index`` is the
+    oid of the index, None for one that is not there.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Target:
     nulls_are_equal: bool = False
     state: str | None = None
     stranger: str | None = None
+    index: int | None = None
 
     @property
     def on(self) -> str:
@@ -120,7 +122,7 @@ def _target(
     row: tuple[Any, ...], lineage: tuple[tuple[str, str, str], ...], stranger: str | None
 ) -> Target:
     name, _, schema, table, quoted, is_unique, is_valid, is_odd, nulls, predicate = row[:10]
-    expressions, columns, types, equals, primary = map(tuple, row[10:])
+    expressions, columns, types, equals, primary = map(tuple, row[10:15])
     if is_odd:  # equality is not all that it compares, or is that of a stranger's type
         equals = ()
     state = None if is_valid else INVALID
@@ -128,7 +130,7 @@ def _target(
         state = NOT_UNIQUE
     return Target(
         name, schema, table, quoted, expressions, types, equals, columns, lineage, primary,
-        predicate, nulls, state, stranger,
+        predicate, nulls, state, stranger, row[15],
     )  # fmt: skip
 
 

@@ -173,7 +173,6 @@ def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
     return [
-        LOCK_OTHER_REPAIRS_OUT.format(sql.Literal(ADVISORY_CLASS), oids),
         *(hold(move.sequence) for move in in_order),
         *(set_forward(move) for move in in_order),
         STAND.format(oids),
@@ -181,10 +180,13 @@ def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
 
 
 # In order of oid, so that two runs over the same sequences cannot deadlock.
-LOCK_OTHER_REPAIRS_OUT = sql.SQL(
-    "SELECT pg_catalog.pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)"
-    " FROM (SELECT oid FROM unnest({}::oid[]) AS t (oid) ORDER BY oid OFFSET 0) AS t"
-)
+# Anybody can hold such a lock: after a while it goes on without, and draws some too far at worst.
+LOCK_OTHER_REPAIRS_OUT = sql.SQL("""
+DO $restorehooks$ BEGIN
+    PERFORM pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)
+    FROM (SELECT oid FROM unnest({}::oid[]) AS t (oid) ORDER BY oid OFFSET 0) AS t;
+EXCEPTION WHEN lock_not_available THEN NULL;
+END $restorehooks$""")
 FORGET = sql.SQL("DISCARD SEQUENCES")
 STAND = sql.SQL(
     "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest({}::oid[]) AS t (oid)"

@@ -138,7 +138,13 @@ def table_text(entries: abc.Iterable[Entry], *, applied: bool, colour: bool) -> 
         )
     text = StringIO()
     system = "standard" if colour else None
-    console = Console(file=text, width=10_000, force_terminal=colour, color_system=system)  # type: ignore[arg-type]
+    console = Console(
+        file=text,
+        width=10_000,
+        force_terminal=colour,
+        color_system=system,  # type: ignore[arg-type]
+        emoji=False,  # a name may be ":x:"
+    )
     console.print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
-from psycopg import sql
 
 from restorehooks.duplicates.diagnosis import diagnose
 from restorehooks.duplicates.key import parse_key
@@ -23,27 +22,13 @@ from restorehooks.sequences.reading import read
 from restorehooks.sequences.session import NO_VIEWS
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
-
-NOTED = """
-    CREATE SCHEMA m; CREATE TABLE m.log (who name, session name);
-    GRANT INSERT ON m.log TO PUBLIC; GRANT ALL ON SCHEMA m TO {};
-    SET ROLE {};
-    CREATE FUNCTION m.note() RETURNS void LANGUAGE sql VOLATILE AS
-        $$ INSERT INTO m.log VALUES (current_user, session_user) $$;
-    CREATE FUNCTION m.f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-        $$ BEGIN PERFORM m.note(); RETURN true; END $$;
-    CREATE TABLE m.t (id serial PRIMARY KEY);
-    INSERT INTO m.t VALUES (50);
-"""
+from tests.support.strangers import mallory_in
 
 
 @pytest.fixture
 def mallory(database: Database) -> str:
     """A role that has a table of its own in a schema of its own, and functions that tell."""
-    role = database.role("mallory")
-    with database.connect() as connection:
-        connection.execute(sql.SQL(NOTED).format(*[sql.Identifier(role)] * 2))
-    return role
+    return mallory_in(database)
 
 
 def called(database: Database) -> list[Any]:
