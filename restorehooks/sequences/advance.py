@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Iterator
+from itertools import chain
 from math import ceil
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +24,7 @@ from django.db import DatabaseError, transaction
 
 from restorehooks.driver import sql
 
+from .guard import guarded
 from .message import Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
 from .other_connections import OtherConnections
 from .sending import Rows
@@ -174,9 +176,15 @@ def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
     return [
         *(hold(move.sequence) for move in in_order),
-        *(set_forward(move) for move in in_order),
+        *chain.from_iterable([*_guard(move), set_forward(move)] for move in in_order),
         STAND.format(oids),
     ]
+
+
+def _guard(move: Move) -> list[sql.Composable]:
+    """Return what goes before a statement that finds a sequence of another role by its name."""
+    sequence = move.sequence
+    return [guarded(sequences=[sequence.quoted])] if sequence.of_stranger else []
 
 
 # In order of oid, so that two runs over the same sequences cannot deadlock.

@@ -77,7 +77,7 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
 def _sentences_about(place: str, entries: abc.Iterable[Entry]) -> abc.Iterator[str]:
     """Yield a sentence for each reason; the same one is said of several sequences at once."""
     alike: dict[tuple[str, str], list[Entry]] = {}
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: not entry.models):  # the project's own first
         alike.setdefault(_kind(entry), []).append(entry)
     for first, *others in alike.values():
         said = sentence_about(place, first)

@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from restorehooks.duplicates import catalog, target
 from restorehooks.duplicates.diagnosis import diagnose
 from restorehooks.sequences.glance import all_fine
+from restorehooks.sequences.message import LockBudget
 from restorehooks.sequences.source import read_source
 from tests.sequences.test_strangers import called
 from tests.support.databases import Database
@@ -103,7 +104,7 @@ OURS = """
 """
 LASTING = """
     CREATE FUNCTION m.g(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-        $$ BEGIN PERFORM pg_advisory_lock_shared(77); RETURN true; END $$
+        $$ BEGIN PERFORM pg_advisory_lock_shared(77); RETURN true; END $$;
 """
 """A function that leaves a lock when it is called, whatever is rolled back then."""
 HOOKS: dict[str, Callable[[], Any]] = {
@@ -169,6 +170,46 @@ def test_the_cast_of_a_type_that_a_column_gets_while_we_wait_is_not_called(
         report = reset(DEFAULT)
     assert called(database) == []
     assert entry(report, "m.s").reason == "m.words.id: m.words.id has another type than it had"
+
+
+ELSEWHERE = """
+    CREATE TABLE m.a (id serial PRIMARY KEY); INSERT INTO m.a VALUES (50000);
+    CREATE TABLE m.z (id serial PRIMARY KEY); INSERT INTO m.z VALUES (50000);
+    CREATE TABLE n.a_id_seq (last_value bigint, is_called boolean); CREATE SEQUENCE n.z_id_seq;
+    CREATE INDEX ON n.a_id_seq (last_value) WHERE m.g(1);
+"""
+
+
+def test_what_takes_the_place_of_a_schema_while_we_wait_for_a_sequence_is_not_called(
+    database: Database, mallory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sequence is held, and another one waited for, before the first is set by its name."""
+    monkeypatch.setattr(LockBudget, "SHORTEST", 5)  # on a busy machine, too
+    database.execute(
+        f"GRANT CREATE ON DATABASE {database.name} TO {mallory};"
+        f"ALTER SCHEMA m OWNER TO {mallory}; CREATE SCHEMA n AUTHORIZATION {mallory}"
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(LASTING + ELSEWHERE)
+    waits = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+    rename = "ALTER SCHEMA m RENAME TO o; ALTER SCHEMA n RENAME TO m; CREATE TABLE m.log (who name)"
+    with once(database, mallory, waits, "SELECT nextval('m.z_id_seq')", rename):
+        reset(DEFAULT)
+    assert database.execute("SELECT 1 FROM pg_locks WHERE objid = 77") == []
+
+
+def test_a_domain_within_a_type_of_ours_is_not_called(database: Database, mallory: str) -> None:
+    """The key in a message is text, and to make a value of it would ask the domain's CHECK."""
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE DOMAIN m.d AS int")
+        database.execute(
+            "CREATE TYPE pair AS (a m.d, b int); CREATE TABLE shop (v pair UNIQUE);"
+            "INSERT INTO shop VALUES (ROW(1, 2))"
+        )
+        connection.execute("ALTER DOMAIN m.d ADD CHECK (m.f(VALUE)) NOT VALID")
+    (found,) = diagnose(connections[DEFAULT], '"shop_v_key" Key (v)=((1,2)) already exists.')
+    assert found.rows is None
+    assert called(database) == []
 
 
 def test_the_expression_of_an_index_that_is_dropped_meanwhile_is_not_called(
