@@ -24,7 +24,7 @@ from django.db import DatabaseError, transaction
 
 from restorehooks.driver import sql
 
-from .guard import guarded
+from .guard import guarded, named
 from .message import Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
 from .other_connections import OtherConnections
 from .sending import Rows
@@ -175,16 +175,16 @@ def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
     return [
-        *(hold(move.sequence) for move in in_order),
+        *chain.from_iterable([hold(move.sequence), *_guard(move)] for move in in_order),
         *chain.from_iterable([*_guard(move), set_forward(move)] for move in in_order),
         STAND.format(oids),
     ]
 
 
 def _guard(move: Move) -> list[sql.Composable]:
-    """Return what goes before a statement that finds a sequence of another role by its name."""
-    sequence = move.sequence
-    return [guarded(sequences=[sequence.quoted])] if sequence.of_stranger else []
+    """Return what goes before, or undoes, a statement that finds another role's by its name."""
+    found = named(move.sequence)
+    return [guarded(sequences=[found])] if found else []
 
 
 # In order of oid, so that two runs over the same sequences cannot deadlock.

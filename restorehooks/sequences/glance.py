@@ -45,6 +45,7 @@ class _Link(NamedTuple):
     sequence: int
     increment: int
     limit: int
+    table_oid: int
     table: str
     column: str
     type: str
@@ -56,7 +57,11 @@ class _Link(NamedTuple):
     @property
     def asked(self) -> Question:
         """The question how far its rows have come."""
-        numbers = Numbers(self.table, self.column, self.type) if self.of_stranger else None
+        numbers = (
+            Numbers(self.table_oid, self.table, self.column, self.type)
+            if self.of_stranger
+            else None
+        )
         return Question(lookup(self.table, self.column), numbers)
 
     def is_past(self, extreme: int | None, last_value: int | None) -> bool:
@@ -120,6 +125,7 @@ LINKS = sql.SQL(f"""
 SELECT q.seqrelid, q.seqincrement,
        least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767
                                        WHEN 'int4'::regtype THEN 2147483647 END),
+       c.oid,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(a.attname),
        format_type(a.atttypid, NULL),
        c.relkind = 'r' AND NOT c.relhassubclass AND NOT c.relrowsecurity AND a.attinhcount = 0

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from restorehooks.driver import sql, text
 
 from .message import in_batches
+from .model import Sequence
 from .sending import Rows, Statement
 from .strangers import STRANGERS_OF_TABLES
 
@@ -25,12 +26,20 @@ QUESTIONS = 20
 class Numbers(NamedTuple):
     """A column that is to be read; names are as PostgreSQL quotes them.
 
-    ``type`` is the one under any domain.
+    ``oid`` is the table's, ``type`` the one under any domain.
     """
 
+    oid: int
     table: str
     column: str
     type: str
+
+
+class Named(NamedTuple):
+    """A sequence that is to be read or set by its name, as PostgreSQL quotes it."""
+
+    oid: int
+    name: str
 
 
 class Question(NamedTuple):
@@ -38,7 +47,12 @@ class Question(NamedTuple):
 
     select: str
     numbers: Numbers | None = None
-    sequence: str | None = None
+    sequence: Named | None = None
+
+
+def named(sequence: Sequence) -> Named | None:
+    """Return what is to be looked at before a sequence is found by its name, if anything is."""
+    return Named(sequence.oid, sequence.quoted) if sequence.of_stranger else None
 
 
 def combined(questions: abc.Sequence[Question]) -> tuple[list[Statement], list[int]]:
@@ -73,26 +87,30 @@ def guarded(
     tables: Collection[str] = (),
     *,
     numbers: Collection[Numbers] = (),
-    sequences: Collection[str] = (),
+    sequences: Collection[Named] = (),
     index: int | None = None,
 ) -> sql.Composable:
     """Return the statement that goes before a query of what another role may change.
 
     It waits for the locks of ``tables``, of those of ``numbers`` and of ``sequences``, and fails
-    where a query would call a stranger's function by then: because of a table's indexes, because a
-    column has another type, or a relation is no sequence any more. With ``index``, an oid, it fails
-    where that index is gone. What follows in the transaction waits for no lock: whoever holds one
-    could change all that in the meantime. Names are as PostgreSQL quotes them.
+    where a query would call a stranger's function by then: because of a table's indexes, or because
+    a column has another type; and where a name stands for another relation than it did. With
+    ``index``, an oid, it fails where that index is gone. What follows in the transaction waits for
+    no lock: whoever holds one could change all that in the meantime. Names are as PostgreSQL quotes
+    them.
     """
     read = sorted(set(numbers))
     names = sorted({*tables, *(each.table for each in read)})
+    by_name = sorted({*sequences, *(Named(each.oid, each.table) for each in read)})
     columns, types = [each.column for each in read], [each.type for each in read]
     body = GUARD.format(
         names=sql.Literal(names),
         tables=sql.Literal([each.table for each in read]),
         columns=sql.Literal(columns),
         types=sql.Literal(types),
-        sequences=sql.Literal(sorted(set(sequences))),
+        sequences=sql.Literal(sorted({each.name for each in sequences})),
+        known=sql.Literal([each.name for each in by_name]),
+        oids=sql.Literal([each.oid for each in by_name]),
         index=sql.Literal(index),
         found=STRANGERS_OF_TABLES.format(tables=sql.SQL("_tables")),
     )
@@ -121,10 +139,10 @@ BEGIN
         EXECUTE 'PREPARE restorehooks AS SELECT FROM ' || _name;
         DEALLOCATE restorehooks;
     END LOOP;
-    SELECT min(n) INTO _name FROM unnest({sequences}::text[]) AS n
-    JOIN pg_class c ON c.oid = n::regclass AND c.relkind <> 'S';
+    SELECT min(n) INTO _name FROM unnest({known}::text[], {oids}::oid[]) AS k (n, oid)
+    WHERE n::regclass <> oid;
     IF _name IS NOT NULL THEN
-        RAISE '% is no sequence any more', _name;
+        RAISE '% is another relation than it was', _name;
     END IF;
     WITH RECURSIVE wanted AS (
         SELECT * FROM unnest({tables}::text[], {columns}::text[], {types}::text[])

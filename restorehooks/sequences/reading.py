@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .extremes import can_be_looked_up, extreme
-from .guard import Numbers, Question, answers, combined, guarded
+from .guard import Numbers, Question, answers, combined, guarded, named
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -132,7 +132,7 @@ def numbers_of(column: Column) -> Numbers | None:
     """Return what is to be looked at before a column is read, where another role may change it."""
     if not column.of_stranger:
         return None
-    return Numbers(column.quoted_table, column.quoted_name, column.type)
+    return Numbers(column.table_oid, column.quoted_table, column.quoted_name, column.type)
 
 
 def guard(column: Column) -> list[Statement]:
@@ -277,7 +277,7 @@ def _about_position(draft: _Draft) -> Iterator[_Question]:
         draft.unseen = (f"no SELECT privilege on sequence {sequence.quoted}", *draft.unseen)
     elif draft.last_value is None:
         select = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
-        asked = Question(select, sequence=sequence.quoted if sequence.of_stranger else None)
+        asked = Question(select, sequence=named(sequence))
         yield _Question(draft, sequence.quoted, asked, draft.take_position, True, 1)
 
 

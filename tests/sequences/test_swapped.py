@@ -18,7 +18,7 @@ from restorehooks.sequences.message import LockBudget
 from restorehooks.sequences.source import read_source
 from tests.sequences.test_strangers import called
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, entry, reset
+from tests.support.sequences import DEFAULT, entry, reset, standing
 from tests.support.strangers import mallory_in
 
 
@@ -84,7 +84,9 @@ def test_a_table_in_the_place_of_a_sequence_is_not_read(
         else:
             report = reset(DEFAULT)
     assert called(database) == []
-    assert entry(report, "m.t_id_seq").reason == ("m.t_id_seq: m.t_id_seq is no sequence any more")
+    assert entry(report, "m.t_id_seq").reason == (
+        "m.t_id_seq: m.t_id_seq is another relation than it was"
+    )
 
 
 @pytest.mark.parametrize("swap", [TABLE, VIEW], ids=["a table", "a view"])
@@ -196,6 +198,40 @@ def test_what_takes_the_place_of_a_schema_while_we_wait_for_a_sequence_is_not_ca
     with once(database, mallory, waits, "SELECT nextval('m.z_id_seq')", rename):
         reset(DEFAULT)
     assert database.execute("SELECT 1 FROM pg_locks WHERE objid = 77") == []
+
+
+def test_another_sequence_that_takes_the_name_while_we_wait_is_neither_set_nor_given_away(
+    database: Database, mallory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LockBudget, "SHORTEST", 5)
+    database.execute(
+        f"GRANT CREATE ON DATABASE {database.name} TO {mallory};"
+        f"ALTER SCHEMA m OWNER TO {mallory}; CREATE SCHEMA n AUTHORIZATION {mallory};"
+        "CREATE SEQUENCE n.t_id_seq"
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute("INSERT INTO m.t VALUES (2147483646)")
+    waits = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+    rename = "ALTER SCHEMA m RENAME TO o; ALTER SCHEMA n RENAME TO m; CREATE TABLE m.log (who name)"
+    with once(database, mallory, waits, "SELECT nextval('m.t_id_seq')", rename):
+        reset(DEFAULT)
+    assert standing(database, "m.t_id_seq") == (1, False)
+    owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'm.t_id_seq'::regclass"
+    assert database.execute(owner) == [("postgres",)]
+
+
+def test_rows_of_a_table_that_takes_the_place_of_ours_do_not_count(
+    database: Database, mallory: str
+) -> None:
+    database.execute(
+        f"ALTER SCHEMA m OWNER TO {mallory}; CREATE SEQUENCE ours;"
+        "CREATE TABLE m.ours (id int DEFAULT nextval('ours')); INSERT INTO m.ours VALUES (7)"
+    )
+    swap = "DROP TABLE m.ours; CREATE TABLE m.ours AS SELECT 2147483646 AS id"
+    with swapped_while_we_wait(database, mallory, swap):
+        report = reset(DEFAULT)
+    assert "m.ours is another relation than it was" in str(entry(report, "ours").reason)
+    assert standing(database, "ours") == (1, False)
 
 
 def test_a_domain_within_a_type_of_ours_is_not_called(database: Database, mallory: str) -> None:
