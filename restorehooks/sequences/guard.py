@@ -95,9 +95,9 @@ def guarded(
     It waits for the locks of ``tables``, of those of ``numbers`` and of ``sequences``, and fails
     where a query would call a stranger's function by then: because of a table's indexes, or because
     a column has another type; and where a name stands for another relation than it did. With
-    ``index``, an oid, it fails where that index is gone. What follows in the transaction waits for
-    no lock: whoever holds one could change all that in the meantime. Names are as PostgreSQL quotes
-    them.
+    ``index``, an oid, it fails where that is no index of theirs. What follows in the transaction
+    waits for no lock: whoever holds one could change all that in the meantime. Names are as
+    PostgreSQL quotes them.
     """
     read = sorted(set(numbers))
     names = sorted({*tables, *(each.table for each in read)})
@@ -160,10 +160,12 @@ BEGIN
     IF _name IS NOT NULL THEN
         RAISE '% has another type than it had', _name;
     END IF;
-    IF {index} IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = {index}) THEN
+    _tables := {names}::text[]::regclass[]::oid[];
+    IF {index} IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_index WHERE indexrelid = {index} AND indrelid = ANY(_tables)
+    ) THEN
         RAISE 'the index is another one than it was';
     END IF;
-    _tables := {names}::text[]::regclass[]::oid[];
     IF EXISTS (  -- few tables have such things, and to plan the whole query takes longer
         WITH RECURSIVE member (oid) AS (
             SELECT unnest(_tables)

@@ -13,6 +13,9 @@ from django.db import connections, transaction
 
 from restorehooks.duplicates import catalog, target
 from restorehooks.duplicates.diagnosis import diagnose
+from restorehooks.duplicates.key import parse_key
+from restorehooks.duplicates.rows import rows_with
+from restorehooks.duplicates.target import find_targets
 from restorehooks.sequences.glance import all_fine
 from restorehooks.sequences.message import LockBudget
 from restorehooks.sequences.source import read_source
@@ -246,6 +249,32 @@ def test_a_domain_within_a_type_of_ours_is_not_called(database: Database, mallor
     (found,) = diagnose(connections[DEFAULT], '"shop_v_key" Key (v)=((1,2)) already exists.')
     assert found.rows is None
     assert called(database) == []
+
+
+NAMESAKE = """
+    CREATE TYPE n.word AS (n int);
+    CREATE FUNCTION n.number(n.word) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM pg_advisory_lock_shared(77); RETURN 50; END $$;
+    CREATE CAST (n.word AS bigint) WITH FUNCTION n.number AS IMPLICIT;
+    CREATE TABLE n.t (id n.word); INSERT INTO n.t VALUES (ROW(50));
+"""
+
+
+def test_a_key_is_not_looked_for_in_a_table_that_takes_the_name_of_the_constraint_s(
+    database: Database, mallory: str
+) -> None:
+    database.execute(
+        f"GRANT CREATE ON DATABASE {database.name} TO {mallory};"
+        f"ALTER SCHEMA m OWNER TO {mallory}; CREATE SCHEMA n AUTHORIZATION {mallory}"
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(NAMESAKE)
+    (found,) = find_targets(connections[DEFAULT], "t_pkey")
+    waits = "SELECT 1 FROM pg_locks WHERE relation IS NOT NULL AND NOT granted"
+    rename = "ALTER SCHEMA m RENAME TO o; ALTER SCHEMA n RENAME TO m; CREATE TABLE m.log (who name)"
+    with once(database, mallory, waits, "LOCK TABLE m.t", rename):
+        assert rows_with(connections[DEFAULT], found, parse_key("Key (id)=(50)")) is None
+    assert database.execute("SELECT 1 FROM pg_locks WHERE objid = 77") == []
 
 
 def test_the_expression_of_an_index_that_is_dropped_meanwhile_is_not_called(
