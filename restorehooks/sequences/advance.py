@@ -175,16 +175,18 @@ def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
     return [
-        *chain.from_iterable([hold(move.sequence), *_guard(move)] for move in in_order),
+        *chain.from_iterable(
+            [hold(move.sequence), *_guard(move, is_last=False)] for move in in_order
+        ),
         *chain.from_iterable([*_guard(move), set_forward(move)] for move in in_order),
         STAND.format(oids),
     ]
 
 
-def _guard(move: Move) -> list[sql.Composable]:
+def _guard(move: Move, *, is_last: bool = True) -> list[sql.Composable]:
     """Return what goes before, or undoes, a statement that finds another role's by its name."""
     found = named(move.sequence)
-    return [guarded(sequences=[found])] if found else []
+    return [guarded(sequences=[found], is_last=is_last)] if found else []
 
 
 # In order of oid, so that two runs over the same sequences cannot deadlock.

@@ -89,6 +89,7 @@ def guarded(
     numbers: Collection[Numbers] = (),
     sequences: Collection[Named] = (),
     index: int | None = None,
+    is_last: bool = True,
 ) -> sql.Composable:
     """Return the statement that goes before a query of what another role may change.
 
@@ -97,7 +98,7 @@ def guarded(
     a column has another type; and where a name stands for another relation than it did. With
     ``index``, an oid, it fails where that is no index of theirs. What follows in the transaction
     waits for no lock: whoever holds one could change all that in the meantime. Names are as
-    PostgreSQL quotes them.
+    PostgreSQL quotes them. One that is not the last lets what follows wait as before.
     """
     read = sorted(set(numbers))
     names = sorted({*tables, *(each.table for each in read)})
@@ -112,6 +113,7 @@ def guarded(
         known=sql.Literal([each.name for each in by_name]),
         oids=sql.Literal([each.oid for each in by_name]),
         index=sql.Literal(index),
+        is_last=sql.Literal(is_last),
         found=STRANGERS_OF_TABLES.format(tables=sql.SQL("_tables")),
     )
     return sql.SQL("DO {}").format(sql.Literal(text(body)))
@@ -185,6 +187,8 @@ BEGIN
             RAISE 'reading % would call %, a function of another role', _name, _function;
         END IF;
     END IF;
-    PERFORM set_config('lock_timeout', '1', true);
+    IF {is_last} THEN
+        PERFORM set_config('lock_timeout', '1', true);
+    END IF;
 END
 """)
