@@ -10,7 +10,7 @@ from restorehooks.driver import sql
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .notes import FEEDS, REPLICATING
 from .session import PATH
-from .strangers import IS_TRUSTED, STRANGERS_CODE, may_draw
+from .strangers import STRANGERS, STRANGERS_CODE, is_strangers, may_draw
 
 
 def _braces(text: str) -> str:
@@ -71,6 +71,8 @@ default_of AS MATERIALIZED (
     FROM unnest({{by_text_kinds}}::oid[], {{by_text}}::oid[], {{by_text_sequences}}::oid[],
                 {{by_text_exact}}::bool[]) AS t (kind, oid, seq, exact)
     JOIN drawing ON drawing.kind = t.kind AND drawing.oid = t.oid
+    JOIN pg_class s ON s.oid = t.seq AND s.relkind = 'S'
+    WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
 ),
 owner AS MATERIALIZED (
     SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, d.deptype = 'i' AS is_identity
@@ -85,6 +87,8 @@ climb (seq, tab, att, is_identity) AS (  -- rows come through the parent that a 
     FROM climb JOIN pg_attribute a ON a.attrelid = climb.tab AND a.attnum = climb.att
         AND a.attinhcount > 0
     JOIN pg_inherits i ON i.inhrelid = climb.tab
+    JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class s ON s.oid = climb.seq
+        AND {may_draw("p.relowner", "s.oid", "s.relowner")}
     JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
         AND pa.attidentity = ''
     WHERE NOT EXISTS (  -- then the parent's numbers are made by another sequence than the child's
@@ -111,6 +115,7 @@ me AS MATERIALIZED (
     SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
     FROM pg_roles WHERE rolname = current_user
 ),
+stranger AS MATERIALIZED ({STRANGERS}),
 dumped AS MATERIALIZED (SELECT unnest(extconfig) AS oid FROM pg_extension),
 sequence AS MATERIALIZED (
     SELECT q.seqrelid AS oid, n.nspname AS schema, c.relname AS name,
@@ -124,6 +129,7 @@ sequence AS MATERIALIZED (
            mine.may_all OR has_sequence_privilege(q.seqrelid, 'UPDATE') AS may_set,
            mine.may_all OR pg_has_role(c.relowner, 'USAGE') AS may_alter,
            quote_ident(o.rolname) AS owner, c.relowner,
+           {is_strangers("c", "n", "SELECT oid FROM stranger")} AS sequence_of_stranger,
            CASE WHEN xact.full > 2
                 THEN coalesce(pg_xact_status(xact.full::text::xid8) = 'in progress', false)
                 ELSE false END AS is_rewritten  -- by us: others' open changes are not seen
@@ -181,7 +187,6 @@ kin (root, member) AS (
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
 code AS MATERIALIZED ({STRANGERS_CODE}),
-stranger AS MATERIALIZED (SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED}),
 path AS MATERIALIZED (
     SELECT n.oid, p.position
     FROM {PATH} WITH ORDINALITY AS p (name, position) JOIN pg_namespace n ON n.nspname = p.name
@@ -217,7 +222,7 @@ numbered AS MATERIALIZED (
            (SELECT min(code.function) FROM code
             WHERE code.tab = c.oid
                OR code.tab IN (SELECT member FROM kin WHERE kin.root = c.oid)) AS calls,
-           c.relowner IN (SELECT oid FROM stranger) OR c.relhassubclass AND EXISTS (
+           {is_strangers("c", "n", "SELECT oid FROM stranger")} OR c.relhassubclass AND EXISTS (
                SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
                WHERE kin.root = c.oid AND m.relowner IN (SELECT oid FROM stranger))
                AS of_stranger,

@@ -100,7 +100,8 @@ class Sequence(NamedTuple):
     is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
     ``uncounted`` are columns that own it or draw from it, and whose rows do not count.
     ``own_end`` is the last number of this node's own, None where no other node numbers the same
-    rows. ``on_node``: the database is a node of a Citus cluster.
+    rows. ``on_node``: the database is a node of a Citus cluster. ``of_stranger``: another role, who
+    is no superuser, may put something else in its place while it is read.
     """
 
     oid: int
@@ -126,6 +127,7 @@ class Sequence(NamedTuple):
     uncounted: tuple[Column, ...] = ()
     own_end: int | None = None
     on_node: bool = False
+    of_stranger: bool = False
 
     @property
     def counts_up(self) -> bool:
