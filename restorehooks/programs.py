@@ -124,19 +124,15 @@ def find(name: Name, *, at_least: int, prefer: int | None = None) -> Program:
 
     Raises ProgramError, naming the package to install, when none fits.
     """
-    present = list(programs(name))
+    chosen, present = chosen_folder(), []
+    for program in programs(name):
+        present.append(program)
+        if program.major >= at_least and (program.path.parent == chosen or program.major == prefer):
+            return program  # none of the rest can be better, and each would be started
     fitting = [program for program in present if program.major >= at_least]
-    chosen = chosen_folder()
     if not fitting:
         raise ProgramError(_missing(name, at_least, max(at_least, prefer or 0), present))
-    return min(
-        fitting,
-        key=lambda program: (
-            program.path.parent != chosen,
-            program.major != prefer,
-            program.major,
-        ),
-    )
+    return min(fitting, key=lambda program: program.major)
 
 
 def programs(name: Name) -> Iterator[Program]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -13,6 +14,19 @@ from pathlib import Path
 def belongs_to_us(status: os.stat_result) -> bool:
     """Say whether a file belongs to this user or to root; always where files have no such owner."""
     return os.name != "posix" or status.st_uid in (0, os.geteuid())
+
+
+def why_not_opened(path: Path) -> str | None:
+    """Return why a file or folder that others may have put there is not opened, None where it is.
+
+    A link of another user may lead to any file, and a pipe lets whoever opens it wait. Raises
+    OSError where it cannot be looked at.
+    """
+    if path.is_symlink() and not belongs_to_us(path.lstat()):
+        return "is a link that another user made"
+    if not path.exists():
+        return "is a link that leads nowhere" if path.is_symlink() else None
+    return None if path.is_file() or path.is_dir() else "is a pipe or a device"
 
 
 def who_else_may_write(status: os.stat_result) -> str | None:
@@ -50,26 +64,63 @@ def _shared_group(gid: int) -> str | None:
 def why_not_run(path: Path) -> str | None:
     """Return why the programs in a folder, or one program, may be somebody else's work.
 
-    None where only root and this user can have put them there: the path, the place that it leads
-    to and every folder above them are theirs. Raises OSError where one of them cannot be read.
+    None where only root and this user can have put them there: the place that the path leads to,
+    every folder on the way and every link are theirs. Raises OSError where one of them
+    cannot be read.
     """
-    for part in _parts(path):
-        status = part.stat()
-        if not belongs_to_us(status):
-            return f"{part} belongs to another user"
-        who = who_else_may_write(status)
-        if who and not _keeps_its_entries(part, path, status):
-            return f"{who} may write to {part}"
+    places = list(_way_to(path))
+    for place in places:
+        status = place.lstat()
+        is_link = stat.S_ISLNK(status.st_mode)
+        if not belongs_to_us(status) and not (is_link and _stays(place)):
+            return f"{place} belongs to another user"
+        who = None if is_link else who_else_may_write(status)
+        # In a sticky folder (/tmp) nobody renames what is another's, and everybody makes new files.
+        if who and not (place != places[-1] and status.st_mode & stat.S_ISVTX):
+            return f"{who} may write to {place}"
     return None
 
 
-def _parts(path: Path) -> Iterator[Path]:
-    for place in dict.fromkeys((path, path.resolve())):
-        yield place
-        yield from place.parents
+def _stays(link: Path) -> bool:
+    """Return whether nobody else can put another link there, not even this one's owner."""
+    return not who_else_may_write(link.parent.stat())
 
 
-def _keeps_its_entries(part: Path, path: Path, status: os.stat_result) -> bool:
-    # In a sticky folder (/tmp) nobody renames what is another's, and everybody makes new files.
-    above = part not in (path, path.resolve())
-    return above and bool(status.st_mode & stat.S_ISVTX)
+def why_anybody_may_replace(path: Path) -> str | None:
+    """Return why a file may be the work of any user of the machine; None where it cannot be.
+
+    In a folder that every user may write to, the file and each link and folder on the way to it can
+    be replaced; where the folder is sticky, only by whoever made them. ``path`` is absolute. Raises
+    OSError where one of them cannot be read.
+    """
+    for part in _way_to(path) if os.name == "posix" else ():
+        above = part.parent.stat()
+        if part == part.parent or not above.st_mode & stat.S_IWOTH:
+            continue
+        if not above.st_mode & stat.S_ISVTX:
+            return f"every user may write to {part.parent}, and replace what is there"
+        if not belongs_to_us(part.lstat()):
+            return f"every user may write to {part.parent}, and {part.name} there is another user's"
+    return None
+
+
+def _way_to(path: Path) -> Iterator[Path]:
+    """Yield the folders and links that the system passes on its way, and the place itself."""
+    path = path.absolute()
+    at, left = Path(path.anchor), [*path.parts[1:]]
+    yield at
+    for _ in range(_STEPS):
+        if not left:
+            return
+        name = left.pop(0)
+        at = at.parent if name == os.pardir else at / name
+        yield at
+        if at.is_symlink():
+            target = at.readlink()
+            left[:0] = target.parts[1:] if target.is_absolute() else target.parts
+            at = Path(target.anchor) if target.is_absolute() else at.parent
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+_STEPS = 1000
+"""Folders and links on a way: a circle of links has more."""

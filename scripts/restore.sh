@@ -18,15 +18,13 @@ main() {
         refuse "DJANGO_MANAGE names $manage, which does not exist."
     fi
     if [ -f "$manage" ]; then
-        require_the_package
-        exec "$python" -m restorehooks.management.manage_py "$manage" "$@"
+        run restorehooks.management.manage_py "$manage" "$@"
     fi
     if [ -z "${PYTHON:-}" ] && [ ! -x "$here/restorehooks" ] &&
         command -v restorehooks >/dev/null 2>&1; then
         exec restorehooks restoredb "$@"
     fi
-    require_the_package
-    exec "$python" -m restorehooks restoredb "$@"
+    run restorehooks restoredb "$@"
 }
 
 find_python() {
@@ -40,9 +38,20 @@ find_python() {
     [ -n "$python" ] || refuse "no Python was found: install Python 3.10 or later, or set PYTHON."
 }
 
-require_the_package() {
-    "$python" -c 'import restorehooks' 2>/dev/null ||
-        refuse "$python does not have restorehooks: pip install \"django-restorehooks[binary]\", or set PYTHON."
+# Runs a module of the package. To ask for the package beforehand would start Python twice.
+run() {
+    exec "$python" -c '
+import runpy, sys
+python, module = sys.argv[1:3]
+del sys.argv[1:3]
+try:
+    import restorehooks
+except Exception:
+    sys.stderr.write("restore.sh: %s does not have restorehooks: pip install "
+        "\"django-restorehooks[binary]\", or set PYTHON.\n" % python)
+    sys.exit(2)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+' "$python" "$@"
 }
 
 refuse() {

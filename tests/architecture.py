@@ -66,6 +66,7 @@ LAYERS = {
     ],
     "ground floor": [
         "signals",
+        "streams",
         "driver",
         "database_url",
         "wording",

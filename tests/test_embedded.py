@@ -16,10 +16,13 @@ from pathlib import Path
 import environ
 import psycopg
 import pytest
+from psycopg import sql
 
 from restorehooks import embedded, programs
 from restorehooks.embedded import Server, ServerError, server_folder
 from restorehooks.embedded import account as account_module
+from restorehooks.embedded import process as process_module
+from restorehooks.embedded.account import UNUSED, processes_of
 from restorehooks.embedded.folder import ServerFolder
 from restorehooks.programs import program_folders
 from restorehooks.trust import why_not_run
@@ -435,6 +438,52 @@ def test_root_is_not_led_astray_by_what_the_server_writes(folder: Path) -> None:
         file.write_text(genuine)
         server.stop()
         bystander.kill()
+
+
+def as_superuser(server: Server, program: str) -> None:
+    """Run a shell command in the server's data directory, as a dump may do there."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (line text)")
+        connection.execute(sql.SQL("COPY t FROM PROGRAM {}").format(f"{program}; echo done"))
+
+
+@as_root
+def test_nothing_that_a_dump_has_started_outlives_the_server(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    server.start()
+    as_superuser(server, "(sleep 600 <&0 >/dev/null 2>&1 &)")
+    uid = (folder / "pg" / "cluster").stat().st_uid
+    assert uid in UNUSED
+    server.stop()
+    assert processes_of(uid) == []
+
+
+@as_root
+def test_what_outlives_it_does_not_reach_the_next_one(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    server.start()
+    server.stop()
+    uid = (folder / "pg" / "cluster").stat().st_uid
+    with subprocess.Popen(["sleep", "60"], user=uid, group=uid, extra_groups=[]) as left:
+        server.start()
+        assert (folder / "pg" / "cluster").stat().st_uid not in (0, uid)
+        server.stop()
+        left.kill()
+
+
+@as_root
+@pytest.mark.parametrize(
+    "done", ["echo rubbish > postmaster.pid", "rm postmaster.pid; mkfifo postmaster.pid"]
+)
+def test_what_hides_its_process_ends_all_the_same(
+    folder: Path, done: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "STOP_LIMIT", 1.0)
+    server = Server(folder / "pg", server_folder(), FAST)
+    server.start()
+    as_superuser(server, done)
+    server.stop()
+    assert processes_of((folder / "pg" / "cluster").stat().st_uid) == []
 
 
 @as_root

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from restorehooks.sequences import catalog
 from restorehooks.sequences.message import send
@@ -121,3 +122,13 @@ def test_what_is_read_of_the_catalogue_does_not_grow_with_other_schemas(
         " (id int DEFAULT nextval('tenant_a.elsewhere'))"
     )
     assert len(inspect(DEFAULT, schemas=["other"])) == 2
+
+
+@pytest.mark.parametrize("command", ["resetsequences", "migrate"])
+def test_parallel_workers_do_no_harm(database: Database, command: str) -> None:
+    database.execute("CREATE TABLE shelf (id serial PRIMARY KEY); INSERT INTO shelf VALUES (4)")
+    name = "debug_parallel_query" if database.server.version >= 160000 else "force_parallel_mode"
+    database.execute(f"ALTER DATABASE {database.name} SET {name} = on")
+    connections.close_all()
+    call_command(command, verbosity=0)
+    assert next_of(database, "shelf_id_seq") == 5

@@ -50,7 +50,7 @@ def may_own(uid: int) -> bool:
 
 
 def server_account(folder: Path, owner: int | None) -> Account | None:
-    """Return the account that is to run root's server in ``folder``.
+    """Return the account that is to run root's server in ``folder``, where none runs yet.
 
     ``owner`` is the user id that its cluster belongs to, None for a new one. The result is None for
     any other user than root, who runs servers as themselves. Raises :exc:`ServerError` where every
@@ -58,7 +58,8 @@ def server_account(folder: Path, owner: int | None) -> Account | None:
     """
     if os.geteuid() != 0:
         return None
-    if owner is not None and owner in UNUSED:
+    # A process that a dump has left behind has it still, and would reach the server.
+    if owner is not None and owner in UNUSED and not _is_taken(owner):
         return _own(owner)
     # The same folder gets the same id, while nobody has it.
     first = zlib.crc32(os.fsencode(folder)) % len(UNUSED)
@@ -115,10 +116,17 @@ def _is_taken(uid: int) -> bool:
     return any(owner == uid for _, owner in _processes())
 
 
+def processes_of(uid: int) -> list[int]:
+    """Return the ids of a user's processes."""
+    return [int(process.name) for process, owner in _processes() if owner == uid]
+
+
 def _processes() -> Iterator[tuple[Path, int]]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
-            yield process, process.stat().st_uid
+            owner, state = process.stat().st_uid, (process / "stat").read_text()
+            if state.rpartition(")")[2].split()[0] != "Z":  # it has not, and nobody has asked
+                yield process, owner
 
 
 def _runs_a_cluster(uid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -12,11 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from restorehooks.embedded.account import Account, may_own, named_accounts
+from restorehooks.embedded.account import (
+    UNUSED,
+    Account,
+    may_own,
+    named_accounts,
+    processes_of,
+)
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.programs import Programs, last_error
 
 SUPERUSER = "postgres"
+_ENOUGH = 64 * 1024
+"""Bytes of a file of the server's that are read."""
 
 Lock = Literal["users", "running"]
 """``users`` is shared by every process that uses the server, ``running`` held by the server."""
@@ -114,9 +123,9 @@ class ServerFolder:
     def postmaster(self) -> Postmaster | None:
         """Return where the server answers, None where postmaster.pid does not say so yet."""
         try:
-            lines = (self.cluster / "postmaster.pid").read_text().splitlines()
+            lines = _read(self.cluster / "postmaster.pid").splitlines()
             found = Postmaster(int(lines[3]), Path(lines[4]))
-        except (FileNotFoundError, IndexError, ValueError):
+        except (OSError, IndexError, ValueError):
             return None
         # A copied folder has the file of another server; a server that starts fills it in steps.
         is_ours = Path(lines[1]) == self.cluster
@@ -134,22 +143,48 @@ class ServerFolder:
         It is sent as the user whom the cluster belongs to, so that it reaches nobody else whatever
         that user has written into postmaster.pid.
         """
-        pid = int((self.cluster / "postmaster.pid").read_text().split()[0])
+        pid = int(_read(self.cluster / "postmaster.pid").split()[0])
         status = self.cluster.stat()
         if status.st_uid == os.geteuid():
             os.kill(pid, number)
             return
-        account = Account("", status.st_uid, status.st_gid)
-        subprocess.run(  # noqa: S603 - an argument list
-            ["/bin/sh", "-c", 'kill -"$1" "$2" 2>/dev/null', "sh", str(int(number)), str(pid)],
-            cwd="/",
-            check=False,
-            **account.popen,
-        )
+        _kill(Account("", status.st_uid, status.st_gid), number, pid)
+
+    def end_all(self) -> None:
+        """End at once all that root's server has started, where its user id is its own alone."""
+        status = self.cluster.stat()
+        if os.geteuid() == 0 and status.st_uid in UNUSED:
+            account = Account("", status.st_uid, status.st_gid)
+            for pid in processes_of(account.uid):
+                _kill(account, signal.SIGKILL, pid)
 
     def end_of_log(self) -> str:
         """Return the last error in the log."""
-        return last_error(self.log.read_text(errors="replace") if self.log.exists() else "")
+        return last_error(_read(self.log, from_end=True) if self.log.exists() else "")
+
+
+def _kill(account: Account, number: signal.Signals, pid: int) -> None:
+    """Send a signal as an account, so that it reaches nobody else's process."""
+    subprocess.run(  # noqa: S603 - an argument list
+        ["/bin/sh", "-c", 'kill -"$1" "$2" 2>/dev/null', "sh", str(int(number)), str(pid)],
+        cwd="/",
+        check=False,
+        **account.popen,
+    )
+
+
+def _read(path: Path, *, from_end: bool = False) -> str:
+    """Return the beginning or the end of a file that the server's user may have replaced.
+
+    That user could have root read a pipe, a device, another file or any amount. Raises OSError.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "This is no file", str(path))
+        if from_end:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _ENOUGH))
+        return file.read(_ENOUGH).decode(errors="replace")
 
 
 def _give_away(folder: Path, account: Account) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from restorehooks.embedded.account import Account
+from restorehooks.embedded.account import UNUSED, Account
 from restorehooks.embedded.folder import ServerFolder
 from restorehooks.embedded.programs import Programs, environment
 
@@ -38,7 +38,9 @@ def launch(
     for name, value in settings.items():
         postgres += ["-c", f"{name}={value}"]
     account = programs.account
-    identity = f"{account.uid}:{account.gid}" if account else ""
+    identity = ""
+    if account:
+        identity = f"{account.uid}:{account.gid}:{int(account.uid in UNUSED)}"
     return _spawn_keeper(folder, [str(folder.path), sockets, identity, *postgres], running)
 
 

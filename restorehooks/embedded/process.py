@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 START_LIMIT = 120.0
 """Seconds that a server may take to answer, recovery after a crash included."""
+STOP_LIMIT, LAST_LIMIT = 120.0, 5.0
+"""Seconds that a server may take to end, and what is left of it once it is killed."""
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT}
 if hasattr(signal, "SIGQUIT"):
     STOP_SIGNALS["immediate"] = signal.SIGQUIT
@@ -93,7 +95,7 @@ class SharedProcess:
                 self._end(STOP_SIGNALS[mode])
             else:
                 # Others use it, or its keeper has found it unused and is ending it: wait for that.
-                lock(self._users, alone=False)
+                self._wait_for_end(self._users, alone=False)
         finally:
             self._leave()
 
@@ -101,7 +103,7 @@ class SharedProcess:
         self.folder.make()
         self._users = self.folder.open_lock("users")
         # This waits while the keeper, which then holds the lock alone, ends an unused server.
-        lock(self._users, alone=False)
+        self._wait_for_end(self._users, alone=False)
         launched = False
         deadline = time.monotonic() + START_LIMIT
         while not self._answers():
@@ -142,9 +144,11 @@ class SharedProcess:
     def _end(self, number: signal.Signals) -> None:
         with os.fdopen(self.folder.open_lock("running")) as running:
             if not lock(running.fileno(), alone=True, wait=False):
-                with suppress(FileNotFoundError, ProcessLookupError):  # already ending by itself
+                try:
                     self.folder.send(number)
-                lock(running.fileno(), alone=True)
+                except (OSError, IndexError, ValueError):  # it is ending, or does not say who it is
+                    self._let_go()  # its keeper ends a server that nobody uses
+                self._wait_for_end(running.fileno(), alone=True)
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to
                 self._sockets.rmdir()
@@ -153,8 +157,22 @@ class SharedProcess:
                 os.waitpid(self._keeper, 0)
             self._keeper = None
 
-    def _leave(self) -> None:
+    def _wait_for_end(self, file: int, *, alone: bool) -> None:
+        """Take a lock that is free once the server has ended, which a dump in it may prevent."""
+        for seconds in (STOP_LIMIT, LAST_LIMIT):
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                if lock(file, alone=alone, wait=False):
+                    return
+                time.sleep(0.01)
+            self.folder.end_all()
+        raise ServerError(f"The server in {self.folder.path} does not end: end its processes.")
+
+    def _let_go(self) -> None:
         if self._users is not None:
             os.close(self._users)
             self._users = None
+
+    def _leave(self) -> None:
+        self._let_go()
         self._sockets = None

@@ -107,6 +107,8 @@ class Asked:
             "reporter": reporter,
         }
         if self.is_sent_on:
+            if sys.__stdout__ is None:
+                raise UsageError("Standard output is closed: name a file.")
             return back_up_to_stream(sys.stdout.buffer, spool_dir=self.spool_dir, **how)
         return back_up(Path(self.to), force=self.force, mode=self.mode, **how)
 
@@ -208,7 +210,11 @@ class Command(OneSentenceCommand):
             help="The permissions of the dump, such as 640 for those in its group to read it. The"
             " default is 600: you alone.",
         )
-        add("--force", action="store_true", help="Replace FILE if it exists.")
+        add(
+            "--force",
+            action="store_true",
+            help="Replace FILE if it exists; a directory only if it is a dump.",
+        )
         _add_storage(parser)
         add_format(
             parser,

@@ -25,7 +25,14 @@ from restorehooks.restore.errors import (
 )
 from restorehooks.restore.interrupts import interruptible
 from restorehooks.restore.server.address import Address
-from restorehooks.wording import described, first_line, place_of, sentence
+from restorehooks.wording import (
+    described,
+    first_line,
+    place_of,
+    printable,
+    printable_lines,
+    sentence,
+)
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -90,7 +97,12 @@ def ending(
         if traceback and not _is_ours(error):
             raise
         failure = _failure(error, verb, untouched)
-        report(failure)
+        try:
+            report(failure)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk: stderr may still be read
+            pass
         if isinstance(error, NobodyToAskError) and alone:
             command.stderr.write(str(error))
         _end(command, failure, alone=alone)
@@ -116,17 +128,19 @@ def _is_ours(error: BaseException) -> bool:
 
 def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException], str]) -> Failure:
     kind, hint = getattr(error, "kind", "project"), getattr(error, "hint", None)
-    said = sentence(error)
+    text = printable(str(error))
+    said = sentence(text)
 
     def failure(outcome: Outcome, line: str, code: int = FAILED, said: str = said) -> Failure:
         return Failure(outcome, kind, said, hint, line, code)
 
     match error:
         case UsageError():
-            return failure("refused", str(error), WRONG_USAGE)
+            return failure("refused", text, WRONG_USAGE)
         case CommandError():  # an alias that cannot be used
             kind = "usage"
-            return failure("refused", str(error), error.returncode)
+            # It may be a migration's, and of several lines.
+            return failure("refused", printable_lines(str(error)), error.returncode)
         case NobodyToAskError():
             why = f"There is no terminal to confirm this on: give --no-input to {verb} without"
             why = f"{why} being asked."
@@ -134,19 +148,19 @@ def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException
         case DeclinedError():
             return failure("declined", f"Not confirmed. {untouched(error)}")
         case OutcomeUnknownError():
-            return failure("unknown", f"{error} Look at it before you try again.")
+            return failure("unknown", f"{text} Look at it before you try again.")
         case LiveChangedError():
             return failure("failed", f"Restored, but not finished. {said}")
         case RestoreError():
             return failure("failed", f"Failed: {said} {untouched(error)}")
         case psycopg.Error() | DjangoDatabaseError():
-            kind, said = _database_kind(error), sentence(first_line(error))
+            kind, said = _database_kind(error), sentence(printable(first_line(error)))
             return failure("failed", f"Failed: {said} {untouched(error)}", said=said)
         case KeyboardInterrupt():
             kind, said = "interrupted", f"The {verb} was interrupted."
             return failure("interrupted", f"Interrupted. {untouched(error)}", INTERRUPTED, said)
     # A receiver's or a migration's: whatever a project may raise.
-    said = f"{described(error)}{place_of(error)}."
+    said = printable(f"{described(error)}{place_of(error)}.")
     return failure("failed", f"Failed: {said} {untouched(error)}", said=said)
 
 

@@ -121,7 +121,7 @@ class Lines(Reporter):
         with self._lock:
             self._said = time.monotonic()
             moment = datetime.now().astimezone().isoformat(timespec="seconds")
-            self.stream.write(f"{moment} {text}\n")
+            self.stream.write(f"{moment} {printable(text)}\n")
             self.stream.flush()
 
 

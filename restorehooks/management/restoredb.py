@@ -20,6 +20,7 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage, show_globals
 from restorehooks.restore.undo import drop_previous, kept_databases, undo
+from restorehooks.wording import printable
 
 EPILOG = """\
 examples:
@@ -100,7 +101,7 @@ class Command(OneSentenceCommand):
 
     def _print(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self.stdout.write(line)
+            self.stdout.write(printable(line))
         self.stdout.flush()
 
     def _do(self, asked: Asked, done: Done) -> None:

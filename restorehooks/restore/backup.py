@@ -18,7 +18,7 @@ from restorehooks.programs import Program, find
 from . import rename
 from .archive import commands
 from .dump.contents import read_contents
-from .dump.copies import named_as
+from .dump.copies import PACKED_FILE, named_as
 from .dump.directory_proof import PROVED, prove_files
 from .dump.facts import Dump, Format
 from .dump.identify import identify
@@ -26,8 +26,9 @@ from .dump.proof import prove_plain
 from .errors import RestoreError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .progress import Progress, Reporter
-from .rename import FolderEntry
+from .rename import FolderEntry, require_our_folder
 from .server.address import Address
+from .server.direct import require_same_database
 
 T = TypeVar("T")
 
@@ -129,6 +130,7 @@ def _role(address: Address) -> list[str]:
 def _pg_dump_for(address: Address) -> Program:
     """Return a pg_dump that is not older than the server."""
     with address.connect(address.name) as connection:
+        require_same_database(address, connection)
         server = connection.info.server_version // 10000
     return find("pg_dump", at_least=server, prefer=server)
 
@@ -147,8 +149,22 @@ def _counting(unfinished: Path, told: Reporter, tick: Callable[[], None]) -> Cal
 def _require_free(to: Path, *, force: bool) -> None:
     if not to.parent.is_dir():
         raise UsageError(f"There is no directory {to.parent}.")
-    if os.path.lexists(to) and not force:
+    if not os.path.lexists(to):
+        return
+    if why_not := _why_not_replaced(to):
+        raise UsageError(f"{to} {why_not}: choose another name.")
+    if not force:
         raise UsageError(f"{to} is there already: choose another name, or replace it with --force.")
+
+
+def _why_not_replaced(to: Path) -> str | None:
+    """Return why what is there cannot be an earlier dump, which alone is ever deleted."""
+    if to.is_symlink() or to.is_file():
+        return None
+    if not to.is_dir():
+        return "is a pipe or a device"
+    others = sorted(one.name for one in to.iterdir() if not PACKED_FILE.fullmatch(one.name))
+    return f'is a directory that holds "{others[0]}", and no dump' if others else None
 
 
 def _options(
@@ -186,6 +202,8 @@ class _Unfinished:
 
     def put(self, *, force: bool, mode: int) -> None:
         """Give it permissions and name. Raises UsageError where that is taken, unless ``force``."""
+        if force:
+            _require_free(self.to, force=True)  # again: it may be another one by now
         _permit(self.path, mode)
         new, to = FolderEntry(self.folder, self.path.name), FolderEntry(self.parent, self.to.name)
         try:
@@ -210,7 +228,7 @@ def _unfinished(to: Path) -> Iterator[_Unfinished]:
             # Nothing but an empty folder is removed by a name that others may have moved.
             stack.callback(_try, os.rmdir, made)
             folder = stack.enter_context(_opened(Path(made)))
-            _require_ours(folder, made)
+            require_our_folder(folder, made)
             way = _way_into(folder, made)
             stack.callback(_try, _empty, way)
             yield _Unfinished(to, folder, parent, way / "dump")
@@ -238,15 +256,6 @@ def _opened(folder: Path) -> Iterator[int]:
         yield opened
     finally:
         os.close(opened)
-
-
-def _require_ours(folder: int, path: str) -> None:
-    """Raise RestoreError unless the open folder is the one that was made: somebody was quicker."""
-    status = os.fstat(folder)
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or os.listdir(folder):
-        raise RestoreError(
-            f"{path} was replaced by somebody else: dump into a folder that others cannot write to."
-        )
 
 
 def _way_into(folder: int, path: str) -> Path:

@@ -19,7 +19,7 @@ from .run import Run
 from .server.carried import carry_settings
 from .server.kept_databases import kept
 from .server.live import is_empty
-from .server.sides import create_side, drop, not_dropped
+from .server.sides import create_side, drop, not_dropped, open_side
 from .server.swap import swap
 
 
@@ -43,6 +43,7 @@ def restore_beside(run: Run) -> None:
             hooks.before_load(run, name)
             load_beside(run, name)
             hooks.after_load(run, name)
+            open_side(lock.connection, plan.live, name)
             carry_settings(lock.connection, plan.live, name)
             with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import runpy
-import stat
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import psycopg
 
-from restorehooks.trust import belongs_to_us, who_else_may_write
+from restorehooks.trust import who_else_may_write, why_anybody_may_replace
 from restorehooks.wording import described, first_line
 
 from .alias import require_database
@@ -39,7 +38,7 @@ _KEPT = {
 def find(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the hooks of a directory in name order, and the files that are none.
 
-    Raises HookError when there is no such directory, or where every user may write a hook.
+    Raises HookError when there is no such directory, or where any user may have written a hook.
     """
     try:
         # Absolute: a program without a folder in its name would be looked for in PATH.
@@ -48,25 +47,24 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
         raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
     shown = [path for path in files if not path.name.startswith(".")]
     hooks = [path for path in shown if path.suffix in KINDS]
-    _require_ours(folder, hooks)
+    for path in hooks:
+        _require_ours(path)
     return (
         hooks,
         [path for path in shown if path.suffix not in KINDS],
     )
 
 
-def _require_ours(folder: Path, hooks: Sequence[Path]) -> None:
+def _require_ours(path: Path) -> None:
     """Raise HookError for a hook that any user of the machine may have written."""
-    is_open = bool(folder.stat().st_mode & stat.S_IWOTH) and os.name == "posix"
-    for path in hooks:
-        status = path.stat()
-        if who_else_may_write(status) == "every user":
+    try:
+        if who_else_may_write(path.stat()) == "every user":
             raise HookError(f"Every user may write to the hook {path}: chmod o-w {path}")
-        if is_open and not belongs_to_us(status):
-            raise HookError(
-                f"Every user may write to {folder}, and the hook {path.name} there belongs to"
-                " another user: keep hooks in a folder of your own."
-            )
+        why = why_anybody_may_replace(path)
+    except OSError as error:
+        raise HookError(f"The hook {path} cannot be read: {error.strerror}") from None
+    if why:
+        raise HookError(f"The hook {path} is not run: {why}. Keep hooks in a folder of your own.")
 
 
 def run(path: Path, lock: RestoreLock, database: str, reporter: Reporter) -> None:
@@ -76,6 +74,7 @@ def run(path: Path, lock: RestoreLock, database: str, reporter: Reporter) -> Non
     """
     address = lock.address
     require_database(address.using, database, lock)
+    _require_ours(path)  # again: it was planned before the dump was loaded
     try:
         # A program is waited for in this thread alone: it is to end with this process.
         with nullcontext() if path.suffix == ".sh" else heartbeat(reporter):

@@ -122,22 +122,21 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
         state.building = now()
         run.reporter.progress(state)
 
-    def sent(entries: Sequence[ArchiveEntry]) -> list[LeftOut]:
-        with connected(run, database) as connection:
-            found = _send_entries(run, entries, connection, progress).left_out
+    def sent(entries: Sequence[ArchiveEntry], connection: psycopg.Connection[Any]) -> list[LeftOut]:
+        found = _send_entries(run, entries, connection, progress).left_out
         progress.entries += len(entries)
         return found
 
     with connected(run, database) as connection:
         options = options_for(run, connection)
-    steps = phases(
-        plan.entries,
-        options.tablespaces or frozenset(),
-        triggers_may_fail=run.request.skip_superuser_only,
-    )
-    has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
-    run.has_statistics = has_statistics and bool(options.statistics)
-    left_out = [sent(steps.before)]
+        steps = phases(
+            plan.entries,
+            options.tablespaces or frozenset(),
+            triggers_may_fail=run.request.skip_superuser_only,
+        )
+        has_statistics = any(entry.kind == "STATISTICS DATA" for entry in steps.after)
+        run.has_statistics = has_statistics and bool(options.statistics)
+        left_out = [sent(steps.before, connection)]
     load, rows_left_out = _with_tables(run, database, steps.load)
     left_out.append(rows_left_out)
     if load:
@@ -146,7 +145,8 @@ def _load_archive(run: Run, database: str, check: Callable[[], None]) -> None:
             _run_pg_restore(run, database, chosen, progress, watch)
         progress.builds = progress.builds_total
     if steps.after:
-        left_out.append(sent(steps.after))
+        with connected(run, database) as connection:
+            left_out.append(sent(steps.after, connection))
     name_left_out(run, left_out)
 
 

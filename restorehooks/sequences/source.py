@@ -151,7 +151,10 @@ def _position(row: abc.Sequence[object]) -> Position:
 
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-IDENTITY = "SELECT pg_catalog.current_database(), pg_catalog.pg_postmaster_start_time()"
+IDENTITY = (
+    "SELECT pg_catalog.current_database(),"
+    " extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
+)
 # Where a sequence stands that was never called is in its own row alone: pg_sequences and
 # pg_sequence_last_value say nothing of it. Each row is read in a block that ends in an error, since
 # that gives the lock back: the server's lock table may have no room for all of them. Only a node of

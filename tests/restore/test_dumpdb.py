@@ -358,3 +358,24 @@ def test_dumped_is_what_pg_dump_would_have_written(
 
     assert lines(tmp_path / "ours.sql") == lines(theirs)
     assert os.stat(tmp_path / "ours.sql").st_mode & 0o777 == 0o600
+
+
+def test_force_replaces_an_earlier_dump_and_nothing_else(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    """Whoever forgets the name of the file names the folder of all dumps."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for form in ("custom", "directory"):
+        kept = folder / "old.dump"
+        kept.write_text("precious")
+        done = project.manage("dumpdb", str(folder), "--force", f"--format={form}", check=False)
+        assert 'is a directory that holds "old.dump", and no dump' in done.stderr
+        assert (done.returncode, kept.read_text()) == (2, "precious")
+        kept.unlink()
+        project.manage("dumpdb", str(folder), "--force", "--format=directory")
+        assert (folder / "toc.dat").exists()
+    os.mkfifo(tmp_path / "pipe")
+    done = project.manage("dumpdb", str(tmp_path / "pipe"), "--force", check=False)
+    assert "is a pipe or a device" in done.stderr
+    assert (tmp_path / "pipe").is_fifo()

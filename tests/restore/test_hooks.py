@@ -18,13 +18,17 @@ from restorehooks.restore import hook_files
 from restorehooks.restore.alias import pointed_at
 from restorehooks.restore.errors import HookError
 from restorehooks.restore.progress import Reporter
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
+from restorehooks.signals import pre_load
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, neighbours
 from tests.support.projects import Project
 
 YES = "--no-input"
+EVERYBODY, STICKY = 0o777, 0o1777
 
 
 @pytest.fixture
@@ -302,9 +306,49 @@ def test_a_hook_that_every_user_may_write_is_not_run(folder: Path) -> None:
     with pytest.raises(HookError, match=r"Every user may write to the hook .*a\.sh: chmod o-w"):
         hook_files.find(folder)
     hook.chmod(0o644)
-    folder.chmod(0o1777)
+    folder.chmod(STICKY)
     assert hook_files.find(folder) == ([hook], [])
     if os.geteuid() == 0:
         os.chown(hook, 65534, 65534)
-        with pytest.raises(HookError, match=r"a\.sh there belongs to another user"):
+        with pytest.raises(HookError, match=r"a\.sh there is another user's"):
             hook_files.find(folder)
+
+
+@pytest.mark.parametrize("place", ["folder", "above"])
+def test_a_hook_that_every_user_may_replace_is_not_run(folder: Path, place: str) -> None:
+    (folder / "a.sh").write_text("touch MARK\n")
+    (folder if place == "folder" else folder.parent).chmod(EVERYBODY)
+    with pytest.raises(HookError, match=r"every user may write to .*, and replace what is there"):
+        hook_files.find(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_a_link_of_another_user_is_no_hook(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rotate.sh").write_text("touch MARK\n")
+    link = folder / "a.sh"
+    link.symlink_to(tmp_path / "rotate.sh")
+    folder.chmod(STICKY)
+    assert hook_files.find(folder) == ([link], [])
+    os.lchown(link, 65534, 65534)
+    with pytest.raises(HookError, match=r"a\.sh there is another user's"):
+        hook_files.find(folder)
+
+
+def test_a_hook_is_looked_at_again_before_it_is_run(
+    live: Database, backup: Path, folder: Path
+) -> None:
+    hook = folder / "a.sh"
+    hook.write_text(f"touch {folder / 'MARK'}\n")
+    before = contents(live)
+
+    def open_it(**_: object) -> None:
+        folder.chmod(EVERYBODY)
+
+    pre_load.connect(open_it)
+    try:
+        with pytest.raises(HookError, match="every user may write"):
+            restore(Request(str(backup), hooks_dir=folder), confirm=lambda _: True)
+    finally:
+        pre_load.disconnect(open_it)
+    assert not (folder / "MARK").exists()
+    assert (contents(live), neighbours(live)) == (before, [])

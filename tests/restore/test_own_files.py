@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from restorehooks.restore.errors import DumpError
+from restorehooks.restore.errors import DumpError, ProgramError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from tests.support.databases import Database, MakeDatabase
-from tests.support.dumps import contents, dumped, neighbours, program, shell
+from tests.support.dumps import contents, dumped, neighbours, program
 
 ROWS = b"7\tnobody else's\n\\.\n\n\n"
 
@@ -56,8 +58,14 @@ def test_a_link_that_another_user_made(
     os.lchown(file, 12345, 12345)
     assert f"has the link {file.name}, which belongs to another user" in refused(archive, live)
     os.lchown(file, 0, 0)
-    restore(Request(str(archive)), confirm=lambda _: True)
-    assert live.execute("SELECT convert_from(lo_get(4711), 'UTF8')") == [("content",)]
+    said = ""
+    try:
+        restore(Request(str(archive)), confirm=lambda _: True)
+    except ProgramError as error:
+        said = str(error)
+    # From 15.20 on pg_restore follows no link at all.
+    if "is not a regular file" not in said:
+        assert live.execute("SELECT convert_from(lo_get(4711), 'UTF8')") == [("content",)]
 
 
 def test_a_data_file_elsewhere(archive: Path, secret: Path, live: Database) -> None:
@@ -80,9 +88,22 @@ def test_a_large_object_elsewhere(archive: Path, secret: Path, live: Database) -
 def test_pg_restore_itself_would_have_read_it(
     archive: Path, secret: Path, database: Database
 ) -> None:
-    """Should this fail, pg_restore has learned it, and the rest is belt and braces."""
+    """It opened whatever is named, up to 15.19; later ones refuse that themselves."""
     (listed,) = archive.glob("blobs*.toc")
     listed.write_text(f"4711 ../{secret.name}\n")
     arguments = ["--dbname", database.url, str(archive)]
-    shell(program(database, "pg_restore"), *arguments)
-    assert database.execute("SELECT lo_get(4711)") == [(ROWS,)]
+    done = subprocess.run(
+        [program(database, "pg_restore"), *arguments], capture_output=True, check=False
+    )
+    refused_it = b"invalid file name in archive" in done.stderr
+    assert refused_it or database.execute("SELECT lo_get(4711)") == [(ROWS,)]
+
+
+@pytest.mark.parametrize("name", ["[0-9]*.dat", "blob_*.dat"])
+def test_a_pipe_is_not_waited_for(archive: Path, live: Database, name: str) -> None:
+    """pg_restore 16 and later opens it, and would take the compressed file beside it otherwise."""
+    (file,) = archive.glob(name)
+    file.with_suffix(".dat.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    os.mkfifo(file)
+    assert f"has {file.name}, which is a pipe or a device" in refused(archive, live)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import re
 import shutil
 import tarfile
+import tempfile
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ import pytest
 from restorehooks.restore.dump import copies
 from restorehooks.restore.dump.containers import taken_out
 from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.dump.proof import prove_tar
 from restorehooks.restore.errors import DumpError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
@@ -210,3 +214,141 @@ def test_a_strangers_link_in_a_folder_is_not_followed(
     os.lchown(folder / "latest", 12345, 12345)
     with pytest.raises(DumpError, match="the link latest, which belongs"), taken_out(folder):
         pass
+
+
+@pytest.mark.parametrize("form", ["custom", "plain.gz"])
+def test_without_a_folder_for_temporary_files(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """In a container whose root is read only, and that was given none."""
+    database.execute("CREATE TABLE t (id int)")
+    dump = dumped(database, tmp_path / "x", form=form.partition(".")[0])
+    if form == "plain.gz":
+        packed = tmp_path / "x.tar.gz"
+        with tarfile.open(packed, "w:gz") as file:
+            file.add(dump, "x.sql")
+        dump = packed
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+    with pytest.raises(DumpError, match=r"no folder for temporary files .* TMPDIR"):
+        restore(Request(str(dump), dry_run=True))
+
+
+def headers(*members: tuple[str, bytes, int, bytes]) -> bytes:
+    """Return a tar file of members with any fields: name, type, size, and content."""
+    made = b""
+    for name, kind, size, content in members:
+        header = tarfile.TarInfo(name)
+        header.type = kind
+        made += _with_size(header.tobuf(tarfile.GNU_FORMAT), size)
+        made += content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    return made + bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _with_size(header: bytes, size: int) -> bytes:
+    field = size.to_bytes(12, "big", signed=True)
+    field = (b"\x80" if size >= 0 else b"\xff") + field[1:]
+    header = header[:124] + field + header[136:]
+    blank = header[:148] + b" " * 8 + header[156:]
+    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+
+
+LONG, EXTENDED = tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE
+ODD = {
+    "name after name": [("long", LONG, 4, b"name")] * 3000,
+    "no number": [("x", EXTENDED, 24, b"24 GNU.sparse.map=a,b,c\n"), ("a.sql", b"0", 3, b"abc")],
+    "holes": [("x", EXTENDED, 22, b"22 GNU.sparse.map=0,3\n"), ("a.sql", b"0", 3, b"abc")],
+    "less than nothing": [("x", EXTENDED, 13, b"13 size=-512\n"), ("a.sql", b"0", 3, b"abc")],
+    "back": [("a", b"0", 3, b"abc"), ("a.sql", b"0", -1024, b"abc")],
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_header_is_a_sentence(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "odd.tar"
+    path.write_bytes(headers(*ODD[what]))
+    with pytest.raises(DumpError, match=r"odd\.tar is cut off or damaged \(a "), taken_out(path):
+        pass
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_tar_archive_with_an_odd_member_ends(
+    dumps: dict[str, Path], tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "archive.tar"
+    content = dumps["tar"].read_bytes().rstrip(b"\0")
+    content += bytes(-len(content) % tarfile.BLOCKSIZE)
+    path.write_bytes(content + headers(*ODD[what]))
+    with pytest.raises(DumpError, match="was cut off: it is a tar archive without its end"):
+        prove_tar(identify(path))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_file_is_a_sentence(
+    dumps: dict[str, Path], tmp_path: Path, method: int
+) -> None:
+    path = tmp_path / "backup.zip"
+    with zipfile.ZipFile(path, "w", method) as packed:
+        packed.writestr("dump.sql", dumps["plain"].read_bytes())
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+    with pytest.raises(DumpError, match=r"backup\.zip is a damaged zip file"), taken_out(path):
+        pass
+
+
+def test_a_name_in_a_zip_file_that_is_no_text(tmp_path: Path) -> None:
+    path = in_zip(tmp_path, {"\u00e9.sql": b"x"})
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(DumpError, match=r"backup\.zip is a damaged zip file"), taken_out(path):
+        pass
+
+
+def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
+    """gzip makes some bytes of a thousand empty files, and tarfile remembers each."""
+    empty = tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT)
+    path = tmp_path / "many.tgz"
+    with gzip.open(path, "wb", 1) as packed:
+        packed.writelines(empty * 1000 for _ in range(15))
+    tracemalloc.start()
+    with pytest.raises(DumpError), taken_out(path):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20
+
+
+def test_names_in_a_folder_begin_no_line(dumps: dict[str, Path], tmp_path: Path) -> None:
+    files = {f"{name}\nAll is well": dumps["plain"].read_bytes() for name in "ab"}
+    path = in_folder(tmp_path, files)
+    said = re.escape('("a\ufffdAll is well", "b\ufffdAll is well")')
+    with pytest.raises(DumpError, match=said), taken_out(path):
+        pass
+
+
+@pytest.mark.parametrize("packer", [in_tar, in_zip])
+def test_of_many_dumps_a_few_are_unpacked(
+    dumps: dict[str, Path], tmp_path: Path, packer: Callable[..., Path]
+) -> None:
+    content = dumps["plain"].read_bytes()
+    path = packer(tmp_path, {str(number): content for number in range(9)})
+    with pytest.raises(DumpError, match="holds more than 3 dumps"), taken_out(path):
+        pass
+
+
+@pytest.mark.parametrize("place", ["spool", "above"])
+def test_no_copy_is_made_where_every_user_may_replace_it(
+    dumps: dict[str, Path], tmp_path: Path, place: str
+) -> None:
+    path = in_zip(tmp_path, {"a.sql": dumps["plain"].read_bytes()})
+    spool = tmp_path / "above" / "spool"
+    spool.mkdir(parents=True)
+    opened = spool if place == "spool" else spool.parent
+    opened.chmod(0o777)
+    said = f"every user may write to {opened}, and replace what is there; chmod"
+    with pytest.raises(DumpError, match=re.escape(said)), taken_out(path, spool):
+        pass
+    assert list(spool.iterdir()) == []
+    opened.chmod(0o1777)
+    with taken_out(path, spool) as inside:
+        assert inside

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from restorehooks.restore.errors import RestoreError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.policies import policy
 from restorehooks.restore.script.verdicts import LeaveOut, Replaced
 from tests.support.databases import Database, MakeDatabase
-from tests.support.dumps import alone, dumped
+from tests.support.dumps import alone, contents, dumped, neighbours
 
 SECRETS = """
 CREATE TABLE secret (id int, team text);
@@ -93,3 +94,19 @@ def test_each_form_of_the_statement(statement: str, sent: str | None) -> None:
     else:
         assert (verdict is None) == (sent is None)
         assert verdict is None or isinstance(verdict, LeaveOut)
+
+
+@pytest.mark.parametrize("name", [b"\n\\! id\nx", b"it's bad"])
+def test_a_policy_that_is_no_sql_is_a_sentence_that_names_the_archive(
+    live: Database, make_database: MakeDatabase, tmp_path: Path, name: bytes
+) -> None:
+    source = make_database()
+    source.execute("CREATE TABLE t (id int); CREATE POLICY pppppppp ON t USING (true)")
+    dump = dumped(source, tmp_path / "d")
+    dump.write_bytes(dump.read_bytes().replace(b"pppppppp", name))
+    before = contents(live)
+    with pytest.raises(RestoreError) as caught:
+        restore(Request(str(dump)), confirm=lambda _: True)
+    assert str(dump) in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert (contents(live), neighbours(live)) == (before, [])

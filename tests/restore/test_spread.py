@@ -241,6 +241,30 @@ def test_indexes_keys_and_what_depends_on_them_are_built(database: Database) -> 
     ) == [("a_b", False, False), ("a_pkey", False, True), ("a_x", True, False)]
 
 
+def test_what_most_waits_for_is_built_first(database: Database) -> None:
+    """Over one connection beside the first all is built in turn: the oids tell in which."""
+    dump = (
+        "CREATE TABLE alone (id int);\nCREATE TABLE child (id int);\n"
+        "CREATE TABLE parent (id int);\n"
+        + copied("COPY alone", [f"{n}" for n in range(1, 8)])
+        + copied("COPY child", [f"{n}" for n in range(1, 6)])
+        + copied("COPY parent", [f"{n}" for n in range(1, 6)])
+        + "CREATE INDEX alone_id ON alone USING btree (id);\n"
+        "CREATE INDEX child_id ON child USING btree (id);\n"
+        "ALTER TABLE parent ADD CONSTRAINT parent_pkey PRIMARY KEY (id);\n"
+        "ALTER TABLE child ADD CONSTRAINT child_fk FOREIGN KEY (id) REFERENCES parent(id);\n"
+    )
+    with database.connect() as connection, database.connect() as other:
+        options = ScriptOptions.for_connection(connection, commit_every=10)
+        run_script(io.BytesIO(dump.encode()), connection, options=options, others=[other])
+    built = database.execute(
+        "SELECT relname::text FROM (SELECT oid, relname FROM pg_class WHERE relkind = 'i'"
+        " UNION ALL SELECT oid, conname FROM pg_constraint WHERE contype = 'f') AS b"
+        " WHERE relname ~ '^(alone|child|parent)_' ORDER BY oid"
+    )
+    assert built == [("child_id",), ("parent_pkey",), ("child_fk",), ("alone_id",)]
+
+
 class Counting(Progress):
     """Takes down how many of how many things were built, at each change of that."""
 

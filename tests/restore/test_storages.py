@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import shutil
 import stat
@@ -21,7 +22,7 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.storage.listing import Listing, Stored, fetched
+from restorehooks.restore.storage.listing import Listing, Stored, fetched, newest
 from restorehooks.restore.storage.store import opened_store
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
@@ -253,3 +254,53 @@ def test_wrong_usage(arguments: list[str], why: str) -> None:
     with pytest.raises(CommandError, match=why) as caught:
         said(*arguments)
     assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+@pytest.mark.parametrize("name", ["dump", "folder"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_a_link_of_another_user_is_listed_and_not_followed(
+    shop: Database, place: Place, tmp_path: Path, name: str
+) -> None:
+    place.put(dumped(shop, tmp_path / "mine"), "mine", 5)
+    (tmp_path / "secrets").mkdir()
+    secret = dumped(shop, tmp_path / "secrets" / "dump")
+    link = place.root / "latest"
+    link.symlink_to(secret if name == "dump" else secret.parent)
+    os.lchown(link, 65534, 65534)
+    found = {one.name: one for one in list_storage(Request("storage:")).files}
+    assert found["latest"].why == "is a link that another user made"
+    assert (found["latest"].dump, found["latest"].size, len(found)) == (None, 0, 2)
+    with opened_store(None) as store:
+        assert newest(store, "", None).name == "mine"
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+def test_what_is_no_file_is_listed_and_not_waited_for(
+    shop: Database, place: Place, tmp_path: Path
+) -> None:
+    place.put(dumped(shop, tmp_path / "mine"), "mine", 5)
+    os.mkfifo(place.root / "pipe")
+    (place.root / "gone").symlink_to(tmp_path / "nowhere")
+    lines = list(list_storage(Request("storage:")).lines())
+    assert any("pipe (is a pipe or a device" in line for line in lines)
+    assert any("gone (is a link that leads nowhere" in line for line in lines)
+    with opened_store(None) as store:
+        assert newest(store, "", None).name == "mine"
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+def test_a_name_in_a_storage_begins_no_line(shop: Database, place: Place, tmp_path: Path) -> None:
+    plain = dumped(shop, tmp_path / "p", form="plain")
+    place.put(plain, "a%0AAll%20is%20well_aaaaaa_20260101T000000Z.sql")
+    place.put(plain, "b_aaaaaa_20260101T000000Z.sql")
+    with pytest.raises(UsageError, match='holds dumps of "a\ufffdAll is well", "b": name one'):
+        restore(Request("storage:"), confirm=lambda question: True)
+    (place.root / "b_aaaaaa_20260101T000000Z.sql").rename(place.root / "b\nAll is well")
+    (place.root / "a%0AAll%20is%20well_aaaaaa_20260101T000000Z.sql").unlink()
+    (place.root / "b\nAll is well").write_bytes(plain.read_bytes()[:-200])
+    told = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("restoredb", "storage:", latest=True, interactive=False, stderr=told)
+    assert "\n" not in str(caught.value)
+    assert "\nAll is well" not in told.getvalue()

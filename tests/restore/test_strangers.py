@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server import making_room, positions, replacing
+from restorehooks.restore.server import making_room, positions, replacing, sessions, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
 from restorehooks.sequences.session import NO_VIEWS
+from restorehooks.signals import post_restore, pre_load
 from tests.support.databases import Database
-from tests.support.dumps import alone, dumped
+from tests.support.dumps import alone, dumped, neighbours
 
 MADE = """
     CREATE SCHEMA m;
@@ -330,3 +331,103 @@ def test_whoever_holds_the_lock_for_no_restore_is_named(
     with RestoreLock(Address.of("default")), pytest.raises(BusyError) as caught:
         restore(Request(str(backup), dry_run=True))
     assert "may not" not in str(caught.value)
+
+
+@pytest.fixture
+def in_latin1(live: Database) -> Iterator[None]:
+    """A database and a role whose names are no UTF-8, as others of the same server see them."""
+    server = live.server
+    made = f"latin1_{live.name}"
+    server.execute(
+        sql.SQL(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ).format(sql.Identifier(made))
+    )
+    try:
+        with server.connect(dbname=made, client_encoding="LATIN1") as there:
+            there.execute('CREATE DATABASE "caf\u00e9"')
+            there.execute("COMMENT ON DATABASE \"caf\u00e9\" IS 'restorehooks \u00e9'")
+            there.execute('CREATE ROLE "ren\u00e9" LOGIN')
+        yield
+    finally:
+        with server.connect(dbname=made, client_encoding="LATIN1") as there:
+            there.execute('DROP ROLE IF EXISTS "ren\u00e9"')
+            there.execute('DROP DATABASE IF EXISTS "caf\u00e9" WITH (FORCE)')
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(made)))
+
+
+@pytest.mark.usefixtures("in_latin1")
+def test_a_name_in_another_encoding_stops_nothing(live: Database, backup: Path) -> None:
+    restore(Request(str(backup), dry_run=True))
+    assert restore(Request(str(backup)), confirm=lambda _: True).restored
+    undo(confirm=lambda _: True)
+    assert live.execute("SELECT count(*) FROM precious") == [(300,)]
+
+
+def test_what_a_stranger_says_to_all_ends_no_swap(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a database of SQL_ASCII everybody may NOTIFY of what a client cannot be sent."""
+    server, aside = live.server, f"ascii_{live.name}"
+    encoding = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    server.execute(
+        sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(aside), sql.SQL(encoding))
+    )
+    said: list[bool] = []
+
+    @contextmanager
+    def told_before(terminator: Any, databases: list[str]) -> Iterator[None]:
+        if not said:
+            with server.connect(dbname=aside) as neighbour:
+                for channel in ("restorehooks_swap", "restorehooks"):
+                    neighbour.execute(f"NOTIFY {channel}, E'\\xff'")
+            said.append(True)
+            raise psycopg.errors.ObjectInUse("it is heard once this transaction is over")
+        with sessions.sessions_ended(terminator, databases):
+            yield
+
+    monkeypatch.setattr(swap, "sessions_ended", told_before)
+    try:
+        request = Request(str(backup), maintenance_db=aside)
+        assert restore(request, confirm=lambda _: True).restored
+    finally:
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(aside)))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("attributes", ["CREATEDB", "SUPERUSER"])
+def test_nobody_enters_what_is_being_loaded(
+    live: Database, backup: Path, missing: bool, attributes: str
+) -> None:
+    """Whoever owns a table there could put a trigger on it before its rows come."""
+    role, user = live.role("stranger"), live.role("restores", f"LOGIN {attributes}")
+    name = sql.Identifier(live.name)
+    owned = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(user))
+    live.server.execute(owned)
+    alone(live)
+    if missing:
+        live.server.execute(sql.SQL("DROP DATABASE {}").format(name))
+    entered = {}
+
+    def enter(signal: object, **_: object) -> None:
+        (side,) = neighbours(live)
+        try:
+            live.connect(dbname=side, user=role).close()
+            entered[signal] = True
+        except psycopg.OperationalError as error:
+            entered[signal] = "permission denied for database" not in str(error)
+
+    for signal in (pre_load, post_restore):
+        signal.connect(enter)
+    settings = connections["default"].settings_dict
+    before, settings["USER"] = settings["USER"], user
+    try:
+        assert restore(Request(str(backup)), confirm=lambda _: True).restored
+        live.connect(user=role).close()
+    finally:
+        connections["default"].close()
+        settings["USER"] = before
+        for signal in (pre_load, post_restore):
+            signal.disconnect(enter)
+        live.server.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(name))
+    assert entered == {pre_load: False, post_restore: True}

@@ -218,3 +218,25 @@ def test_wrong_usage(database: Database, arguments: list[str], why: str) -> None
     with pytest.raises(CommandError, match=why) as caught:
         said(*arguments)
     assert caught.value.returncode == 2
+
+
+class Moved(FileSystemStorage):
+    """A folder whose new folder somebody moves, and puts a link in its place."""
+
+    def _save(self, name: str, content: File[bytes]) -> str:
+        (made,) = Path(self.location).glob(".*.unfinished")
+        made.rename(made.with_name("taken away"))
+        made.symlink_to(Path(self.location).parent / "victim")
+        return super()._save(name, content)  # type: ignore[misc,no-any-return]
+
+
+def test_nothing_is_deleted_where_a_link_leads(database: Database, tmp_path: Path) -> None:
+    for name in ("dumps", "victim"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "victim" / "file").write_text("precious")
+    options = {"location": str(tmp_path / "dumps")}
+    configured = {"dumps": {"BACKEND": f"{__name__}.Moved", "OPTIONS": options}}
+    with override_settings(STORAGES=configured), pytest.raises(StorageError):
+        back_up_to_storage("name")
+    assert (tmp_path / "victim" / "file").read_text() == "precious"
+    assert not (tmp_path / "dumps" / "name").exists()

@@ -149,10 +149,11 @@ def test_a_source_that_may_not_be_read(
         f"GRANT SELECT ON open_id_seq TO {role}; SELECT setval('open_id_seq', 8)"
     )
     url = other_database.server.url(other_database.name, user=role, password="hunter2")
-    done = project.manage("resetsequences", "--from", url, check=False)
+    env = {"THERE": url, "WRONG": url.replace("/test_", "/no_")}
+    done = project.manage("resetsequences", "--from", "env:THERE", check=False, env=env)
     assert standing(database, "open_id_seq") == (9, True)
     assert "no SELECT privilege on sequence public.orders_id_seq of the source" in done.stdout
-    wrong = project.manage("resetsequences", "--from", url.replace("/test_", "/no_"), check=False)
+    wrong = project.manage("resetsequences", "--from", "env:WRONG", check=False, env=env)
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("CommandError: The source cannot be read: ")
     assert "hunter2" not in done.stdout + done.stderr + wrong.stderr
@@ -225,6 +226,9 @@ def test_json_and_sql(project: Project, database: Database, other_database: Data
         (["--from", "nowhere"], 'There is no database "nowhere" in DATABASES'),
         (["--from", "mysql://u:hunter2@h/d"], "--from names a database of mysql"),
         (["--from", "postgresql://u:hun/ter2@h"], "--from is not of the form postgresql://"),
+        (["--from", "postgresql://u:hunter2@h/d"], "--from holds a password, which every user"),
+        (["--from", "postgresql://u@h/d?sslpassword=hunter2"], "--from holds a password, which"),
+        (["--from", "env:NOT_SET"], "The variable NOT_SET is not set"),
         (["--from", "other", "--rewind"], "Give --from or --rewind, not both"),
         (["--from", "other", "--all-databases"], "--from is the source of one database"),
         (["--from", "default"], "The source is database"),
@@ -251,3 +255,12 @@ def test_from_another_major(
     other.execute("SELECT setval('orders_id_seq', 900)")
     assert statuses(taken_along()) == {"orders_id_seq": "advanced"}
     assert draw(database, "orders_id_seq") == 902
+
+
+def test_whatever_form_a_time_has(database: Database, other_database: Database) -> None:
+    for each in (database, other_database):
+        each.execute(f"{TABLE} ALTER DATABASE \"{each.name}\" SET datestyle = 'German'")
+    connections.close_all()
+    other_database.execute("SELECT setval('orders_id_seq', 8)")
+    taken_along()
+    assert standing(database, "orders_id_seq") == (9, True)

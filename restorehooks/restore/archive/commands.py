@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from restorehooks.programs import Program, find
 from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.dump.copies import temporary_files
 from restorehooks.restore.dump.facts import Dump, size_of
-from restorehooks.restore.errors import ProgramError
+from restorehooks.restore.errors import ProgramError, RestoreError, ScriptError
 from restorehooks.restore.processes import (
     SECONDS_A_TICK,
     lines_of,
@@ -38,7 +40,7 @@ def pg_restore_for(dump: Dump, prefer: int | None = None) -> Program:
 @contextmanager
 def list_file(entries: Iterable[ArchiveEntry]) -> Iterator[Path]:
     """Write these entries to a temporary file for ``--use-list``."""
-    with tempfile.TemporaryDirectory(prefix="restorehooks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="restorehooks-", dir=temporary_files()) as folder:
         path = Path(folder) / "entries"
         path.write_text("".join(f"{entry.line}\n" for entry in entries))
         yield path
@@ -114,12 +116,25 @@ def statements(
     """
     argv = [str(program.path), "--file", to, *flags, "--", str(archive)]
     out = subprocess.PIPE if to == "-" else subprocess.DEVNULL
-    with tempfile.TemporaryFile() as said, running(argv, {}, out, said) as process:
-        yield process
-        code = process.wait()
-        said.seek(0)
-        lines = (line.decode(errors="replace").rstrip("\n") for line in said)
-        check_exit(read_messages(lines), code)
+    with (
+        tempfile.TemporaryFile(dir=temporary_files()) as said,
+        running(argv, {}, out, said) as process,
+    ):
+        try:
+            yield process
+        except ScriptError:
+            raise
+        except RestoreError:  # the SQL has no end: pg_restore may say why
+            _require_success(process, said)
+            raise
+        _require_success(process, said)
+
+
+def _require_success(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+    code = process.wait()
+    said.seek(0)
+    lines = (line.decode(errors="replace").rstrip("\n") for line in said)
+    check_exit(read_messages(lines), code)
 
 
 def write(

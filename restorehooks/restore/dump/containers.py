@@ -13,13 +13,14 @@ from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.trust import belongs_to_us
-from restorehooks.wording import printable, quoted
+from restorehooks.wording import first_line, printable, quoted
 
 from .compression import beginning, compression_of, decompressed
 from .contents import TABLE_OF_CONTENTS
 from .copies import PACKED_FILE, private_folder, require_room, write
 from .facts import unreadable
-from .identify import is_dump, opened_tar, read
+from .identify import is_dump, read
+from .tars import opened_tar
 
 _HEAD = 1024 * 1024
 """Bytes at the beginning of a file that are looked at: bzip2 yields nothing before 900 kB."""
@@ -27,7 +28,7 @@ _ZIP = b"PK\x03\x04"
 _MOST = 10_000
 """Files of a folder that are looked at."""
 _NAMED = 3
-"""Names that a message shows."""
+"""Names that a message shows; of more dumps than these no other is looked for."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _in_folder(source: Path) -> Inside | None:
         if number == _MOST:
             return None
         if path.name == TABLE_OF_CONTENTS:
-            found.append(Inside(str(path.parent.relative_to(source)), path.parent))
+            found.append(Inside(printable(str(path.parent.relative_to(source))), path.parent))
         elif path.is_symlink() and not belongs_to_us(path.lstat()):
             raise DumpError(
                 f"{source} has the link {printable(path.name)}, which belongs to another user and "
@@ -90,7 +91,7 @@ def _in_folder(source: Path) -> Inside | None:
         elif path.is_file() and not path.parent.joinpath(TABLE_OF_CONTENTS).exists():
             with path.open("rb") as stream:
                 if is_dump(beginning(read(stream, _HEAD))):
-                    found.append(Inside(str(path.relative_to(source)), path))
+                    found.append(Inside(printable(str(path.relative_to(source))), path))
     return _the_one(source, found) if found else None
 
 
@@ -104,8 +105,10 @@ def _from_tar(source: Path, private: Path) -> Inside | None:
         for member in members:
             if PurePosixPath(member.name).name == TABLE_OF_CONTENTS:
                 return None  # a tar archive, or a directory dump inside a tar file
+            if len(found) > _NAMED:
+                break
             if member.isreg():
-                seen.append(member.name)
+                seen += [member.name] if len(seen) <= _NAMED else []
                 content = cast(BinaryIO, members.extractfile(member))
                 found += _unpacked(member.name, member.size, content, private)
     return _only(source, "tar", found, seen)
@@ -121,10 +124,16 @@ def _from_zip(source: Path, private: Path) -> Inside | None:
                 return _directory_in_zip(source, members, files, private)
             found: list[Inside] = []
             for info in files:
+                if len(found) > _NAMED:
+                    break
                 with members.open(info) as content:
                     found += _unpacked(info.filename, info.file_size, content, private)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise DumpError(f"{source} is a damaged zip file ({error}): copy it again") from error
+    except DumpError:
+        raise
+    except Exception as error:  # each compression has its own, and zipfile believes any field
+        raise DumpError(
+            f"{source} is a damaged zip file ({first_line(error)}): copy it again"
+        ) from error
     return _only(source, "zip", found, [info.filename for info in files])
 
 
@@ -169,8 +178,7 @@ def _only(source: Path, kind: str, found: list[Inside], seen: list[str]) -> Insi
 def _the_one(source: Path, found: list[Inside]) -> Inside:
     if len(found) > 1:
         names = quoted(one.name for one in found[:_NAMED])
-        more = ", ..." if len(found) > _NAMED else ""
-        raise DumpError(
-            f"{source} holds {len(found)} dumps ({names}{more}): unpack it, and name one"
-        )
+        many = len(found) > _NAMED
+        count, more = (f"more than {_NAMED}", ", ...") if many else (len(found), "")
+        raise DumpError(f"{source} holds {count} dumps ({names}{more}): unpack it, and name one")
     return found[0]

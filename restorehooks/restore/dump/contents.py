@@ -23,6 +23,7 @@ from restorehooks.restore.errors import DumpError
 from restorehooks.wording import printable
 
 from .facts import Dump, unreadable
+from .tars import Member
 
 OLDEST_ARCHIVE = (1, 10)
 NEWEST_ARCHIVE = (1, 16)
@@ -228,8 +229,7 @@ class ArchiveHeader:
         return len(self._take(max(0, self._length())))
 
     def _length(self) -> int:
-        length = self._int()
-        if length > _LONGEST:
+        if (length := self._int()) > _LONGEST:
             raise self._damaged()
         return length
 
@@ -287,7 +287,7 @@ def strings_are_off(dump: Dump) -> bool:
 def _header_of(dump: Dump) -> Iterator[ArchiveHeader]:
     try:
         if dump.format == "tar":
-            with tarfile.open(dump.path, "r:") as members:
+            with tarfile.open(dump.path, "r:", tarinfo=Member) as members:
                 found = members.extractfile(TABLE_OF_CONTENTS)
                 yield ArchiveHeader(dump.source, cast(BinaryIO, found))
         else:

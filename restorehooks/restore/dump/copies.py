@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError, ProgramError, RestoreError
+from restorehooks.trust import why_anybody_may_replace
 from restorehooks.wording import size_in_words
 
 from .compression import decompressed
 from .facts import Dump, size_of
-from .identify import opened_tar
+from .tars import opened_tar
 
 _CHUNK = 1024 * 1024
 _KEPT_FREE = 64 * _CHUNK
@@ -85,11 +86,26 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
     """Give a temporary folder that nobody else may enter. Raises DumpError."""
     with ExitStack() as stack:
         try:
-            private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=folder)
-            path = stack.enter_context(private)
+            where = folder or temporary_files()
+            private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=where)
+            path = Path(stack.enter_context(private))
+            # Whoever may rename it could put another dump there, once this one is proved.
+            why_not = why_anybody_may_replace(path.absolute())
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
-        yield Path(path)
+        if why_not:
+            raise _no_room(folder, f"{why_not}; chmod +t prevents that")
+        yield path
+
+
+def temporary_files() -> str:
+    """Return the folder of temporary files. Raises DumpError where there is none."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise DumpError(
+            "no folder for temporary files can be written to: let TMPDIR name one"
+        ) from None
 
 
 @contextmanager
@@ -130,7 +146,7 @@ def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
 
 
 def _no_room(folder: Path | None, why: str) -> DumpError:
-    where = folder or tempfile.gettempdir()
+    where = folder or temporary_files()
     return DumpError(
         f"the dump needs a temporary copy, and in {where} there can be none ({why}): let "
         "--spool-dir or TMPDIR name a folder with room"

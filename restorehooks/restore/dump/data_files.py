@@ -14,6 +14,7 @@ from restorehooks.restore.errors import DumpError
 from .compression import decompressed
 from .contents import ArchiveEntry
 from .facts import Compression, Dump, unreadable
+from .tars import Member
 
 _SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz4", ".zst": "zstd"}
 """What pg_restore tries after a file's name, in its order (compress_io.c)."""
@@ -54,7 +55,7 @@ def data_files(dump: Dump) -> Iterator[Find]:
         yield lambda name: _in_folder(dump.path, name)
         return
     try:
-        with tarfile.open(dump.path, "r:") as members:
+        with tarfile.open(dump.path, "r:", tarinfo=Member) as members:
             yield lambda name: _in_tar(dump, members, name)
     except (OSError, tarfile.TarError) as error:
         raise DumpError(f"{dump.source} cannot be read ({error}): copy or dump it again") from error

@@ -6,22 +6,20 @@ import io
 import re
 import stat
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.wording import printable, size_in_words
+from restorehooks.wording import printable
 
 from .compression import beginning, compression_in, compression_of, decompressed
 from .contents import MAGIC, TABLE_OF_CONTENTS, ArchiveHeader
 from .facts import HEADER, Compression, Dump, Format, size_of, unreadable
+from .tars import opened_tar
 
-_LONGEST_NAME = 1024 * 1024
-"""Bytes of a member's name and attributes in a tar file that are believed."""
 HEAD = 64 * 1024
 """Bytes at the beginning of a file that are looked at."""
 _OTHER_FORMATS = (
@@ -166,29 +164,6 @@ def _directory(source: Path) -> Dump:
         raise DumpError(f"{contents} is damaged: it does not begin as a table of contents does")
     known = ArchiveHeader(source, io.BytesIO(head)).known
     return Dump(source, source, "directory", None, size=size_of(source), **known)
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose name takes no more memory than a name may: tarfile believes any length."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type not in tarfile.REGULAR_TYPES and self.size > _LONGEST_NAME:
-            raise tarfile.ReadError(f"a header of {size_in_words(self.size)}")
-        if self.type == tarfile.GNUTYPE_SPARSE:
-            raise tarfile.ReadError("a member with holes")
-        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
-
-
-@contextmanager
-def opened_tar(source: Path, stream: BinaryIO) -> Iterator[tarfile.TarFile]:
-    """Read a tar file from a stream, member by member. Raises DumpError where it is damaged."""
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as members:
-            yield members
-    except tarfile.TarError as error:
-        raise DumpError(
-            f"{source} is cut off or damaged ({error}): dump or copy it again"
-        ) from error
 
 
 def _inside_tar(source: Path, members: tarfile.TarFile) -> tuple[Format, bytes]:

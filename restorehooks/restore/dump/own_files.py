@@ -28,13 +28,8 @@ def require_own_files(dump: Dump, entries: Iterable[ArchiveEntry]) -> None:
         return
     try:
         with os.scandir(dump.path) as files:
-            links = [file for file in files if file.is_symlink()]
-        for link in links:
-            if not belongs_to_us(link.stat(follow_symlinks=False)):
-                raise DumpError(
-                    f"{dump.source} has the link {link.name}, which belongs to another user and "
-                    "may lead to any file: copy the dump with cp -rL, as that user"
-                )
+            for file in files:
+                _require_a_file(dump, file)
         names = [entry.data_file for entry in entries if entry.data_file]
         for name in [*names, *_large_objects(dump, names)]:
             if not _DATA_FILE.fullmatch(name):
@@ -44,6 +39,21 @@ def require_own_files(dump: Dump, entries: Iterable[ArchiveEntry]) -> None:
                 )
     except OSError as error:
         raise unreadable(dump.source, error) from error
+
+
+def _require_a_file(dump: Dump, file: os.DirEntry[str]) -> None:
+    name = printable(file.name)
+    if file.is_symlink() and not belongs_to_us(file.stat(follow_symlinks=False)):
+        raise DumpError(
+            f"{dump.source} has the link {name}, which belongs to another user and "
+            "may lead to any file: copy the dump with cp -rL, as that user"
+        )
+    # pg_restore would wait for ever for whoever writes to a pipe.
+    if not (file.is_file() or file.is_dir()) and os.path.exists(file):
+        raise DumpError(
+            f"{dump.source} has {name}, which is a pipe or a device, and pg_dump makes none: copy "
+            "the dump without it"
+        )
 
 
 def _large_objects(dump: Dump, names: Iterable[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tarfile
+from collections import deque
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
@@ -13,6 +14,7 @@ from restorehooks.restore.errors import DumpError
 
 from .compression import decompressed
 from .facts import CLOSING, TRAILER, Dump, Part, unreadable
+from .tars import each_member
 
 _TAIL = 256 * 1024
 """Bytes at the end of a plain dump in which its last line is looked for."""
@@ -43,9 +45,7 @@ def prove_tar(dump: Dump) -> None:
     ``pg_restore -f -`` reads a cut tar archive for ever (seen with 17 and 18).
     """
     try:
-        with tarfile.open(dump.path, "r:") as members:
-            for _ in members:
-                pass
+        deque(each_member(dump.path), maxlen=0)
         with dump.path.open("rb") as stream:
             stream.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
             whole = not any(stream.read())

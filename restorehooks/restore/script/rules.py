@@ -193,9 +193,16 @@ def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
         )
     if first == "alter" and kind in ("role", "user") and rest[1:3] == ["in", "database"]:
         return LeaveOut("database", "the database that is restored into has its own")
-    if kind in _CLUSTER_WIDE and not (kind == "user" and rest[:1] == ["mapping"]):
+    # Without FOR it is a user of that name.
+    if kind in _CLUSTER_WIDE and not (kind == "user" and _names_a_mapping(rest)):
         raise Refused(f"{first.upper()} {kind.upper()} reaches beyond the one database")
     return None
+
+
+def _names_a_mapping(rest: list[str]) -> bool:
+    options = {"if", "not", "exists"}
+    words = [word for word in rest if word not in options]
+    return words[:2] == ["mapping", "for"]
 
 
 def _transaction(head: list[str]) -> LeaveOut:
@@ -209,6 +216,8 @@ def _setting(statement: bytes, head: list[str], options: ScriptOptions, encoding
     name = head[1:]
     if name[:1] in (["session"], ["local"]) and name[1:2] != ["authorization"]:
         name = name[1:]
+    if name[:2] == ["u", "&"]:
+        raise Refused("pg_dump writes no such statement")
     if name[:2] == ["session", "authorization"]:
         return authorization(statement, options, encoding)
     if name[:1] in _ACTING_ROLE:

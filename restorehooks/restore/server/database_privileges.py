@@ -36,14 +36,17 @@ class Grant(NamedTuple):
     may_act: bool
 
 
-def grants(connection: Connection, live: Live, to: str) -> Iterator[Carry]:
+def grants(connection: Connection, live: Live, to: str, *, but: str = "") -> Iterator[Carry]:
     """Yield the statements that give the database ``to`` the privileges on ``live``, no others.
+
+    The privilege ``but`` is left out.
 
     A grant that another role than the owner made is made as that role again, or as the owner where
     the role that restores may not act as that one. For ``live`` itself, which a rehearsal is on,
     they are yielded too; another database that has the same already needs none.
     """
-    wanted = [Grant(*row) for row in connection.execute(OF_OID, [live.oid]).fetchall()]
+    all_of_live = map(Grant._make, connection.execute(OF_OID, [live.oid]).fetchall())
+    wanted = [one for one in all_of_live if one.privilege != but]
     found = [Grant(*row) for row in connection.execute(OF_NAME, [to]).fetchall()]
     if wanted == found and to != live.name:
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +17,11 @@ import psycopg
 
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
+from restorehooks.restore.script.buffer import LexingError
 from restorehooks.restore.script.lexer import Lexer, Statement
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.rules import decide
-from restorehooks.restore.script.verdicts import LeaveOut, Replaced
+from restorehooks.restore.script.verdicts import LeaveOut, Refused, Replaced
 from restorehooks.restore.script.words import Words
 from restorehooks.wording import quoted
 
@@ -132,9 +134,10 @@ def _statements(entries: Iterable[ArchiveEntry], *kinds: str) -> Iterator[Statem
         if entry.kind not in kinds:
             continue
         lexer = Lexer(io.BytesIO(entry.definition.encode(errors="surrogateescape")))
-        while piece := lexer.next(escapes=False):
-            if isinstance(piece, Statement):
-                yield piece
+        with suppress(LexingError):  # the load will say so
+            while piece := lexer.next(escapes=False):
+                if isinstance(piece, Statement):
+                    yield piece
 
 
 def _left_out(
@@ -142,7 +145,10 @@ def _left_out(
 ) -> Iterator[LeaveOut]:
     """Yield what of the statements is left out, of one kind."""
     for statement in statements:
-        verdict = decide(statement.text, Words(statement.text), options, "utf-8")
+        try:
+            verdict = decide(statement.text, Words(statement.text), options, "utf-8")
+        except Refused:  # so will the load
+            continue
         omitted = verdict.omitted if isinstance(verdict, Replaced) else verdict
         if isinstance(omitted, LeaveOut) and omitted.what == what:
             yield omitted

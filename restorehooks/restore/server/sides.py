@@ -40,7 +40,8 @@ def side_name(connection: Connection, live: str, word: str) -> str:
 def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
     """Create the empty database that will become the live one; return its name and oid.
 
-    Nobody can connect to it before it has its marker and the live one's privileges.
+    Until ``open_side`` nobody but its owner and the role that restores may connect to it: whoever
+    owns a table there could put a trigger on it before its rows are loaded.
     """
     connection = lock.connection
     name = side_name(connection, live.name, "restoring")
@@ -71,13 +72,31 @@ def _prepare(connection: Connection, live: Live, name: str, by: str) -> None:
     with connection.transaction():
         moment = server_time(connection).isoformat()
         mark(connection, name, Marker("side", live.name, moment, by))
-        for one in grants(connection, live, name) if not live.missing else ():
+        for one in grants(connection, live, name, but="CONNECT") if not live.missing else ():
             refusal(connection, one.statement)
+        for statement in (NOBODY_ENTERS, WE_ENTER):
+            connection.execute(statement.format(sql.Identifier(name)))
         connection.execute(
             sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
         )
 
 
+def open_side(connection: Connection, live: Live, name: str) -> None:
+    """Let those into a side database that is loaded who may connect to the live one."""
+    with connection.transaction():
+        for one in grants(connection, live, name) if not live.missing else ():
+            refusal(connection, one.statement)
+        if live.missing:
+            connection.execute(EVERYBODY_ENTERS.format(sql.Identifier(name)))
+            if connection.execute(ANOTHER).fetchone() == (True,):
+                connection.execute(WE_LEAVE.format(sql.Identifier(name)))
+
+
+NOBODY_ENTERS = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC")
+WE_ENTER = sql.SQL("GRANT CONNECT ON DATABASE {} TO SESSION_USER")
+EVERYBODY_ENTERS = sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC")
+WE_LEAVE = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM SESSION_USER")
+ANOTHER = "SELECT current_user OPERATOR(pg_catalog.<>) session_user"
 OID = "SELECT oid FROM pg_catalog.pg_database WHERE datname = %s"
 
 

@@ -99,6 +99,8 @@ def listing(store: Store, folder: str) -> Listing:
 
 
 def _modified(store: Store, name: str) -> datetime | None:
+    if store.why_not_opened(name):
+        return None
     with suppress(NotImplementedError), store.doing(f"reading {PREFIX}{name}"):
         # A backend gives local time without a zone where USE_TZ is off.
         return store.backend.get_modified_time(name).astimezone()
@@ -106,11 +108,13 @@ def _modified(store: Store, name: str) -> datetime | None:
 
 
 def _looked_at(store: Store, name: str, parts: Sequence[str], moment: datetime | None) -> Stored:
+    is_folder = [*parts] != [name]
+    first = joined(name, TABLE_OF_CONTENTS) if is_folder else name
+    if why := next(filter(None, map(store.why_not_opened, (first, *parts))), None):
+        return Stored(name, parts, 0, moment, why=why)
     one = Stored(name, parts, sum(map(store.size, parts)), moment)
-    source = Path(PREFIX + one.name)
-    is_folder = [*one.parts] != [one.name]
+    source = Path(PREFIX + name)
     try:
-        first = joined(one.name, TABLE_OF_CONTENTS) if is_folder else one.name
         if (head := store.head(first)) is None:
             return replace(one, why="not looked at: it would be fetched whole", unread=True)
         return replace(one, dump=identify_head(source, head, one.size, is_folder=is_folder))
@@ -129,9 +133,8 @@ def newest(store: Store, folder: str, database: str | None) -> Stored:
     there = [one for one in listing(store, folder).files if one.dump or one.unread]
     held = sorted({one.database for one in there if one.database})
     if database is None and len(held) > 1:
-        raise UsageError(
-            f"{PREFIX}{folder} holds dumps of {quoted(held)}: name one with --from-database."
-        )
+        names = quoted(map(printable, held))
+        raise UsageError(f"{PREFIX}{folder} holds dumps of {names}: name one with --from-database.")
     if database is not None:
         there = [one for one in there if one.database == database or one.has_all]
     if not there:

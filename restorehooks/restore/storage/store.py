@@ -18,6 +18,7 @@ from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
 from restorehooks.restore.dump.copies import PACKED_FILE
 from restorehooks.restore.dump.identify import HEAD, read
 from restorehooks.restore.errors import RestoreError, StorageError, UsageError
+from restorehooks.trust import why_not_opened
 from restorehooks.wording import described, quoted
 
 from .sftp import SftpFile
@@ -70,6 +71,13 @@ class Store:
                 return Path(backend.path(name))
         return None
 
+    def why_not_opened(self, name: str) -> str | None:
+        """Return why something on this machine that others may have put there is not opened."""
+        if not isinstance(self.backend, FileSystemStorage):
+            return None
+        with self.doing(f"looking at {PREFIX}{name}"):
+            return why_not_opened(Path(self.backend.path(name)))
+
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""
         with self.doing(f"looking for {PREFIX}{name}"):
@@ -112,7 +120,10 @@ class Store:
             return None if _fetches_all(stream) else read(stream, HEAD)
 
     def walk(self, folder: str) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield the name and the parts of each file below a folder; a directory dump is one."""
+        """Yield the name and the parts of each file below a folder; a directory dump is one.
+
+        A folder that is not to be opened is named like a file.
+        """
         folders, files = self.listed(folder)
         if TABLE_OF_CONTENTS in files:
             yield folder, _parts(folder, files)
@@ -121,8 +132,13 @@ class Store:
             path = joined(folder, name)
             yield path, [path]
         for name in folders:
-            if name not in ("", ".") and not name.endswith(UNFINISHED):
-                yield from self.walk(joined(folder, name))
+            path = joined(folder, name)
+            if name in ("", ".") or name.endswith(UNFINISHED):
+                continue
+            if self.why_not_opened(path):
+                yield path, [path]
+            else:
+                yield from self.walk(path)
 
     def parts(self, name: str) -> Sequence[str]:
         """Return the files of a directory dump; of anything else the name alone."""

@@ -19,7 +19,7 @@ from django.core.files.storage import FileSystemStorage
 from restorehooks.restore import rename
 from restorehooks.restore.errors import StorageError, UsageError
 from restorehooks.restore.interrupts import uninterrupted
-from restorehooks.restore.rename import FolderEntry
+from restorehooks.restore.rename import FolderEntry, require_our_folder
 
 from .store import PREFIX, UNFINISHED, Store, joined
 
@@ -109,37 +109,52 @@ class _Direct:
 
 
 class _Files(_Direct):
-    """The way into a folder of this machine."""
+    """The way into a folder of this machine.
+
+    The new folder is opened at once: whoever may rename it leads nothing of ours elsewhere.
+    """
 
     _made: Path | None = None
+    _folder, _parent = -1, -1
 
     def begin(self) -> str:
         parent = Path(self.backend.path(self.name)).parent
         parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{self.base[:_NAME_SHOWN]}."
+        self._parent = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
         self._made = Path(tempfile.mkdtemp(prefix=prefix, suffix=UNFINISHED, dir=parent))
+        self._folder = os.open(self._made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        require_our_folder(self._folder, str(self._made))
         return joined(joined(self.folder, self._made.name), "dump")
 
     def finish(self) -> None:
-        assert self._made  # noqa: S101 - begin() made it
         if "file_permissions_mode" not in self.store.options:
-            (self._made / "dump").chmod(_PRIVATE_FILE)
-        folder, parent = (os.open(path, os.O_RDONLY) for path in (self._made, self._made.parent))
+            with open("dump", "rb", opener=self._entered) as dump:
+                os.fchmod(dump.fileno(), _PRIVATE_FILE)
+        to = FolderEntry(self._parent, self.base)
         try:
-            rename.into_free_name(FolderEntry(folder, "dump"), FolderEntry(parent, self.base))
-            os.fsync(parent)
+            rename.into_free_name(FolderEntry(self._folder, "dump"), to)
+            os.fsync(self._parent)
         except FileExistsError:
             raise self.taken() from None
-        finally:
-            os.close(folder)
-            os.close(parent)
         self.undo()
 
+    def _entered(self, name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=self._folder)
+
     def undo(self) -> None:
+        if self._folder >= 0:
+            for name in os.listdir(self._folder):
+                os.unlink(name, dir_fd=self._folder)
+            os.close(self._folder)
+            self._folder = -1
         if self._made:
-            for path in self._made.iterdir():
-                path.unlink()
-            self._made.rmdir()
+            with suppress(OSError):  # somebody has moved it, and what is there now is not ours
+                os.rmdir(self._made.name, dir_fd=self._parent)
+            self._made = None
+        if self._parent >= 0:
+            os.close(self._parent)
+            self._parent = -1
 
 
 class _Sftp(_Direct):

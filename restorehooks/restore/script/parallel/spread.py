@@ -2,7 +2,7 @@
 
 A dump's statements are read one after the other. Rows of a table without indexes, triggers and the
 like may come in any order, and are given away as they are read. Indexes, keys and foreign keys that
-follow each other are collected, and then built together, those of the largest table first.
+follow each other are collected, and then built together, those first that the most waits for.
 Everything else is sent in order, once all that was given away is done.
 """
 
@@ -26,7 +26,7 @@ from restorehooks.restore.script.wire import StatementFailed, Wire
 from restorehooks.restore.script.words import Words
 
 from . import tasks
-from .builds import Build, Builds
+from .builds import Builds, most_waited_for_first
 from .inserts import Inserts
 from .relations import Relations
 from .workers import Workers
@@ -139,7 +139,7 @@ class Spread:
                 self._progress.one_is_built()
         else:
             settings = self._settings()
-            for one in sorted(builds, key=self._size, reverse=True):
+            for one in most_waited_for_first(builds, self._bytes):
                 self._give(tasks.building(one, settings, self._progress.one_is_built))
             self.finish()
         for statement in after:
@@ -173,9 +173,6 @@ class Spread:
         if self._known is None:
             self._known = read_settings(self._connection)
         return self._known
-
-    def _size(self, build: Build) -> int:
-        return sum(self._bytes[oid] for oid in build.reads | build.locks)
 
     def _give_inserts(self) -> None:
         if collected := self._inserts.take():
