@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_MOST_LINKS = 40
+"""Links that the system follows on the way to a file (man 7 path_resolution)."""
+
 
 def belongs_to_us(status: os.stat_result) -> bool:
     """Say whether a file belongs to this user or to root; always where files have no such owner."""
@@ -73,6 +76,9 @@ def why_not_run(path: Path) -> str | None:
         who = who_else_may_write(status)
         if who and not _keeps_its_entries(part, path, status):
             return f"{who} may write to {part}"
+        # In a sticky folder a link is its owner's to change.
+        if who_else_may_write(part.parent.stat()) and not belongs_to_us(part.lstat()):
+            return f"{part} belongs to another user"
     return None
 
 
@@ -80,12 +86,12 @@ def why_anybody_may_replace(path: Path) -> str | None:
     """Return why a file may be the work of any user of the machine; None where it cannot be.
 
     In a folder that every user may write to, the file and each link and folder on the way to it can
-    be replaced; where the folder is sticky, only by whoever made them. ``path`` is absolute. Raises
-    OSError where one of them cannot be read.
+    be replaced; where the folder is sticky, only by whoever made them; where it is mounted
+    read-only, by nobody. ``path`` is absolute. Raises OSError where one of them cannot be read.
     """
     for part in _parts(path) if os.name == "posix" else ():
         above = part.parent.stat()
-        if part == part.parent or not above.st_mode & stat.S_IWOTH:
+        if part == part.parent or not above.st_mode & stat.S_IWOTH or is_read_only(part.parent):
             continue
         if not above.st_mode & stat.S_ISVTX:
             return f"every user may write to {part.parent}, and replace what is there"
@@ -94,10 +100,25 @@ def why_anybody_may_replace(path: Path) -> str | None:
     return None
 
 
+def is_read_only(path: Path) -> bool:
+    """Return whether a file or folder is mounted so that nobody can write to it."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def _parts(path: Path) -> Iterator[Path]:
-    for place in dict.fromkeys((path, path.resolve())):
-        yield place
-        yield from place.parents
+    """Yield each folder and link on the way to an absolute path, as the system goes it, and it."""
+    at, left, links = Path(path.anchor), [*reversed(path.parts[1:])], 0
+    yield at
+    while left:
+        name = left.pop()
+        part = at.parent if name == os.pardir else at / name
+        yield part
+        if part.is_symlink() and (links := links + 1) <= _MOST_LINKS:
+            to = part.readlink()
+            at = Path(to.anchor) if to.anchor else at
+            left += reversed(to.parts[1:] if to.anchor else to.parts)
+        else:
+            at = part
 
 
 def _keeps_its_entries(part: Path, path: Path, status: os.stat_result) -> bool:
