@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from restorehooks import __version__
+from restorehooks.streams import or_nowhere, standard_streams
 from restorehooks.wording import printable
 
 WRONG_USAGE, INTERRUPTED = 2, 130
@@ -42,6 +43,12 @@ MISSING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    with standard_streams():
+        sys.stdout, sys.stderr = or_nowhere(sys.stdout), or_nowhere(sys.stderr)
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments in (["--version"], [RESTORE_SCRIPT]):  # these need no other package
         version = f"restorehooks {__version__}\n"

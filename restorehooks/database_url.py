@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -39,16 +41,36 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they tell the password
             database = dict(env.db_url_config(url))
+        unquote(url, errors="strict")
     except (ImproperlyConfigured, ValueError, KeyError):
         database = {}
     is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # in the midst of a password
+    is_cut_short = is_cut_short or "%00" in url  # libpq reads nothing that follows
     if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
         raise UrlError(
             f"{called} is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
             " percent-encoded)."
         )
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
+    _as_libpq_reads_it(url, database)
     for key in ("host", "port"):  # where a socket's folder stands; psql takes it from HOST and PORT
         if key in database.get("OPTIONS", {}):
             database[key.upper()] = database["OPTIONS"].pop(key)
     return database
+
+
+_PLACE = re.compile(r"\[?(?P<host>.*?)\]?(?::(?P<port>\d*))?")
+
+
+def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
+    """Give each of several hosts its own port, and digits in the query their leading zeros."""
+    parts = urlsplit(url)
+    places = unquote(parts.netloc.rpartition("@")[2]).split(",")
+    if len(places) > 1:
+        found = [match for place in places if (match := _PLACE.fullmatch(place))]
+        database["HOST"] = ",".join(each["host"] for each in found)
+        database["PORT"] = ",".join(each["port"] or "" for each in found)
+    options = database.get("OPTIONS", {})
+    for name, (value, *_) in parse_qs(parts.query).items():
+        if isinstance(options.get(name), int) and str(options[name]) != value:
+            options[name] = value

@@ -47,25 +47,26 @@ name: Literal["psycopg", "psycopg2"] | None
 _problem = ""
 if TYPE_CHECKING:
     import psycopg
-    from psycopg import errors, sql
+    from psycopg import Error, errors, sql
 else:
     try:
         import psycopg
-        from psycopg import errors, sql
+        from psycopg import Error, errors, sql
 
         name = "psycopg"
     except ImportError as error:  # it is not installed, or finds no libpq
         found = not isinstance(error, ModuleNotFoundError) or error.name != "psycopg"
         _problem = f"psycopg 3 cannot be used: {sentence(first_line(error))}" if found else ""
         try:
-            from psycopg2 import errors, sql
+            from psycopg2 import Error, errors, sql
 
             name = "psycopg2"
         except ImportError:
             errors = sql = _Absent()
+            Error = ConnectionError  # there is none that anything could raise
             name = None
 
-__all__ = ["errors", "sql"]
+__all__ = ["Error", "errors", "sql"]
 
 
 def why_not_at_all() -> str | None:

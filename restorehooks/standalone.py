@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,18 +67,46 @@ def _read_env_file() -> str | None:
     if not path.is_file():
         return None
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             status = os.fstat(file.fileno())
-            if not belongs_to_us(status):
+            # A link of somebody else's would choose among the files of ours.
+            if not (belongs_to_us(status) and belongs_to_us(path.lstat())):
                 return "The file .env is not read, since it belongs to another user."
             if who := who_else_may_write(status):
                 return f"The file .env is not read, since {who} may write to it."
-            _File.read_env(file)
+            text = file.read()
     except OSError as error:
         return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
-        raise StandaloneError("The file .env is not UTF-8 text.") from None
+        text = "\0"
+    if "\0" in text:
+        raise StandaloneError("The file .env is not UTF-8 text.")
+    has_other_lines = _read_variables(text)
     found = _File.ENVIRON
+    if has_other_lines and "DATABASE_URL" not in {*found, *os.environ}:
+        return "The file .env has lines that are not of the form NAME=VALUE."
+    return _take(found)
+
+
+def _read_variables(text: str) -> bool:
+    """Read the text of a file .env; return whether it has lines that were not understood."""
+    lines: list[logging.LogRecord] = []
+
+    def keep_off(record: logging.LogRecord) -> bool:
+        lines.append(record)
+        return False
+
+    logger = logging.getLogger("environ.environ")  # it repeats such lines, with what they hold
+    logger.addFilter(keep_off)
+    try:
+        _File.read_env(StringIO(text))
+    finally:
+        logger.removeFilter(keep_off)
+    return bool(lines)
+
+
+def _take(found: dict[str, str]) -> str | None:
+    """Put what is ours into the environment; return a sentence about what was not taken."""
     ours = {name: found[name] for name in found if name.startswith("RESTOREHOOKS_")}
     url = found.get("DATABASE_URL")
     if url is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-
-_MOST_LINKS = 40
-"""Links that the system follows on the way to a file (man 7 path_resolution)."""
 
 
 def belongs_to_us(status: os.stat_result) -> bool:
@@ -66,20 +64,26 @@ def _shared_group(gid: int) -> str | None:
 def why_not_run(path: Path) -> str | None:
     """Return why the programs in a folder, or one program, may be somebody else's work.
 
-    None where only root and this user can have put them there: the path, the place that it leads
-    to and every folder above them are theirs. Raises OSError where one of them cannot be read.
+    None where only root and this user can have put them there: the place that the path leads to,
+    every folder on the way and every link are theirs. Raises OSError where one of them
+    cannot be read.
     """
-    for part in _parts(path):
-        status = part.stat()
-        if not belongs_to_us(status):
-            return f"{part} belongs to another user"
-        who = who_else_may_write(status)
-        if who and not _keeps_its_entries(part, path, status):
-            return f"{who} may write to {part}"
-        # In a sticky folder a link is its owner's to change.
-        if who_else_may_write(part.parent.stat()) and not belongs_to_us(part.lstat()):
-            return f"{part} belongs to another user"
+    places = list(_way_to(path))
+    for place in places:
+        status = place.lstat()
+        is_link = stat.S_ISLNK(status.st_mode)
+        if not belongs_to_us(status) and not (is_link and _stays(place)):
+            return f"{place} belongs to another user"
+        who = None if is_link else who_else_may_write(status)
+        # In a sticky folder (/tmp) nobody renames what is another's, and everybody makes new files.
+        if who and not (place != places[-1] and status.st_mode & stat.S_ISVTX):
+            return f"{who} may write to {place}"
     return None
+
+
+def _stays(link: Path) -> bool:
+    """Return whether nobody else can put another link there, not even this one's owner."""
+    return not who_else_may_write(link.parent.stat())
 
 
 def why_anybody_may_replace(path: Path) -> str | None:
@@ -89,7 +93,7 @@ def why_anybody_may_replace(path: Path) -> str | None:
     be replaced; where the folder is sticky, only by whoever made them; where it is mounted
     read-only, by nobody. ``path`` is absolute. Raises OSError where one of them cannot be read.
     """
-    for part in _parts(path) if os.name == "posix" else ():
+    for part in _way_to(path) if os.name == "posix" else ():
         above = part.parent.stat()
         if part == part.parent or not above.st_mode & stat.S_IWOTH or is_read_only(part.parent):
             continue
@@ -105,23 +109,23 @@ def is_read_only(path: Path) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
-def _parts(path: Path) -> Iterator[Path]:
-    """Yield each folder and link on the way to an absolute path, as the system goes it, and it."""
-    at, left, links = Path(path.anchor), [*reversed(path.parts[1:])], 0
+def _way_to(path: Path) -> Iterator[Path]:
+    """Yield the folders and links that the system passes on its way, and the place itself."""
+    path = path.absolute()
+    at, left = Path(path.anchor), [*path.parts[1:]]
     yield at
-    while left:
-        name = left.pop()
-        part = at.parent if name == os.pardir else at / name
-        yield part
-        if part.is_symlink() and (links := links + 1) <= _MOST_LINKS:
-            to = part.readlink()
-            at = Path(to.anchor) if to.anchor else at
-            left += reversed(to.parts[1:] if to.anchor else to.parts)
-        else:
-            at = part
+    for _ in range(_STEPS):
+        if not left:
+            return
+        name = left.pop(0)
+        at = at.parent if name == os.pardir else at / name
+        yield at
+        if at.is_symlink():
+            target = at.readlink()
+            left[:0] = target.parts[1:] if target.is_absolute() else target.parts
+            at = Path(target.anchor) if target.is_absolute() else at.parent
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
-def _keeps_its_entries(part: Path, path: Path, status: os.stat_result) -> bool:
-    # In a sticky folder (/tmp) nobody renames what is another's, and everybody makes new files.
-    above = part not in (path, path.resolve())
-    return above and bool(status.st_mode & stat.S_ISVTX)
+_STEPS = 1000
+"""Folders and links on a way: a circle of links has more."""

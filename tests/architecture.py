@@ -67,6 +67,7 @@ LAYERS = {
     ],
     "ground floor": [
         "signals",
+        "streams",
         "driver",
         "database_url",
         "wording",

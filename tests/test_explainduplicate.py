@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,11 +15,13 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
+from restorehooks.duplicates.key import parse_key
 from restorehooks.duplicates.target import NotFoundError
 from restorehooks.duplicates.words import named_in
-from tests.support.databases import Database
+from tests.support.databases import Database, pointed
 from tests.support.projects import Project
-from tests.support.sequences import set_back, upcoming
+from tests.support.proxies import proxy
+from tests.support.sequences import DEFAULT, set_back, upcoming
 
 MODELS = """
     import uuid
@@ -429,3 +432,53 @@ def test_a_server_that_talks_nonsense_is_one_sentence(tables: Database, nonsense
         call_command("resetsequences")
     with suppress(CommandError):
         call_command("explainduplicate", "plain_pkey")
+
+
+@pytest.mark.psycopg3("psycopg2 asks for no encoding")
+def test_an_encoding_that_python_does_not_know_is_one_sentence(tables: Database) -> None:
+    """A server may report another one at any moment, also where Django does not look for errors."""
+    wrong = b"client_encoding\0nonsense\0"
+    said = set()
+    for late in range(2, 12):
+
+        def theirs(data: bytes, state: dict[str, Any], late: int = late) -> bytes:
+            state["chunks"] = state.get("chunks", 0) + 1
+            head = b"S" + struct.pack("!i", len(wrong) + 4) + wrong
+            return head + data if state["chunks"] == late else data
+
+        tables.execute("SELECT setval('plain_id_seq', 1, false)")
+        with proxy(tables, theirs=theirs) as between, pointed("default", between.settings(tables)):
+            try:
+                call_command("resetsequences", verbosity=0)
+            except CommandError as error:
+                said.add(str(error))
+    assert any("its answers are not understood (NotSupportedError: codec" in each for each in said)
+
+
+@pytest.mark.psycopg3("psycopg2 takes all for text")
+def test_bytes_where_text_was_asked_for_are_one_sentence(tables: Database) -> None:
+    text = struct.pack("!Ihih", 25, -1, -1, 0)  # type, its size, its modifier, format
+
+    def theirs(data: bytes, state: dict[str, Any]) -> bytes:
+        return data.replace(text, struct.pack("!Ihih", 2249, -1, -1, 1))
+
+    with proxy(tables, theirs=theirs) as between, pointed("default", between.settings(tables)):
+        for arguments in (["resetsequences"], ["explainduplicate", "plain_pkey"]):
+            with pytest.raises(CommandError, match="its answers are not understood"):
+                call_command(*arguments)
+
+
+def test_an_index_of_the_same_name_on_a_locked_table_keeps_nothing_back(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE shop (id serial PRIMARY KEY); INSERT INTO shop VALUES (1);"
+        "CREATE SCHEMA m; CREATE TABLE m.x (id int); CREATE UNIQUE INDEX shop_pkey ON m.x (id)"
+    )
+    with database.connect(autocommit=False) as connection:
+        connection.execute("LOCK TABLE m.x")
+        theirs, ours = diagnose(connections[DEFAULT], "shop_pkey")
+    assert ours.situation is Situation.BEHIND
+    assert theirs.sentences == "m.x could not be read: canceling statement due to lock timeout."
+
+
+def test_a_message_of_nothing_but_parentheses_is_soon_given_up() -> None:
+    assert parse_key("(" * 100_000) is None

@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +25,9 @@ from restorehooks import reset_sequences
 from restorehooks.checks import sequences_are_ahead, sequences_have_room
 from restorehooks.management.output import SafeOutput, json_text
 from restorehooks.management.progress import OnTerminal
+from restorehooks.receivers import not_checked
 from tests.support.databases import Database
-from tests.support.dumps import alone
+from tests.support.dumps import alone, dumped
 from tests.support.projects import Project
 
 COMMANDS = ("restoredb", "dumpdb", "resetsequences", "explainduplicate")
@@ -72,6 +74,17 @@ def test_names_in_the_database_command_no_terminal(database: Database) -> None:
     database.execute(f'ALTER TABLE {name} ADD CONSTRAINT {name[:-1]}key" UNIQUE (id)')
     call_command("explainduplicate", "a\x1b[2J\x07bkey", stdout=explained)
     assert HARMLESS.fullmatch(explained.getvalue())
+
+
+def test_a_name_is_no_picture(database: Database) -> None:
+    database.execute('CREATE SEQUENCE ":skull:[red]x"')
+    out = StringIO()
+    call_command("resetsequences", verbosity=2, stdout=out)
+    assert 'public.":skull:[red]x" ' in out.getvalue()
+
+
+def test_a_hook_says_why_it_did_nothing_and_commands_no_terminal() -> None:
+    assert HARMLESS.fullmatch(not_checked("default", RuntimeError(NASTY)))
 
 
 def test_printed_sql_with_odd_names_does_what_it_says(database: Database) -> None:
@@ -243,3 +256,54 @@ def test_undo_refuses_what_it_cannot_take(option: list[str]) -> None:
             with pytest.raises(CommandError, match=r"^[A-Z-].*\.$") as refused:
                 call_command("restoredb", *option, action)
             assert refused.value.returncode == 2
+
+
+@pytest.fixture
+def closed_or_full(database: Database, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs the program with some of its streams closed or on a full disk.
+
+    ``streams`` are a shell's redirections.
+    """
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (4)")
+    alone(database)
+    dumped(database, tmp_path / "x.dump")
+
+    def run(arguments: list[str], streams: str) -> tuple[int, str]:
+        program = [sys.executable, "-m", "restorehooks", *arguments]
+        command = ["sh", "-c", f'"$@" {streams}', "sh", *program]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=database.environ, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, (done.stderr.splitlines() or [""])[-1]
+
+    return run
+
+
+def test_output_on_a_full_disk_is_one_sentence(
+    database: Database, closed_or_full: Callable[..., tuple[int, str]]
+) -> None:
+    for arguments in (["--help"], ["restoredb", "x.dump", "--no-input"], ["restoredb", "--kept"]):
+        assert closed_or_full(arguments, ">/dev/full") == (
+            1,
+            "Standard output cannot be written, and misses what came of it: No space left on"
+            " device.",
+        )
+    assert database.execute("SELECT last_value FROM t_id_seq") == [(4,)]
+
+
+def test_streams_that_nobody_reads_stop_nothing(
+    database: Database, closed_or_full: Callable[..., tuple[int, str]]
+) -> None:
+    which = "SELECT oid FROM pg_database WHERE datname = %s"
+    before = database.server.execute(which, database.name)
+    for streams in ("<&- >&- 2>&-", "2>/dev/full"):
+        alone(database)
+        assert closed_or_full(["restoredb", "x.dump", "--no-input"], streams)[0] == 0
+        now = database.server.execute(which, database.name)
+        assert now != before
+        before = now
+    code, said = closed_or_full(["dumpdb", "-"], ">&-")
+    assert (code, said) == (2, "CommandError: Standard output is closed: name a file.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from restorehooks.sequences import catalog
 from restorehooks.sequences.message import send
@@ -73,6 +74,14 @@ def test_a_pattern_that_fits_nothing(schemas: Database) -> None:
     assert repaired(schemas) == []
 
 
+@pytest.mark.parametrize("path", ["tenant_a, pg_catalog, pg_temp", "information_schema, tenant_a"])
+def test_a_path_that_names_the_server_s_own_schemas_too(schemas: Database, path: str) -> None:
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"CREATE TEMP TABLE t (id serial); SET search_path = {path}")
+    call_command("resetsequences")
+    assert repaired(schemas) == ["tenant_a"]
+
+
 def test_a_clone_that_draws_from_its_source(database: Database) -> None:
     tables = [f"t{n}" for n in range(4)]
     for table in tables:
@@ -121,3 +130,13 @@ def test_what_is_read_of_the_catalogue_does_not_grow_with_other_schemas(
         " (id int DEFAULT nextval('tenant_a.elsewhere'))"
     )
     assert len(inspect(DEFAULT, schemas=["other"])) == 2
+
+
+@pytest.mark.parametrize("command", ["resetsequences", "migrate"])
+def test_parallel_workers_do_no_harm(database: Database, command: str) -> None:
+    database.execute("CREATE TABLE shelf (id serial PRIMARY KEY); INSERT INTO shelf VALUES (4)")
+    name = "debug_parallel_query" if database.server.version >= 160000 else "force_parallel_mode"
+    database.execute(f"ALTER DATABASE {database.name} SET {name} = on")
+    connections.close_all()
+    call_command(command, verbosity=0)
+    assert next_of(database, "shelf_id_seq") == 5

@@ -169,6 +169,52 @@ def test_an_env_file_that_others_may_change_is_not_read(tmp_path: Path, database
     assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"DATABASE_URL: postgresql://joe:{SECRET}@localhost/shop",
+        f"DATABASE_URL = postgresql://joe:{SECRET}@localhost/shop",
+        f"KEY='-----BEGIN KEY-----\n{SECRET}\n-----END KEY-----'",
+        f"\x1b[2J{SECRET}",
+    ],
+)
+def test_no_line_of_an_env_file_is_repeated(
+    tmp_path: Path, server: RunningServer, lines: str
+) -> None:
+    (tmp_path / ".env").write_text(f"{lines}\n")
+    done = restorehooks(tmp_path, "resetsequences", env=environment(server))
+    said = "The file .env has lines that are not of the form NAME=VALUE."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+
+
+def test_an_env_file_of_another_editor(tmp_path: Path, database: Database) -> None:
+    bare = environment(database.server)
+    file = tmp_path / ".env"
+    file.write_text(f"\ufeffDATABASE_URL={database.url}\n  # not a comment\n")
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("DATABASE_URL=postgresql://a\0@b/c\n", f"RESTOREHOOKS_X=a\0{SECRET}\n"):
+        file.write_text(text)
+        done = restorehooks(tmp_path, "resetsequences", env=bare)
+        assert (done.returncode, done.stderr) == (2, "The file .env is not UTF-8 text.\n")
+
+
+def test_a_strangers_link_chooses_no_env_file(tmp_path: Path, database: Database) -> None:
+    """A folder that somebody sends could lead to the .env of a project of ours."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a link away")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    theirs.mkdir()
+    ours.write_text(f"DATABASE_URL={database.url}\n")
+    (theirs / ".env").symlink_to(ours)
+    bare = environment(database.server)
+    assert restorehooks(theirs, "resetsequences", env=bare).returncode == 0
+    os.chown(theirs / ".env", 12345, 12345, follow_symlinks=False)
+    done = restorehooks(theirs, "resetsequences", env=bare)
+    said = "The file .env is not read, since it belongs to another user."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+
+
 EACH_IN_A_FORK = """
 import json, os, sys
 import environ

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import struct
 import sys
 from argparse import RawDescriptionHelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
@@ -22,11 +22,10 @@ from django.db import connections
 
 from restorehooks import driver
 from restorehooks.management.output import SafeOutput, names_json
+from restorehooks.streams import standard_streams
 from restorehooks.wording import described, first_line, sentence
 
 WRONG_USAGE = 2
-CUT_OFF = 141
-"""The exit code of a program that is ended by SIGPIPE, as a shell has it."""
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
@@ -48,7 +47,7 @@ class OneSentenceCommand(BaseCommand):
         super().__init__(stdout, stderr, **kwargs)
         self._argv: Sequence[str] = ()
         self.stdout = SafeOutput(stdout or sys.stdout)
-        self.stderr = SafeOutput(stderr or sys.stderr)
+        self.stderr = SafeOutput(stderr or sys.stderr, may_be_lost=True)
         self.stderr.style_func = self.style.ERROR
 
     @property
@@ -66,13 +65,8 @@ class OneSentenceCommand(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         """Run it; a reader of its output that goes away early ends it without a traceback."""
         self._argv = argv
-        try:
+        with standard_streams():
             super().run_from_argv(argv)
-            self.stdout.flush()
-        except BrokenPipeError:
-            # Python would complain once more when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(CUT_OFF)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run it, with lines that command no terminal on whatever streams were given."""
@@ -80,7 +74,7 @@ class OneSentenceCommand(BaseCommand):
             raise CommandError(why_not, returncode=WRONG_USAGE)
         for name in ("stdout", "stderr"):
             if stream := options.pop(name, None):
-                setattr(self, name, SafeOutput(stream))
+                setattr(self, name, SafeOutput(stream, may_be_lost=name == "stderr"))
         try:
             return super().execute(*args, **options)
         except NONSENSE as error:
@@ -149,7 +143,17 @@ def cannot_be_asked(what: str, error: Exception) -> CommandError:
     return found
 
 
-NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+NONSENSE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    struct.error,
+    TypeError,
+    ValueError,
+    driver.Error,  # what Django does not make its own: an encoding that Python does not know
+)
 """What the answers of a broken or hostile server lead to, where they are used."""
 CANNOT_BE_ASKED = (DatabaseError, ImproperlyConfigured, *NONSENSE)
 

@@ -107,6 +107,8 @@ class Asked:
             "reporter": reporter,
         }
         if self.is_sent_on:
+            if sys.__stdout__ is None:
+                raise UsageError("Standard output is closed: name a file.")
             return back_up_to_stream(sys.stdout.buffer, spool_dir=self.spool_dir, **how)
         return back_up(Path(self.to), force=self.force, mode=self.mode, **how)
 

@@ -97,7 +97,12 @@ def ending(
         if traceback and not _is_ours(error):
             raise
         failure = _failure(error, verb, untouched)
-        report(failure)
+        try:
+            report(failure)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk: stderr may still be read
+            pass
         if isinstance(error, NobodyToAskError) and alone:
             command.stderr.write(str(error))
         _end(command, failure, alone=alone)

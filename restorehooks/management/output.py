@@ -10,6 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser, OutputWrapper
 
+from restorehooks.streams import or_nowhere
 from restorehooks.wording import printable_lines
 
 
@@ -17,8 +18,13 @@ class SafeOutput(OutputWrapper):
     """A command's stdout or stderr: the one place where lines of text are written.
 
     Names and messages may be a stranger's. What would command a terminal is replaced, and what
-    the stream's encoding does not know is escaped.
+    the stream's encoding does not know is escaped. ``may_be_lost``: what cannot be written, but
+    for a reader who has gone away, is let go.
     """
+
+    def __init__(self, out: Any, *, may_be_lost: bool = False) -> None:
+        super().__init__(or_nowhere(out))
+        self._forgives: tuple[type[OSError], ...] = (OSError,) if may_be_lost else ()
 
     def write(  # type: ignore[override]
         self,
@@ -38,7 +44,21 @@ class SafeOutput(OutputWrapper):
         """Write a text whose names are printable already, and which may have colours."""
         encoding = getattr(self._out, "encoding", None) or "utf-8"
         known = text.encode(encoding, "backslashreplace").decode(encoding)
-        super().write(known, style_func, ending)
+        try:
+            super().write(known, style_func, ending)
+        except BrokenPipeError:
+            raise
+        except self._forgives:
+            pass
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            raise
+        except self._forgives:
+            pass
 
     def write_json(self, value: Any) -> None:
         """Write a value as JSON."""

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import psycopg
 from django.db import connections
-from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address, secrets_in
+from restorehooks.restore.server.address import Address, keywords_in, secrets_in
+from restorehooks.restore.server.direct import IDENTITY
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
 
@@ -25,12 +25,6 @@ Place = Literal["database url", "project"] | None
 """What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
-IDENTITY = """
-SELECT system_identifier, d.oid
-FROM pg_catalog.pg_control_system(), pg_catalog.pg_database AS d
-WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
-"""
-"""The same for two addresses of one database, and for no other."""
 SECONDS_TO_ASK = 60
 """How long the project in this folder may take to say which database it means."""
 _SAID = "restorehooks: "
@@ -174,8 +168,10 @@ def _named(url: str) -> Address | str | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
+    if (found := keywords_in(f"postgresql://{rest}")) is None:
+        return None
     try:
-        return Address.of_parameters("", conninfo_to_dict(f"postgresql://{rest}"), {})
+        return Address.of_parameters("", found, {})
     except (psycopg.ProgrammingError, AddressError):
         return None
 
@@ -197,7 +193,7 @@ def _spelled(address: Address) -> tuple[str, ...]:
 def _identity(address: Address) -> tuple[Any, ...] | None:
     try:
         with address.connect(address.name) as connection:
-            return connection.execute(IDENTITY).fetchone()
+            return connection.execute(IDENTITY, [None]).fetchone()
     except (psycopg.Error, RestoreError):
         return None
 

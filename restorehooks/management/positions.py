@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
@@ -20,8 +22,16 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
+VARIABLE = "env:"
+"""How a source names an environment variable that holds a URL."""
+_SECRET = re.compile("password|secret|scram", re.IGNORECASE)
+"""What libpq's keywords for secrets have in them; psycopg2 does not say which they are."""
+
+
 def positions_at(source: str, using: str, lock_timeout: float) -> Source:
-    """Return the positions at a source, an alias or a URL, for the database of an alias.
+    """Return the positions at a source for the database of an alias.
+
+    A source is an alias, a URL without a password, or a variable that holds a URL (``env:NAME``).
 
     Raises ``CommandError`` in one sentence, which never repeats a URL.
     """
@@ -37,8 +47,8 @@ def positions_at(source: str, using: str, lock_timeout: float) -> Source:
 @contextmanager
 def _connected(source: str) -> Iterator[BaseDatabaseWrapper]:
     """Give a connection of its own, which is closed in the end."""
-    if "://" in source:
-        database = settings_of(source, "--from")
+    if source.startswith(VARIABLE) or "://" in source:
+        database = _settings(source)
         connection = ConnectionHandler({"default": {}, "source": database})["source"]
     else:
         (alias,) = postgresql_aliases([source], every=False)
@@ -49,3 +59,19 @@ def _connected(source: str) -> Iterator[BaseDatabaseWrapper]:
         yield connection
     finally:
         connection.close()
+
+
+def _settings(source: str) -> dict[str, Any]:
+    """Return what a URL, or the variable that holds one, names; raises UrlError."""
+    if source.startswith(VARIABLE):
+        name = source.removeprefix(VARIABLE)
+        if not (url := os.environ.get(name)):
+            raise UrlError(f"The variable {name} is not set: it has to hold the URL of a database.")
+        return settings_of(url, f"The variable {name}")
+    database = settings_of(source, "--from")
+    if database["PASSWORD"] or any(map(_SECRET.search, database.get("OPTIONS", {}))):
+        raise UrlError(
+            "--from holds a password, which every user of this machine can read in the list of "
+            f"processes: put the URL into an environment variable, and give {VARIABLE}NAME."
+        )
+    return database

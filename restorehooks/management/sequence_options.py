@@ -174,7 +174,8 @@ def _add_how(parser: CommandParser) -> None:
         dest="source",
         metavar="SOURCE",
         help="Also move each sequence past the next number of its partner in another database: an"
-        " alias, or a URL. The source is only read.",
+        " alias, a URL without a password, or env:NAME for a variable that holds a URL. The source"
+        " is only read.",
     )
     add(
         "--by-name",

@@ -26,6 +26,7 @@ from .new_folder import new_folder
 from .progress import Progress, Reporter
 from .rename import FolderEntry
 from .server.address import Address
+from .server.direct import require_same_database
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _role(address: Address) -> list[str]:
 def _pg_dump_for(address: Address) -> Program:
     """Return a pg_dump that is not older than the server."""
     with address.connect(address.name) as connection:
+        require_same_database(address, connection)
         server = connection.info.server_version // 10000
     return find("pg_dump", at_least=server, prefer=server)
 

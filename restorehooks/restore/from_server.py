@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from restorehooks.programs import Program, find
 
@@ -27,7 +26,7 @@ from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
-from .server.address import KEEPALIVES, Address, secrets_in
+from .server.address import KEEPALIVES, Address, keywords_in, secrets_in
 from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
@@ -122,10 +121,7 @@ def source_address(source: str) -> Address:
         url, named = os.environ.get(variable, ""), f"The variable {variable}"
         if not url:
             raise UsageError(f"{named} is not set: it has to hold the URL of a database.")
-    try:
-        found = conninfo_to_dict(url) if url.startswith(_URL) else {}
-    except psycopg.ProgrammingError:  # it repeats the URL
-        found = {}
+    found = (keywords_in(url) if url.startswith(_URL) else None) or {}
     if not found.get("dbname") and not found.get("service"):
         raise UsageError(f"{named} is no URL of the form postgresql://USER@HOST:PORT/DATABASE.")
     if url == source and (secrets := secrets_in(url)):

@@ -34,6 +34,8 @@ ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
     "array_nulls": "on",  # else NULL in a list of ours is a word
+    "quote_all_identifiers": "off",  # names are compared with those that people have written
+    "extra_float_digits": "1",  # below that numbers come rounded
     "jit": "off",  # to compile a query of the catalogue takes longer than to run it
 }
 # A stranger may put one in place of a table after the catalogue was read.
@@ -64,8 +66,9 @@ _REMEMBER = (
 REMEMBER_TENANT = _REMEMBER.format("")
 REMEMBER_OWN_SCHEMAS = _REMEMBER.format(" OR source OPERATOR(pg_catalog.=) 'client'")
 """The same, where the connection's options have set the path, too."""
-TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas'), '')::json"
+TENANT = "nullif(pg_catalog.current_setting('restorehooks.schemas', true), '')::json"
 """In a statement sent with REMEMBER_TENANT: the schemas that the session's ``search_path`` has been
-set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it."""
+set to, a JSON list; NULL where it is what the session began with. Packages for tenants set it.
+A parallel worker does not know a setting that is NULL."""
 PATH = "pg_catalog.json_array_elements_text(pg_catalog.current_setting('restorehooks.path')::json)"
 """In a statement: the names of the schemas that the caller's names resolve in, in order."""

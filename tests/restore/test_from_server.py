@@ -189,6 +189,7 @@ def test_the_database_itself_is_refused(live: Database, name: str) -> None:
         ("alias:nowhere", AddressError, 'no alias "nowhere"'),
         ("env:NOT_SET_ANYWHERE", UsageError, "The variable NOT_SET_ANYWHERE is not set"),
         ("postgresql://somebody@localhost/", UsageError, "SOURCE is no URL of the form"),
+        ("postgresql://joe:s%FF@localhost/x", UsageError, "SOURCE is no URL of the form"),
         ("postgresql://somebody@localhost/x?nonsense=1", UsageError, "SOURCE is no URL"),
     ],
 )

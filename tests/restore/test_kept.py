@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from psycopg import sql
 
 from restorehooks.restore.server import kept_databases, sides
-from tests.support.databases import Database, MakeDatabase
+from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, dumped, neighbours
 from tests.support.projects import Project
 
@@ -60,6 +60,15 @@ def row(database: Database) -> str:
     ((value,),) = database.execute("SELECT v FROM t")
     alone(database)
     return str(value)
+
+
+def test_whatever_form_a_time_has(first: Database, versions: list[Path]) -> None:
+    there = {**first.settings, "OPTIONS": {"options": "-c datestyle=German"}}
+    with pointed("default", there):
+        restoredb(str(versions[0]))
+        assert row(first) == "v1"
+        restoredb("--undo")
+    assert row(first) == "first"
 
 
 def listed() -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tarfile
+import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -215,6 +216,24 @@ def test_a_strangers_link_in_a_folder_is_not_followed(
     os.lchown(folder / "latest", 12345, 12345)
     with pytest.raises(DumpError, match="the link latest, which belongs"), taken_out(folder):
         pass
+
+
+@pytest.mark.parametrize("form", ["custom", "plain.gz"])
+def test_without_a_folder_for_temporary_files(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """In a container whose root is read only, and that was given none."""
+    database.execute("CREATE TABLE t (id int)")
+    dump = dumped(database, tmp_path / "x", form=form.partition(".")[0])
+    if form == "plain.gz":
+        packed = tmp_path / "x.tar.gz"
+        with tarfile.open(packed, "w:gz") as file:
+            file.add(dump, "x.sql")
+        dump = packed
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+    with pytest.raises(DumpError, match=r"no folder for temporary files .* TMPDIR"):
+        restore(Request(str(dump), dry_run=True))
 
 
 def headers(*members: tuple[str, bytes, int, bytes]) -> bytes:

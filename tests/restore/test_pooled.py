@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from psycopg import sql
 
 from restorehooks.restore.server import lock
 from restorehooks.restore.server.pooler import DIRECT_URL
@@ -19,6 +21,7 @@ from tests.support.dumps import contents, neighbours
 from tests.support.one_session import one_session
 from tests.support.poolers import pooled
 from tests.support.sequences import set_back, upcoming
+from tests.support.servers import RunningServer
 
 
 def command(*arguments: str) -> str:
@@ -154,3 +157,40 @@ def test_in_place_it_is_refused_too_and_a_repair_works(live: Database, backup: P
         assert contents(live) == before
         command("resetsequences")
     assert upcoming(live, "precious") == 301
+
+
+def test_the_servers_own_address_is_that_of_the_aliass_database(
+    live: Database,
+    backup: Path,
+    tmp_path: Path,
+    make_server: Callable[..., RunningServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A variable that was left over may name a database of the same name on another server."""
+    elsewhere = make_server()
+    elsewhere.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(live.name)))
+    monkeypatch.setenv(DIRECT_URL, elsewhere.url(live.name))
+    for arguments in (
+        ["restoredb", str(backup), "--no-input"],
+        ["restoredb", str(backup), "--no-input", "--in-place"],
+        ["restoredb", str(backup), "--dry-run"],
+        ["restoredb", "--undo", "--no-input"],
+        ["restoredb", "--drop-previous", "--no-input"],
+        ["dumpdb", str(tmp_path / "x.dump")],
+    ):
+        with pytest.raises(CommandError, match="not the database that the alias"):
+            command(*arguments)
+    assert elsewhere.execute("SELECT count(*) FROM pg_database") == [(4,)]
+    assert _count("precious") == 300
+
+
+@pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])
+def test_an_address_that_is_no_url(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    said = f"{DIRECT_URL} is no URL of a PostgreSQL database"
+    with pytest.raises(CommandError, match=said):
+        command("restoredb", str(backup), "--dry-run", f"--direct={url}")
+    monkeypatch.setenv(DIRECT_URL, url)
+    with pytest.raises(CommandError, match=said):
+        command("dumpdb", str(backup), "--force")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from restorehooks.restore import load
 from restorehooks.restore.errors import BusyError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from restorehooks.restore.server import making_room, positions, replacing
+from restorehooks.restore.server import making_room, positions, replacing, sessions, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
 from restorehooks.restore.server.session_settings import own_names
@@ -364,6 +364,67 @@ def test_whoever_holds_the_lock_for_no_restore_is_named(
     with RestoreLock(Address.of("default")), pytest.raises(BusyError) as caught:
         restore(Request(str(backup), dry_run=True))
     assert "may not" not in str(caught.value)
+
+
+@pytest.fixture
+def in_latin1(live: Database) -> Iterator[None]:
+    """A database and a role whose names are no UTF-8, as others of the same server see them."""
+    server = live.server
+    made = f"latin1_{live.name}"
+    server.execute(
+        sql.SQL(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ).format(sql.Identifier(made))
+    )
+    try:
+        with server.connect(dbname=made, client_encoding="LATIN1") as there:
+            there.execute('CREATE DATABASE "caf\u00e9"')
+            there.execute("COMMENT ON DATABASE \"caf\u00e9\" IS 'restorehooks \u00e9'")
+            there.execute('CREATE ROLE "ren\u00e9" LOGIN')
+        yield
+    finally:
+        with server.connect(dbname=made, client_encoding="LATIN1") as there:
+            there.execute('DROP ROLE IF EXISTS "ren\u00e9"')
+            there.execute('DROP DATABASE IF EXISTS "caf\u00e9" WITH (FORCE)')
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(made)))
+
+
+@pytest.mark.usefixtures("in_latin1")
+def test_a_name_in_another_encoding_stops_nothing(live: Database, backup: Path) -> None:
+    restore(Request(str(backup), dry_run=True))
+    assert restore(Request(str(backup)), confirm=lambda _: True).restored
+    undo(confirm=lambda _: True)
+    assert live.execute("SELECT count(*) FROM precious") == [(300,)]
+
+
+def test_what_a_stranger_says_to_all_ends_no_swap(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a database of SQL_ASCII everybody may NOTIFY of what a client cannot be sent."""
+    server, aside = live.server, f"ascii_{live.name}"
+    encoding = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    server.execute(
+        sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(aside), sql.SQL(encoding))
+    )
+    said: list[bool] = []
+
+    @contextmanager
+    def told_before(terminator: Any, databases: list[str]) -> Iterator[None]:
+        if not said:
+            with server.connect(dbname=aside) as neighbour:
+                for channel in ("restorehooks_swap", "restorehooks"):
+                    neighbour.execute(f"NOTIFY {channel}, E'\\xff'")
+            said.append(True)
+            raise psycopg.errors.ObjectInUse("it is heard once this transaction is over")
+        with sessions.sessions_ended(terminator, databases):
+            yield
+
+    monkeypatch.setattr(swap, "sessions_ended", told_before)
+    try:
+        request = Request(str(backup), maintenance_db=aside)
+        assert restore(request, confirm=lambda _: True).restored
+    finally:
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(aside)))
 
 
 @pytest.mark.parametrize("missing", [False, True])

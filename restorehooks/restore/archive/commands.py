@@ -12,7 +12,7 @@ from typing import IO
 
 from restorehooks.programs import Program, find
 from restorehooks.restore.dump.contents import ArchiveEntry
-from restorehooks.restore.dump.copies import private_folder
+from restorehooks.restore.dump.copies import private_folder, temporary_files
 from restorehooks.restore.dump.facts import Dump, size_of
 from restorehooks.restore.errors import ProgramError, RestoreError, ScriptError
 from restorehooks.restore.processes import (
@@ -116,7 +116,10 @@ def statements(
     """
     argv = [str(program.path), "--file", to, *flags, "--", str(archive)]
     out = subprocess.PIPE if to == "-" else subprocess.DEVNULL
-    with tempfile.TemporaryFile() as said, running(argv, {}, out, said) as process:
+    with (
+        tempfile.TemporaryFile(dir=temporary_files()) as said,
+        running(argv, {}, out, said) as process,
+    ):
         try:
             yield process
         except ScriptError:

@@ -87,7 +87,7 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
     """Give a temporary folder that nobody else may enter. Raises DumpError."""
     with ExitStack() as stack:
         try:
-            above = folder or Path(tempfile.gettempdir())
+            above = folder or Path(temporary_files())
             made = stack.enter_context(new_folder(above, "restorehooks-"))
             # Whoever may rename it could put another dump there, once this one is proved.
             why_not = why_not_run(path := made.path.absolute())
@@ -97,6 +97,16 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
         if refused:
             raise _no_room(folder, f"{refused}; chmod +t prevents that")
         yield made.way if why_not else path
+
+
+def temporary_files() -> str:
+    """Return the folder of temporary files. Raises DumpError where there is none."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise DumpError(
+            "no folder for temporary files can be written to: let TMPDIR name one"
+        ) from None
 
 
 @contextmanager
@@ -138,7 +148,7 @@ def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
 
 
 def _no_room(folder: Path | None, why: str) -> DumpError:
-    where = folder or tempfile.gettempdir()
+    where = folder or temporary_files()
     return DumpError(
         f"the dump needs a temporary copy, and in {where} there can be none ({why}): let "
         "--spool-dir or TMPDIR name a folder with room"

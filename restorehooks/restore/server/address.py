@@ -16,6 +16,7 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
+from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from restorehooks.restore.errors import AddressError
@@ -127,6 +128,8 @@ class Address:
                 ) from None
             where = f'"{database}" on {self.host}:{self.port}'
             raise type(error)(f"connecting to {where}: {said}") from None
+        for kind in ("text", "name"):
+            connection.adapters.register_loader(kind, _AnyText)
         try:
             # Before any setting is made, which a pooler would hand on to somebody else.
             require_direct(connection, f"{self.host}:{self.port}", database)
@@ -192,6 +195,18 @@ class Address:
         return {name: value for key, value in values.items() if (name := names.get(key))}
 
 
+class _AnyText(Loader):
+    """Reads a text whatever its encoding is.
+
+    Databases share the names of databases and roles, and each is in the encoding of the database
+    that it was made from. What is no UTF-8 is replaced, so that such a name is nobody else's.
+    """
+
+    def load(self, data: Buffer) -> str:
+        """Return the text."""
+        return bytes(data).decode(errors="replace")
+
+
 def variables_of_libpq() -> dict[str, str | None]:
     """Return the environment variable of each of libpq's keywords, None where it has none."""
     return {
@@ -202,9 +217,14 @@ def variables_of_libpq() -> dict[str, str | None]:
 
 def secrets_in(url: str) -> list[str]:
     """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
-    with suppress(psycopg.ProgrammingError):
-        return sorted(secret_keywords() & set(conninfo_to_dict(url)))
-    return []
+    return sorted(secret_keywords() & set(keywords_in(url) or ()))
+
+
+def keywords_in(url: str) -> dict[str, Any] | None:
+    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8."""
+    with suppress(psycopg.ProgrammingError, UnicodeDecodeError):
+        return conninfo_to_dict(url)
+    return None
 
 
 def secret_keywords() -> set[str]:
@@ -224,10 +244,8 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
     """Return libpq's keywords of the server's own address, none where it is not given."""
     if not (url := os.environ.get(DIRECT_URL)):
         return {}
-    try:
-        found = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.") from None
+    if (found := keywords_in(url)) is None:
+        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.")
     if found.setdefault("dbname", database) != database:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '

@@ -18,6 +18,7 @@ from restorehooks.restore.errors import AddressError, BusyError, LockLostError, 
 from restorehooks.wording import quoted
 
 from .address import Address, Connection
+from .direct import require_same_database
 
 UNLOCK = "SELECT pg_catalog.pg_advisory_unlock(%s)"
 SECONDS_TO_CONNECT = 10
@@ -68,7 +69,8 @@ class RestoreLock:
     """The lock of one run on a live database, held by one session in a maintenance database.
 
     It ends with the session, so a killed run loses it at once. Raises BusyError where another run
-    holds it, AddressError where the sessions are not the server's own (a pooler's).
+    holds it, AddressError where the sessions are not the server's own (a pooler's), or where it is
+    not the server that the alias leads to.
 
     ``address`` is the address of the one server that the session is on, of several that the alias
     may name.
@@ -80,6 +82,7 @@ class RestoreLock:
         try:
             self.address = address.pinned(self._connection)
             self._require_sessions()
+            require_same_database(address, self._connection)
             self._take()
         except BaseException:
             self._connection.close()

@@ -88,12 +88,12 @@ def mark(connection: Connection, name: str, marker: Marker | str | None) -> None
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), text))
 
 
-NOW = "SELECT pg_catalog.date_trunc('second', pg_catalog.clock_timestamp())"
+NOW = "SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8"
+"""In seconds: how a time is written depends on DateStyle, and psycopg does not read every one."""
 
 
 def server_time(connection: Connection) -> datetime:
     """Return the server's time, to the second, in UTC: clocks of clients differ."""
     row = connection.execute(NOW).fetchone()
     assert row  # noqa: S101 - it has no FROM
-    moment: datetime = row[0]
-    return moment.astimezone(timezone.utc)
+    return datetime.fromtimestamp(int(row[0]), timezone.utc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 
 import psycopg
 
@@ -12,7 +13,10 @@ from .address import Connection
 
 SECONDS_A_ROUND = 0.002
 """How long to wait before the sessions are looked for again."""
-LISTEN, NOTIFY = "LISTEN restorehooks_swap", "NOTIFY restorehooks_swap"
+_CHANNEL = f"restorehooks_{token_hex(8)}"
+"""Nobody else can guess it: what is said there may end the session of who listens, since text that
+is not in the client's encoding is a fatal error in a database of SQL_ASCII."""
+LISTEN, NOTIFY = f"LISTEN {_CHANNEL}", f"NOTIFY {_CHANNEL}"
 
 SESSIONS = """
 SELECT a.pid, coalesce(a.usename, ''), me.rolsuper OR (

@@ -1,0 +1,65 @@
+"""The standard streams of a command: closed, cut off by their reader, or on a full disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+CUT_OFF = 141
+"""The exit code of a program that is ended by SIGPIPE, as a shell has it."""
+FAILED = 1
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Let a command write in the block; where nobody can read it, end the process without a trace.
+
+    A stream that is closed leads nowhere.
+    """
+    _open_what_is_closed()
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_standard_output()
+        sys.exit(CUT_OFF)
+    except OSError as error:
+        if error.filename is not None:  # it was about a file
+            raise
+        _give_up_standard_output()
+        said = f"Standard output cannot be written, and misses what came of it: {error.strerror}.\n"
+        with suppress(OSError):
+            or_nowhere(sys.stderr).write(said)
+        sys.exit(FAILED)
+
+
+def or_nowhere(stream: Any) -> Any:
+    """Return a stream, or one that leads nowhere in place of None: Python's for a closed one."""
+    return open(os.devnull, "w") if stream is None else stream
+
+
+def _open_what_is_closed() -> None:
+    # The next file or connection would take its number, and get what programs print.
+    for number in filter(_is_closed, range(3)):
+        os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+        os.set_inheritable(number, True)
+
+
+def _is_closed(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return True
+    return False
+
+
+def _give_up_standard_output() -> None:
+    """Let it lead nowhere: Python flushes it at its end, and would complain once more."""
+    with suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
