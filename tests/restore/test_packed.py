@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ import pytest
 from restorehooks.restore import new_folder
 from restorehooks.restore.dump import copies
 from restorehooks.restore.dump.containers import taken_out
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.directory_proof import lines_of, prove_files
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import prove_tar
 from restorehooks.restore.errors import DumpError
@@ -317,6 +319,38 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    assert peak < 5 << 20
+
+
+def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
+    dumps: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "many.tar"
+    shutil.copy(dumps["tar"], path)
+    empty = tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT)
+    with tarfile.open(path, "a") as packed:
+        packed.fileobj.seek(packed.offset)
+        packed.fileobj.write(empty * 15_000)
+    dump = identify(path)
+    entries = read_contents(dump)
+    tracemalloc.start()
+    prove_files(dump, entries)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20
+
+
+def test_a_list_of_large_objects_of_any_length_takes_little_memory(tmp_path: Path) -> None:
+    def lines() -> Iterator[bytes]:
+        yield b"1 blob_1.dat\n2 blob"
+        yield b"_2.dat\n"
+        yield from (b"\0" * 1_000_000 for _ in range(20))
+
+    tracemalloc.start()
+    found = [line[:20] for line in lines_of(lines())]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[:3] == [b"1 blob_1.dat\n", b"2 blob_2.dat\n", b"\0" * 20]
     assert peak < 5 << 20
 
 
