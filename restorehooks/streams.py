@@ -49,6 +49,8 @@ def _open_what_is_closed() -> None:
     for number in filter(_is_closed, range(3)):
         os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
         os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, closefd=False)
 
 
 def _is_closed(number: int) -> bool:

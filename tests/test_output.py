@@ -283,8 +283,10 @@ def test_output_on_a_full_disk_is_one_sentence(
 
 
 def test_streams_that_nobody_reads_stop_nothing(
-    database: Database, closed_or_full: Callable[..., tuple[int, str]]
+    database: Database, closed_or_full: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "says.sh").write_text("echo a word\n")
     which = "SELECT oid FROM pg_database WHERE datname = %s"
     before = database.server.execute(which, database.name)
     for streams in ("<&- >&- 2>&-", "2>/dev/full"):
@@ -293,5 +295,9 @@ def test_streams_that_nobody_reads_stop_nothing(
         now = database.server.execute(which, database.name)
         assert now != before
         before = now
+    restore = ["restoredb", "x.dump", "--no-input", "--json", "--hooks-dir", "hooks"]
+    assert closed_or_full(restore, "2>&- | sed -n 1p >&2") == (0, "{")
+    code, said = closed_or_full(["restoredb", "-", "--no-input"], "<&-")
+    assert (code, said.split(":")[1]) == (1, " standard input was empty")
     code, said = closed_or_full(["dumpdb", "-"], ">&-")
     assert (code, said) == (2, "CommandError: Standard output is closed: name a file.")
