@@ -14,6 +14,7 @@ from django.db import connections
 from psycopg import sql
 
 from restorehooks.restore.server import lock
+from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, pointed
@@ -201,6 +202,16 @@ def test_the_servers_own_address_is_that_of_the_aliass_database(
         pytest.raises(CommandError, match="not the database that the alias"),
     ):
         command("restoredb", str(backup), "--no-input")
+
+
+def test_the_servers_own_address_has_a_port_of_its_own(
+    live: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+    with pointed("default", {**live.settings, "HOST": "one,two", "PORT": "6432,6433"}):
+        monkeypatch.setenv(DIRECT_URL, f"postgresql://127.0.0.1/{live.name}")
+        address = Address.of("default")
+        assert (address.host, address.port) == ("127.0.0.1", "5432")
 
 
 @pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])

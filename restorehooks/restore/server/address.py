@@ -251,7 +251,7 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
             f'names "{database}": give the address of that one.'
         )
-    return {"hostaddr": None, **found}
+    return {"hostaddr": None, "port": None, **found}  # the pooler's are not the server's
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
