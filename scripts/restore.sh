@@ -18,13 +18,13 @@ main() {
         refuse "DJANGO_MANAGE names $manage, which does not exist."
     fi
     if [ -f "$manage" ]; then
-        run restorehooks.management.manage_py "$manage" "$@"
+        run "" restorehooks.management.manage_py "$manage" "$@"
     fi
     if [ -z "${PYTHON:-}" ] && [ ! -x "$here/restorehooks" ] &&
         command -v restorehooks >/dev/null 2>&1; then
         exec restorehooks restoredb "$@"
     fi
-    run restorehooks restoredb "$@"
+    run "$here/.." restorehooks restoredb "$@"
 }
 
 find_python() {
@@ -39,11 +39,16 @@ find_python() {
 }
 
 # Runs a module of the package. To ask for the package beforehand would start Python twice.
+# $1 is where Python looks in place of the current folder, and last: dumps come from elsewhere, and
+# so may what lies beside them. It is empty where a project is there.
 run() {
     exec "$python" -c '
-import runpy, sys
-python, module = sys.argv[1:3]
-del sys.argv[1:3]
+import sys
+python, other, module = sys.argv[1:4]
+del sys.argv[1:4]
+if other:
+    sys.path[:] = [*filter(None, sys.path), other]
+import runpy
 try:
     import restorehooks
 except Exception:
