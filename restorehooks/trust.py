@@ -90,18 +90,22 @@ def why_anybody_may_replace(path: Path) -> str | None:
     """Return why a file may be the work of any user of the machine; None where it cannot be.
 
     In a folder that every user may write to, the file and each link and folder on the way to it can
-    be replaced; where the folder is sticky, only by whoever made them. ``path`` is absolute. Raises
-    OSError where one of them cannot be read.
+    be replaced; where the folder is sticky, only by whoever made them, and by nobody where it is
+    mounted read-only. ``path`` is absolute. Raises OSError where one of them cannot be read.
     """
     for part in _way_to(path) if os.name == "posix" else ():
         above = part.parent.stat()
-        if part == part.parent or not above.st_mode & stat.S_IWOTH:
+        if part == part.parent or not above.st_mode & stat.S_IWOTH or _is_read_only(part.parent):
             continue
         if not above.st_mode & stat.S_ISVTX:
             return f"every user may write to {part.parent}, and replace what is there"
         if not belongs_to_us(part.lstat()):
             return f"every user may write to {part.parent}, and {part.name} there is another user's"
     return None
+
+
+def _is_read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _way_to(path: Path) -> Iterator[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -320,6 +322,26 @@ def test_a_hook_that_every_user_may_replace_is_not_run(folder: Path, place: str)
     (folder if place == "folder" else folder.parent).chmod(EVERYBODY)
     with pytest.raises(HookError, match=r"every user may write to .*, and replace what is there"):
         hook_files.find(folder)
+
+
+def test_a_folder_that_is_mounted_read_only_is_nobodys_to_change(folder: Path) -> None:
+    """Kubernetes gives such a folder to all for a ConfigMap."""
+    (folder / "a.sql").write_text("SELECT 1")
+    folder.chmod(EVERYBODY)
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" &&'
+    unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*unshare, f"{mount} true", str(folder)], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    find = (
+        "import sys; from restorehooks.restore.hook_files import *; print(find(Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [*unshare, f'{mount} "$@"', str(folder), sys.executable, "-c", find, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "a.sql" in done.stdout, done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")

@@ -336,19 +336,38 @@ def test_of_many_dumps_a_few_are_unpacked(
         pass
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux leads there by /proc")
 @pytest.mark.parametrize("place", ["spool", "above"])
-def test_no_copy_is_made_where_every_user_may_replace_it(
+def test_a_copy_is_the_one_that_was_made_wherever_others_move_it(
     dumps: dict[str, Path], tmp_path: Path, place: str
 ) -> None:
     path = in_zip(tmp_path, {"a.sql": dumps["plain"].read_bytes()})
     spool = tmp_path / "above" / "spool"
     spool.mkdir(parents=True)
-    opened = spool if place == "spool" else spool.parent
-    opened.chmod(0o777)
-    said = f"every user may write to {opened}, and replace what is there; chmod"
+    (spool if place == "spool" else spool.parent).chmod(0o777)
+    with taken_out(path, spool) as inside:
+        assert inside
+        (folder,) = spool.iterdir()
+        moved = folder.rename(tmp_path / "moved")
+        folder.mkdir()
+        for copy in moved.iterdir():
+            (folder / copy.name).write_text("another dump")
+        assert inside.path.read_bytes() == dumps["plain"].read_bytes()
+    assert list(spool.iterdir()) == []
+
+
+def test_without_proc_no_copy_is_made_where_every_user_may_replace_it(
+    dumps: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_OPEN_FILES", str(tmp_path / "none" / "{}"))
+    path = in_zip(tmp_path, {"a.sql": dumps["plain"].read_bytes()})
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    spool.chmod(0o777)
+    said = f"every user may write to {spool}, and replace what is there; chmod"
     with pytest.raises(DumpError, match=re.escape(said)), taken_out(path, spool):
         pass
     assert list(spool.iterdir()) == []
-    opened.chmod(0o1777)
+    spool.chmod(0o1777)
     with taken_out(path, spool) as inside:
         assert inside

@@ -93,9 +93,28 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
             why_not = why_anybody_may_replace(path.absolute())
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
-        if why_not:
+        if why_not and not os.path.isdir(_OPEN_FILES.format(os.getpid())):
             raise _no_room(folder, f"{why_not}; chmod +t prevents that")
-        yield path
+        yield stack.enter_context(_wherever_it_is(path)) if why_not else path
+
+
+_OPEN_FILES = "/proc/{}/fd"
+"""Where Linux shows the open files and folders of a process."""
+
+
+@contextmanager
+def _wherever_it_is(folder: Path) -> Iterator[Path]:
+    """Give a path that leads to a folder of ours even when others move it. Raises DumpError.
+
+    A volume of a container's own (Kubernetes' emptyDir) is often open to all, and root's.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(held).st_uid != os.geteuid():
+            raise _no_room(folder.parent, "another user has moved it")
+        yield Path(_OPEN_FILES.format(os.getpid()), str(held))
+    finally:
+        os.close(held)
 
 
 def temporary_files() -> str:
