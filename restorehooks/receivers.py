@@ -15,7 +15,7 @@ from . import conf
 from .sequences.glance import all_fine
 from .sequences.scope import Limits, Scope, installed_models
 from .sequences.tenants import tenant_schemas
-from .wording import first_line
+from .wording import first_line, printable
 
 if TYPE_CHECKING:
     from .announce import Trigger
@@ -95,4 +95,4 @@ def _reset(trigger: Trigger, using: str, limits: Limits, verbosity: int) -> list
 
 def not_checked(using: str, error: Exception) -> str:
     """Return what a hook prints that could not do its work."""
-    return f'The sequences of database "{using}" were not checked: {first_line(error)}'
+    return f'The sequences of database "{using}" were not checked: {printable(first_line(error))}'

@@ -15,12 +15,13 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
+from restorehooks.duplicates.key import parse_key
 from restorehooks.duplicates.target import NotFoundError
 from restorehooks.duplicates.words import named_in
 from tests.support.databases import Database, pointed
 from tests.support.projects import Project
 from tests.support.proxies import proxy
-from tests.support.sequences import set_back, upcoming
+from tests.support.sequences import DEFAULT, set_back, upcoming
 
 MODELS = """
     import uuid
@@ -465,3 +466,19 @@ def test_bytes_where_text_was_asked_for_are_one_sentence(tables: Database) -> No
         for arguments in (["resetsequences"], ["explainduplicate", "plain_pkey"]):
             with pytest.raises(CommandError, match="its answers are not understood"):
                 call_command(*arguments)
+
+
+def test_an_index_of_the_same_name_on_a_locked_table_keeps_nothing_back(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE shop (id serial PRIMARY KEY); INSERT INTO shop VALUES (1);"
+        "CREATE SCHEMA m; CREATE TABLE m.x (id int); CREATE UNIQUE INDEX shop_pkey ON m.x (id)"
+    )
+    with database.connect(autocommit=False) as connection:
+        connection.execute("LOCK TABLE m.x")
+        theirs, ours = diagnose(connections[DEFAULT], "shop_pkey")
+    assert ours.situation is Situation.BEHIND
+    assert theirs.sentences == "m.x could not be read: canceling statement due to lock timeout."
+
+
+def test_a_message_of_nothing_but_parentheses_is_soon_given_up() -> None:
+    assert parse_key("(" * 100_000) is None

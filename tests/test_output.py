@@ -25,6 +25,7 @@ from restorehooks import reset_sequences
 from restorehooks.checks import sequences_are_ahead, sequences_have_room
 from restorehooks.management.output import SafeOutput, json_text
 from restorehooks.management.progress import OnTerminal
+from restorehooks.receivers import not_checked
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
 from tests.support.projects import Project
@@ -73,6 +74,17 @@ def test_names_in_the_database_command_no_terminal(database: Database) -> None:
     database.execute(f'ALTER TABLE {name} ADD CONSTRAINT {name[:-1]}key" UNIQUE (id)')
     call_command("explainduplicate", "a\x1b[2J\x07bkey", stdout=explained)
     assert HARMLESS.fullmatch(explained.getvalue())
+
+
+def test_a_name_is_no_picture(database: Database) -> None:
+    database.execute('CREATE SEQUENCE ":skull:[red]x"')
+    out = StringIO()
+    call_command("resetsequences", verbosity=2, stdout=out)
+    assert 'public.":skull:[red]x" ' in out.getvalue()
+
+
+def test_a_hook_says_why_it_did_nothing_and_commands_no_terminal() -> None:
+    assert HARMLESS.fullmatch(not_checked("default", RuntimeError(NASTY)))
 
 
 def test_printed_sql_with_odd_names_does_what_it_says(database: Database) -> None:

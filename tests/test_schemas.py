@@ -74,6 +74,14 @@ def test_a_pattern_that_fits_nothing(schemas: Database) -> None:
     assert repaired(schemas) == []
 
 
+@pytest.mark.parametrize("path", ["tenant_a, pg_catalog, pg_temp", "information_schema, tenant_a"])
+def test_a_path_that_names_the_server_s_own_schemas_too(schemas: Database, path: str) -> None:
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"CREATE TEMP TABLE t (id serial); SET search_path = {path}")
+    call_command("resetsequences")
+    assert repaired(schemas) == ["tenant_a"]
+
+
 def test_a_clone_that_draws_from_its_source(database: Database) -> None:
     tables = [f"t{n}" for n in range(4)]
     for table in tables:

@@ -10,6 +10,7 @@ from io import StringIO
 from django.http import HttpResponse
 
 from restorehooks.sequences.report import Entry, Report
+from restorehooks.wording import printable
 
 FORMATS = ("csv", "json")
 HEADING = (
@@ -50,4 +51,5 @@ def _csv(report: Report) -> str:
 
 
 def _cell(value: object) -> object:
-    return ", ".join(value) if isinstance(value, list | tuple) else value
+    text = ", ".join(value) if isinstance(value, list | tuple) else value
+    return printable(text) if isinstance(text, str) else text

@@ -101,7 +101,7 @@ class SequenceAdmin(Columns, Addresses):
     ) -> HttpResponse:
         """Show the list, carry out an action on it, or return it as a file of a ``kind``."""
         there = self.get_aliases(request)
-        if not there:
+        if not there or not self.has_view_permission(request):
             raise PermissionDenied
         if alias is not None and alias not in there:
             said = gettext("There is no database “%(alias)s”; there are: %(there)s.")
@@ -116,8 +116,6 @@ class SequenceAdmin(Columns, Addresses):
         return super().changelist_view(request, context)
 
     def _file(self, request: HttpRequest, kind: str) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
         found: Any = self.get_changelist_instance(request)
         if found.root_queryset.problem:
             return HttpResponse(found.root_queryset.problem, "text/plain; charset=utf-8", 503)

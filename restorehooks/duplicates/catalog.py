@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING
 
 from restorehooks import conf
 from restorehooks.driver import sql
+from restorehooks.sequences.guard import guarded
 from restorehooks.sequences.message import send
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES, guarded
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def ask(
-    connection: BaseDatabaseWrapper, query: sql.Composable, *, reading: str | None = None
+    connection: BaseDatabaseWrapper,
+    query: sql.Composable,
+    *,
+    reading: str | None = None,
+    index: int | None = None,
 ) -> Rows:
     """Return the rows of a query; raises ``django.db.Error``, and leaves a transaction usable.
 
-    ``reading`` is the quoted name of a table whose rows it reads.
+    ``reading`` is the quoted name of a table whose rows it reads, ``index`` the oid of the index
+    whose expressions it has.
     """
-    first = [guarded([reading])] if reading else []
+    first = [guarded([reading], index=index)] if reading else []
     return send(connection, [*first, query], conf.lock_timeout())[-1]
 
 
@@ -93,6 +99,14 @@ WHERE c.relname = {{table}} AND c.relkind IN ('r', 'p', 'f')
 ORDER BY path.position LIMIT 1
 """)  # noqa: S608 - constants
 
+TABLE_OF = sql.SQL("""
+SELECT t.relname, format('%I.%I', n.nspname, t.relname)
+FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class t ON t.oid = x.indrelid
+WHERE n.nspname = {schema} AND c.relname = {name}
+""")
+"""The table of an index, which stands in its schema; no lock is in the way of that."""
+
 # nullsnotdistinct is there since PostgreSQL 15. Equality is the operator of the index's own class,
 # which only a superuser can make; a type or function of another role is never called.
 INDEX = sql.SQL(f"""
@@ -105,7 +119,7 @@ WITH RECURSIVE x AS (
 ),
 part AS (
     SELECT x.indexrelid, k, pg_get_indexdef(x.indexrelid, k, false) AS expression,
-           a.attname AS column, b.oid AS type, {IS_TRUSTED} AS trusted,
+           a.attname AS column, b.oid AS type, parts.are_trusted AS trusted,
            CASE WHEN op.oid IS NULL THEN ''
                 ELSE format('OPERATOR(%I.%s)', opn.nspname, op.oprname) END AS equals
     FROM x CROSS JOIN generate_series(1, x.indnkeyatts::integer) AS k
@@ -118,7 +132,20 @@ part AS (
             UNION ALL SELECT t.oid, t.typbasetype, t.typowner, t.typtype
             FROM base JOIN pg_type t ON base.typtype = 'd' AND t.oid = base.typbasetype)
         SELECT oid, typowner FROM base WHERE typtype <> 'd') b
-    JOIN pg_roles r ON r.oid = b.typowner
+    CROSS JOIN LATERAL (  -- a value is read by the types of its fields, too
+        WITH RECURSIVE part (oid) AS (
+            SELECT b.oid
+            UNION
+            SELECT inner_part.oid FROM part JOIN pg_type t ON t.oid = part.oid
+            CROSS JOIN LATERAL (
+                SELECT unnest(ARRAY[t.typbasetype, t.typelem])
+                UNION ALL SELECT atttypid FROM pg_attribute
+                WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped
+                UNION ALL SELECT rngsubtype FROM pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+            ) AS inner_part (oid)
+            WHERE inner_part.oid <> 0)
+        SELECT bool_and({IS_TRUSTED}) AS are_trusted
+        FROM part JOIN pg_type t ON t.oid = part.oid JOIN pg_roles r ON r.oid = t.typowner) parts
     JOIN pg_opclass oc ON oc.oid = x.indclass[k - 1]
     LEFT JOIN pg_amop o
         ON o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype
@@ -139,7 +166,8 @@ SELECT x.name, t.oid, n.nspname, t.relname, format('%I.%I', n.nspname, t.relname
        pg_get_expr(x.indpred, x.indrelid), expressions, columns, types, equals,
        ARRAY(SELECT quote_ident(a.attname) FROM pg_index p
              JOIN pg_attribute a ON a.attrelid = p.indrelid AND a.attnum = ANY(p.indkey::smallint[])
-             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum)
+             WHERE p.indrelid = x.indrelid AND p.indisprimary ORDER BY a.attnum),
+       x.indexrelid
 FROM x JOIN parts ON parts.indexrelid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 ORDER BY x.schema, x.name

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from django.db import DatabaseError
+
 from restorehooks import conf
 from restorehooks.driver import sql, text
 from restorehooks.sequences.repair import inspect, inspect_tables
 from restorehooks.sequences.report import Entry, Report
 from restorehooks.sequences.scope import Scope
 from restorehooks.sequences.verdict import Status
-from restorehooks.wording import printable_sql
+from restorehooks.wording import first_line, printable_sql
 
 from .catalog import sequences_named
 from .commands import MANAGE, guessing_command, manage, mending_command
@@ -105,7 +107,7 @@ def diagnose(
     """
     text = _unescaped(what)
     targets = find_targets(connection, text)
-    tables = {(t.schema, t.table) for t in targets if t.state is None and t.stranger is None}
+    tables = {(t.schema, t.table) for t in targets if t.is_read and t.state is None}
     report = inspect_tables(connection, sorted(tables), conf.limits())
     entries = [*report, *_by_name(connection, targets, report)]
     key = parse_key(text)
@@ -119,7 +121,7 @@ def _by_name(
     columns = [
         (target.schema, target.table, column)
         for target in targets
-        if target.state is None and target.stranger is None
+        if target.is_read and target.state is None
         if _worst_sequence(target, report) is None
         for column in target.columns
         if column is not None
@@ -148,8 +150,14 @@ def _diagnosis(
             f" {target.stranger}, with the rights of this one; the table's owner can explain it."
         )
         return Diagnosis(alias, target, Situation.UNSEEN, said)
+    if target.unread is not None:
+        return _unread(alias, target, target.unread)
     if target.state is not None:
-        return _promise_not_kept(target, alias, duplicates_in(connection, target), program)
+        try:
+            duplicates = duplicates_in(connection, target)
+        except DatabaseError as error:
+            return _unread(alias, target, first_line(error))
+        return _promise_not_kept(target, alias, duplicates, program)
     rows = rows_with(connection, target, key)
     there = _there(key, rows)
     entry = _worst_sequence(target, entries)
@@ -161,6 +169,11 @@ def _diagnosis(
             mend = guessing_command(alias, target.schema, program=program)
         found = _numbered(target, alias, entry, there, mend)
     return replace(found, rows=rows)
+
+
+def _unread(alias: str, target: Target, why: str) -> Diagnosis:
+    said = f"{target.quoted_table} could not be read: {why}."
+    return Diagnosis(alias, target, Situation.UNSEEN, said)
 
 
 def _worst_sequence(target: Target, entries: Iterable[Entry]) -> Entry | None:

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
 ONE_NAME = re.compile(IDENTIFIER)
+FAR_ENOUGH = 1_000_000
+"""Characters that are looked at for a key: a message may hold any number of parentheses."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,12 @@ def parse_key(text: str) -> DuplicateKey | None:
     (PostgreSQL's ``BuildIndexValueDescription``). A message of an exclusion constraint has it
     twice: the first is the new row's.
     """
+    looked_at = 0
     for opening in re.finditer(r"\(", text):
         end = closing(text, opening.end())
+        looked_at += (len(text) if end is None else end) - opening.end()
+        if looked_at > FAR_ENOUGH:
+            return None
         if end is None or not text.startswith(")=(", end):
             continue
         values = _values(text, end + 3, again=text[opening.start() : end + 3])

@@ -48,7 +48,7 @@ def rows_with(
         shown, sql.SQL(target.quoted_table), condition, sql.Literal(SHOWN)
     )
     try:
-        found = ask(connection, query, reading=target.quoted_table)
+        found = ask(connection, query, reading=target.quoted_table, index=target.index)
     except DatabaseError:  # the message is of another database, or the table is not ours
         return None
     names = ", ".join(columns)
@@ -74,7 +74,7 @@ def duplicates_in(connection: BaseDatabaseWrapper, target: Target) -> Duplicates
         _groups(target, sql.SQL("ARRAY[{}]::text[] AS each").format(sql.SQL(", ").join(shown))),
         sql.Literal(SHOWN),
     )
-    found = ask(connection, query, reading=target.quoted_table)
+    found = ask(connection, query, reading=target.quoted_table, index=target.index)
     keys, surplus = (int(found[0][0]), int(found[0][1])) if found else (0, 0)
     return Duplicates(keys, surplus, tuple((tuple(row[3]), int(row[2])) for row in found))
 

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db import DatabaseError
+
 from restorehooks.driver import sql
 from restorehooks.sequences.scope import tables_named
+from restorehooks.wording import first_line
 
-from .catalog import INDEX, INDEXES, TABLE, ask, lineages, strangers
+from .catalog import INDEX, INDEXES, TABLE, TABLE_OF, ask, lineages, strangers
 from .declared import declared, model_of
 from .words import clipped, named_in, not_found, without_shard
 
@@ -35,7 +38,9 @@ class Target:
     the raw names of those that are columns. ``lineage`` are the table, and what it is a partition
     or child of; ``primary`` the quoted columns of the table's primary key. ``state`` is None for an
     index that keeps its promise, else says what is wrong with it. ``stranger`` names a function
-    of another role that reading the table would call, None where there is none.
+    of another role that reading the table would call, None where there is none; ``index`` is the
+    oid of the index, None for one that is not there; ``unread`` says why nothing is known of it but
+    its table.
     """
 
     name: str
@@ -52,11 +57,18 @@ class Target:
     nulls_are_equal: bool = False
     state: str | None = None
     stranger: str | None = None
+    index: int | None = None
+    unread: str | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its table may be looked at."""
+        return self.stranger is None and self.unread is None
 
     @property
     def on(self) -> str:
         """Its columns and expressions."""
-        return ", ".join(self.expressions)
+        return ", ".join(self.expressions) or "what could not be read"
 
     @property
     def names(self) -> list[str]:
@@ -108,7 +120,14 @@ def _indexes(connection: BaseDatabaseWrapper) -> tuple[Places, Places]:
 def _read(connection: BaseDatabaseWrapper, found: Iterable[tuple[str, str]]) -> list[Target]:
     places = list(dict.fromkeys(found))
     schemas, names = ([*part] for part in zip(*places, strict=True))
-    found = ask(connection, INDEX.format(schemas=sql.Literal(schemas), names=sql.Literal(names)))
+    try:
+        found = ask(
+            connection, INDEX.format(schemas=sql.Literal(schemas), names=sql.Literal(names))
+        )
+    except DatabaseError as error:  # one table is locked, say
+        if len(places) == 1:
+            return [_unread(connection, places[0], first_line(error))]
+        return [target for place in places for target in _read(connection, [place])]
     order = {place: number for number, place in enumerate(places)}
     rows = sorted(found, key=lambda row: order[row[2], row[0]])  # an index stands by its table
     tables = {row[1] for row in rows}
@@ -120,7 +139,7 @@ def _target(
     row: tuple[Any, ...], lineage: tuple[tuple[str, str, str], ...], stranger: str | None
 ) -> Target:
     name, _, schema, table, quoted, is_unique, is_valid, is_odd, nulls, predicate = row[:10]
-    expressions, columns, types, equals, primary = map(tuple, row[10:])
+    expressions, columns, types, equals, primary = map(tuple, row[10:15])
     if is_odd:  # equality is not all that it compares, or is that of a stranger's type
         equals = ()
     state = None if is_valid else INVALID
@@ -128,8 +147,15 @@ def _target(
         state = NOT_UNIQUE
     return Target(
         name, schema, table, quoted, expressions, types, equals, columns, lineage, primary,
-        predicate, nulls, state, stranger,
+        predicate, nulls, state, stranger, row[15],
     )  # fmt: skip
+
+
+def _unread(connection: BaseDatabaseWrapper, place: tuple[str, str], why: str) -> Target:
+    schema, name = place
+    query = TABLE_OF.format(schema=sql.Literal(schema), name=sql.Literal(name))
+    ((table, quoted),) = ask(connection, query) or [("", name)]
+    return Target(name, schema, table, quoted, (), unread=why)
 
 
 def _missing(

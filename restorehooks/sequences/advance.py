@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Iterator
+from itertools import chain
 from math import ceil
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +24,7 @@ from django.db import DatabaseError, transaction
 
 from restorehooks.driver import sql
 
+from .guard import guarded, named
 from .message import Failed, LockBudget, in_batches, in_transaction, rolled_back, send_each
 from .other_connections import OtherConnections
 from .sending import Rows
@@ -173,18 +175,28 @@ def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
     return [
-        LOCK_OTHER_REPAIRS_OUT.format(sql.Literal(ADVISORY_CLASS), oids),
-        *(hold(move.sequence) for move in in_order),
-        *(set_forward(move) for move in in_order),
+        *chain.from_iterable(
+            [hold(move.sequence), *_guard(move, is_last=False)] for move in in_order
+        ),
+        *chain.from_iterable([*_guard(move), set_forward(move)] for move in in_order),
         STAND.format(oids),
     ]
 
 
+def _guard(move: Move, *, is_last: bool = True) -> list[sql.Composable]:
+    """Return what goes before, or undoes, a statement that finds another role's by its name."""
+    found = named(move.sequence)
+    return [guarded(sequences=[found], is_last=is_last)] if found else []
+
+
 # In order of oid, so that two runs over the same sequences cannot deadlock.
-LOCK_OTHER_REPAIRS_OUT = sql.SQL(
-    "SELECT pg_catalog.pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)"
-    " FROM (SELECT oid FROM unnest({}::oid[]) AS t (oid) ORDER BY oid OFFSET 0) AS t"
-)
+# Anybody can hold such a lock: after a while it goes on without, and draws some too far at worst.
+LOCK_OTHER_REPAIRS_OUT = sql.SQL("""
+DO $restorehooks$ BEGIN
+    PERFORM pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)
+    FROM (SELECT oid FROM unnest({}::oid[]) AS t (oid) ORDER BY oid OFFSET 0) AS t;
+EXCEPTION WHEN lock_not_available THEN NULL;
+END $restorehooks$""")
 FORGET = sql.SQL("DISCARD SEQUENCES")
 STAND = sql.SQL(
     "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest({}::oid[]) AS t (oid)"

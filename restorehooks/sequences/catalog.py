@@ -193,6 +193,7 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
         row.is_rewritten,
         hint_about(row.quoted, pairs, columns),
         uncounted=tuple(column for column, _ in pairs if column.quoted not in counts),
+        of_stranger=row.sequence_of_stranger,
     )
 
 

@@ -77,7 +77,7 @@ def hook_lines(report: Report, verbosity: int) -> list[str]:
 def _sentences_about(place: str, entries: abc.Iterable[Entry]) -> abc.Iterator[str]:
     """Yield a sentence for each reason; the same one is said of several sequences at once."""
     alike: dict[tuple[str, str], list[Entry]] = {}
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: not entry.models):  # the project's own first
         alike.setdefault(_kind(entry), []).append(entry)
     for first, *others in alike.values():
         said = sentence_about(place, first)
@@ -138,7 +138,13 @@ def table_text(entries: abc.Iterable[Entry], *, applied: bool, colour: bool) -> 
         )
     text = StringIO()
     system = "standard" if colour else None
-    console = Console(file=text, width=10_000, force_terminal=colour, color_system=system)  # type: ignore[arg-type]
+    console = Console(
+        file=text,
+        width=10_000,
+        force_terminal=colour,
+        color_system=system,  # type: ignore[arg-type]
+        emoji=False,  # a name may be ":x:"
+    )
     console.print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .guard import Numbers, Question, answers, combined
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -21,14 +22,13 @@ from .message import (
     LockBudget,
     array,
     by_locks,
-    combined,
     in_transaction,
     lookup,
     send_once,
 )
 from .sending import Rows, Statement
 from .session import AS_WRITTEN, REMEMBER_OWN_SCHEMAS, TENANT
-from .strangers import IS_TRUSTED, STRANGERS_CODE, guarded
+from .strangers import STRANGERS_CODE, is_strangers
 
 if TYPE_CHECKING:
     from collections import abc
@@ -45,12 +45,24 @@ class _Link(NamedTuple):
     sequence: int
     increment: int
     limit: int
+    table_oid: int
     table: str
     column: str
+    type: str
     is_plain: bool
     is_empty: bool
     locks: int
     of_stranger: bool
+
+    @property
+    def asked(self) -> Question:
+        """The question how far its rows have come."""
+        numbers = (
+            Numbers(self.table_oid, self.table, self.column, self.type)
+            if self.of_stranger
+            else None
+        )
+        return Question(lookup(self.table, self.column), numbers)
 
     def is_past(self, extreme: int | None, last_value: int | None) -> bool:
         """Whether the next number lies past the rows, and there is one."""
@@ -83,18 +95,14 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
 
 def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
-    lookups = combined([lookup(link.table, link.column) for link in filled])
+    statements, places = combined([link.asked for link in filled])
     # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
-    theirs = [link.table for link in filled if link.of_stranger]
-    first = [guarded(theirs), PLAN_LOOKUPS] if theirs else [PLAN_LOOKUPS]
-    found = _asked(connection, [*first, *lookups, last])
+    found = _asked(connection, [PLAN_LOOKUPS, *statements, last])
     if found is None:
         return False
-    last_values: dict[int, int | None] = dict(found.pop())
-    extremes = dict(
-        zip(filled, (value for rows in found[len(first) :] for value in rows[0]), strict=True)
-    )
+    extremes = dict(zip(filled, answers(found[1:], places), strict=True))
+    last_values: dict[int, int | None] = dict(found[-1])
     return all(link.is_past(extremes.get(link), last_values[link.sequence]) for link in links)
 
 
@@ -117,7 +125,9 @@ LINKS = sql.SQL(f"""
 SELECT q.seqrelid, q.seqincrement,
        least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767
                                        WHEN 'int4'::regtype THEN 2147483647 END),
+       c.oid,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(a.attname),
+       format_type(a.atttypid, NULL),
        c.relkind = 'r' AND NOT c.relhassubclass AND NOT c.relrowsecurity AND a.attinhcount = 0
            AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
            AND q.seqincrement > 0 AND NOT q.seqcycle AND q.seqcache = 1
@@ -133,7 +143,7 @@ SELECT q.seqrelid, q.seqincrement,
        CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
             THEN pg_relation_size(c.oid) = 0 ELSE false END,
        (SELECT 2 + count(*) FROM pg_index x WHERE x.indrelid = c.oid),
-       c.relowner IN (SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED})
+       {is_strangers("c", "n")}
 FROM pg_sequence q
 JOIN pg_class s ON s.oid = q.seqrelid AND s.relpersistence <> 't'
 JOIN pg_namespace sn ON sn.oid = s.relnamespace
@@ -170,7 +180,7 @@ SELECT EXISTS (
           AND d.refclassid = 'pg_class'::regclass))
 ) OR EXISTS (
     SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_type
-                 WHERE typdefaultbin IS NOT NULL) t
+                 WHERE typtype = 'd' OFFSET 0) t  -- sorted out by the first columns of a row
     WHERE {CALLS_NEXTVAL}
 ) OR EXISTS ({STRANGERS_CODE})
   OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL

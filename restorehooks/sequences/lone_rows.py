@@ -36,7 +36,7 @@ def jumps_far(sequence: Sequence, verdict: Verdict) -> bool:
     if (ahead > 0) if sequence.counts_up else (ahead < 0):
         return False
     is_moved = verdict.target is not None and not verdict.rewinds
-    return (is_moved or verdict.status is Status.EXHAUSTED) and _is_far(
+    return (is_moved or verdict.status is Status.EXHAUSTED) and is_far(
         sequence, verdict.next, verdict.extreme
     )
 
@@ -73,7 +73,7 @@ def with_lone_rows(
         after = reading.last_value if others is None else farther(others, reading.last_value)
         free = upcoming if others is None else first_past(upcoming, others, sequence.increment)
         has_room = upcoming < free < first if sequence.counts_up else upcoming > free > first
-        if _is_far(sequence, after, first) if most == 1 else has_room:
+        if is_far(sequence, after, first) if most == 1 else has_room:
             return reading._replace(lone=Lone(number, first, others, after))
         if others is None:
             break
@@ -100,5 +100,6 @@ def _number_before(
     return (max if up else min)(found, default=None)
 
 
-def _is_far(sequence: Sequence, base: int, number: int) -> bool:
+def is_far(sequence: Sequence, base: int, number: int) -> bool:
+    """Return whether a jump from one number to another takes a large share of what is left."""
     return abs(number - base) > max(SHARE * abs(sequence.limit - base), NEVER_FAR)

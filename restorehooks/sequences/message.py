@@ -34,8 +34,6 @@ BATCH = 200
 LOCKS = 1_000
 """Locks to a message: enough to make round trips rare, few beside the 6,400 and more that a server
 has room for with its own defaults, for all of its sessions."""
-QUESTIONS = 20
-"""Questions to a statement: fewer results to take in, and no query so long that planning slows."""
 LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest(%s::oid[]) AS t (oid)"
 """Where sequences stand, NULL for those never called or closed to this role."""
 POSITIONS = (
@@ -107,12 +105,6 @@ def by_locks(
         load.append(item)
     if load:
         yield load
-
-
-def combined(questions: abc.Sequence[str]) -> Iterator[str]:
-    """Yield statements that each put several questions, a SELECT of one value or none, at once."""
-    for some in in_batches(questions, QUESTIONS):
-        yield f"SELECT {', '.join(f'({question})' for question in some)}"
 
 
 def lookup(table: str, column: str, *, up: bool = True, reach: str | None = None) -> str:

@@ -100,7 +100,8 @@ class Sequence(NamedTuple):
     is wrong with the column that owns it, remedy included; ``ignored`` why it is left alone.
     ``uncounted`` are columns that own it or draw from it, and whose rows do not count.
     ``own_end`` is the last number of this node's own, None where no other node numbers the same
-    rows. ``on_node``: the database is a node of a Citus cluster.
+    rows. ``on_node``: the database is a node of a Citus cluster. ``of_stranger``: another role, who
+    is no superuser, may put something else in its place while it is read.
     """
 
     oid: int
@@ -126,6 +127,7 @@ class Sequence(NamedTuple):
     uncounted: tuple[Column, ...] = ()
     own_end: int | None = None
     on_node: bool = False
+    of_stranger: bool = False
 
     @property
     def counts_up(self) -> bool:
@@ -138,12 +140,11 @@ class Sequence(NamedTuple):
 
         A column that only owns it does not bound it, unless nothing draws.
         """
-        limit: int | float = self.maximum if self.counts_up else self.minimum
-        if self.own_end is not None and self.counts_up:
-            limit = min(limit, self.own_end)
-        for column in self.bounding:
-            limit = min(limit, column.largest) if self.counts_up else max(limit, column.smallest)
-        return int(limit)
+        columns = self.columns if len(self.columns) == 1 else self.bounding
+        if self.increment < 0:
+            return int(max([self.minimum, *[column.smallest for column in columns]]))
+        limit = min([self.maximum, *[column.largest for column in columns]])
+        return int(limit if self.own_end is None else min(limit, self.own_end))
 
     @property
     def bounding(self) -> tuple[Column, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .extremes import can_be_looked_up, extreme
+from .guard import Numbers, Question, answers, combined, guarded, named
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -17,7 +18,6 @@ from .message import (
     LockBudget,
     array,
     by_locks,
-    combined,
     in_batches,
     in_transaction,
     send_for_one,
@@ -26,7 +26,6 @@ from .message import (
 from .model import Column, Reading, Sequence
 from .other_connections import OtherConnections
 from .sending import Rows, Statement
-from .strangers import guarded
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -106,40 +105,40 @@ def _answer(
     parts = list(by_locks(questions, lambda question: question.locks)) or [[]]
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
-        first = _before(part)
-        statements = [*first, *combined([question.statement for question in part])]
+        first: list[Statement] = [PLAN_LOOKUPS] if all(q.is_lookup for q in part) else []
+        statements, places = combined([question.asked for question in part])
+        places = [len(first) + place for place in places]
+        statements = [*first, *statements]
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
             statements.append(_positions(connection, readable))
         if not part and not with_positions:
             return
-        answers = send_once(connection, statements, budget)
-        if isinstance(answers, Failed):
+        results = send_once(connection, statements, budget)
+        if isinstance(results, Failed):
             for question in part:
-                alone = [*guard(question.column), *combined([question.statement])]
+                alone, _ = combined([question.asked])
                 question.take_alone(send_for_one(connection, alone, budget))
             continue
         if with_positions:
-            for oid, last_value, *is_called in answers.pop():
+            for oid, last_value, *is_called in results.pop():
                 readable[oid].last_value = last_value
                 readable[oid].is_called = all(is_called)
-        values = (value for rows in answers[len(first) :] for value in rows[0])
-        for question, value in zip(part, values, strict=True):
+        for question, value in zip(part, answers(results, places), strict=True):
             question.take(value)
 
 
-def _before(questions: abc.Sequence[_Question]) -> list[Statement]:
-    """Return what goes before the questions in their message."""
-    first = guard(*(question.column for question in questions))
-    if all(question.is_lookup for question in questions):
-        first.append(PLAN_LOOKUPS)
-    return first
+def numbers_of(column: Column) -> Numbers | None:
+    """Return what is to be looked at before a column is read, where another role may change it."""
+    if not column.of_stranger:
+        return None
+    return Numbers(column.table_oid, column.quoted_table, column.quoted_name, column.type)
 
 
-def guard(*columns: Column | None) -> list[Statement]:
-    """Return what goes before the queries of columns, where another role may change a table."""
-    tables = {column.quoted_table for column in columns if column and column.of_stranger}
-    return [guarded(sorted(tables))] if tables else []
+def guard(column: Column) -> list[Statement]:
+    """Return what goes before the query of a column."""
+    numbers = numbers_of(column)
+    return [guarded(numbers=[numbers])] if numbers else []
 
 
 def _positions(connection: BaseDatabaseWrapper, oids: abc.Iterable[int]) -> str:
@@ -235,19 +234,17 @@ class _Draft:
 
 
 class _Question(NamedTuple):
-    """A SELECT of one value or none, what it is about, and whose draft takes the value in.
+    """What is asked, what it is about, and whose draft takes the value in.
 
     ``is_lookup``: it reads one row, however many there are. ``locks``: how many it takes.
-    ``column`` is what it reads the rows of, None for a sequence.
     """
 
     draft: _Draft
     about: str
-    statement: str
+    asked: Question
     take: Callable[[Any], None]
     is_lookup: bool
     locks: int
-    column: Column | None = None
 
     def take_alone(self, result: list[Rows] | Failed) -> None:
         """Take in what the server said to this question alone."""
@@ -266,10 +263,10 @@ def _about_rows(
         if reason is not None:
             draft.unseen += (reason,)
         elif not (column.may_be_empty and column.plain and sizes.get(column.table_oid) == 0):
-            statement = extreme(draft.sequence, column)
+            asked = Question(extreme(draft.sequence, column), numbers_of(column))
             is_lookup = can_be_looked_up(column)
             yield _Question(
-                draft, column.quoted, statement, draft.take_extreme, is_lookup, column.locks, column
+                draft, column.quoted, asked, draft.take_extreme, is_lookup, column.locks
             )
 
 
@@ -279,8 +276,9 @@ def _about_position(draft: _Draft) -> Iterator[_Question]:
     if not sequence.may_read:
         draft.unseen = (f"no SELECT privilege on sequence {sequence.quoted}", *draft.unseen)
     elif draft.last_value is None:
-        statement = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
-        yield _Question(draft, sequence.quoted, statement, draft.take_position, True, 1)
+        select = f"SELECT ARRAY[last_value, is_called::integer] FROM {sequence.quoted}"  # noqa: S608
+        asked = Question(select, sequence=named(sequence))
+        yield _Question(draft, sequence.quoted, asked, draft.take_position, True, 1)
 
 
 def _why_unseen(column: Column, sizes: dict[int, int], scan_limit: int | None) -> str | None:

@@ -12,7 +12,8 @@ class Row(NamedTuple):
     of the sequence; ``draws_more``: it calls that and does more. ``draws_from`` is another sequence
     that it draws from. ``has_trigger``: one before each row that is inserted. ``calls`` is a
     function of somebody else's that reading the table would call; ``of_stranger``: another role,
-    who is no superuser, owns the table or a part of it.
+    who is no superuser, owns the table, a part of it or its schema; ``sequence_of_stranger``: or
+    the sequence, or its schema.
     """
 
     oid: int
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     may_alter: bool
     owner: str
     is_rewritten: bool
+    sequence_of_stranger: bool
     table_oid: int | None
     table_schema: str
     table_name: str

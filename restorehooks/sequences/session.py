@@ -34,6 +34,8 @@ ALWAYS = {
     "row_security": "off",  # an error, where a policy would hide rows without a word
     "constraint_exclusion": "off",  # CHECK constraints are a stranger's code
     "array_nulls": "on",  # else NULL in a list of ours is a word
+    "quote_all_identifiers": "off",  # names are compared with those that people have written
+    "extra_float_digits": "1",  # below that numbers come rounded
     "jit": "off",  # to compile a query of the catalogue takes longer than to run it
 }
 # A stranger may put one in place of a table after the catalogue was read.

@@ -15,9 +15,11 @@ from restorehooks.driver import sql
 from restorehooks.wording import printable
 
 from .citus import RANGE
+from .lone_rows import is_far
 from .model import Reading, Sequence
 from .sending import Statement, execute
-from .session import OWN_PATH
+from .session import local_settings
+from .strangers import DATABASES_OWNER, IS_TRUSTED
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ WORKERS_COPY = (
 )
 
 
+PLANTED = (
+    "sequence {0.name} of the source, which belongs to {0.owner} there, has come to {0.taken}, far"
+    " past all that is here: to follow it, connect to the source as {0.owner}"
+)
+
+
 class SameDatabaseError(Exception):
     """The source is the very database that is to be repaired; one sentence."""
 
@@ -41,7 +49,9 @@ class Position(NamedTuple):
     ``name`` has its schema and is quoted, as the names in ``columns`` are. ``last_value`` is None
     where this role may not read it. ``is_ours``: no extension brought it. ``is_copy``: it is on a
     worker of a Citus cluster and stands for the coordinator's there; it draws from the worker's
-    range where it is a bigint, and otherwise stands at its end and draws nothing.
+    range where it is a bigint, and otherwise stands at its end and draws nothing. ``owner`` is the
+    quoted name of its owner, and ``is_believed``: that one is a superuser, owns the database, or is
+    the role that reads it.
     """
 
     name: str
@@ -55,6 +65,8 @@ class Position(NamedTuple):
     cycle: bool
     is_ours: bool
     is_copy: bool
+    owner: str
+    is_believed: bool
 
     @property
     def taken(self) -> int | None:
@@ -85,9 +97,9 @@ class Source:
     positions: tuple[Position, ...]
 
     def partner(self, sequence: Sequence) -> Position | None:
-        """Return the sequence of the same name, or else one that numbers the same column."""
-        found = [self._by_name.get(sequence.quoted)]
-        found += [self._by_column.get(column.quoted) for column in sequence.columns]
+        """Return the sequence that numbers the same column, or else the one of the same name."""
+        found = [self._by_column.get(column.quoted) for column in sequence.columns]
+        found += [self._by_name.get(sequence.quoted)]
         for each in filter(None, found):
             if (each.increment > 0) is sequence.counts_up:
                 return each
@@ -115,9 +127,24 @@ class Source:
             why = WORKERS_COPY.format(position.name)
             return reading._replace(unseen=(*reading.unseen, why))
         if position.taken is None:
-            why = f"no SELECT privilege on sequence {position.name} of the source"
+            why = f"no SELECT privilege on sequence {position.name} of the source, or it is locked"
+            return reading._replace(unseen=(*reading.unseen, why))
+        if self._may_be_planted(position, sequence, reading):
+            why = PLANTED.format(position)
             return reading._replace(unseen=(*reading.unseen, why))
         return reading._replace(taken_at_source=position.taken)
+
+    def _may_be_planted(self, position: Position, sequence: Sequence, reading: Reading) -> bool:
+        """Whether following a position would use up a sequence, and its owner may want just that.
+
+        Whoever may create things at the source can give one of theirs the name of one of ours.
+        """
+        if position.is_believed or position.owner == sequence.owner or position.taken is None:
+            return False
+        farthest = max if sequence.counts_up else min
+        stands = reading.last_value if reading.last_value is not None else sequence.start
+        base = stands if reading.extreme is None else farthest(stands, reading.extreme)
+        return is_far(sequence, base, position.taken)
 
     def remark_on(self, sequence: Sequence, verdict: Verdict) -> Verdict:
         """Return a verdict that says so where the sequence has no partner."""
@@ -134,9 +161,10 @@ def read_source(
     Raises :exc:`SameDatabaseError` where it is the target's own, and ``django.db.DatabaseError``
     where it cannot be read.
     """
-    settings = {**OWN_PATH, "lock_timeout": str(round(lock_timeout * 1000))}
-    prepare: list[Statement] = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    message = [BEGIN, *prepare, READ_EACH, POSITIONS, IDENTITY, "COMMIT"]
+    version = connection.pg_version  # type: ignore[attr-defined]
+    settings = local_settings(lock_timeout, within=True, own_path=True, version=version)
+    prepare = f"SELECT {', '.join(settings)}"
+    message: list[Statement] = [BEGIN, prepare, READ_EACH, POSITIONS, IDENTITY, "COMMIT"]
     *_, positions, (identity,), _ = execute(connection, message, within=True)
     *_, (own,) = execute(target, [IDENTITY], within=True)
     name = f'database "{printable(identity[0])}"'
@@ -151,9 +179,10 @@ def _position(row: abc.Sequence[object]) -> Position:
 
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# As a number: psycopg does not read dates in every DateStyle.
 IDENTITY = (
     "SELECT pg_catalog.current_database(),"
-    " extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text"
+    " pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())"
 )
 # Where a sequence stands that was never called is in its own row alone: pg_sequences and
 # pg_sequence_last_value say nothing of it. Each row is read in a block that ends in an error, since
@@ -189,18 +218,25 @@ BEGIN
           AND has_sequence_privilege(q.seqrelid, 'SELECT')
     LOOP
         BEGIN
+            EXECUTE 'PREPARE restorehooks AS SELECT FROM ' || each.name;
+            DEALLOCATE restorehooks;
+            IF each.name::regclass <> each.oid THEN
+                RAISE 'another role has put something else in its place';
+            END IF;
             EXECUTE format('SELECT json_build_array(%s, last_value, is_called)::text FROM %s',
                            each.oid, each.name) INTO position;
             RAISE SQLSTATE 'RH000';
         EXCEPTION WHEN SQLSTATE 'RH000' THEN
             found := array_append(found, position);
+        WHEN OTHERS THEN  -- it is locked, dropped or replaced
+            PERFORM set_config('lock_timeout', '50', true);
         END;
     END LOOP;
     PERFORM set_config(
         'restorehooks.positions', '[' || array_to_string(found, ',') || ']', true);
 END
 $restorehooks$""")
-POSITIONS = sql.SQL("""
+POSITIONS = sql.SQL(f"""
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        ARRAY(SELECT quote_ident(tn.nspname) || '.' || quote_ident(t.relname) || '.'
                     || quote_ident(a.attname)
@@ -220,12 +256,14 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                      AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
        c.oid IN (SELECT copy::oid FROM json_array_elements_text(
-                     current_setting('restorehooks.copies')::json) AS copy)
+                     current_setting('restorehooks.copies')::json) AS copy),
+       quote_ident(r.rolname), {IS_TRUSTED} OR r.oid = {DATABASES_OWNER}
 FROM pg_sequence q
 JOIN pg_class c ON c.oid = q.seqrelid AND c.relpersistence <> 't'
 JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_roles r ON r.oid = c.relowner
 LEFT JOIN json_array_elements(current_setting('restorehooks.positions')::json) AS p (position)
     ON (p.position ->> 0)::oid = c.oid
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 ORDER BY 1
-""")
+""")  # noqa: S608 - constants

@@ -14,9 +14,7 @@ operator, of its negator or commutator (``neqsel``), and with a range type's SUB
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from restorehooks.driver import sql, text
+from restorehooks.driver import sql
 
 FIRST_OF_USERS = 16384
 """The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
@@ -28,16 +26,38 @@ IS_TRUSTED = (
 
 Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
 """
-STRANGERS_CODE = f"""
+STRANGERS = f"SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED}"  # noqa: S608
+"""The query for the roles whose code is not to be called in this session."""
+
+
+def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
+    """Return the condition that one of them may put something else in a relation's place.
+
+    That is its owner, or its schema's, who may drop what others have there, and rename the schema.
+    ``relation`` and ``schema`` are what the query calls rows of pg_class and pg_namespace.
+    """
+    return (
+        f"({relation}.relowner IN ({strangers}) OR CASE {schema}.nspowner"
+        f" WHEN {PG_DATABASE_OWNER} THEN {DATABASES_OWNER} ELSE {schema}.nspowner END"
+        f" IN ({strangers}))"
+    )
+
+
+PG_DATABASE_OWNER = 6171
+"""The role that stands for the database's owner (pg_authid.dat)."""
+DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
+_CODE = f"""
 WITH RECURSIVE planned (tab, class, obj) AS MATERIALIZED (
     SELECT indrelid, 'pg_class'::regclass, indexrelid
-    FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+    FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}} AND EXISTS (
+        -- few databases have one, and to look at every index takes longest
+        SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))
     UNION ALL
     SELECT partrelid, 'pg_class'::regclass, partrelid
-    FROM pg_partitioned_table WHERE partexprs IS NOT NULL
+    FROM pg_partitioned_table WHERE partexprs IS NOT NULL AND {{of_key}}
     UNION ALL
     SELECT stxrelid, 'pg_statistic_ext'::regclass, oid
-    FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+    FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
 ),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
@@ -90,6 +110,20 @@ JOIN pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_roles r ON r.oid = p.proowner
 WHERE NOT {IS_TRUSTED}
 """  # noqa: S608 - constants
+
+
+def _for(tables: str | None = None) -> str:
+    """Return the query for the tables that an array of oids holds, or for all."""
+    columns = {"of_index": "indrelid", "of_key": "partrelid", "of_statistics": "stxrelid"}
+    return _CODE.format(
+        **{
+            name: f"{column} = ANY({tables})" if tables else "true"
+            for name, column in columns.items()
+        }
+    )
+
+
+STRANGERS_CODE = _for()
 """The query for them: the table, and a function's quoted name."""
 
 
@@ -97,49 +131,11 @@ STRANGERS_OF_TABLES = sql.SQL(f"""
 WITH RECURSIVE member (root, oid) AS (
     SELECT oid, oid FROM unnest({{tables}}::oid[]) AS t (oid)
     UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
-), code AS ({STRANGERS_CODE})
+), code AS ({_for("ARRAY(SELECT oid FROM member)")})
 SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
 GROUP BY member.root
 """)  # noqa: S608 - constants
 """The same for some tables (oids) and what is below them: a table, and one such function."""
-
-
-def guarded(tables: Collection[str]) -> sql.Composable:
-    """Return the statement that goes before the queries of tables that another role may change.
-
-    It waits for their locks, and fails where reading one of them would call a stranger's function
-    by then. What follows in the transaction waits for no lock: whoever holds one could add an
-    index in that time. ``tables`` are names as PostgreSQL quotes them.
-    """
-    found = STRANGERS_OF_TABLES.format(tables=sql.SQL("_tables"))
-    body = GUARD.format(names=sql.Literal([*tables]), found=found)
-    return sql.SQL("DO {}").format(sql.Literal(text(body)))
-
-
-GUARD = sql.SQL("""
-DECLARE
-    _name text;
-    _function text;
-    _tables oid[];
-BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE 'another role may have changed % since this % transaction began',
-            array_to_string({names}::text[], ', '), current_setting('transaction_isolation');
-    END IF;
-    SELECT string_agg(n, ', ') INTO _name FROM unnest({names}::text[]) AS n
-    JOIN pg_class c ON c.oid = n::regclass AND c.relkind IN ('r', 'p')
-        AND has_table_privilege(c.oid, 'SELECT');
-    IF _name IS NOT NULL THEN
-        EXECUTE 'LOCK TABLE ' || _name || ' IN ACCESS SHARE MODE';
-    END IF;
-    _tables := {names}::text[]::regclass[]::oid[];
-    SELECT tab::regclass::text, called INTO _name, _function FROM ({found}) AS t (tab, called);
-    IF _function IS NOT NULL THEN
-        RAISE 'reading % would call %, a function of another role', _name, _function;
-    END IF;
-    PERFORM set_config('lock_timeout', '1', true);
-END
-""")
 
 
 def may_draw(role: str, sequence: str, owner: str) -> str:

@@ -33,7 +33,11 @@ def tenant_schemas(connection: BaseDatabaseWrapper, *, by_option: bool = False) 
     remembered = REMEMBER_OWN_SCHEMAS if by_option else REMEMBER_TENANT
     statement = f"SELECT {TENANT}"
     (rows,) = send(connection, [statement], LOCK_TIMEOUT, remembering=[remembered])
-    return rows[0][0]  # type: ignore[no-any-return]
+    schemas: list[str] | None = rows[0][0]
+    if schemas is None:
+        return None
+    # The server's own may be named in the path, and so may that for temporary tables.
+    return [s for s in schemas if not s.startswith("pg_") and s != "information_schema"]
 
 
 def within_tenant(connection: BaseDatabaseWrapper, scope: Scope) -> Scope:

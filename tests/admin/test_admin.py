@@ -515,6 +515,8 @@ def test_an_alias_that_is_not_there_is_one_line(site: Site) -> None:
     page = site.visitor().get(f"{PAGE}database/nosuch/")
     assert page.address == PAGE
     assert page.said == ["There is no database “nosuch”; there are: default, down, lite, other."]
+    refused = site.visitor("stranger").get(f"{PAGE}database/nosuch/")
+    assert (refused.code, refused.address) == (403, f"{PAGE}database/nosuch/")
 
 
 def test_another_admin_site_may_show_less(site: Site) -> None:

@@ -328,7 +328,7 @@ def test_a_default_is_understood_however_the_server_quotes_names(database: Datab
     options = {"options": "-c quote_all_identifiers=on"}
     with django_as(database, OPTIONS=options) as alias:
         (found,) = reset(alias)
-    assert (found.sequence, found.next_after) == ('"public"."s"', 6)
+    assert (found.sequence, found.next_after) == ("public.s", 6)
 
 
 def test_with_query_logging(database: Database, behind: Callable[..., None]) -> None:

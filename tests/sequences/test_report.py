@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from restorehooks.sequences.report import Report
+from restorehooks.sequences.verdict import Status
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, standing
 
@@ -148,3 +150,14 @@ def test_what_a_hook_says_of_many_for_one_reason_is_one_line(database: Database)
         f"{start}1_id_seq is unverified: no SELECT privilege on sequence public.t1_id_seq; for the"
         " same reason so is public.t2_id_seq."
     )
+
+
+def test_a_hook_names_the_project_s_own_sequences_first(database: Database) -> None:
+    """Whoever makes many sequences cannot hide one of the project's behind "and 9 more"."""
+    for number in range(30):
+        database.execute(f"CREATE SEQUENCE s{number:02}")
+    entries = [replace(e, status=Status.FAILED, reason="it is locked") for e in inspect(DEFAULT)]
+    entries[-1] = replace(entries[-1], models=("shop.Order",))
+    (line,) = Report(DEFAULT, tuple(entries)).lines(1)
+    assert "sequence public.s29 is failed" in line
+    assert line.endswith(" and 9 more.")

@@ -14,6 +14,7 @@ from restorehooks.management.positions import positions_at
 from restorehooks.programs import embedded_folder
 from restorehooks.sequences import repair
 from restorehooks.sequences.report import Report
+from restorehooks.sequences.scope import Limits
 from restorehooks.sequences.source import read_source
 from tests.support.databases import Database, MakeDatabase
 from tests.support.projects import Project
@@ -127,6 +128,67 @@ def test_what_only_a_name_leads_to_is_moved_by_the_source_alone(
     other_database.execute(f"{table} SELECT setval('t_id_seq', 70)")
     found = entry(taken_along(), "t_id_seq")
     assert (found.status.value, found.next_after) == ("advanced", 72)
+
+
+def test_a_sequence_that_is_planted_at_the_source_uses_none_up(
+    database: Database, other_database: Database
+) -> None:
+    """Whoever may create things there can name one as one of ours is named, and set it far on."""
+    tables = "CREATE TABLE a (id serial PRIMARY KEY);"
+    database.execute(f"{tables} CREATE SCHEMA new; CREATE TABLE new.b (id serial PRIMARY KEY)")
+    mallory = other_database.role("mallory")
+    other_database.execute(
+        f"{tables} SELECT setval('a_id_seq', 40); ALTER SEQUENCE a_id_seq RENAME TO renamed;"
+        f"GRANT CREATE ON SCHEMA public TO {mallory}; CREATE SCHEMA new AUTHORIZATION {mallory}"
+    )
+    with other_database.connect(user=mallory) as connection:
+        connection.execute(
+            "CREATE SEQUENCE a_id_seq; CREATE TABLE new.b (id serial PRIMARY KEY);"
+            "SELECT setval('a_id_seq', 2147483000), setval('new.b_id_seq', 2147483000)"
+        )
+    report = taken_along()
+    assert entry(report, "a_id_seq").next_after == 42
+    planted = entry(report, "new.b_id_seq")
+    assert (planted.status.value, planted.next_after) == ("unverified", 1)
+    assert f"belongs to {mallory} there, has come to 2147483001" in str(planted.reason)
+    other_database.execute("SELECT setval('new.b_id_seq', 5000)")
+    assert entry(taken_along(), "new.b_id_seq").next_after == 5002
+    other_database.execute("SELECT setval('new.b_id_seq', 2147483000)")
+    database.execute(f"ALTER TABLE new.b OWNER TO {mallory}")
+    assert entry(taken_along(), "new.b_id_seq").next_after == 2147483002
+    database.execute("ALTER TABLE new.b OWNER TO CURRENT_USER")
+
+
+def test_a_sequence_that_is_locked_at_the_source_is_said_and_the_others_are_taken(
+    database: Database, other_database: Database
+) -> None:
+    for each in (database, other_database):
+        each.execute(f"{TABLE} CREATE SEQUENCE held")
+    other_database.execute("SELECT setval('orders_id_seq', 900)")
+    with other_database.connect() as connection, connection.transaction():
+        connection.execute("ALTER SEQUENCE held RENAME TO hidden")
+        source = read_source(connections["other"], connections[DEFAULT], 0.1)
+    report = repair.reset(DEFAULT, source=source)
+    assert entry(report, "orders_id_seq").next_after == 902
+    assert "public.held of the source, or it is locked" in str(entry(report, "held").reason)
+
+
+def test_what_a_database_sets_for_its_sessions_changes_no_number(
+    database: Database, other_database: Database
+) -> None:
+    for each in (database, other_database):
+        each.execute("CREATE SEQUENCE s; CREATE TABLE t (id float8 DEFAULT nextval('s'))")
+        for setting in ("extra_float_digits = -15", "quote_all_identifiers = on"):
+            each.execute(f"ALTER DATABASE {each.name} SET {setting}")
+        each.execute(f"ALTER DATABASE {each.name} SET DateStyle = German")
+        each.disconnect()
+    database.execute("INSERT INTO t VALUES (1234567)")
+    other_database.execute("SELECT setval('s', 5000000)")
+    source = read_source(connections["other"], connections[DEFAULT], 2)
+    ignored = repair.reset(DEFAULT, limits=Limits(ignore={"public.s": "so it is"}))
+    assert entry(ignored, "s").reason == "left alone: so it is"
+    assert entry(repair.reset(DEFAULT), "s").next_after == 1234568
+    assert entry(repair.reset(DEFAULT, source=source), "s").next_after == 5000002
 
 
 def test_no_room_for_the_sources_next(database: Database, other_database: Database) -> None:

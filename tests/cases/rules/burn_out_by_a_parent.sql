@@ -1,0 +1,11 @@
+-- The shop's table inherits from one of another role's, who puts a row of their own into that.
+GRANT USAGE, CREATE ON SCHEMA {schema} TO {mallory};
+SET ROLE {mallory};
+CREATE TABLE parent (id int);
+RESET ROLE;
+CREATE TABLE shop_order (id serial PRIMARY KEY) INHERITS (parent);
+INSERT INTO shop_order VALUES (7);
+SET ROLE {mallory};
+INSERT INTO parent VALUES (2147483646);
+RESET ROLE;
+-- shop_order_id_seq: advanced 8
