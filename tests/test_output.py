@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from restorehooks.checks import sequences_are_ahead, sequences_have_room
 from restorehooks.management.output import SafeOutput, json_text
 from restorehooks.management.progress import OnTerminal
 from restorehooks.receivers import not_checked
+from restorehooks.streams import standard_streams
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
 from tests.support.projects import Project
@@ -292,6 +294,12 @@ def test_output_on_a_full_disk_is_one_sentence(
             " device.",
         )
     assert database.execute("SELECT last_value FROM t_id_seq") == [(4,)]
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "no"), OSError("no")])
+def test_what_is_not_about_output_is_not_said_of_it(error: OSError) -> None:
+    with pytest.raises(OSError, match="no"), standard_streams():
+        raise error
 
 
 def test_streams_that_nobody_reads_stop_nothing(
