@@ -16,7 +16,7 @@ from django.db import connections
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address, keywords_in, secrets_in
+from restorehooks.restore.server.address import Address, keywords_in, secrets_in, variables_of_libpq
 from restorehooks.restore.server.direct import Identity, identity
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
@@ -168,7 +168,10 @@ def _named(url: str) -> Address | str | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
-    if (found := keywords_in(f"postgresql://{rest}")) is None:
+    place, _, query = rest.partition("?")
+    known = variables_of_libpq()  # others are Django's
+    query = "&".join(each for each in query.split("&") if each.partition("=")[0] in known)
+    if (found := keywords_in(f"postgresql://{place}?{query}")) is None:
         return None
     try:
         return Address.of_parameters("", found, {})
