@@ -227,6 +227,14 @@ def keywords_in(url: str) -> dict[str, Any] | None:
     return None
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text says where a database is, also in a form that is not taken.
+
+    It is not the name of a file then, which a message could repeat: it may hold a password.
+    """
+    return text.startswith(("postgres:", "postgresql:")) or bool(keywords_in(text))
+
+
 def secret_keywords() -> set[str]:
     """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
 
