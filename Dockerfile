@@ -27,5 +27,6 @@ ENV PATH=/opt/restorehooks/bin:$PATH \
 # postgres, by its number, so that Kubernetes knows that it is not root.
 USER 999
 WORKDIR /backups
-ENTRYPOINT ["/opt/restorehooks/bin/restore.sh"]
+# Not restore.sh: it would run a manage.py that lies beside a dump.
+ENTRYPOINT ["/opt/restorehooks/bin/restorehooks", "restoredb"]
 CMD ["--help"]

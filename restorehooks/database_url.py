@@ -44,8 +44,8 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
         unquote(url, errors="strict")
     except (ImproperlyConfigured, ValueError, KeyError):
         database = {}
-    is_cut_short = bool(set("/?#") & set(rest.rpartition("@")[0]))  # in the midst of a password
-    is_cut_short = is_cut_short or "%00" in url  # libpq reads nothing that follows
+    is_cut_short = bool(set("/?") & set(rest.rpartition("@")[0]))  # in the midst of a password
+    is_cut_short = is_cut_short or "#" in url or "%00" in url  # libpq reads nothing after a NUL
     if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
         raise UrlError(
             f"{called} is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
@@ -53,24 +53,32 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
         )
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
     _as_libpq_reads_it(url, database)
-    for key in ("host", "port"):  # where a socket's folder stands; psql takes it from HOST and PORT
-        if key in database.get("OPTIONS", {}):
-            database[key.upper()] = database["OPTIONS"].pop(key)
     return database
 
 
 _PLACE = re.compile(r"\[?(?P<host>.*?)\]?(?::(?P<port>\d*))?")
+_OVERRULING = {
+    "user": "USER",
+    "password": "PASSWORD",
+    "host": "HOST",
+    "port": "PORT",
+    "dbname": "NAME",
+}
+"""What the query may say too: the folder of a socket stands there, and psql takes it from HOST."""
 
 
 def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
-    """Give each of several hosts its own port, and digits in the query their leading zeros."""
+    """Let a plus sign, hosts, their ports and the query mean what they mean to libpq."""
     parts = urlsplit(url)
-    places = unquote(parts.netloc.rpartition("@")[2]).split(",")
+    places = parts.netloc.rpartition("@")[2].split(",")
+    found = [match for place in places if (match := _PLACE.fullmatch(place))]
+    database["NAME"] = unquote(parts.path[1:])
+    database["HOST"] = ",".join(unquote(each["host"]) for each in found)
     if len(places) > 1:
-        found = [match for place in places if (match := _PLACE.fullmatch(place))]
-        database["HOST"] = ",".join(each["host"] for each in found)
         database["PORT"] = ",".join(each["port"] or "" for each in found)
     options = database.get("OPTIONS", {})
     for name, (value, *_) in parse_qs(parts.query).items():
         if isinstance(options.get(name), int) and str(options[name]) != value:
-            options[name] = value
+            options[name] = value  # with its leading zeros
+    for name in _OVERRULING.keys() & options.keys():
+        database[_OVERRULING[name]] = options.pop(name)

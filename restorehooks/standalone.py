@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,6 +51,12 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
         settings.configure(DATABASES=databases, INSTALLED_APPS=["restorehooks"], TIME_ZONE="UTC")
         django.setup()
         yield
+
+
+_COMMENT = re.compile(
+    r"^((?:export +)?(?:DATABASE_URL|RESTOREHOOKS_\w+)=.*?)[ \t]+#.*$", re.MULTILINE
+)
+"""What follows a value of ours, as shells and Docker Compose read it. A URL holds no space."""
 
 
 class _File(environ.Env):  # type: ignore[misc]
@@ -99,7 +106,7 @@ def _read_variables(text: str) -> bool:
     logger = logging.getLogger("environ.environ")  # it repeats such lines, with what they hold
     logger.addFilter(keep_off)
     try:
-        _File.read_env(StringIO(text))
+        _File.read_env(StringIO(_COMMENT.sub(r"\1", text)))
     finally:
         logger.removeFilter(keep_off)
     return bool(lines)

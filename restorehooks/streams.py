@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 CUT_OFF = 141
 """The exit code of a program that is ended by SIGPIPE, as a shell has it."""
 FAILED = 1
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
+"""A disk or a quota that is full, a terminal that is gone, a stream that cannot be written."""
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def standard_streams() -> Iterator[None]:
         _give_up_standard_output()
         sys.exit(CUT_OFF)
     except OSError as error:
-        if error.filename is not None:  # it was about a file
+        if error.filename is not None or error.errno not in _UNWRITABLE:  # a file's, a network's
             raise
         _give_up_standard_output()
         said = f"Standard output cannot be written, and misses what came of it: {error.strerror}.\n"
@@ -49,6 +52,8 @@ def _open_what_is_closed() -> None:
     for number in filter(_is_closed, range(3)):
         os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
         os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, closefd=False)
 
 
 def _is_closed(number: int) -> bool:

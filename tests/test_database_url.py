@@ -24,12 +24,19 @@ LIBPQS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "hos
         "postgresql://joe:s@[::1],[::2]/shop",
         "postgresql://joe@/shop?host=/var/run/a,/var/run/b&port=5433,5434",
         "postgresql://joe@first/shop?sslpassword=0123&connect_timeout=05",
+        "postgresql://j+oe:s+e@first/a+shop%2B",
+        "postgresql://joe:s@%2Frun%2FPostgres,second:5433/shop",
+        "postgresql://joe:s@%2Frun%2FPostgres:5433/shop",
+        "postgresql://joe:s@first/shop?user=ann&password=0123&dbname=other",
+        "postgresql://joe:s@first:5432/shop?host=second&port=5433",
     ],
 )
 def test_a_url_leads_where_libpq_would_go(url: str) -> None:
     found: dict[str, Any] = settings_of(url, "URL")
     named = {key: str(found[name]) for name, key in LIBPQS.items() if found[name]}
-    named |= {name: str(value) for name, value in found.get("OPTIONS", {}).items()}
+    options = found.get("OPTIONS", {})
+    assert not options.keys() & {*LIBPQS.values()}  # Django overrules them
+    named |= {name: str(value) for name, value in options.items()}
     wanted = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     if not wanted.get("port", "").strip(","):
         wanted["port"], named["port"] = "", named.get("port", "").strip(",")
@@ -43,6 +50,7 @@ def test_a_url_leads_where_libpq_would_go(url: str) -> None:
         "postgresql://joe:s3cr3t@shop.example/shop%00",
         "postgresql://joe:s3cr3t@shop.example/shop?application_name=x%00y",
         "postgresql://joe:s3cr3t%FF@shop.example/shop",
+        "postgresql://joe:s3cr3t@shop.example/shop#1",
     ],
 )
 def test_what_libpq_cannot_take_whole_is_refused(url: str) -> None:

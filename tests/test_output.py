@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from restorehooks.checks import sequences_are_ahead, sequences_have_room
 from restorehooks.management.output import SafeOutput, json_text
 from restorehooks.management.progress import OnTerminal
 from restorehooks.receivers import not_checked
+from restorehooks.streams import standard_streams
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
 from tests.support.projects import Project
@@ -294,9 +296,17 @@ def test_output_on_a_full_disk_is_one_sentence(
     assert database.execute("SELECT last_value FROM t_id_seq") == [(4,)]
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "no"), OSError("no")])
+def test_what_is_not_about_output_is_not_said_of_it(error: OSError) -> None:
+    with pytest.raises(OSError, match="no"), standard_streams():
+        raise error
+
+
 def test_streams_that_nobody_reads_stop_nothing(
-    database: Database, closed_or_full: Callable[..., tuple[int, str]]
+    database: Database, closed_or_full: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "says.sh").write_text("echo a word\n")
     which = "SELECT oid FROM pg_database WHERE datname = %s"
     before = database.server.execute(which, database.name)
     for streams in ("<&- >&- 2>&-", "2>/dev/full"):
@@ -305,5 +315,9 @@ def test_streams_that_nobody_reads_stop_nothing(
         now = database.server.execute(which, database.name)
         assert now != before
         before = now
+    restore = ["restoredb", "x.dump", "--no-input", "--json", "--hooks-dir", "hooks"]
+    assert closed_or_full(restore, "2>&- | sed -n 1p >&2") == (0, "{")
+    code, said = closed_or_full(["restoredb", "-", "--no-input"], "<&-")
+    assert (code, said.split(":")[1]) == (1, " standard input was empty")
     code, said = closed_or_full(["dumpdb", "-"], ">&-")
     assert (code, said) == (2, "CommandError: Standard output is closed: name a file.")

@@ -57,6 +57,24 @@ def psql(database: Database, script: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_ctrl_c_is_one_word(project: Project) -> None:
+    project.app(
+        "shop",
+        """
+        from django.db.backends.signals import connection_created
+
+        def receiver(**kwargs):
+            raise KeyboardInterrupt
+
+        connection_created.connect(receiver, weak=False)
+        """,
+    )
+    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
+    for arguments in (["resetsequences"], ["explainduplicate", "shop_pkey"]):
+        done = project.manage(*arguments, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
 def test_everything_is_repaired_and_what_is_shown(shop: Project, database: Database) -> None:
     database.execute(
         """

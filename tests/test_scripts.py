@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +44,26 @@ def test_the_source_without_django_is_one_sentence(bare_python: Path) -> None:
     )
 
 
-def test_a_python_without_restorehooks_is_one_sentence(bare_python: Path, tmp_path: Path) -> None:
+def test_nothing_that_lies_beside_a_dump_is_imported(tmp_path: Path) -> None:
+    for name in ("runpy", "restorehooks", "rich", "django"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it was')\n")
     done = subprocess.run(
-        ["sh", str(ROOT / "scripts" / "restore.sh"), "backup.dump"],
+        ["sh", str(ROOT / "scripts" / "restore.sh"), "--help"],
+        cwd=tmp_path,
+        env=clean(PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage:")
+
+
+def test_a_python_without_restorehooks_is_one_sentence(bare_python: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    script = shutil.copy(ROOT / "scripts" / "restore.sh", tmp_path / "bin")
+    done = subprocess.run(
+        ["sh", str(script), "backup.dump"],
         cwd=tmp_path,
         env=clean(PYTHON=str(bare_python)),
         capture_output=True,

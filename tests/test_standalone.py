@@ -81,7 +81,7 @@ def test_all_23_cases(tmp_path: Path, database: Database) -> None:
 
 def test_env_file(tmp_path: Path, database: Database) -> None:
     database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
-    (tmp_path / ".env").write_text(f"# where it is\nexport DATABASE_URL='{database.url}'\n")
+    (tmp_path / ".env").write_text(f"# where\nexport DATABASE_URL='{database.url}'  # it is\n")
     bare = environment(database.server, DJANGO_SETTINGS_MODULE="of.some.other.project")
     done = restorehooks(tmp_path, "resetsequences", env=bare)
     assert (done.returncode, done.stderr) == (0, "")

@@ -25,7 +25,7 @@ from restorehooks.management.output import SafeOutput, names_json
 from restorehooks.streams import standard_streams
 from restorehooks.wording import described, first_line, sentence
 
-WRONG_USAGE = 2
+WRONG_USAGE, INTERRUPTED = 2, 130
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
@@ -63,10 +63,14 @@ class OneSentenceCommand(BaseCommand):
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run it; a reader of its output that goes away early ends it without a traceback."""
+        """Run it; Ctrl-C and a reader of its output that goes away end it without a traceback."""
         self._argv = argv
         with standard_streams():
-            super().run_from_argv(argv)
+            try:
+                super().run_from_argv(argv)
+            except KeyboardInterrupt:
+                self.stderr.write("Interrupted.")
+                sys.exit(INTERRUPTED)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run it, with lines that command no terminal on whatever streams were given."""

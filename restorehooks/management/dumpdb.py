@@ -25,6 +25,7 @@ from restorehooks.restore.dump.facts import Format, described
 from restorehooks.restore.errors import UsageError
 from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
+from restorehooks.restore.server.address import is_address
 from restorehooks.restore.storage.store import PREFIX, is_folder
 
 EPILOG = """\
@@ -123,6 +124,8 @@ def _wrong(options: dict[str, Any]) -> Iterator[str]:
     to, keep = options["file"], options["keep"]
     if options["jobs"] is not None and options["jobs"] < 1:
         yield "--jobs must be 1 or more."
+    if is_address(to):
+        yield "FILE is the address of a database: name the file that the dump is written to."
     if keep is not None and keep < 1:
         yield "--keep must be 1 or more."
     if to == STANDARD_OUTPUT and asks_for_json(options):

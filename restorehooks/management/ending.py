@@ -12,7 +12,7 @@ import psycopg
 from django.core.management.base import CommandError
 from django.db import Error as DjangoDatabaseError
 
-from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
+from restorehooks.management.base import INTERRUPTED, WRONG_USAGE, OneSentenceCommand
 from restorehooks.restore.errors import (
     AddressError,
     DeclinedError,
@@ -34,7 +34,7 @@ from restorehooks.wording import (
     sentence,
 )
 
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 
 Outcome = Literal["failed", "refused", "declined", "interrupted", "unknown"]
 """In what way a command did not do its work."""

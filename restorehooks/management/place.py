@@ -16,8 +16,8 @@ from django.db import connections
 
 from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address, keywords_in, secrets_in
-from restorehooks.restore.server.direct import IDENTITY
+from restorehooks.restore.server.address import Address, keywords_in, secrets_in, variables_of_libpq
+from restorehooks.restore.server.direct import Identity, identity
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
 
@@ -168,7 +168,10 @@ def _named(url: str) -> Address | str | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
-    if (found := keywords_in(f"postgresql://{rest}")) is None:
+    place, _, query = rest.partition("?")
+    known = variables_of_libpq()  # others are Django's
+    query = "&".join(each for each in query.split("&") if each.partition("=")[0] in known)
+    if (found := keywords_in(f"postgresql://{place}?{query}")) is None:
         return None
     try:
         return Address.of_parameters("", found, {})
@@ -181,8 +184,8 @@ def _same(named: Address | str, address: Address) -> bool:
         return False
     if _spelled(named) == _spelled(address):
         return True
-    found = {_identity(named), _identity(address)}
-    return len(found) == 1 and None not in found
+    one, other = _identity(named), _identity(address)
+    return bool(one and other and one.is_same(other))
 
 
 def _spelled(address: Address) -> tuple[str, ...]:
@@ -190,10 +193,10 @@ def _spelled(address: Address) -> tuple[str, ...]:
     return address.name, host, address.port
 
 
-def _identity(address: Address) -> tuple[Any, ...] | None:
+def _identity(address: Address) -> Identity | None:
     try:
         with address.connect(address.name) as connection:
-            return connection.execute(IDENTITY, [None]).fetchone()
+            return identity(connection)
     except (psycopg.Error, RestoreError):
         return None
 

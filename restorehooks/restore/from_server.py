@@ -26,7 +26,7 @@ from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
-from .server.address import KEEPALIVES, Address, keywords_in, secrets_in
+from .server.address import KEEPALIVES, Address, is_address, keywords_in, secrets_in
 from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
@@ -55,7 +55,7 @@ WHERE relkind OPERATOR(pg_catalog.=) 'r' AND oid OPERATOR(pg_catalog.>=) '16384'
 
 def is_server(source: str) -> bool:
     """Return whether SOURCE names a database that is to be dumped."""
-    return source.startswith((ALIAS, VARIABLE, *_URL))
+    return source.startswith((ALIAS, VARIABLE)) or is_address(source)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _run_sh(path: Path, address: Address, database: str, reporter: Reporter) -> 
         argv,
         env=environment(address, database),
         stdin=subprocess.DEVNULL,
-        stdout=sys.__stderr__,
+        stdout=sys.__stderr__ or subprocess.DEVNULL,  # None would be standard output
         start_new_session=True,
         preexec_fn=die_with_parent(),
     )

@@ -23,7 +23,7 @@ SECONDS_TO_STOP = 5.0
 SECONDS_A_TICK = 0.3
 """How often whoever reads a program's output is called while nothing is written."""
 
-_KEPT = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGPASSFILE", "PGPASSWORD", "PGSSLCERTMODE")
+_KEPT = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGPASSFILE", "PGSSLCERTMODE")
 """libpq's variables that say where it looks things up, and nothing else."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connections
 
 from restorehooks import programs
@@ -171,6 +172,18 @@ def test_a_password_in_the_arguments_is_refused_and_not_repeated(
     with pytest.raises(UsageError, match=r"holds a password, .* env:NAME") as caught:
         copied(database, url)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["host=x dbname=shop password=s3cret", "postgresql:/joe:s3cret@x/shop"]
+)
+def test_no_address_is_taken_for_a_file_and_repeated(database: Database, address: str) -> None:
+    with pytest.raises(UsageError, match=r"^SOURCE is no URL") as caught:
+        copied(database, address)
+    assert "s3cret" not in str(caught.value)
+    for written in (address, "postgresql://joe:s3cret@x/shop"):
+        with pytest.raises(CommandError, match=r"^FILE is the address of a database"):
+            call_command("dumpdb", written)
 
 
 @pytest.mark.parametrize("name", ["alias:default", "url", "another role's"])

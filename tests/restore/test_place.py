@@ -53,7 +53,8 @@ def test_a_url_that_names_another_database_is_refused_with_both(
     project: Project, live: Database, other: Database, backup: Path, program: list[str]
 ) -> None:
     alone(other)
-    url = {"DATABASE_URL": other.url, "PYTHON": sys.executable}
+    # With a parameter that is Django's and not libpq's.
+    url = {"DATABASE_URL": f"{other.url}&conn_max_age=60", "PYTHON": sys.executable}
     done = project.run([*program, str(backup), YES], check=False, env=url)
     assert done.returncode == 2
     for said in (live.name, other.name, "--database-url", "--project"):

@@ -14,6 +14,7 @@ from django.db import connections
 from psycopg import sql
 
 from restorehooks.restore.server import lock
+from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, pointed
@@ -180,8 +181,37 @@ def test_the_servers_own_address_is_that_of_the_aliass_database(
     ):
         with pytest.raises(CommandError, match="not the database that the alias"):
             command(*arguments)
-    assert elsewhere.execute("SELECT count(*) FROM pg_database") == [(4,)]
     assert _count("precious") == 300
+    # Nor is it where the alias's database is to be made.
+    with pointed("default", {**live.settings, "NAME": "to_be_made"}):
+        elsewhere.execute("CREATE DATABASE to_be_made")
+        monkeypatch.setenv(DIRECT_URL, elsewhere.url("to_be_made"))
+        with pytest.raises(CommandError, match="not the database that the alias"):
+            command("restoredb", str(backup), "--no-input")
+    assert elsewhere.execute("SELECT count(*) FROM pg_database") == [(5,)]
+    # Where not everybody may ask for the cluster's identifier, it is told by when it was started.
+    elsewhere.execute(
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; CREATE ROLE joe LOGIN CREATEDB"
+    )
+    elsewhere.execute("ALTER DATABASE to_be_made OWNER TO joe")
+    with pointed("default", elsewhere.settings("to_be_made", USER="joe")):
+        monkeypatch.setenv(DIRECT_URL, elsewhere.url("to_be_made", "joe"))
+        assert "Restored" in command("restoredb", str(backup), "--no-input")
+    with (
+        pointed("default", {**live.settings, "NAME": "to_be_made"}),
+        pytest.raises(CommandError, match="not the database that the alias"),
+    ):
+        command("restoredb", str(backup), "--no-input")
+
+
+def test_the_servers_own_address_has_a_port_of_its_own(
+    live: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+    with pointed("default", {**live.settings, "HOST": "one,two", "PORT": "6432,6433"}):
+        monkeypatch.setenv(DIRECT_URL, f"postgresql://127.0.0.1/{live.name}")
+        address = Address.of("default")
+        assert (address.host, address.port) == ("127.0.0.1", "5432")
 
 
 @pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])

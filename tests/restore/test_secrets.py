@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from base64 import b64encode
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.dumps import dumped, program
 from tests.support.projects import Project
 
 SECRET = b64encode(b"for nobody else's eyes, this one").decode()  # the form of a SCRAM key
+OWN = re.compile(" has | knows ")
 # What libpq hides and has no variable for, in any of its versions; whatever comes next is asked.
 BARE = {"sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
 
@@ -48,6 +50,7 @@ def watched(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch)
             '#!/bin/sh\n[ "$1" = --version ] || {\n'
             f"    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' >> {seen}\n"
             f'    echo "{name} has $PGPASSWORD" >> {seen}\n'
+            f'    echo "{name} for $* knows $PGPASSWORD" >> {seen}\n'
             f'    echo "{name} has $PGOPTIONS" >> {seen}\n'
             f'}}\nexec {program(database, name)} "$@"\n'
         )
@@ -67,8 +70,19 @@ def test_a_password_is_in_the_environment_of_the_programs_alone(
     assert f"pg_dump has {SECRET}" in lines
     assert f"pg_restore has {SECRET}" in lines
     assert any("--dbname" in line for line in lines)
-    shown = [line for line in lines if SECRET in line and " has " not in line]
+    shown = [line for line in lines if SECRET in line and not OWN.search(line)]
     assert not shown
+
+
+def test_a_program_that_connects_nowhere_is_given_no_password(
+    live: Database, backup: Path, watched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    restore(Request(str(backup), jobs=1), confirm=lambda _: True)
+    for line in watched.read_text().splitlines():
+        arguments, knows, password = line.partition(" knows ")
+        if knows:
+            assert bool(password) == ("--dbname" in arguments), line
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -83,7 +97,7 @@ def test_what_a_session_is_to_set_is_in_no_argument(
     lines = watched.read_text().splitlines()
     assert f"pg_dump has {options}" in lines
     assert any(f"pg_restore has {options} -c synchronous_commit=off" in line for line in lines)
-    assert not [line for line in lines if SECRET in line and " has " not in line]
+    assert not [line for line in lines if SECRET in line and not OWN.search(line)]
 
 
 @pytest.mark.parametrize("keyword", sorted(BARE | {"password"}))

@@ -227,6 +227,14 @@ def keywords_in(url: str) -> dict[str, Any] | None:
     return None
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text says where a database is, also in a form that is not taken.
+
+    It is not the name of a file then, which a message could repeat: it may hold a password.
+    """
+    return text.startswith(("postgres:", "postgresql:")) or bool(keywords_in(text))
+
+
 def secret_keywords() -> set[str]:
     """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
 
@@ -251,7 +259,7 @@ def _direct(using: str, database: str | None) -> dict[str, Any]:
             f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
             f'names "{database}": give the address of that one.'
         )
-    return {"hostaddr": None, **found}
+    return {"hostaddr": None, "port": None, **found}  # the pooler's are not the server's
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -14,13 +14,49 @@ from restorehooks.restore.errors import AddressError
 from .address import SECONDS_TO_ANSWER, Address, Connection
 from .pooler import DIRECT_URL
 
-IDENTITY = """
-SELECT c.system_identifier, d.oid
-FROM pg_catalog.pg_control_system() AS c
-LEFT JOIN pg_catalog.pg_database AS d ON d.datname OPERATOR(pg_catalog.=)
-    coalesce(%s::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text)
+IDENTIFIER = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
+"""The cluster's, which its standbys share. Some servers let nobody ask for it."""
+STARTED = """
+SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN
+           extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text END,
+       (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=)
+            coalesce(%s::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text))
 """
-"""The same for two addresses of one database, and for no other but a copy of the whole server."""
+"""When the server was started, to the microsecond, and the database's oid there."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What two addresses of one database have in common.
+
+    identifier: the cluster's, None where it may not be asked for. started: None on a standby.
+    database: its oid, None where there is no such database.
+    """
+
+    identifier: int | None
+    started: str | None
+    database: int | None
+
+    def is_same(self, other: Identity) -> bool | None:
+        """Return whether both are one database, None where that cannot be known.
+
+        A copy of the whole server is not told apart.
+        """
+        if self.database != other.database:
+            return False
+        for mine, its in ((self.identifier, other.identifier), (self.started, other.started)):
+            if None not in (mine, its):
+                return mine == its
+        return None
+
+
+def identity(connection: Connection, name: str | None = None) -> Identity:
+    """Return that of the database of this name, None for the connection's own."""
+    identifier = None
+    with suppress(psycopg.Error):
+        (identifier,) = connection.execute(IDENTIFIER).fetchone() or (None,)
+    started, database = connection.execute(STARTED, [name]).fetchone() or (None, None)
+    return Identity(identifier, started, database)
 
 
 def require_same_database(address: Address, connection: Connection) -> None:
@@ -33,7 +69,7 @@ def require_same_database(address: Address, connection: Connection) -> None:
         return
     alias = Address.of(address.using, direct=False)
     named = _asked(alias)
-    if named and named != connection.execute(IDENTITY, [address.name]).fetchone():
+    if named and named.is_same(identity(connection, address.name)) is False:
         raise AddressError(
             f"{DIRECT_URL} leads to {address}, and that is not the database that the alias "
             f'"{address.using}" leads to at {alias.host}:{alias.port}: give the address of that '
@@ -41,12 +77,17 @@ def require_same_database(address: Address, connection: Connection) -> None:
         )
 
 
-def _asked(alias: Address) -> tuple[Any, ...] | None:
-    asked = {**alias.parameters, **alias.secrets, "dbname": alias.name}
+def _asked(alias: Address, *databases: str) -> Identity | None:
+    """Return what the alias leads to, None where nobody answers.
+
+    A database that is missing is asked for from another one.
+    """
+    name, *others = databases or (alias.name, "postgres", "template1")
+    asked = {**alias.parameters, **alias.secrets, "dbname": name}
     asked["connect_timeout"] = SECONDS_TO_ANSWER
-    with (
-        suppress(psycopg.Error),
-        psycopg.connect(make_conninfo(**asked), autocommit=True) as connection,
-    ):
-        return connection.execute(IDENTITY, [None]).fetchone()
-    return None
+    try:
+        with psycopg.connect(make_conninfo(**asked), autocommit=True) as connection:
+            return identity(connection, alias.name if databases else None)
+    except psycopg.Error as error:
+        is_refused = "FATAL" in str(error)
+    return _asked(alias, *others) if is_refused and others else None
