@@ -101,7 +101,8 @@ class Sequence(NamedTuple):
     ``uncounted`` are columns that own it or draw from it, and whose rows do not count.
     ``own_end`` is the last number of this node's own, None where no other node numbers the same
     rows. ``on_node``: the database is a node of a Citus cluster. ``of_stranger``: another role, who
-    is no superuser, may put something else in its place while it is read.
+    is no superuser, may put something else in its place while it is read. ``barred``: it numbers
+    nothing that counts, and this says of which column the rows do not, and why.
     """
 
     oid: int
@@ -128,6 +129,7 @@ class Sequence(NamedTuple):
     own_end: int | None = None
     on_node: bool = False
     of_stranger: bool = False
+    barred: str | None = None
 
     @property
     def counts_up(self) -> bool:
