@@ -194,11 +194,8 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
         hint_about(row.quoted, pairs, columns),
         uncounted=tuple(column for column, _ in pairs if column.quoted not in counts),
         of_stranger=row.sequence_of_stranger,
-        barred=BARRED.format(*row.barred) if row.barred else None,
+        barred=(row.barred[0], row.barred[1]) if row.barred else None,
     )
-
-
-BARRED = "{0} draws from it, and its rows do not count, since {1} may not"
 
 
 def _column(row: Row, table_oid: int) -> Column:

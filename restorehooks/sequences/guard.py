@@ -151,7 +151,7 @@ def _guard(
         tables=sql.Literal(sorted(tables)),
         locked=sql.Literal(sorted({*tables, *read})),
         sequences=sql.Literal(sorted(others)),
-        looks=sql.Literal(json.dumps([look._asdict() for look in looks])),
+        looks=sql.Literal(json.dumps([look._asdict() for look in looks], ensure_ascii=False)),
         index=sql.Literal(index),
         is_last=sql.Literal(is_last),
         found=STRANGERS_OF_TABLES.format(tables=sql.SQL("_members")),
@@ -206,7 +206,7 @@ BEGIN
         SELECT min(oid::regclass::text) INTO _name FROM pg_class
         WHERE oid = ANY(_members) AND relkind NOT IN ('r', 'p');
         IF _name IS NOT NULL THEN
-            RAISE '% is no table any more', _name;
+            RAISE '% is no table with rows of its own', _name;
         END IF;
         SELECT min(w.tab || '.' || w.col) INTO _name
         FROM unnest(_look.tables, _look.columns, _look.types) AS w (tab, col, type)

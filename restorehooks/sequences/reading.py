@@ -61,7 +61,7 @@ def read(
     def work(
         connection: BaseDatabaseWrapper, load: list[Sequence]
     ) -> list[tuple[Sequence, Reading]]:
-        drafts = [_Draft(s, unseen=(s.barred,) if s.barred else ()) for s in load]
+        drafts = [_Draft(s, unseen=_barred(s)) for s in load]
         about_rows = [(draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts]
         _read_load(connection, about_rows, budget)
         return [(draft.sequence, draft.reading()) for draft in drafts]
@@ -246,6 +246,13 @@ class _Question(NamedTuple):
             self.draft.error = f"{self.about}: {result.message}"
         else:
             self.take(*alone.answers(result))
+
+
+def _barred(sequence: Sequence) -> tuple[str, ...]:
+    if sequence.barred is None:
+        return ()
+    column, role = sequence.barred
+    return (f"{column} draws from it, and its rows do not count, since {role} may not",)
 
 
 def _about_rows(

@@ -288,6 +288,22 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     assert called(database) == []
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_names_of_a_stranger_in_any_encoding(database: Database, encoding: str) -> None:
+    name, role = f"{database.name}_{encoding.lower()}", database.role("mallory")
+    database.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    try:
+        with django_as(database, NAME=name) as alias, connections[alias].cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA m AUTHORIZATION {role}; SET ROLE {role}")
+            cursor.execute('CREATE TABLE m."\u00e9 ""\\{,}" (id serial); RESET ROLE')
+            cursor.execute('INSERT INTO m."\u00e9 ""\\{,}" VALUES (50)')
+            (found,) = reset(alias)
+            connections[alias].close()
+    finally:
+        database.execute(f"DROP DATABASE {name}")
+    assert (found.status.value, found.next_after) == ("advanced", 51)
+
+
 def test_a_strangers_schema_called_pglogical_is_not_read(database: Database) -> None:
     """What pglogical's own says of subscriptions is read from the extension's table alone."""
     database.execute(

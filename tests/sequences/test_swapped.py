@@ -125,7 +125,7 @@ def test_a_table_that_becomes_a_view_is_not_read(
     with swapped_while_we_wait(database, mallory, RULE):
         report = reset(DEFAULT)
     assert called(database) == []
-    assert entry(report, "m.s").reason == "m.e.id: m.e is no table any more"
+    assert entry(report, "m.s").reason == "m.e.id: m.e is no table with rows of its own"
 
 
 OURS = """
