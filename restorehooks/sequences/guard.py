@@ -160,7 +160,8 @@ def _guard(
 
 
 FOUND = "SELECT pg_catalog.current_setting('restorehooks.found')"
-# PREPARE plans nothing, and takes the lock that LOCK TABLE refuses to take on a sequence.
+# PREPARE plans nothing, and takes the lock that LOCK TABLE refuses to take on a sequence, or for
+# whoever may read single columns only.
 GUARD = sql.SQL("""
 DECLARE
     _name text;
@@ -171,7 +172,7 @@ DECLARE
     _found text[] := '{{}}';
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE 'another role may have changed % since this % transaction began',
+        RAISE 'another role may have changed % since this % transaction began: repair it later',
             array_to_string({locked}::text[] || {sequences}::text[], ', '),
             current_setting('transaction_isolation');
     END IF;
@@ -181,7 +182,10 @@ BEGIN
     IF _name IS NOT NULL THEN
         EXECUTE 'LOCK TABLE ' || _name || ' IN ACCESS SHARE MODE';
     END IF;
-    FOREACH _name IN ARRAY {sequences}::text[] LOOP
+    FOREACH _name IN ARRAY {sequences}::text[] || ARRAY(
+        SELECT n FROM unnest({locked}::text[]) AS n
+        WHERE NOT has_table_privilege(n::regclass, 'SELECT')
+    ) LOOP
         EXECUTE 'PREPARE restorehooks AS SELECT FROM ' || _name;
         DEALLOCATE restorehooks;
     END LOOP;

@@ -22,7 +22,7 @@ from restorehooks.sequences.message import LockBudget
 from restorehooks.sequences.source import read_source
 from tests.sequences.test_strangers import called
 from tests.support.databases import Database
-from tests.support.sequences import DEFAULT, entry, reset, standing
+from tests.support.sequences import DEFAULT, django_as, entry, reset, standing
 from tests.support.strangers import mallory_in
 
 
@@ -207,6 +207,23 @@ def test_the_cast_of_a_type_that_a_column_gets_while_we_wait_is_not_called(
         connection.execute(CAST)
     with swapped_while_we_wait(database, mallory, WORDS):
         report = reset(DEFAULT)
+    assert called(database) == []
+    assert entry(report, "m.s").reason == "m.words.id: m.words.id has another type than it had"
+
+
+def test_a_table_of_which_single_columns_may_be_read_is_waited_for_and_looked_at(
+    database: Database, mallory: str
+) -> None:
+    reader = database.role("reader")
+    with database.connect(user=mallory) as connection:
+        connection.execute(f"{CAST}; GRANT SELECT (id) ON m.words TO {reader}")
+        connection.execute(f"GRANT ALL ON SEQUENCE m.s TO {reader}")
+    database.execute(f"GRANT USAGE ON SCHEMA m TO {reader}")
+    with (
+        django_as(database, USER=reader) as alias,
+        swapped_while_we_wait(database, mallory, WORDS),
+    ):
+        report = reset(alias)
     assert called(database) == []
     assert entry(report, "m.s").reason == "m.words.id: m.words.id has another type than it had"
 
