@@ -68,9 +68,8 @@ climb (seq, tab, att, is_identity) AS (  -- rows come through the parent that a 
     SELECT seq, tab, att, is_identity FROM owner
     UNION
     SELECT climb.seq, i.inhparent, pa.attnum, climb.is_identity
-    FROM climb JOIN pg_attribute a ON a.attrelid = climb.tab AND a.attnum = climb.att
-        AND a.attinhcount > 0
-    JOIN pg_inherits i ON i.inhrelid = climb.tab
+    FROM climb JOIN pg_inherits i ON i.inhrelid = climb.tab
+    JOIN pg_attribute a ON a.attrelid = climb.tab AND a.attnum = climb.att AND a.attinhcount > 0
     JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class s ON s.oid = climb.seq
         AND {may_draw("p.relowner", "s.oid", "s.relowner")}
     JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
@@ -96,7 +95,8 @@ in_schemas AS MATERIALIZED (
     WHERE n.nspname = ANY({{schemas}}::name[])
 ),
 me AS MATERIALIZED (
-    SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes
+    SELECT oid, rolsuper AS may_all, rolsuper OR rolbypassrls AS passes,
+           pg_current_xact_id_if_assigned() IS NOT NULL AS writes
     FROM pg_roles WHERE rolname = current_user
 ),
 stranger AS MATERIALIZED ({STRANGERS}),
@@ -114,9 +114,15 @@ sequence AS MATERIALIZED (
            mine.may_all OR pg_has_role(c.relowner, 'USAGE') AS may_alter,
            quote_ident(o.rolname) AS owner, c.relowner,
            {is_strangers("c", "n", "SELECT oid FROM stranger")} AS sequence_of_stranger,
-           CASE WHEN xact.full > 2
-                THEN coalesce(pg_xact_status(xact.full::text::xid8) = 'in progress', false)
-                ELSE false END AS is_rewritten  -- by us: others' open changes are not seen
+           me.writes AND (
+               SELECT CASE WHEN xact.full > 2
+                      THEN coalesce(pg_xact_status(xact.full::text::xid8) = 'in progress', false)
+                      ELSE false END  -- by us: others' open changes are not seen
+               FROM (  -- xmin with the epoch that is nearest
+                   SELECT now + mod(mod(c.xmin::text::numeric - now + 2147483648, 4294967296)
+                                    + 4294967296, 4294967296) - 2147483648 AS full
+                   FROM (SELECT pg_current_xact_id_if_assigned()::text::numeric AS now) n) xact
+           ) AS is_rewritten
     FROM pg_sequence q
     JOIN pg_class c ON c.oid = q.seqrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -124,10 +130,6 @@ sequence AS MATERIALIZED (
     CROSS JOIN me
     CROSS JOIN LATERAL (
         SELECT me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all) mine
-    CROSS JOIN LATERAL (  -- xmin with the epoch that is nearest
-        SELECT now + mod(mod(c.xmin::text::numeric - now + 2147483648, 4294967296) + 4294967296,
-                         4294967296) - 2147483648 AS full
-        FROM (SELECT pg_current_xact_id_if_assigned()::text::numeric AS now) n) xact
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
@@ -143,21 +145,22 @@ sequence AS MATERIALIZED (
               UNION SELECT seq FROM default_of JOIN dumped ON dumped.oid = default_of.tab))
 ),
 link AS MATERIALIZED (
-    SELECT seq, tab, att, bool_or(is_owner) AS is_owner, bool_or(is_identity) AS is_identity,
-           bool_or(draws) AS draws, bool_or(draws_more) AS draws_more,
-           bool_or(is_listed) AS is_listed
+    SELECT seq, sequence.relowner, tab, att, bool_or(is_owner) AS is_owner,
+           bool_or(is_identity) AS is_identity, bool_or(draws) AS draws,
+           bool_or(draws_more) AS draws_more, bool_or(is_listed) AS is_listed
     FROM (
         SELECT climb.seq, climb.tab, climb.att, true AS is_owner, climb.is_identity,
                false AS draws, false AS draws_more, false AS is_listed
-        FROM climb JOIN pg_attribute a ON a.attrelid = climb.tab AND a.attnum = climb.att
-        WHERE a.attinhcount = 0
+        FROM climb
+        WHERE climb.tab NOT IN (SELECT inhrelid FROM pg_inherits) OR EXISTS (
+            SELECT FROM pg_attribute a
+            WHERE a.attrelid = climb.tab AND a.attnum = climb.att AND a.attinhcount = 0)
         UNION ALL
         SELECT seq, tab, att, false, false, exact, NOT exact, false FROM default_of
         UNION ALL
         SELECT seq, tab, att, false, false, false, false, true FROM listed
-    ) l
-    WHERE seq IN (SELECT oid FROM sequence)
-    GROUP BY seq, tab, att
+    ) l JOIN sequence ON sequence.oid = l.seq
+    GROUP BY seq, sequence.relowner, tab, att
 ),
 domain (oid, base, typmod) AS (
     SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd'
@@ -182,9 +185,12 @@ numbered AS MATERIALIZED (
            quote_ident(a.attname) AS quoted_column,
            coalesce(format_type(b.base, NULL), format_type(a.atttypid, NULL)) AS column_type,
            CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE b.typmod END AS typmod,
-           (SELECT e.oid FROM pg_attrdef e WHERE e.adrelid = c.oid AND e.adnum = a.attnum)
-               AS attrdef,
-           a.atthasdef OR ty.typdefaultbin IS NOT NULL AS has_default,
+           CASE WHEN a.atthasdef THEN (
+               SELECT e.oid FROM pg_attrdef e WHERE e.adrelid = c.oid AND e.adnum = a.attnum)
+               END AS attrdef,
+           a.atthasdef OR b.oid IS NOT NULL AND EXISTS (
+               SELECT FROM pg_type ty WHERE ty.oid = b.oid AND ty.typdefaultbin IS NOT NULL)
+               AS has_default,
            CASE WHEN link.is_owner AND NOT link.draws AND NOT link.is_identity THEN (
                SELECT min(quote_ident(dn.nspname) || '.' || quote_ident(dc.relname))
                FROM default_of d JOIN pg_class dc ON dc.oid = d.seq
@@ -196,7 +202,7 @@ numbered AS MATERIALIZED (
                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7)
                AS has_trigger,
            c.relkind = 'v' AS is_view,
-           c.relkind = 'f' OR EXISTS (
+           c.relkind = 'f' OR c.relhassubclass AND EXISTS (
                SELECT FROM kin JOIN pg_class f ON f.oid = kin.member
                WHERE kin.root = c.oid AND f.relkind = 'f') AS is_foreign,
            me.may_all OR (has_schema_privilege(n.oid, 'USAGE')
@@ -210,11 +216,7 @@ numbered AS MATERIALIZED (
                SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
                WHERE kin.root = c.oid AND m.relowner IN (SELECT oid FROM stranger))
                AS of_stranger,
-           EXISTS (
-               SELECT FROM pg_index x
-               WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
-                     AND x.indkey[0] = a.attnum AND NOT c.relhassubclass)
-           OR c.relkind IN ('r', 'p') AND NOT EXISTS (
+           keys.lead AND NOT c.relhassubclass OR c.relkind IN ('r', 'p') AND NOT EXISTS (
                SELECT FROM (SELECT c.oid AS member
                             UNION SELECT kin.member FROM kin WHERE kin.root = c.oid) m
                JOIN pg_class t ON t.oid = m.member AND t.relkind IN ('r', 'p')
@@ -236,15 +238,21 @@ numbered AS MATERIALIZED (
                    WHERE o.relname = c.relname AND e.position < path.position)) AS visible,
            CASE WHEN c.relhassubclass THEN (SELECT count(*) FROM kin WHERE kin.root = c.oid)
                 ELSE 1 END
-           * (1 + (SELECT count(*) FROM pg_index x WHERE x.indrelid = c.oid)) AS locks
+           * (1 + keys.number) AS locks
     FROM link
-    JOIN pg_class s ON s.oid = link.seq
     JOIN pg_class c ON c.oid = link.tab AND c.relpersistence <> 't'
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = link.att AND NOT a.attisdropped
-    JOIN pg_type ty ON ty.oid = a.atttypid
+    CROSS JOIN LATERAL (  -- by the index: to hash every column of the database takes longer
+        SELECT attname, attnum, atttypid, atttypmod, attnotnull, atthasdef, attinhcount
+        FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum = link.att AND NOT a.attisdropped OFFSET 0) a
     LEFT JOIN domain b ON b.oid = a.atttypid AND b.base NOT IN (SELECT d.oid FROM domain d)
     CROSS JOIN me
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number,
+               coalesce(bool_or(x.indisprimary AND x.indisvalid AND x.indkey[0] = a.attnum), false)
+                   AS lead
+        FROM pg_index x WHERE x.indrelid = c.oid) keys
     WHERE (a.attinhcount = 0 OR NOT EXISTS (  -- what a parent's rows include is not read twice
         SELECT FROM pg_inherits i
         JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
@@ -252,7 +260,7 @@ numbered AS MATERIALIZED (
             AND parent.tab = i.inhparent AND parent.att = pa.attnum
         WHERE i.inhrelid = link.tab))
       AND (link.is_owner OR link.is_listed  -- else an insert fails
-           OR {may_draw("c.relowner", "s.oid", "s.relowner")})
+           OR {may_draw("c.relowner", "link.seq", "link.relowner")})
 ),
 barred AS MATERIALIZED (
     SELECT drawn.seq, min(ARRAY[

@@ -18,7 +18,7 @@ def under(conditions: Conditions, connection: BaseDatabaseWrapper, reading: Read
     if conditions.isolation in OLD_SNAPSHOTS and in_transaction(connection):
         doubts = (f"the snapshot of this {conditions.isolation} transaction may hide newer rows",)
     margin = AHEAD_ON_A_STANDBY if conditions.is_standby else 0
-    return reading._replace(doubts=doubts, margin=margin)
+    return reading._replace(doubts=doubts, margin=margin) if doubts or margin else reading
 
 
 def readable(

@@ -180,7 +180,7 @@ SELECT EXISTS (
           AND d.refclassid = 'pg_class'::regclass))
 ) OR EXISTS (
     SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_type
-                 WHERE typdefaultbin IS NOT NULL) t
+                 WHERE typtype = 'd' OFFSET 0) t  -- sorted out by the first columns of a row
     WHERE {CALLS_NEXTVAL}
 ) OR EXISTS ({STRANGERS_CODE})
   OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL

@@ -143,12 +143,11 @@ class Sequence(NamedTuple):
 
         A column that only owns it does not bound it, unless nothing draws.
         """
-        limit: int | float = self.maximum if self.counts_up else self.minimum
-        if self.own_end is not None and self.counts_up:
-            limit = min(limit, self.own_end)
-        for column in self.bounding:
-            limit = min(limit, column.largest) if self.counts_up else max(limit, column.smallest)
-        return int(limit)
+        columns = self.columns if len(self.columns) == 1 else self.bounding
+        if self.increment < 0:
+            return int(max([self.minimum, *[column.smallest for column in columns]]))
+        limit = min([self.maximum, *[column.largest for column in columns]])
+        return int(limit if self.own_end is None else min(limit, self.own_end))
 
     @property
     def bounding(self) -> tuple[Column, ...]:

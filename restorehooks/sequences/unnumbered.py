@@ -39,7 +39,8 @@ def without_number(
     names of their tables.
     """
     there = {label for found in labels.values() for label in found}
-    fields = {*unnumbered(automatic_fields(models, there), findings)}
+    automatic = automatic_fields(models, there)
+    fields = unnumbered(automatic, findings)
     owners = {field.rpartition(".")[0] for field in fields}
     left = [name for name, found in labels.items() if not owners.isdisjoint(found)]
     if not left:
@@ -47,11 +48,7 @@ def without_number(
     names = tables_of(connection, left)
     (rows,) = send(connection, [WITHOUT_DEFAULT.format(sql.Literal([*names]))], LOCK_TIMEOUT)
     bare = {(label, column) for oid, column in rows for label in labels[names[oid]]}
-    return tuple(
-        field
-        for field, column in automatic_fields(models, owners).items()
-        if field in fields and (field.rpartition(".")[0], column) in bare
-    )
+    return tuple(field for field in fields if (field.rpartition(".")[0], automatic[field]) in bare)
 
 
 WITHOUT_DEFAULT = sql.SQL("""
