@@ -90,18 +90,23 @@ def why_anybody_may_replace(path: Path) -> str | None:
     """Return why a file may be the work of any user of the machine; None where it cannot be.
 
     In a folder that every user may write to, the file and each link and folder on the way to it can
-    be replaced; where the folder is sticky, only by whoever made them. ``path`` is absolute. Raises
-    OSError where one of them cannot be read.
+    be replaced; where the folder is sticky, only by whoever made them; where it is mounted
+    read-only, by nobody. ``path`` is absolute. Raises OSError where one of them cannot be read.
     """
     for part in _way_to(path) if os.name == "posix" else ():
         above = part.parent.stat()
-        if part == part.parent or not above.st_mode & stat.S_IWOTH:
+        if part == part.parent or not above.st_mode & stat.S_IWOTH or is_read_only(part.parent):
             continue
         if not above.st_mode & stat.S_ISVTX:
             return f"every user may write to {part.parent}, and replace what is there"
         if not belongs_to_us(part.lstat()):
             return f"every user may write to {part.parent}, and {part.name} there is another user's"
     return None
+
+
+def is_read_only(path: Path) -> bool:
+    """Return whether a file or folder is mounted so that nobody can write to it."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _way_to(path: Path) -> Iterator[Path]:

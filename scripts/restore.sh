@@ -39,11 +39,20 @@ find_python() {
 }
 
 # Runs a module of the package. To ask for the package beforehand would start Python twice.
+# Nothing is imported from the current folder, which may have come with the dump, unless it is the
+# source that this script is in.
 run() {
+    source=$(cd -- "$here/.." && pwd -P)
+    [ "$source" = "$(pwd -P)" ] || source=
     exec "$python" -c '
-import runpy, sys
-python, module = sys.argv[1:3]
-del sys.argv[1:3]
+import sys
+python, source, module = sys.argv[1:4]
+del sys.argv[1:4]
+if sys.path[:1] == [""]:
+    del sys.path[0]
+if source:
+    sys.path.insert(0, source)
+import runpy
 try:
     import restorehooks
 except Exception:
@@ -51,7 +60,7 @@ except Exception:
         "\"django-restorehooks[binary]\", or set PYTHON.\n" % python)
     sys.exit(2)
 runpy.run_module(module, run_name="__main__", alter_sys=True)
-' "$python" "$@"
+' "$python" "$source" "$@"
 }
 
 refuse() {

@@ -61,6 +61,7 @@ LAYERS = {
     "processes and progress": [
         "restore.processes",
         "restore.rename",
+        "restore.new_folder",
         "restore.interrupts",
         "restore.progress",
     ],

@@ -432,6 +432,13 @@ def test_root_is_not_led_astray_by_what_the_server_writes(folder: Path) -> None:
         lines[4] = str(folder / "elsewhere")
         file.write_text("\n".join(lines) + "\n")
         assert ServerFolder(folder / "pg").postmaster() is None
+        file.write_text(genuine)
+        (socket,) = (folder / "pg").glob("socket/.s.PGSQL.*[0-9]")
+        socket.rename(folder / "moved")
+        socket.symlink_to(folder / "moved")
+        assert ServerFolder(folder / "pg").postmaster() is None
+        socket.unlink()
+        (folder / "moved").rename(socket)
         file.write_text(genuine.replace(lines[0], str(bystander.pid), 1))
         ServerFolder(folder / "pg").send(signal.SIGTERM)
         assert bystander.poll() is None

@@ -134,6 +134,22 @@ def test_a_project_without_the_app_is_told_where_to_add_it(tmp_path: Path) -> No
     assert (done.returncode, "usage: manage.py restoredb" in done.stdout) == (0, True)
 
 
+@pytest.mark.parametrize("name", ["argparse", "restorehooks", "django"])
+def test_nothing_is_imported_from_a_folder_without_a_project(tmp_path: Path, name: str) -> None:
+    """It may have come with the dump."""
+    (tmp_path / f"{name}.py").write_text("open('RAN', 'w').close()")
+    done = subprocess.run(
+        ["sh", str(ROOT / "scripts" / "restore.sh"), "backup.dump"],
+        cwd=tmp_path,
+        env=clean(PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "DATABASE_URL is not set" in done.stderr) == (2, True)
+    assert not (tmp_path / "RAN").exists()
+
+
 def test_the_script_can_be_printed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "restorehooks", "restore-script"],

@@ -13,7 +13,7 @@ import pytest
 from restorehooks import programs
 from restorehooks.embedded import ServerError, server_folder
 from restorehooks.restore.errors import ProgramError
-from restorehooks.trust import why_not_run
+from restorehooks.trust import why_anybody_may_replace, why_not_run
 
 EVERYBODY, STICKY = 0o777, 0o1777
 
@@ -149,3 +149,27 @@ def test_a_chosen_folder_is_refused_in_one_sentence(
     with pytest.raises(ServerError, match=said):
         server_folder()
     assert not (planted.parent.parent / "ran").exists()
+
+
+def test_every_link_on_the_way_is_looked_at(tmp_path: Path) -> None:
+    """A link that leads to another one, in a folder that every user may write to."""
+    opened, file = tmp_path / "opened", tmp_path / "folder" / "file"
+    opened.mkdir()
+    file.parent.mkdir()
+    file.write_text("")
+    (opened / "second").symlink_to("../folder")
+    first = tmp_path / "first"
+    first.symlink_to(opened / "second" / ".." / "folder")
+    path = first / "file"
+    assert (why_not_run(path), why_anybody_may_replace(path)) == (None, None)
+    opened.chmod(EVERYBODY)
+    assert why_not_run(path) == f"every user may write to {opened}"
+    assert why_anybody_may_replace(path) == (
+        f"every user may write to {opened}, and replace what is there"
+    )
+    opened.chmod(STICKY)
+    assert (why_not_run(path), why_anybody_may_replace(path)) == (None, None)
+    if os.geteuid() == 0:
+        os.lchown(opened / "second", 65534, 65534)
+        assert why_not_run(path) == f"{opened / 'second'} belongs to another user"
+        assert "second there is another user's" in str(why_anybody_may_replace(path))

@@ -129,12 +129,14 @@ class ServerFolder:
             return None
         # A copied folder has the file of another server; a server that starts fills it in steps.
         is_ours = Path(lines[1]) == self.cluster
-        return found if is_ours and self._is_its_own(found.sockets) else None
+        return found if is_ours and self._is_its_own(found) else None
 
-    def _is_its_own(self, sockets: Path) -> bool:
-        # The server writes the file, and root must not be sent to another one by it.
+    def _is_its_own(self, found: Postmaster) -> bool:
+        # The server writes the file, and root must not be sent to another one by it, or by a link.
         with suppress(OSError):
-            return sockets.is_absolute() and sockets.stat().st_uid == self.owner()
+            socket = (found.sockets / f".s.PGSQL.{found.port}").lstat()
+            of_server = {socket.st_uid, found.sockets.stat().st_uid} == {self.owner()}
+            return found.sockets.is_absolute() and stat.S_ISSOCK(socket.st_mode) and of_server
         return False
 
     def send(self, number: signal.Signals) -> None:

@@ -21,7 +21,7 @@ def main() -> None:
     """Run the project's file as Python itself would run it."""
     manage, *arguments = sys.argv[1:]
     sys.argv[:] = [manage, "restoredb", *arguments]
-    sys.path[0] = str(Path(manage).absolute().parent)
+    sys.path.insert(0, str(Path(manage).absolute().parent))
     try:
         runpy.run_path(manage, run_name="__main__")
     except SystemExit as end:

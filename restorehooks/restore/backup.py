@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from restorehooks.programs import Program, find
 
@@ -25,12 +22,11 @@ from .dump.identify import identify
 from .dump.proof import prove_plain
 from .errors import RestoreError, UsageError
 from .interrupts import interruptible, uninterrupted
+from .new_folder import new_folder
 from .progress import Progress, Reporter
-from .rename import FolderEntry, require_our_folder
+from .rename import FolderEntry
 from .server.address import Address
 from .server.direct import require_same_database
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,9 @@ def _why_not_replaced(to: Path) -> str | None:
         return None
     if not to.is_dir():
         return "is a pipe or a device"
-    others = sorted(one.name for one in to.iterdir() if not PACKED_FILE.fullmatch(one.name))
+    others = sorted(
+        one.name for one in to.iterdir() if not PACKED_FILE.fullmatch(one.name) or one.is_dir()
+    )
     return f'is a directory that holds "{others[0]}", and no dump' if others else None
 
 
@@ -209,6 +207,7 @@ class _Unfinished:
         try:
             if force:
                 rename.replace(new, to, FolderEntry(self.folder, "replaced"))
+                self._require_earlier_dump(to)
             else:
                 rename.into_free_name(new, to)
         except FileExistsError:
@@ -217,53 +216,24 @@ class _Unfinished:
             ) from None
         os.fsync(self.parent)
 
+    def _require_earlier_dump(self, to: FolderEntry) -> None:
+        """Put back what was replaced, and raise UsageError, where somebody had put it there."""
+        for name in (self.path.name, "replaced"):
+            replaced = self.path.with_name(name)
+            if os.path.lexists(replaced) and (why_not := _why_not_replaced(replaced)):
+                rename.replace(FolderEntry(self.folder, name), to, FolderEntry(self.folder, "new"))
+                raise UsageError(f"{self.to} {why_not}: choose another name.")
+
 
 @contextmanager
 def _unfinished(to: Path) -> Iterator[_Unfinished]:
     with ExitStack() as stack:
         try:
-            parent = stack.enter_context(_opened(to.parent))
             prefix = f".{to.name[:40]}."
-            made = tempfile.mkdtemp(prefix=prefix, suffix=".unfinished", dir=to.parent)
-            # Nothing but an empty folder is removed by a name that others may have moved.
-            stack.callback(_try, os.rmdir, made)
-            folder = stack.enter_context(_opened(Path(made)))
-            require_our_folder(folder, made)
-            way = _way_into(folder, made)
-            stack.callback(_try, _empty, way)
-            yield _Unfinished(to, folder, parent, way / "dump")
+            made = stack.enter_context(new_folder(to.parent, prefix, ".unfinished"))
+            yield _Unfinished(to, made.folder, made.parent, made.way / "dump")
         except OSError as error:
             raise RestoreError(f"{to} cannot be written: {error.strerror}") from None
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-
-
-def _try(do: Callable[[T], object], what: T) -> None:
-    with suppress(OSError):
-        do(what)
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield opened
-    finally:
-        os.close(opened)
-
-
-def _way_into(folder: int, path: str) -> Path:
-    way = Path(f"/proc/{os.getpid()}/fd/{folder}")
-    with suppress(OSError):
-        if os.path.samestat(way.stat(), os.fstat(folder)):
-            return way
-    return Path(path)
 
 
 def _written(path: Path) -> int:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from restorehooks.trust import who_else_may_write, why_anybody_may_replace
+from restorehooks.trust import is_read_only, who_else_may_write, why_anybody_may_replace
 from restorehooks.wording import described, first_line
 
 from .alias import require_database
@@ -58,7 +58,7 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
 def _require_ours(path: Path) -> None:
     """Raise HookError for a hook that any user of the machine may have written."""
     try:
-        if who_else_may_write(path.stat()) == "every user":
+        if who_else_may_write(path.stat()) == "every user" and not is_read_only(path):
             raise HookError(f"Every user may write to the hook {path}: chmod o-w {path}")
         why = why_anybody_may_replace(path)
     except OSError as error:

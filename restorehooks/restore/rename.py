@@ -7,8 +7,6 @@ import errno
 import os
 from dataclasses import dataclass
 
-from .errors import RestoreError
-
 _NOREPLACE, _EXCHANGE = 1, 2
 """Flags of renameat2(2), which Linux has, for the file systems that support it."""
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
@@ -20,15 +18,6 @@ class FolderEntry:
 
     folder: int
     name: str
-
-
-def require_our_folder(folder: int, path: str) -> None:
-    """Raise RestoreError unless the open folder is the one that was made: somebody was quicker."""
-    status = os.fstat(folder)
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or os.listdir(folder):
-        raise RestoreError(
-            f"{path} was replaced by somebody else: dump into a folder that others cannot write to."
-        )
 
 
 def into_free_name(source: FolderEntry, to: FolderEntry) -> None:

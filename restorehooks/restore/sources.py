@@ -126,7 +126,7 @@ def _from_storage(run: Run) -> Iterator[_AtHand]:
     with ExitStack() as stack:
         with opened_store(request.storage) as store:
             if is_folder(name):
-                found = newest(store, name, database)
+                found = newest(store, name, database, run.note)
                 # It was chosen by its database, unless it holds several.
                 name, database = found.name, database if found.has_all else None
             run.step("fetch", "" if store.path(name) else f"fetching {PREFIX}{name}")

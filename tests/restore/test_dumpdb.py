@@ -379,3 +379,32 @@ def test_force_replaces_an_earlier_dump_and_nothing_else(
     done = project.manage("dumpdb", str(tmp_path / "pipe"), "--force", check=False)
     assert "is a pipe or a device" in done.stderr
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_what_comes_in_the_place_of_an_earlier_dump_is_put_back(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    """Somebody who may rename there puts another folder of ours where the dump was."""
+    from restorehooks.restore import backup, rename
+    from restorehooks.restore.errors import UsageError
+
+    to, precious = tmp_path / "dumps", tmp_path / "precious"
+    backup.back_up(to, form="directory")
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    if not exchanges:
+        monkeypatch.setattr(rename, "exchanged", lambda *_: False)
+    replace = rename.replace
+
+    def swapped(*entries: rename.FolderEntry) -> None:
+        if precious.exists():
+            to.rename(tmp_path / "taken away")
+            precious.rename(to)
+        replace(*entries)
+
+    monkeypatch.setattr(rename, "replace", swapped)
+    with pytest.raises(UsageError, match='holds "file", and no dump'):
+        backup.back_up(to, form="directory", force=True)
+    assert (to / "file").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dumps", "taken away"]

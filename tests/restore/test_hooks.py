@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -352,3 +355,24 @@ def test_a_hook_is_looked_at_again_before_it_is_run(
         pre_load.disconnect(open_it)
     assert not (folder / "MARK").exists()
     assert (contents(live), neighbours(live)) == (before, [])
+
+
+READ_ONLY = """
+mount -t tmpfs -o mode=0777 none {folder} && cd {folder} && echo true > a.sh && chmod 666 a.sh &&
+cd / && mount -o remount,ro {folder} && exec {python} -c "
+from pathlib import Path
+from restorehooks.restore import hook_files
+print(len(hook_files.find(Path('{folder}'))[0]))"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="it takes a mount")
+def test_hooks_on_a_read_only_mount_are_run(folder: Path) -> None:
+    """A ConfigMap of Kubernetes is a folder open to all that nobody can write to."""
+    mounted = READ_ONLY.format(folder=folder, python=sys.executable)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mounted], capture_output=True, text=True, check=False
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no mounts: {done.stderr}")
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -7,17 +7,21 @@ import gzip
 import os
 import re
 import shutil
+import sys
 import tarfile
 import tempfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from restorehooks.restore import new_folder
 from restorehooks.restore.dump import copies
 from restorehooks.restore.dump.containers import taken_out
+from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.directory_proof import lines_of, prove_files
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.dump.proof import prove_tar
 from restorehooks.restore.errors import DumpError
@@ -318,6 +322,38 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     assert peak < 5 << 20
 
 
+def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
+    dumps: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "many.tar"
+    shutil.copy(dumps["tar"], path)
+    empty = tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT)
+    with tarfile.open(path, "a") as packed:
+        packed.fileobj.seek(packed.offset)
+        packed.fileobj.write(empty * 15_000)
+    dump = identify(path)
+    entries = read_contents(dump)
+    tracemalloc.start()
+    prove_files(dump, entries)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20
+
+
+def test_a_list_of_large_objects_of_any_length_takes_little_memory(tmp_path: Path) -> None:
+    def lines() -> Iterator[bytes]:
+        yield b"1 blob_1.dat\n2 blob"
+        yield b"_2.dat\n"
+        yield from (b"\0" * 1_000_000 for _ in range(20))
+
+    tracemalloc.start()
+    found = [line[:20] for line in lines_of(lines())]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[:3] == [b"1 blob_1.dat\n", b"2 blob_2.dat\n", b"\0" * 20]
+    assert peak < 5 << 20
+
+
 def test_names_in_a_folder_begin_no_line(dumps: dict[str, Path], tmp_path: Path) -> None:
     files = {f"{name}\nAll is well": dumps["plain"].read_bytes() for name in "ab"}
     path = in_folder(tmp_path, files)
@@ -338,13 +374,15 @@ def test_of_many_dumps_a_few_are_unpacked(
 
 @pytest.mark.parametrize("place", ["spool", "above"])
 def test_no_copy_is_made_where_every_user_may_replace_it(
-    dumps: dict[str, Path], tmp_path: Path, place: str
+    dumps: dict[str, Path], tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where the system has no way into a folder but by its name."""
     path = in_zip(tmp_path, {"a.sql": dumps["plain"].read_bytes()})
     spool = tmp_path / "above" / "spool"
     spool.mkdir(parents=True)
     opened = spool if place == "spool" else spool.parent
     opened.chmod(0o777)
+    monkeypatch.setattr(new_folder, "_way_into", lambda folder, made: Path(made))
     said = f"every user may write to {opened}, and replace what is there; chmod"
     with pytest.raises(DumpError, match=re.escape(said)), taken_out(path, spool):
         pass
@@ -352,3 +390,41 @@ def test_no_copy_is_made_where_every_user_may_replace_it(
     opened.chmod(0o1777)
     with taken_out(path, spool) as inside:
         assert inside
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it takes a way by a descriptor")
+@pytest.mark.parametrize("mode", [0o777, 0o770], ids=["every user", "a group"])
+def test_whoever_renames_the_folder_of_a_copy_changes_nothing(
+    dumps: dict[str, Path], tmp_path: Path, mode: int
+) -> None:
+    """A volume of a container is often open to all, and belongs to somebody else."""
+    content = dumps["plain"].read_bytes()
+    path = in_zip(tmp_path, {"a.sql": content})
+    spool, victim = tmp_path / "spool", tmp_path / "victim"
+    for folder in (spool, victim):
+        folder.mkdir()
+    spool.chmod(mode)
+    if mode == 0o770 and os.geteuid() == 0:
+        os.chown(spool, 1, 1)
+    (victim / "member0").write_text("precious")
+    with taken_out(path, spool) as inside:
+        assert inside
+        (made,) = spool.iterdir()
+        made.rename(spool / "taken away")
+        victim.rename(made)
+        assert inside.path.read_bytes() == content
+    assert (made / "member0").read_text() == "precious"
+    assert list((spool / "taken away").iterdir()) == []
+
+
+def test_a_restore_by_way_of_such_a_folder(
+    dumps: dict[str, Path], database: Database, tmp_path: Path
+) -> None:
+    files = {f"d/{path.name}": path.read_bytes() for path in dumps["directory"].iterdir()}
+    packed, spool = in_tar(tmp_path, files), tmp_path / "spool"
+    spool.mkdir()
+    spool.chmod(0o777)
+    assert restore(Request(str(packed), spool_dir=spool, jobs=2)).restored
+    database.disconnect()
+    assert database.execute("SELECT count(*) FROM shop") == [(2,)]
+    assert list(spool.iterdir()) == []

@@ -124,7 +124,14 @@ def test_the_latest_of_one_database(
     place.put(dumped(shop, tmp_path / "2"), "2", 2)
     (tmp_path / "log").write_text("pg_dump: error\n")
     place.put(tmp_path / "log", "2.log", 1)
-    assert restored(database, "storage:").restored
+    (tmp_path / "empty").touch()
+    place.put(tmp_path / "empty", "empty\nall is well", 1)
+    place.put(tmp_path / "log", f"{shop.name}_aaaaaa_20380101T000000Z.dump", 1)
+    report = restored(database, "storage:")
+    assert [note for note in report.notes if "passed over" in note] == [
+        f"storage:{shop.name}_aaaaaa_20380101T000000Z.dump was passed over (is no PostgreSQL dump)",
+        "storage:empty\ufffdall is well was passed over (is empty)",
+    ]
     assert database.execute("SELECT count(*) FROM shop") == [(2,)]
     place.put(dumped(blog, tmp_path / "3"), "3")
     names = ", ".join(sorted([f'"{blog.name}"', f'"{shop.name}"']))
@@ -271,8 +278,10 @@ def test_a_link_of_another_user_is_listed_and_not_followed(
     found = {one.name: one for one in list_storage(Request("storage:")).files}
     assert found["latest"].why == "is a link that another user made"
     assert (found["latest"].dump, found["latest"].size, len(found)) == (None, 0, 2)
+    notes: list[str] = []
     with opened_store(None) as store:
-        assert newest(store, "", None).name == "mine"
+        assert newest(store, "", None, notes.append).name == "mine"
+    assert notes == ["storage:latest was passed over (is a link that another user made)"]
 
 
 @pytest.mark.parametrize("place", ["files"], indirect=True)

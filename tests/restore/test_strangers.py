@@ -234,6 +234,39 @@ def test_a_strangers_table_that_a_restored_one_refers_to_is_not_read(
     assert _ran(live) == []
 
 
+PARTED = """
+    CREATE TABLE root (n int) PARTITION BY RANGE (n);
+    CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (10);
+    INSERT INTO root SELECT generate_series(1, 9);
+    CREATE VIEW of_root AS SELECT * FROM root;
+"""
+WATCHED = """
+    CREATE TRIGGER watched BEFORE INSERT OR DELETE OR TRUNCATE ON public.root
+        FOR EACH STATEMENT EXECUTE FUNCTION m.on_drop();
+    CREATE TRIGGER row AFTER INSERT ON public.root FOR EACH ROW EXECUTE FUNCTION m.on_drop();
+"""
+
+
+def test_no_trigger_of_a_partitioned_table_is_run(
+    live: Database, tmp_path: Path, stranger: str
+) -> None:
+    """The TRIGGER privilege is enough to make one, and rows may come by way of the table."""
+    live.execute(PARTED)
+    backup = dumped(live, tmp_path / "backup.dump", "--load-via-partition-root")
+    live.execute(f"GRANT TRIGGER ON root, leaf TO {stranger}")
+    with live.connect(user=stranger) as connection:
+        connection.execute(WATCHED)
+    live.execute("ALTER TABLE ONLY leaf ENABLE ALWAYS TRIGGER row")
+    enabled = "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger ORDER BY 1, 2"
+    before = live.execute(enabled)
+    alone(live)
+    only = Request(str(backup), tables=("root", "leaf"), in_place=True, analyze=False)
+    restore(only, confirm=lambda _: True)
+    assert _ran(live) == []
+    assert live.execute("SELECT count(*) FROM root") == [(9,)]
+    assert live.execute(enabled) == before
+
+
 def test_a_view_in_the_place_of_a_strangers_sequence_is_not_read(
     live: Database, tmp_path: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,20 +223,34 @@ def test_wrong_usage(database: Database, arguments: list[str], why: str) -> None
 class Moved(FileSystemStorage):
     """A folder whose new folder somebody moves, and puts a link in its place."""
 
+    def path(self, name: str) -> str:
+        for made in Path(self.location).glob(".*.unfinished"):
+            if not made.is_symlink():
+                made.rename(made.with_name("taken away"))
+                made.symlink_to(Path(self.location).parent / "victim")
+        return super().path(name)
+
+
+class MovedAndEncoded(Moved):
+    """One that writes files in its own way."""
+
     def _save(self, name: str, content: File[bytes]) -> str:
-        (made,) = Path(self.location).glob(".*.unfinished")
-        made.rename(made.with_name("taken away"))
-        made.symlink_to(Path(self.location).parent / "victim")
         return super()._save(name, content)  # type: ignore[misc,no-any-return]
 
 
-def test_nothing_is_deleted_where_a_link_leads(database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", [Moved, MovedAndEncoded])
+def test_nothing_is_deleted_or_given_away_where_a_link_leads(
+    database: Database, tmp_path: Path, backend: type[Moved]
+) -> None:
     for name in ("dumps", "victim"):
         (tmp_path / name).mkdir()
     (tmp_path / "victim" / "file").write_text("precious")
     options = {"location": str(tmp_path / "dumps")}
-    configured = {"dumps": {"BACKEND": f"{__name__}.Moved", "OPTIONS": options}}
+    configured = {"dumps": {"BACKEND": f"{__name__}.{backend.__name__}", "OPTIONS": options}}
     with override_settings(STORAGES=configured), pytest.raises(StorageError):
         back_up_to_storage("name")
     assert (tmp_path / "victim" / "file").read_text() == "precious"
+    given = [path for path in (tmp_path / "victim").iterdir() if path.name != "file"]
+    assert len(given) == (backend is MovedAndEncoded)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in given)
     assert not (tmp_path / "dumps" / "name").exists()

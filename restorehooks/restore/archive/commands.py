@@ -12,7 +12,7 @@ from typing import IO
 
 from restorehooks.programs import Program, find
 from restorehooks.restore.dump.contents import ArchiveEntry
-from restorehooks.restore.dump.copies import temporary_files
+from restorehooks.restore.dump.copies import private_folder, temporary_files
 from restorehooks.restore.dump.facts import Dump, size_of
 from restorehooks.restore.errors import ProgramError, RestoreError, ScriptError
 from restorehooks.restore.processes import (
@@ -40,8 +40,8 @@ def pg_restore_for(dump: Dump, prefer: int | None = None) -> Program:
 @contextmanager
 def list_file(entries: Iterable[ArchiveEntry]) -> Iterator[Path]:
     """Write these entries to a temporary file for ``--use-list``."""
-    with tempfile.TemporaryDirectory(prefix="restorehooks-", dir=temporary_files()) as folder:
-        path = Path(folder) / "entries"
+    with private_folder(None) as folder:
+        path = folder / "entries"
         path.write_text("".join(f"{entry.line}\n" for entry in entries))
         yield path
 

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError, ProgramError, RestoreError
-from restorehooks.trust import why_anybody_may_replace
+from restorehooks.restore.new_folder import new_folder
+from restorehooks.trust import why_anybody_may_replace, why_not_run
 from restorehooks.wording import size_in_words
 
 from .compression import decompressed
@@ -86,16 +87,16 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
     """Give a temporary folder that nobody else may enter. Raises DumpError."""
     with ExitStack() as stack:
         try:
-            where = folder or temporary_files()
-            private = tempfile.TemporaryDirectory(prefix="restorehooks-", dir=where)
-            path = Path(stack.enter_context(private))
+            above = folder or Path(temporary_files())
+            made = stack.enter_context(new_folder(above, "restorehooks-"))
             # Whoever may rename it could put another dump there, once this one is proved.
-            why_not = why_anybody_may_replace(path.absolute())
+            why_not = why_not_run(path := made.path.absolute())
+            refused = made.may_be_led_astray and why_anybody_may_replace(path)
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
-        if why_not:
-            raise _no_room(folder, f"{why_not}; chmod +t prevents that")
-        yield path
+        if refused:
+            raise _no_room(folder, f"{refused}; chmod +t prevents that")
+        yield made.way if why_not else path
 
 
 def temporary_files() -> str:
@@ -122,7 +123,8 @@ def require_room(folder: Path, size: int) -> None:
     """Raise DumpError where a folder has no room for this many more bytes."""
     free = shutil.disk_usage(folder).free
     if size + _KEPT_FREE > free:
-        raise _no_room(folder.parent, f"{size_in_words(size)} wanted, {size_in_words(free)} free")
+        why = f"{size_in_words(size)} wanted, {size_in_words(free)} free"
+        raise _no_room(folder.resolve().parent, why)
 
 
 def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
@@ -142,7 +144,7 @@ def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
                 copy.write(chunk)
                 chunk = b""
     except OSError as error:
-        raise _no_room(path.parent.parent, error.strerror or str(error)) from error
+        raise _no_room(path.parent.resolve().parent, error.strerror or str(error)) from error
 
 
 def _no_room(folder: Path | None, why: str) -> DumpError:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from restorehooks.restore.errors import DumpError
 
 from .compression import decompressed
 from .contents import ArchiveEntry
 from .facts import Compression, Dump, unreadable
-from .tars import Member
+from .tars import each_member
 
 _SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz4", ".zst": "zstd"}
 """What pg_restore tries after a file's name, in its order (compress_io.c)."""
@@ -55,10 +56,13 @@ def data_files(dump: Dump) -> Iterator[Find]:
         yield lambda name: _in_folder(dump.path, name)
         return
     try:
-        with tarfile.open(dump.path, "r:", tarinfo=Member) as members:
-            yield lambda name: _in_tar(dump, members, name)
+        places = {
+            one.name: (one.offset_data, one.size) for one in each_member(dump.path) if one.isreg()
+        }
     except (OSError, tarfile.TarError) as error:
         raise DumpError(f"{dump.source} cannot be read ({error}): copy or dump it again") from error
+    with dump.path.open("rb") as stream:
+        yield lambda name: _in_tar(dump, stream, name, places)
 
 
 def list_name(dump: Dump, entry: ArchiveEntry) -> str:
@@ -89,14 +93,35 @@ def _file(path: Path, compression: Compression | None) -> DataFile:
     return DataFile(str(path), path.stat().st_size, compression, opened)
 
 
-def _in_tar(dump: Dump, members: tarfile.TarFile, name: str) -> DataFile | None:
-    try:
-        member = members.getmember(name)
-    except KeyError:
+def _in_tar(
+    dump: Dump, stream: BinaryIO, name: str, places: Mapping[str, tuple[int, int]]
+) -> DataFile | None:
+    """Return a member by where it begins and how long it is: of millions no more is remembered."""
+    if name not in places:
         return None
+    start, size = places[name]
 
     def opened(on_bytes: Callable[[int], None]) -> BinaryIO:
-        stream = cast(BinaryIO, members.extractfile(member))
-        return decompressed(dump.path, None, on_bytes, stream)
+        return decompressed(dump.path, None, on_bytes, cast(BinaryIO, _Part(stream, start, size)))
 
-    return DataFile(f"{dump.source}: {name}", member.size, None, opened)
+    return DataFile(f"{dump.source}: {name}", size, None, opened)
+
+
+class _Part(io.RawIOBase):
+    """A part of an open file, from its beginning."""
+
+    def __init__(self, stream: BinaryIO, start: int, size: int):
+        self._stream, self._start, self._at, self._end = stream, start, start, start + size
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at - self._start
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.seek(self._at)
+        content = self._stream.read(min(len(buffer), self._end - self._at))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)

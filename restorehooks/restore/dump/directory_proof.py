@@ -26,6 +26,7 @@ PROVED = ("directory", "tar")
 refused by it: each piece of data begins with its length."""
 _END_OF_ROWS = b"\n\\.\n"
 _EMPTY_LINES = b"\n\n"
+_LONGEST_LINE = 1000
 LARGE_OBJECT = re.compile(rb"([0-9]{1,10}) (blob_\d+\.dat)")
 _AGAIN = "copy or dump it again"
 
@@ -184,16 +185,19 @@ class _Files:
 
     def _large_objects(self, file: DataFile) -> int:
         """Prove the large objects of one list, and return how many they are."""
-        text = b"".join(file.content(lambda count: None))
-        lines = text.splitlines()
-        found = [line for line in map(LARGE_OBJECT.fullmatch, lines) if line]
-        if not found or len(found) != len(lines) or not text.endswith(b"\n"):
+        count = 0
+        for line in lines_of(file.content(lambda count: None)):
+            found = LARGE_OBJECT.fullmatch(line.rstrip(b"\r\n"))
+            if not found or not line.endswith(b"\n"):
+                count = 0
+                break
+            self._large_object(int(found[1]), self._file(found[2].decode()))
+            count += 1
+        if not count:
             raise DumpError(
                 f"{file.shown} is not whole: it lists no large objects to its end; {_AGAIN}"
             )
-        for line in found:
-            self._large_object(int(line[1]), self._file(line[2].decode()))
-        return len(found)
+        return count
 
     def _large_object(self, oid: int, file: DataFile) -> None:
         if not file.size and file.compression != "gzip":
@@ -205,6 +209,19 @@ class _Files:
         self._proof.unproved += file.compression is None and self._dump.format == "directory"
         for _ in self._content(file):
             pass
+
+
+def lines_of(content: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a list with their ends: a line of any length in pieces."""
+    rest = b""
+    for chunk in content:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+        if len(rest) > _LONGEST_LINE:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
 
 
 def _ends_as_copied(content: Iterator[bytes]) -> bool:

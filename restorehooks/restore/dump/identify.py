@@ -57,8 +57,10 @@ _FIRST_STATEMENT = re.compile(
     rb"^(?:\\connect|(?:CREATE|DROP|ALTER|COMMENT|COPY|INSERT|GRANT|REVOKE) ([A-Z]+)) ",
     re.MULTILINE,
 )
+NO_DUMP = "is no PostgreSQL dump"
+"""What is said of a file that looks like none, and like nothing else that is known."""
 _NO_DUMP = (
-    "is no PostgreSQL dump: it begins neither as an archive nor with the line "
+    f"{NO_DUMP}: it begins neither as an archive nor with the line "
     f'"{HEADER.decode()}"; make one with pg_dump, or give --accept-unfinished-dump with a script '
     "of SQL by another program"
 )

@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.trust import belongs_to_us
 from restorehooks.wording import printable
 
 from .contents import ArchiveEntry
-from .directory_proof import LARGE_OBJECT
+from .directory_proof import LARGE_OBJECT, lines_of
 from .facts import Dump, unreadable
 
+_CHUNK = 1024 * 1024
+_SHOWN = 100
+"""Bytes of an odd line that a message shows."""
 _DATA_FILE = re.compile(r"\d+\.dat|blobs(_\d+)?\.toc")
 
 
@@ -63,6 +67,7 @@ def _large_objects(dump: Dump, names: Iterable[str]) -> Iterator[str]:
             continue
         if not (path := dump.path / name).is_file():  # pg_restore would take a compressed one
             raise DumpError(f"{dump.source} lacks its data file {name}: copy or dump it again")
-        for line in path.read_bytes().splitlines():
-            if not LARGE_OBJECT.fullmatch(line):
-                yield line.decode(errors="replace")
+        with path.open("rb") as stream:
+            for line in lines_of(iter(partial(stream.read, _CHUNK), b"")):
+                if not LARGE_OBJECT.fullmatch(line.rstrip(b"\r\n")):
+                    yield line.rstrip(b"\r\n")[:_SHOWN].decode(errors="replace")

@@ -21,9 +21,11 @@ SELECT e.extname::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_cat
        coalesce(configured.condition, ''),
        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
            AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-           AND (o.rolsuper OR o.rolname OPERATOR(pg_catalog.=) current_user),
+           AND (o.rolsuper OR o.rolname OPERATOR(pg_catalog.=) current_user)
+           AND NOT pg_catalog.row_security_active(c.oid),
        pg_catalog.has_table_privilege(c.oid, 'INSERT')
-           AND pg_catalog.has_table_privilege(c.oid, 'DELETE')
+           AND pg_catalog.has_table_privilege(c.oid, 'DELETE'),
+       pg_catalog.pg_relation_size(c.oid) OPERATOR(pg_catalog.>) 0
 FROM pg_catalog.pg_extension AS e
 CROSS JOIN LATERAL ROWS FROM (
     pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)
@@ -33,7 +35,8 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) c.relowner
 WHERE c.relkind OPERATOR(pg_catalog.=) 'r'
 """
-"""Another role's table is not read: its indexes may call that role's functions."""
+"""Another role's table is not read: its indexes may call that role's functions. Nor is one of which
+row-level security hides rows."""
 OF_USERS = sql.SQL("SELECT ctid FROM ONLY {} ")
 """The rows of a table of an extension that are not its own, once its condition is added."""
 REPLICA = "SELECT pg_catalog.set_config('session_replication_role', %s, true)"
@@ -42,7 +45,10 @@ ROLE = "SELECT pg_catalog.current_setting('session_replication_role')"
 
 @dataclass(frozen=True)
 class _Table:
-    """One such table: its extension, its name, the condition, and what this role may do."""
+    """One such table: its extension, its name, the condition, and what this role may do.
+
+    ``has_pages``: it may hold rows, be they the extension's own.
+    """
 
     extension: str
     schema: str
@@ -50,6 +56,7 @@ class _Table:
     condition: str
     may_read: bool
     may_write: bool
+    has_pages: bool
 
     @property
     def quoted(self) -> sql.Identifier:
@@ -61,11 +68,13 @@ class _Table:
 
 
 def filled_tables(connection: psycopg.Connection[Any]) -> int:
-    """Return how many tables of extensions hold rows of users, as far as this role may look."""
+    """Return how many tables of extensions hold rows of users, or may do so unseen by this role."""
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        readable = [table for table in _tables(cursor) if table.may_read]
+        tables = [table for table in _tables(cursor) if table.has_pages]
+        readable = [table for table in tables if table.may_read]
         asked = (f"SELECT EXISTS ({one.of_users(connection)})".encode() for one in readable)
-        return sum(bool(row[0]) for each in asked if (row := cursor.execute(each).fetchone()))
+        filled = sum(bool(row[0]) for each in asked if (row := cursor.execute(each).fetchone()))
+    return filled + len(tables) - len(readable)
 
 
 def tables_of_extensions(

@@ -42,6 +42,7 @@ SELECT kind, pg_catalog.count(*) FROM (
         -- A composite type is a relation too, and an extension's member as a type alone.
         WHERE typtype IN ('d', 'e', 'r') OR typrelid IN (SELECT oid FROM pg_catalog.pg_class
                                                          WHERE relkind = 'c')
+           OR NOT typisdefined  -- CREATE TYPE name, and no more
     UNION ALL SELECT 'schema', 'pg_namespace'::regclass, oid FROM pg_catalog.pg_namespace
         -- The schema that CREATE EXTENSION makes is no member of the extension.
         WHERE nspname !~ '^pg_(toast|temp)'
@@ -49,6 +50,15 @@ SELECT kind, pg_catalog.count(*) FROM (
     UNION ALL SELECT 'large object', 'pg_largeobject'::regclass, oid
         FROM pg_catalog.pg_largeobject_metadata
     UNION ALL SELECT 'operator', 'pg_operator'::regclass, oid FROM pg_catalog.pg_operator
+    UNION ALL SELECT 'operator family', 'pg_opfamily'::regclass, oid FROM pg_catalog.pg_opfamily
+    UNION ALL SELECT 'cast', 'pg_cast'::regclass, oid FROM pg_catalog.pg_cast
+    UNION ALL SELECT 'conversion', 'pg_conversion'::regclass, oid FROM pg_catalog.pg_conversion
+    UNION ALL SELECT 'text search dictionary', 'pg_ts_dict'::regclass, oid
+        FROM pg_catalog.pg_ts_dict
+    UNION ALL SELECT 'text search configuration', 'pg_ts_config'::regclass, oid
+        FROM pg_catalog.pg_ts_config
+    UNION ALL SELECT 'foreign-data wrapper', 'pg_foreign_data_wrapper'::regclass, oid
+        FROM pg_catalog.pg_foreign_data_wrapper
     UNION ALL SELECT 'collation', 'pg_collation'::regclass, oid FROM pg_catalog.pg_collation
     UNION ALL SELECT 'publication', 'pg_publication'::regclass, oid FROM pg_catalog.pg_publication
     UNION ALL SELECT 'server', 'pg_foreign_server'::regclass, oid

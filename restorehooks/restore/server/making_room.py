@@ -31,9 +31,18 @@ _KINDS = {
 _ENABLED = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 TRIGGERS = """
+WITH RECURSIVE filled (oid) AS (
+    SELECT pg_catalog.unnest(%s::oid[])
+    UNION
+    SELECT i.inhrelid FROM filled f
+    JOIN pg_catalog.pg_class c ON c.oid = f.oid AND c.relkind = 'p'
+    JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid
+)
 SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_catalog.pg_trigger
-WHERE tgrelid = ANY(%s::oid[]) AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgrelid, tgname
+WHERE tgrelid IN (SELECT oid FROM filled) AND NOT tgisinternal AND tgenabled <> 'D'
+ORDER BY tgrelid, tgname
 """
+"""The triggers of tables, and of all that a row which is put into them may go to."""
 
 
 @contextmanager
@@ -66,7 +75,7 @@ def replaced(
     yield
     for table, name, enabled in triggers:
         how = f"{_ENABLED[enabled]} TRIGGER {_name(connection, name)}"
-        _run(connection, f"ALTER TABLE {table} {how}")
+        _run(connection, f"ALTER TABLE ONLY {table} {how}")
     require_own_code(connection, planned.foreign_keys)  # a cast can be made at any time
     for key in planned.foreign_keys:
         _put_back(connection, key)
@@ -82,10 +91,12 @@ def _empty(
 ) -> list[tuple[str, str, str]]:
     """Empty the tables that keep their structure; return their triggers, which are disabled."""
     tables = [one for one in kept if one.relkind == "r"]
+    filled = [one.oid for one in kept if one.relkind in "rp"]
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        found = cursor.execute(TRIGGERS, [[one.oid for one in tables]]).fetchall()
+        found = cursor.execute(TRIGGERS, [filled]).fetchall()
     for table, name, _ in found:
-        _run(connection, f"ALTER TABLE {table} DISABLE TRIGGER {_name(connection, name)}")
+        # ONLY: what a partition has of it is in the list, and may be enabled in another way.
+        _run(connection, f"ALTER TABLE ONLY {table} DISABLE TRIGGER {_name(connection, name)}")
     if tables:
         written = ", ".join(one.written for one in tables)
         _run(connection, f"TRUNCATE TABLE ONLY {written}")

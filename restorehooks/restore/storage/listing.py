@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
 from restorehooks.restore.dump.copies import private_folder, require_room, write
 from restorehooks.restore.dump.facts import Dump, described
-from restorehooks.restore.dump.identify import identify_head
+from restorehooks.restore.dump.identify import NO_DUMP, identify_head
 from restorehooks.restore.errors import DumpError, StorageError, UsageError
 from restorehooks.wording import printable, quoted, size_in_words
 
@@ -55,6 +55,13 @@ class Stored:
     def has_all(self) -> bool:
         """Whether pg_dumpall made it: it has every database of a server."""
         return self.dump is not None and self.dump.of_server
+
+    def may_be_meant(self, database: str | None) -> bool:
+        """Whether it may be a dump of this database, or of any one, and cannot be read."""
+        of = database_in(self.name)
+        if self.dump or self.unread or (of and database and of != database):
+            return False
+        return of is not None or not self.why.startswith(NO_DUMP)
 
     def line(self) -> str:
         """Return it for people: when, and what it is."""
@@ -114,6 +121,8 @@ def _looked_at(store: Store, name: str, parts: Sequence[str], moment: datetime |
         return Stored(name, parts, 0, moment, why=why)
     one = Stored(name, parts, sum(map(store.size, parts)), moment)
     source = Path(PREFIX + name)
+    if not one.size:
+        return replace(one, why="is empty")
     try:
         if (head := store.head(first)) is None:
             return replace(one, why="not looked at: it would be fetched whole", unread=True)
@@ -124,13 +133,17 @@ def _looked_at(store: Store, name: str, parts: Sequence[str], moment: datetime |
         return replace(one, why=str(error).removeprefix(f"{source} ").partition(":")[0])
 
 
-def newest(store: Store, folder: str, database: str | None) -> Stored:
+def newest(
+    store: Store, folder: str, database: str | None, note: Callable[[str], None] = lambda text: None
+) -> Stored:
     """Return the newest dump below a folder: of ``database``, where that is given.
 
-    Raises StorageError where there is none, UsageError where there are several databases' and
-    none is named.
+    ``note`` takes a sentence about each file that may be a newer one, and cannot be read. Raises
+    StorageError where there is none, UsageError where there are several databases' and none is
+    named.
     """
-    there = [one for one in listing(store, folder).files if one.dump or one.unread]
+    files = listing(store, folder).files
+    there = [one for one in files if one.dump or one.unread]
     held = sorted({one.database for one in there if one.database})
     if database is None and len(held) > 1:
         names = quoted(map(printable, held))
@@ -140,6 +153,10 @@ def newest(store: Store, folder: str, database: str | None) -> Stored:
     if not there:
         of = f' of "{database}"' if database else ""
         raise StorageError(f"The storage {store} holds no dump{of} in {PREFIX}{folder}")
+    chosen = files.index(there[0])
+    for number, one in enumerate(files):
+        if (number < chosen or one.modified is None) and one.may_be_meant(database):
+            note(f"{printable(PREFIX + one.name)} was passed over ({printable(one.why)})")
     return there[0]
 
 

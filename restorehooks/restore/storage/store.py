@@ -71,6 +71,11 @@ class Store:
                 return Path(backend.path(name))
         return None
 
+    @property
+    def writes_plainly(self) -> bool:
+        """Whether it puts the bytes of a file into a folder of this machine as they are."""
+        return getattr(type(self.backend), "_save", None) is _PLAIN_SAVE
+
     def why_not_opened(self, name: str) -> str | None:
         """Return why something on this machine that others may have put there is not opened."""
         if not isinstance(self.backend, FileSystemStorage):
@@ -163,6 +168,7 @@ def _parts(folder: str, files: Sequence[str]) -> Sequence[str]:
     return [joined(folder, file) for file in files if PACKED_FILE.fullmatch(file)]
 
 
+_PLAIN_SAVE: Any = getattr(FileSystemStorage, "_save")  # noqa: B009 - the stubs lack it
 _PLAIN_OPEN: Any = getattr(FileSystemStorage, "_open")  # noqa: B009 - the stubs lack it
 
 

@@ -6,10 +6,10 @@ import io
 import os
 import posixpath
 import secrets
+import shutil
 import stat
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,11 +19,13 @@ from django.core.files.storage import FileSystemStorage
 from restorehooks.restore import rename
 from restorehooks.restore.errors import StorageError, UsageError
 from restorehooks.restore.interrupts import uninterrupted
-from restorehooks.restore.rename import FolderEntry, require_our_folder
+from restorehooks.restore.new_folder import NewFolder, new_folder
+from restorehooks.restore.rename import FolderEntry
 
 from .store import PREFIX, UNFINISHED, Store, joined
 
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_CHUNK = 1024 * 1024
 _NAME_SHOWN = 40
 """Letters of the dump's name in that of the folder where it is on its way."""
 
@@ -41,11 +43,8 @@ def upload(store: Store, path: Path, name: str, progress: Callable[[int], None])
         with store.doing(f"writing {PREFIX}{name}"):
             temporary = way.begin()
             with _Sent(path, progress) as content:
-                saved = store.backend.save(temporary, File(content, name=temporary))
-            if saved != temporary:
-                way.remove(saved)
-                raise StorageError(f'The storage {store} calls {PREFIX}{name} "{saved}" instead')
-            if (there := store.size(saved)) != size:
+                way.save(temporary, content)
+            if (there := store.size(temporary)) != size:
                 raise StorageError(f"{there} of {size} bytes of {PREFIX}{name} arrived")
             with uninterrupted() as signals:
                 way.finish()
@@ -91,6 +90,15 @@ class _Direct:
         self._begun = True
         return self.name
 
+    def save(self, temporary: str, content: _Sent) -> None:
+        """Write it under the name to save under. Raises StorageError where it gets another one."""
+        saved = self.backend.save(temporary, File(content, name=temporary))
+        if saved != temporary:
+            self.remove(saved)
+            raise StorageError(
+                f'The storage {self.store} calls {PREFIX}{self.name} "{saved}" instead'
+            )
+
     def finish(self) -> None:
         """Give it its name. Raises UsageError where that is taken."""
 
@@ -114,47 +122,51 @@ class _Files(_Direct):
     The new folder is opened at once: whoever may rename it leads nothing of ours elsewhere.
     """
 
-    _made: Path | None = None
-    _folder, _parent = -1, -1
+    def __init__(self, store: Store, name: str):
+        super().__init__(store, name)
+        self._stack = ExitStack()
+        self._made: NewFolder | None = None
+        self._location = getattr(self.backend, "location")  # noqa: B009 - of a FileSystemStorage
+        mode = getattr(self.backend, "file_permissions_mode")  # noqa: B009
+        is_asked_for = "file_permissions_mode" in store.options and mode is not None
+        self._mode: int = mode if is_asked_for else _PRIVATE_FILE
 
     def begin(self) -> str:
         parent = Path(self.backend.path(self.name)).parent
         parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{self.base[:_NAME_SHOWN]}."
-        self._parent = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-        self._made = Path(tempfile.mkdtemp(prefix=prefix, suffix=UNFINISHED, dir=parent))
-        self._folder = os.open(self._made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        require_our_folder(self._folder, str(self._made))
-        return joined(joined(self.folder, self._made.name), "dump")
+        self._made = self._stack.enter_context(new_folder(parent, prefix, UNFINISHED))
+        return joined(joined(self.folder, self._made.path.name), "dump")
+
+    def save(self, temporary: str, content: _Sent) -> None:
+        # By its name it would go wherever whoever may rename the folder leads it.
+        if self.store.writes_plainly:
+            with open("dump", "xb", opener=self._entered) as dump:
+                shutil.copyfileobj(content, dump, _CHUNK)
+        else:
+            vars(self.backend)["file_permissions_mode"] = _PRIVATE_FILE  # until it has its name
+            super().save(temporary, content)
 
     def finish(self) -> None:
-        if "file_permissions_mode" not in self.store.options:
-            with open("dump", "rb", opener=self._entered) as dump:
-                os.fchmod(dump.fileno(), _PRIVATE_FILE)
-        to = FolderEntry(self._parent, self.base)
+        assert self._made  # noqa: S101 - it has begun
+        with open("dump", "rb", opener=self._entered) as dump:
+            with suppress(PermissionError):  # as Django does it
+                os.fchown(dump.fileno(), -1, os.stat(self._location).st_gid)
+            os.fchmod(dump.fileno(), self._mode)
+        to = FolderEntry(self._made.parent, self.base)
         try:
-            rename.into_free_name(FolderEntry(self._folder, "dump"), to)
-            os.fsync(self._parent)
+            rename.into_free_name(FolderEntry(self._made.folder, "dump"), to)
+            os.fsync(self._made.parent)
         except FileExistsError:
             raise self.taken() from None
         self.undo()
 
     def _entered(self, name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=self._folder)
+        assert self._made  # noqa: S101 - it has begun
+        return os.open(name, flags | os.O_NOFOLLOW, _PRIVATE_FILE, dir_fd=self._made.folder)
 
     def undo(self) -> None:
-        if self._folder >= 0:
-            for name in os.listdir(self._folder):
-                os.unlink(name, dir_fd=self._folder)
-            os.close(self._folder)
-            self._folder = -1
-        if self._made:
-            with suppress(OSError):  # somebody has moved it, and what is there now is not ours
-                os.rmdir(self._made.name, dir_fd=self._parent)
-            self._made = None
-        if self._parent >= 0:
-            os.close(self._parent)
-            self._parent = -1
+        self._stack.close()
 
 
 class _Sftp(_Direct):
