@@ -181,8 +181,14 @@ def _worst_sequence(target: Target, entries: Iterable[Entry]) -> Entry | None:
     pairs = zip(target.expressions, target.columns, strict=True)
     columns = [expression for expression, column in pairs if column is not None]
     wanted = {f"{quoted}.{column}" for _, _, quoted in target.lineage for column in columns}
-    found = [entry for entry in entries if wanted & set(entry.columns)]
+    found = [entry for entry in entries if not wanted.isdisjoint(_drawing(entry))]
     return min(found, key=lambda entry: WORST_FIRST.index(entry.status), default=None)
+
+
+def _drawing(entry: Entry) -> tuple[str, ...]:
+    """Return the columns that a sequence numbers, or one that draws from it and does not count."""
+    barred = entry.found[0].barred if entry.found else None
+    return (*entry.columns, *(barred[:1] if barred else ()))
 
 
 def _numbered(target: Target, alias: str, entry: Entry, there: str, mend: str) -> Diagnosis:

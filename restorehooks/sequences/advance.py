@@ -189,14 +189,16 @@ def _guard(move: Move, *, is_last: bool = True) -> list[sql.Composable]:
     return [guarded(sequences=[found], is_last=is_last)] if found else []
 
 
-# In order of oid, so that two runs over the same sequences cannot deadlock.
 # Anybody can hold such a lock: after a while it goes on without, and draws some too far at worst.
+# Not in a DO, which ends an error by itself: there may be no PL/pgSQL for this role.
 LOCK_OTHER_REPAIRS_OUT = sql.SQL("""
-DO $restorehooks$ BEGIN
-    PERFORM pg_advisory_xact_lock({}::bigint << 32 | oid::bigint)
-    FROM (SELECT oid FROM unnest({}::oid[]) AS t (oid) ORDER BY oid OFFSET 0) AS t;
-EXCEPTION WHEN lock_not_available THEN NULL;
-END $restorehooks$""")
+SELECT FROM unnest({1}::oid[]) AS t (oid) CROSS JOIN LATERAL (
+    SELECT FROM (SELECT generate_series(1, 10000)) AS tries
+    WHERE CASE WHEN pg_try_advisory_xact_lock({0}::bigint << 32 | oid::bigint) THEN true
+               WHEN clock_timestamp() - statement_timestamp()
+                    < current_setting('lock_timeout')::interval
+               THEN pg_sleep(0.005) IS NULL ELSE true END
+    LIMIT 1) AS done""")
 FORGET = sql.SQL("DISCARD SEQUENCES")
 STAND = sql.SQL(
     "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM unnest({}::oid[]) AS t (oid)"

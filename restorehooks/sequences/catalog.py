@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from restorehooks.driver import sql
 
-from .catalog_sql import CONDITIONS, ODD_DEFAULTS, SEQUENCES
+from .catalog_sql import CONDITIONS, SEQUENCES
 from .citus import read_node
 from .counted import counted, hint_about
-from .defaults import OddDefault, Stored, read_odd_defaults
+from .defaults import ODD_DEFAULTS, OddDefault, Stored, read_odd_defaults
 from .listed import Listed, guessed, listed
 from .message import LockBudget, send
 from .model import Column, Sequence
@@ -194,6 +194,7 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
         hint_about(row.quoted, pairs, columns),
         uncounted=tuple(column for column, _ in pairs if column.quoted not in counts),
         of_stranger=row.sequence_of_stranger,
+        barred=(row.barred[0], row.barred[1]) if row.barred else None,
     )
 
 

@@ -37,43 +37,27 @@ drawing AS MATERIALIZED (
     WHERE {CALLS_NEXTVAL}
 )"""  # noqa: S608 - constants
 
-ODD_DEFAULTS = sql.SQL(f"""
-SELECT 'pg_attrdef'::regclass::oid, oid
-FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
-WHERE NOT ({_braces(IS_PLAIN_NEXTVAL)})
-  AND ({CALLS_NEXTVAL} OR EXISTS (
-      SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
-      WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
-        AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
-UNION ALL
-SELECT 'pg_type'::regclass::oid, oid
-FROM (SELECT oid, typdefaultbin::text AS expression FROM pg_type
-      WHERE typdefaultbin IS NOT NULL) t
-WHERE {CALLS_NEXTVAL} AND NOT ({_braces(IS_PLAIN_NEXTVAL)})
-""").format()  # noqa: S608
-"""The defaults of columns and domains that call ``nextval`` in no simple form, and those of columns
-that own a sequence and do not draw from it: the catalogue's oid, and theirs in it."""
-
 # The names of the columns are those of row.Row.
 SEQUENCES = sql.SQL(f"""
 WITH RECURSIVE {_DRAWING},
-default_of AS MATERIALIZED (
-    SELECT d.refobjid AS seq, drawing.tab, drawing.att,
+drawn AS MATERIALIZED (
+    SELECT d.refobjid AS seq, drawing.tab, drawing.att, domain_owner,
            drawing.simple OR (drawing.kind, drawing.oid) IN (
-               SELECT * FROM unnest({{exact_kinds}}::oid[], {{exact}}::oid[])) AS exact
+               SELECT * FROM unnest({{exact_kinds}}::oid[], {{exact}}::oid[])) AS exact,
+           domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")} AS may_draw
     FROM drawing JOIN pg_depend d
         ON d.classid = drawing.kind AND d.objid = drawing.oid
            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0
     JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
-    WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     UNION ALL
-    SELECT t.seq, drawing.tab, drawing.att, t.exact
+    SELECT t.seq, drawing.tab, drawing.att, domain_owner, t.exact,
+           domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
     FROM unnest({{by_text_kinds}}::oid[], {{by_text}}::oid[], {{by_text_sequences}}::oid[],
                 {{by_text_exact}}::bool[]) AS t (kind, oid, seq, exact)
     JOIN drawing ON drawing.kind = t.kind AND drawing.oid = t.oid
     JOIN pg_class s ON s.oid = t.seq AND s.relkind = 'S'
-    WHERE domain_owner IS NULL OR {may_draw("domain_owner", "s.oid", "s.relowner")}
 ),
+default_of AS MATERIALIZED (SELECT seq, tab, att, exact FROM drawn WHERE may_draw),
 owner AS MATERIALIZED (
     SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, d.deptype = 'i' AS is_identity
     FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
@@ -277,9 +261,21 @@ numbered AS MATERIALIZED (
         WHERE i.inhrelid = link.tab))
       AND (link.is_owner OR link.is_listed  -- else an insert fails
            OR {may_draw("c.relowner", "link.seq", "link.relowner")})
+),
+barred AS MATERIALIZED (
+    SELECT drawn.seq, min(ARRAY[
+               quote_ident(n.nspname) || '.' || quote_ident(c.relname) || '.'
+               || quote_ident(a.attname), quote_ident(r.rolname)]) AS barred
+    FROM drawn JOIN pg_class c ON c.oid = drawn.tab AND c.relpersistence <> 't'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = drawn.tab AND a.attnum = drawn.att AND NOT a.attisdropped
+    JOIN pg_roles r ON r.oid = CASE WHEN drawn.may_draw THEN c.relowner ELSE domain_owner END
+    WHERE drawn.seq NOT IN (SELECT seq FROM numbered)
+    GROUP BY drawn.seq
 )
 SELECT {{columns}}
 FROM sequence LEFT JOIN numbered ON numbered.seq = sequence.oid
+LEFT JOIN barred ON barred.seq = sequence.oid
 ORDER BY schema, name, oid, table_schema, table_name, column_name
 """)  # noqa: S608
 """Every sequence in scope, once for each column that it may number."""

@@ -31,6 +31,22 @@ IS_PLAIN_NEXTVAL = """CASE length(expression) - length(replace(expression, '{', 
     ELSE false
 END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
 """It is one of the two simple forms: that of bigserial, and with a cast that of serial."""
+ODD_DEFAULTS = f"""
+SELECT 'pg_attrdef'::regclass::oid, oid
+FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
+WHERE NOT ({IS_PLAIN_NEXTVAL})
+  AND ({CALLS_NEXTVAL} OR EXISTS (
+      SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
+      WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
+        AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
+UNION ALL
+SELECT 'pg_type'::regclass::oid, oid
+FROM (SELECT oid, typdefaultbin::text AS expression FROM pg_type
+      WHERE typdefaultbin IS NOT NULL) t
+WHERE {CALLS_NEXTVAL} AND NOT ({IS_PLAIN_NEXTVAL})
+"""  # noqa: S608 - constants
+"""The defaults of columns and domains that call ``nextval`` in no simple form, and those of columns
+that own a sequence and do not draw from it: the catalogue's oid, and theirs in it."""
 
 
 class Stored(NamedTuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
-from .guard import Numbers, Question, answers, combined
+from .guard import Numbers, Question, combined
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -95,13 +95,13 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
 
 def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
     filled = [link for link in links if not link.is_empty]
-    statements, places = combined([link.asked for link in filled])
+    questions = combined([link.asked for link in filled])
     # Rows come first: a number drawn and inserted in between is no sequence behind its rows.
     last = LAST_VALUES % array(link.sequence for link in links)
-    found = _asked(connection, [PLAN_LOOKUPS, *statements, last])
+    found = _asked(connection, [PLAN_LOOKUPS, *questions.statements, last])
     if found is None:
         return False
-    extremes = dict(zip(filled, answers(found[1:], places), strict=True))
+    extremes = dict(zip(filled, questions.answers(found[1:-1]), strict=True))
     last_values: dict[int, int | None] = dict(found[-1])
     return all(link.is_past(extremes.get(link), last_values[link.sequence]) for link in links)
 

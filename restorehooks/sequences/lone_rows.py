@@ -12,9 +12,10 @@ import math
 from typing import TYPE_CHECKING
 
 from .extremes import farthest
+from .guard import Question, combined
 from .message import Failed, LockBudget, send_for_one
 from .model import Lone, Reading, Sequence
-from .reading import guard
+from .reading import numbers_of
 from .verdict import Status, Verdict, first_past, next_value
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def _number_before(
     for column in sequence.columns:
         if column.unseen is None:
             before = f"{column.quoted_name} {'<' if up else '>'} {number}"
-            asked = [*guard(column), farthest(sequence, column, before)]
-            result = send_for_one(connection, asked, budget)
+            asked = combined([Question(farthest(sequence, column, before), numbers_of(column))])
+            result = send_for_one(connection, asked.statements, budget)
             if isinstance(result, Failed):
                 return result
-            value = result[-1][0][0] if result[-1] else None
+            (value,) = asked.answers(result)
             if value is not None:
                 found.append(math.floor(value) if up else math.ceil(value))
     return (max if up else min)(found, default=None)

@@ -101,7 +101,9 @@ class Sequence(NamedTuple):
     ``uncounted`` are columns that own it or draw from it, and whose rows do not count.
     ``own_end`` is the last number of this node's own, None where no other node numbers the same
     rows. ``on_node``: the database is a node of a Citus cluster. ``of_stranger``: another role, who
-    is no superuser, may put something else in its place while it is read.
+    is no superuser, may put something else in its place while it is read. ``barred``: it numbers
+    nothing that counts, and this is a column, quoted, that draws from it, with the quoted name of
+    the role (the table's owner, or its domain's) that may not.
     """
 
     oid: int
@@ -128,6 +130,7 @@ class Sequence(NamedTuple):
     own_end: int | None = None
     on_node: bool = False
     of_stranger: bool = False
+    barred: tuple[str, str] | None = None
 
     @property
     def counts_up(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .extremes import can_be_looked_up, extreme
-from .guard import Numbers, Question, answers, combined, guarded, named
+from .guard import Numbers, Question, combined, named
 from .message import (
     LAST_VALUES,
     PLAN_LOOKUPS,
@@ -25,7 +25,7 @@ from .message import (
 )
 from .model import Column, Reading, Sequence
 from .other_connections import OtherConnections
-from .sending import Rows, Statement
+from .sending import Statement
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -61,7 +61,7 @@ def read(
     def work(
         connection: BaseDatabaseWrapper, load: list[Sequence]
     ) -> list[tuple[Sequence, Reading]]:
-        drafts = [_Draft(sequence) for sequence in load]
+        drafts = [_Draft(s, unseen=_barred(s)) for s in load]
         about_rows = [(draft, [*_about_rows(draft, sizes, scan_limit)]) for draft in drafts]
         _read_load(connection, about_rows, budget)
         return [(draft.sequence, draft.reading()) for draft in drafts]
@@ -106,9 +106,8 @@ def _answer(
     readable = {draft.sequence.oid: draft for draft in drafts if draft.sequence.may_read}
     for part in parts:
         first: list[Statement] = [PLAN_LOOKUPS] if all(q.is_lookup for q in part) else []
-        statements, places = combined([question.asked for question in part])
-        places = [len(first) + place for place in places]
-        statements = [*first, *statements]
+        asked = combined([question.asked for question in part])
+        statements = [*first, *asked.statements]
         with_positions = bool(readable) and part is parts[-1]
         if with_positions:
             statements.append(_positions(connection, readable))
@@ -117,14 +116,13 @@ def _answer(
         results = send_once(connection, statements, budget)
         if isinstance(results, Failed):
             for question in part:
-                alone, _ = combined([question.asked])
-                question.take_alone(send_for_one(connection, alone, budget))
+                question.ask_alone(connection, budget)
             continue
         if with_positions:
             for oid, last_value, *is_called in results.pop():
                 readable[oid].last_value = last_value
                 readable[oid].is_called = all(is_called)
-        for question, value in zip(part, answers(results, places), strict=True):
+        for question, value in zip(part, asked.answers(results[len(first) :]), strict=True):
             question.take(value)
 
 
@@ -133,12 +131,6 @@ def numbers_of(column: Column) -> Numbers | None:
     if not column.of_stranger:
         return None
     return Numbers(column.table_oid, column.quoted_table, column.quoted_name, column.type)
-
-
-def guard(column: Column) -> list[Statement]:
-    """Return what goes before the query of a column."""
-    numbers = numbers_of(column)
-    return [guarded(numbers=[numbers])] if numbers else []
 
 
 def _positions(connection: BaseDatabaseWrapper, oids: abc.Iterable[int]) -> str:
@@ -246,12 +238,21 @@ class _Question(NamedTuple):
     is_lookup: bool
     locks: int
 
-    def take_alone(self, result: list[Rows] | Failed) -> None:
-        """Take in what the server said to this question alone."""
+    def ask_alone(self, connection: BaseDatabaseWrapper, budget: LockBudget) -> None:
+        """Ask it in a message of its own, and take in what the server says."""
+        alone = combined([self.asked])
+        result = send_for_one(connection, alone.statements, budget)
         if isinstance(result, Failed):
             self.draft.error = f"{self.about}: {result.message}"
         else:
-            self.take(result[-1][0][0])
+            self.take(*alone.answers(result))
+
+
+def _barred(sequence: Sequence) -> tuple[str, ...]:
+    if sequence.barred is None:
+        return ()
+    column, role = sequence.barred
+    return (f"{column} draws from it, and its rows do not count, since {role} may not",)
 
 
 def _about_rows(

@@ -13,7 +13,8 @@ class Row(NamedTuple):
     that it draws from. ``has_trigger``: one before each row that is inserted. ``calls`` is a
     function of somebody else's that reading the table would call; ``of_stranger``: another role,
     who is no superuser, owns the table, a part of it or its schema; ``sequence_of_stranger``: or
-    the sequence, or its schema.
+    the sequence, or its schema. ``barred`` is a column that draws from a sequence which numbers
+    nothing else, and the quoted role whose rights do not let it count.
     """
 
     oid: int
@@ -34,6 +35,7 @@ class Row(NamedTuple):
     owner: str
     is_rewritten: bool
     sequence_of_stranger: bool
+    barred: list[str] | None
     table_oid: int | None
     table_schema: str
     table_name: str

@@ -48,14 +48,21 @@ def execute(
 def _one_by_one(
     connection: BaseDatabaseWrapper, texts: abc.Sequence[str], *, within: bool
 ) -> Iterator[Rows]:
-    # Of several statements in one message psycopg2 keeps the rows of the last alone.
+    # Of several statements in one message psycopg2 keeps the rows of the last alone. So a DO, which
+    # has none and may guard the next one, goes with it, and nobody has a round trip's time between.
     with connection.cursor() as cursor:
         if not within:
             cursor.execute("BEGIN")
         try:
-            for text in texts:
-                cursor.execute(text)
-                yield cursor.fetchall() if cursor.description else []
+            first = ""
+            for number, text in enumerate(texts, 1):
+                if text.lstrip().startswith("DO ") and number < len(texts):
+                    first += f"{text};\n"
+                    yield []
+                else:
+                    cursor.execute(first + text)
+                    first = ""
+                    yield cursor.fetchall() if cursor.description else []
             if not within:
                 cursor.execute("COMMIT")
         except DatabaseError:

@@ -5,7 +5,8 @@ they are constant whenever a table is planned for, with the rights of whoever pl
 (``eval_const_expressions`` in PostgreSQL's planner). ``SET ROLE`` to the table's owner is no
 remedy: the function can reset it. So a table with a function of another role, who is no
 superuser, is not read; its owner can read it. CHECK constraints are left out of planning by
-``constraint_exclusion = off``.
+``constraint_exclusion = off``. What is partitioned is planned with its own bounds, which are
+conditions on the partition keys of its parents.
 
 Estimates call functions, too: how many rows meet a predicate is estimated with the function of an
 operator, of its negator or commutator (``neqsel``), and with a range type's SUBTYPE_DIFF
@@ -47,16 +48,20 @@ PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
 _CODE = f"""
-WITH RECURSIVE planned (tab, class, obj) AS MATERIALIZED (
-    SELECT indrelid, 'pg_class'::regclass, indexrelid
+WITH RECURSIVE keyed (tab, key) AS (  -- a partitioned one's bounds are in its parents' keys
+    SELECT partrelid, partrelid FROM pg_partitioned_table WHERE {{of_key}}
+    UNION SELECT keyed.tab, i.inhparent FROM keyed JOIN pg_inherits i ON i.inhrelid = keyed.key
+),
+planned (tab, rel, class, obj) AS MATERIALIZED (
+    SELECT indrelid, indrelid, 'pg_class'::regclass, indexrelid
     FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}} AND EXISTS (
         -- few databases have one, and to look at every index takes longest
         SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))
     UNION ALL
-    SELECT partrelid, 'pg_class'::regclass, partrelid
-    FROM pg_partitioned_table WHERE partexprs IS NOT NULL AND {{of_key}}
+    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid
+    FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL
     UNION ALL
-    SELECT stxrelid, 'pg_statistic_ext'::regclass, oid
+    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
 ),
 reached (tab, class, obj) AS (
@@ -66,9 +71,9 @@ reached (tab, class, obj) AS (
     UNION ALL  -- the types of columns: of all, where the dependency is on the table
     SELECT tab, 'pg_type'::regclass, a.atttypid
     FROM planned
-    JOIN pg_attribute a ON a.attrelid = tab AND a.attnum > 0 AND a.atttypid >= {FIRST_OF_USERS}
+    JOIN pg_attribute a ON a.attrelid = rel AND a.attnum > 0 AND a.atttypid >= {FIRST_OF_USERS}
     JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
-        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = tab
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = rel
         AND d.refobjsubid IN (0, a.attnum)
     UNION
     SELECT reached.tab, edge.class, edge.obj

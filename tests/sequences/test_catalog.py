@@ -8,6 +8,7 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.duplicates.diagnosis import diagnose
 from restorehooks.sequences.defaults import is_exactly_nextval
 from tests.support.databases import Database
 from tests.support.sequences import (
@@ -463,3 +464,31 @@ def test_functions_of_a_user_are_never_run(database: Database, behind: Callable[
         "public.s": 6,
         "public.s2": 8,
     }
+
+
+def test_rows_of_a_table_whose_owner_may_not_draw_are_said_not_to_count(
+    database: Database,
+) -> None:
+    """Whoever may draw and insert can number them, so that nothing is known of the sequence."""
+    other = database.role("other")
+    database.execute(
+        f"CREATE SCHEMA m AUTHORIZATION {other}; CREATE SEQUENCE a; CREATE SEQUENCE b;"
+        "CREATE SEQUENCE c; CREATE SEQUENCE d; CREATE TABLE ours (id int DEFAULT nextval('d'))"
+    )
+    with database.connect(user=other) as connection:
+        connection.execute("CREATE TABLE m.a (id int PRIMARY KEY DEFAULT nextval('public.a'))")
+        connection.execute("CREATE TABLE m.b (id int DEFAULT nextval('public.b'::text::regclass))")
+        connection.execute("CREATE DOMAIN m.c AS int DEFAULT nextval('public.c')")
+        connection.execute("CREATE TABLE m.d (id int DEFAULT nextval('public.d'))")
+    database.execute("CREATE TABLE by_domain (id m.c)")
+    report = inspect(DEFAULT)
+    columns = {"a": "m.a.id", "b": "m.b.id", "c": "public.by_domain.id"}
+    for sequence, column in columns.items():
+        found = entry(report, sequence)
+        assert found.status.value == "unverified"
+        assert found.reason == (
+            f"{column} draws from it, and its rows do not count, since {other} may not"
+        )
+    assert (entry(report, "d").status.value, entry(report, "d").reason) == ("ok", None)
+    (said,) = diagnose(connections[DEFAULT], "a_pkey")
+    assert said.sentences.startswith("Whether sequence public.a is behind is not certain: m.a.id")

@@ -489,3 +489,9 @@ class TestRewind:
         assert found.status.value == "failed"
         assert "table t" in str(found.reason)
         assert draw(database, ahead) == 1001
+
+
+def test_a_database_without_plpgsql(database: Database) -> None:
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (7)")
+    database.execute("DROP EXTENSION plpgsql")
+    assert entry(reset(DEFAULT), "t_id_seq").next_after == 8

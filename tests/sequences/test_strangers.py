@@ -215,6 +215,35 @@ def test_what_an_estimate_calls_is_not_called(database: Database, mallory: str, 
     assert called(database) == []
 
 
+def test_the_key_of_a_table_that_a_partitioned_one_is_part_of_is_not_called(
+    database: Database, mallory: str
+) -> None:
+    """What is read by itself is planned with its bounds, and they are in its parents' keys."""
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+                $$ BEGIN PERFORM m.note(); RETURN 1; END $$;
+            CREATE TABLE m.top (id int, n int) PARTITION BY RANGE ((n + m.one(1)));
+            CREATE TABLE m.above PARTITION OF m.top FOR VALUES FROM (0) TO (100)
+                PARTITION BY LIST (n);
+            CREATE SEQUENCE m.s;
+            CREATE TABLE m.part PARTITION OF m.above (id DEFAULT nextval('m.s')) DEFAULT
+                PARTITION BY RANGE (id);
+            ALTER TABLE m.part ADD CONSTRAINT u UNIQUE (id);
+            CREATE TABLE m.leaf PARTITION OF m.part DEFAULT;
+            INSERT INTO m.top VALUES (7, 7)
+            """
+        )
+    database.execute("TRUNCATE m.log")
+    database.execute("SELECT max(id) FROM m.part")
+    assert called(database) == [("postgres", "postgres")], "this is no trap"
+    database.execute("TRUNCATE m.log")
+    assert "m.one, a function of another role" in str(entry(reset(DEFAULT), "m.s").reason)
+    assert "m.one" in diagnose(connections[DEFAULT], "u")[0].sentences
+    assert called(database) == []
+
+
 def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory: str) -> None:
     """Operators that only belong together, and types without code, call nothing in planning."""
     with database.connect(user=mallory) as connection:
@@ -257,6 +286,22 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     assert {(e.status.value, e.reason) for e in plan} == {("behind", None)}
     assert set(statuses(reset(DEFAULT)).values()) == {"advanced"}
     assert called(database) == []
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_names_of_a_stranger_in_any_encoding(database: Database, encoding: str) -> None:
+    name, role = f"{database.name}_{encoding.lower()}", database.role("mallory")
+    database.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    try:
+        with django_as(database, NAME=name) as alias, connections[alias].cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA m AUTHORIZATION {role}; SET ROLE {role}")
+            cursor.execute('CREATE TABLE m."\u00e9 ""\\{,}" (id serial); RESET ROLE')
+            cursor.execute('INSERT INTO m."\u00e9 ""\\{,}" VALUES (50)')
+            (found,) = reset(alias)
+            connections[alias].close()
+    finally:
+        database.execute(f"DROP DATABASE {name}")
+    assert (found.status.value, found.next_after) == ("advanced", 51)
 
 
 def test_a_strangers_schema_called_pglogical_is_not_read(database: Database) -> None:
