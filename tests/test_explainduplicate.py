@@ -418,7 +418,6 @@ def test_the_whole_messages(tables: Database) -> None:
 
 
 NONSENSE = {
-    "a step of 0": "UPDATE pg_sequence SET seqincrement = 0",
     "no names": "CREATE OR REPLACE FUNCTION pg_catalog.quote_ident(text) RETURNS text"
     " LANGUAGE sql AS 'SELECT NULL::text'",
 }
@@ -432,6 +431,15 @@ def test_a_server_that_talks_nonsense_is_one_sentence(tables: Database, nonsense
         call_command("resetsequences")
     with suppress(CommandError):
         call_command("explainduplicate", "plain_pkey")
+
+
+def test_a_step_of_0_moves_nothing(tables: Database) -> None:
+    tables.execute("SET allow_system_table_mods = on")
+    tables.execute("UPDATE pg_sequence SET seqincrement = 0")
+    before = tables.execute("SELECT last_value, is_called FROM plain_id_seq")
+    with pytest.raises(SystemExit, match="1"):
+        call_command("resetsequences")
+    assert tables.execute("SELECT last_value, is_called FROM plain_id_seq") == before
 
 
 @pytest.mark.psycopg3("psycopg2 asks for no encoding")

@@ -30,8 +30,18 @@ def standby_of(primary: Server, folder: Path) -> Iterator[Server]:
     owner = (primary.data / "cluster").stat()
     for file in (cluster, *cluster.rglob("*")):
         os.chown(file, owner.st_uid, owner.st_gid)
+    open_to_all(primary)  # the standby runs as another account
     with Server(cluster.parent, primary.bindir, FAST) as standby:
+        open_to_all(standby)
         yield standby
+
+
+def open_to_all(server: Server) -> None:
+    """Let every account reach a server's socket, which is its own account's alone."""
+    (server.socket_dir / f".s.PGSQL.{server.port}").chmod(0o777)
+    for folder in (server.socket_dir, *server.socket_dir.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
 
 
 def flushed(server: RunningServer) -> str:
