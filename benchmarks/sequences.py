@@ -65,8 +65,8 @@ BOUND_BY_WORK = (
     " the rest is the reads themselves"
 )
 BOUND_BY_MOVES = (
-    f"{BOUND_BY_READS}; two cores compute for 0.28 s in all, more than half of Django's time: 0.1 s"
-    " to read, 0.04 s the catalogue's query, 0.06 s to move them, 0.08 s Python's part"
+    f"{BOUND_BY_READS}; with the catalogue's query and the moves two cores compute for 0.28 s in"
+    " all, more than half of Django's time"
 )
 BOUND_BY_ONE_CORE = (
     "the server computes for 1.3 s and Python for 0.5 s, where the bare reads take 1.6 s: on two"
