@@ -373,7 +373,7 @@ def in_latin1(live: Database) -> Iterator[None]:
     made = f"latin1_{live.name}"
     server.execute(
         sql.SQL(
-            "CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
         ).format(sql.Identifier(made))
     )
     try:
@@ -402,7 +402,7 @@ def test_what_a_stranger_says_to_all_ends_no_swap(
 ) -> None:
     """In a database of SQL_ASCII everybody may NOTIFY of what a client cannot be sent."""
     server, aside = live.server, f"ascii_{live.name}"
-    encoding = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    encoding = "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
     server.execute(
         sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(aside), sql.SQL(encoding))
     )

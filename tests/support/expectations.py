@@ -50,11 +50,17 @@ class Expectation:
             return "unverified"
         if self._is_full() and not self.numbering.cycle:
             return "exhausted"
-        if len(self.seen) < len(self.counting):
+        if len(self.seen) < len(self.counting) or self.is_barred:
             return "unverified"
         if not self.fits or self.wanted == self.next:
             return "ok"
         return "advanced" if self.may_move else "failed"
+
+    @property
+    def is_barred(self) -> bool:
+        """Whether all that draws from it is a table whose owner may not."""
+        strange = [t for t in self.numbering.tables if t not in self.counting]
+        return not self.counting and any(t.is_exact or t.how == "product" for t in strange)
 
     def may_be_left(self) -> bool:
         """Whether one who may only draw cannot move it so far, or uses up its last numbers."""

@@ -222,7 +222,7 @@ def secrets_in(url: str) -> list[str]:
 
 def keywords_in(url: str) -> dict[str, Any] | None:
     """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8."""
-    with suppress(psycopg.ProgrammingError, UnicodeDecodeError):
+    with suppress(psycopg.ProgrammingError, UnicodeError):
         return conninfo_to_dict(url)
     return None
 
