@@ -66,7 +66,7 @@ def _require_ours(folder: int, path: str) -> None:
     status = os.fstat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077 or os.listdir(folder):
         raise RestoreError(
-            f"{path} was replaced by somebody else: dump into a folder that others cannot write to."
+            f"{path} was replaced by somebody else: choose a folder that others cannot write to."
         )
 
 
