@@ -372,9 +372,9 @@ def in_latin1(live: Database) -> Iterator[None]:
     server = live.server
     made = f"latin1_{live.name}"
     server.execute(
-        sql.SQL(
-            "CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
-        ).format(sql.Identifier(made))
+        sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'").format(
+            sql.Identifier(made)
+        )
     )
     try:
         with server.connect(dbname=made, client_encoding="LATIN1") as there:
