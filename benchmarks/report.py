@@ -67,7 +67,7 @@ def excerpt(contests: Sequence[Contest], facts: Sequence[Fact], about: dict[str,
         parts.append("Some of the others died:\n\n" + "\n".join(deaths))
     parts.append(_about(about))
     parts.append(
-        "Every ratio, and the command lines: [benchmarks/RESULTS.md](benchmarks/RESULTS.md)."
+        "Every ratio, and the command lines: `benchmarks/RESULTS.md`."
     )
     return "\n\n".join(parts)
 
