@@ -66,9 +66,7 @@ def excerpt(contests: Sequence[Contest], facts: Sequence[Fact], about: dict[str,
     if deaths:
         parts.append("Some of the others died:\n\n" + "\n".join(deaths))
     parts.append(_about(about))
-    parts.append(
-        "Every ratio, and the command lines: `benchmarks/RESULTS.md`."
-    )
+    parts.append("Every ratio, and the command lines: `benchmarks/RESULTS.md`.")
     return "\n\n".join(parts)
 
 
