@@ -44,17 +44,22 @@ def test_the_source_without_django_is_one_sentence(bare_python: Path) -> None:
     )
 
 
-def test_nothing_that_lies_beside_a_dump_is_imported(tmp_path: Path) -> None:
-    for name in ("runpy", "restorehooks", "rich", "django"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('it was')\n")
-    done = subprocess.run(
-        ["sh", str(ROOT / "scripts" / "restore.sh"), "--help"],
-        cwd=tmp_path,
+def run_in(folder: Path, argument: str) -> subprocess.CompletedProcess[str]:
+    """Run the checkout's restore.sh in another folder."""
+    return subprocess.run(
+        ["sh", str(ROOT / "scripts" / "restore.sh"), argument],
+        cwd=folder,
         env=clean(PYTHON=sys.executable),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_nothing_that_lies_beside_a_dump_is_imported(tmp_path: Path) -> None:
+    for name in ("runpy", "restorehooks", "rich", "django"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it was')\n")
+    done = run_in(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage:")
 
@@ -156,14 +161,7 @@ def test_a_project_without_the_app_is_told_where_to_add_it(tmp_path: Path) -> No
 def test_nothing_is_imported_from_a_folder_without_a_project(tmp_path: Path, name: str) -> None:
     """It may have come with the dump."""
     (tmp_path / f"{name}.py").write_text("open('RAN', 'w').close()")
-    done = subprocess.run(
-        ["sh", str(ROOT / "scripts" / "restore.sh"), "backup.dump"],
-        cwd=tmp_path,
-        env=clean(PYTHON=sys.executable),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_in(tmp_path, "backup.dump")
     assert (done.returncode, "DATABASE_URL is not set" in done.stderr) == (2, True)
     assert not (tmp_path / "RAN").exists()
 

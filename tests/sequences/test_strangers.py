@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from restorehooks.sequences.notes import note_on_subscription
 from restorehooks.sequences.reading import read
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
-from tests.support.strangers import mallory_in
+from tests.support.strangers import mallory_in, once
 
 
 @pytest.fixture
@@ -81,28 +79,10 @@ def test_what_takes_the_place_of_a_table_meanwhile_is_not_read(
     assert called(database) == []
 
 
-@contextmanager
-def index_for_whoever_waits(database: Database, mallory: str) -> Iterator[None]:
+def index_for_whoever_waits(database: Database, mallory: str) -> AbstractContextManager[None]:
     """Hold the lock of m.t; once somebody waits for it, add an index that calls m.f."""
-    is_held, is_over = Event(), Event()
-
-    def hold() -> None:
-        with database.connect(user=mallory, autocommit=False) as connection:
-            connection.execute("LOCK TABLE m.t")
-            is_held.set()
-            while not (connection.execute(WAITING).fetchall() or is_over.wait(0.002)):
-                pass
-            connection.execute("CREATE UNIQUE INDEX u ON m.t (id) WHERE m.f(1)")
-        database.execute("DELETE FROM m.log WHERE who = %s", mallory)
-
-    with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(hold)
-        is_held.wait()
-        try:
-            yield
-        finally:
-            is_over.set()
-            holding.result()
+    index = "CREATE UNIQUE INDEX u ON m.t (id) WHERE m.f(1)"
+    return once(database, mallory, WAITING, "LOCK TABLE m.t", index)
 
 
 WAITING = "SELECT FROM pg_locks WHERE relation = 'm.t'::regclass AND NOT granted"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,42 +20,13 @@ from restorehooks.sequences.source import read_source
 from tests.sequences.test_strangers import called
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, reset, standing
-from tests.support.strangers import mallory_in
+from tests.support.strangers import mallory_in, once
 
 
 @pytest.fixture
 def mallory(database: Database) -> str:
     """A role that has a table of its own in a schema of its own, and functions that tell."""
     return mallory_in(database)
-
-
-@contextmanager
-def once(database: Database, role: str, condition: str, before: str, then: str) -> Iterator[None]:
-    """Run a role's statements ``before``; ``then`` run others as soon as a query has a row."""
-    is_ready, is_over = Event(), Event()
-
-    def hold() -> None:
-        with (
-            database.connect(user=role, autocommit=False) as connection,
-            database.connect() as watching,
-        ):
-            try:
-                connection.execute(before)
-            finally:
-                is_ready.set()
-            while not (watching.execute(condition).fetchall() or is_over.wait(0.002)):
-                pass
-            connection.execute(then)
-        database.execute("DELETE FROM m.log WHERE who = %s", role)
-
-    with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(hold)
-        is_ready.wait()
-        try:
-            yield
-        finally:
-            is_over.set()
-            holding.result()
 
 
 def swapped_while_we_wait(database: Database, role: str, swap: str) -> Any:

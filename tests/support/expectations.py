@@ -59,8 +59,8 @@ class Expectation:
     @property
     def is_barred(self) -> bool:
         """Whether all that draws from it is a table whose owner may not."""
-        strange = [t for t in self.numbering.tables if t not in self.counting]
-        return not self.counting and any(t.is_exact or t.how == "product" for t in strange)
+        draws = any(t.is_exact or t.how == "product" for t in self.numbering.tables)
+        return draws and not self.counting
 
     def may_be_left(self) -> bool:
         """Whether one who may only draw cannot move it so far, or uses up its last numbers."""

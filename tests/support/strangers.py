@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+
 from psycopg import sql
 
 from tests.support.databases import Database
@@ -25,3 +30,32 @@ def mallory_in(database: Database) -> str:
     with database.connect() as connection:
         connection.execute(sql.SQL(NOTED).format(*[sql.Identifier(role)] * 2))
     return role
+
+
+@contextmanager
+def once(database: Database, role: str, condition: str, before: str, then: str) -> Iterator[None]:
+    """Run a role's statements ``before``; ``then`` run others as soon as a query has a row."""
+    is_ready, is_over = Event(), Event()
+
+    def hold() -> None:
+        with (
+            database.connect(user=role, autocommit=False) as connection,
+            database.connect() as watching,
+        ):
+            try:
+                connection.execute(before)
+            finally:
+                is_ready.set()
+            while not (watching.execute(condition).fetchall() or is_over.wait(0.002)):
+                pass
+            connection.execute(then)
+        database.execute("DELETE FROM m.log WHERE who = %s", role)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        is_ready.wait()
+        try:
+            yield
+        finally:
+            is_over.set()
+            holding.result()
