@@ -77,17 +77,19 @@ def require_same_database(address: Address, connection: Connection) -> None:
         )
 
 
-def _asked(alias: Address, *databases: str) -> Identity | None:
+def _asked(alias: Address) -> Identity | None:
     """Return what the alias leads to, None where nobody answers.
 
     A database that is missing is asked for from another one.
     """
-    name, *others = databases or (alias.name, "postgres", "template1")
-    asked = {**alias.parameters, **alias.secrets, "dbname": name}
-    asked["connect_timeout"] = SECONDS_TO_ANSWER
-    try:
-        with psycopg.connect(make_conninfo(**asked), autocommit=True) as connection:
-            return identity(connection, alias.name if databases else None)
-    except psycopg.Error as error:
-        is_refused = "FATAL" in str(error)
-    return _asked(alias, *others) if is_refused and others else None
+    parameters = {**alias.parameters, **alias.secrets, "connect_timeout": SECONDS_TO_ANSWER}
+    for name in dict.fromkeys((alias.name, "postgres", "template1")):
+        asked = make_conninfo(**{**parameters, "dbname": name})
+        try:
+            with psycopg.connect(asked, autocommit=True) as connection:
+                # A pooler may give the alias's database another name.
+                return identity(connection, None if name == alias.name else alias.name)
+        except psycopg.Error as error:
+            if "FATAL" not in str(error):
+                return None
+    return None
