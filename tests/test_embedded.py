@@ -1,6 +1,7 @@
 """The private server: real processes, started, shared, killed."""
 
 import fcntl
+import itertools
 import os
 import pwd
 import shutil
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -407,14 +410,15 @@ def test_the_owner_of_a_running_cluster_is_never_taken(
     with Server(folder / "pg", server_folder(), FAST) as server:
         assert id_of(folder / "pg") == nobody.uid
         # A private one is no reason.
-        assert account_module.server_account(data, None) == nobody
+        assert account_module.server_account(data, None, ExitStack()) == nobody
+        # Nor is one that initdb is making.
         (folder / "pg" / "cluster").rename(folder / "pg" / "cluster.unfinished")
-        assert account_module.server_account(data, None) == nobody  # as while initdb runs
+        assert account_module.server_account(data, None, ExitStack()) == nobody
         (folder / "pg" / "cluster.unfinished").rename(folder / "pg" / "cluster")
         (folder / "pg" / "users").rename(folder / "pg" / "elsewhere")
         monkeypatch.setattr(account_module, "NAMED", ("nobody",))
         with pytest.raises(ServerError, match="runs a cluster of this machine"):
-            account_module.server_account(data, None)
+            account_module.server_account(data, None, ExitStack())
         (folder / "pg" / "elsewhere").rename(folder / "pg" / "users")
         assert server.port
 
@@ -476,6 +480,25 @@ def test_what_outlives_it_does_not_reach_the_next_one(folder: Path) -> None:
         assert (folder / "pg" / "cluster").stat().st_uid not in (0, uid)
         server.stop()
         left.kill()
+
+
+@as_root
+@on_linux
+def test_two_that_start_at_once_get_ids_of_their_own(folder: Path) -> None:
+    by_id: dict[int, Path] = {}
+    for number in itertools.count():
+        second = folder / str(number)
+        first = by_id.setdefault(zlib.crc32(os.fsencode(second)) % len(UNUSED), second)
+        if first != second:  # the two would get the same one
+            break
+    servers = [Server(place, server_folder(), FAST) for place in (first, second)]
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(Server.start, servers):
+            pass
+    assert id_of(first) != id_of(second)
+    servers[0].stop()
+    assert one(servers[1].url("postgres"), "SELECT 1") == 1
+    servers[1].stop()
 
 
 @as_root

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,16 +106,17 @@ class SharedProcess:
         self._wait_for_end(self._users, alone=False)
         launched = False
         deadline = time.monotonic() + START_LIMIT
-        while not self._answers():
-            with os.fdopen(self.folder.open_lock("running")) as running:
-                if lock(running.fileno(), alone=True, wait=False):
-                    if launched:
-                        raise self._failure("did not start")
-                    self._launch(running.fileno())
-                    launched = True
-            if time.monotonic() > deadline:
-                raise self._failure(f"does not answer after {START_LIMIT:.0f} seconds")
-            time.sleep(0.01)
+        with ExitStack() as claims:
+            while not self._answers():
+                with os.fdopen(self.folder.open_lock("running")) as running:
+                    if lock(running.fileno(), alone=True, wait=False):
+                        if launched:
+                            raise self._failure("did not start")
+                        self._launch(running.fileno(), claims)
+                        launched = True
+                if time.monotonic() > deadline:
+                    raise self._failure(f"does not answer after {START_LIMIT:.0f} seconds")
+                time.sleep(0.01)
 
     def _failure(self, what: str) -> ServerError:
         return ServerError(f"The server in {self.folder.path} {what}: {self.folder.end_of_log()}")
@@ -130,8 +131,8 @@ class SharedProcess:
                 return True
         return False
 
-    def _launch(self, running: int) -> None:
-        account = server_account(self.folder.path, self.folder.owner())
+    def _launch(self, running: int, claims: ExitStack) -> None:
+        account = server_account(self.folder.path, self.folder.owner(), claims)
         if account:
             self.folder.give_to(account)
         programs = Programs(self.programs.bindir, account)
