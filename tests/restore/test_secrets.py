@@ -157,6 +157,16 @@ def test_nothing_that_is_printed_holds_a_password(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_no_receiver_that_logs_what_it_gets_shows_a_password(live: Database, backup: Path) -> None:
+    report = RestoreReport("default")
+    with pointed("default", _with(live, password=SECRET, options=f"-c app.key={SECRET}")):
+        restore(Request(str(backup), dry_run=True), confirm=lambda _: True, report=report)
+    assert report.plan
+    assert report.plan.address.secrets == {"password": SECRET}
+    assert live.name in repr(report)
+    assert SECRET not in f"{report!r} {report}"
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -47,11 +47,12 @@ _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_ap
 _SAID_UNASKED = {(b"sslcertmode", b"allow")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Address:
     """One alias of DATABASES, as libpq would understand it.
 
-    ``parameters`` are libpq's keywords without secrets and without the database's name.
+    ``parameters`` are libpq's keywords without secrets and without the database's name. What is
+    shown of it, as a part of a report too, holds neither.
     """
 
     using: str
@@ -104,6 +105,8 @@ class Address:
 
     def __str__(self) -> str:
         return f'"{self.name}" on {self.host}:{self.port}'
+
+    __repr__ = __str__
 
     def connect(self, database: str, **extra: str) -> Connection:
         """Return a new autocommitting connection with no time limits, as the role to assume.
