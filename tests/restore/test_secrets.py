@@ -157,6 +157,16 @@ def test_nothing_that_is_printed_holds_a_password(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_no_receiver_that_logs_what_it_gets_shows_a_password(live: Database, backup: Path) -> None:
+    report = RestoreReport("default")
+    with pointed("default", _with(live, password=SECRET, options=f"-c app.key={SECRET}")):
+        restore(Request(str(backup), dry_run=True), confirm=lambda _: True, report=report)
+    assert report.plan
+    assert report.plan.address.secrets == {"password": SECRET}
+    assert live.name in repr(report)
+    assert SECRET not in f"{report!r} {report}"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -180,3 +190,15 @@ def test_a_password_in_a_dump_is_in_no_message(
     with pytest.raises(ScriptError) as caught:
         restore(Request(str(dump)), confirm=lambda _: True, report=report)
     assert SECRET not in f"{caught.value} {report.left_out}"
+
+
+def test_what_libpq_finds_and_is_no_text_is_named_and_not_shown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "s\udce9cret")  # in Latin-1
+    with (
+        pointed("default", _with(database)),
+        pytest.raises(AddressError, match=r"The password that libpq finds .* is no UTF-8") as told,
+    ):
+        Address.of("default")
+    assert "cret" not in str(told.value)
