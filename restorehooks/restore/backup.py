@@ -202,7 +202,8 @@ class _Unfinished:
         """Give it permissions and name. Raises UsageError where that is taken, unless ``force``."""
         if force:
             _require_free(self.to, force=True)  # again: it may be another one by now
-        _permit(self.path, mode)
+        with suppress(PermissionError):  # a file system that has none
+            _permit(self.path, mode)
         new, to = FolderEntry(self.folder, self.path.name), FolderEntry(self.parent, self.to.name)
         try:
             if force:
