@@ -286,6 +286,7 @@ def test_what_is_not_a_command(tmp_path: Path, server: RunningServer) -> None:
         (["resetsequences"], MISSING),
         (["resetsequence"], 'There is no command "resetsequence"; there are: '),
         (["loaddata"], 'There is no command "loaddata"; there are: '),
+        (["postgresql://u:secret@h/d"], "There is no such command; there are: "),
     ):
         done = restorehooks(tmp_path, *arguments, env=environment(server))
         assert (done.returncode, done.stdout) == (2, "")
