@@ -100,6 +100,19 @@ def test_what_a_session_is_to_set_is_in_no_argument(
     assert not [line for line in lines if SECRET in line and not OWN.search(line)]
 
 
+def test_of_several_hosts_a_dump_is_of_the_one_that_was_looked_at(
+    live: Database, tmp_path: Path, watched: Path
+) -> None:
+    twice = {key: f"{live.settings[key]},{live.settings[key]}" for key in ("HOST", "PORT")}
+    newer = {"load_balance_hosts": "random"} if pq.version() >= 160000 else {}
+    with pointed("default", {**live.settings, **twice, "OPTIONS": newer}):
+        back_up(tmp_path / "x", form="directory", jobs=4)
+    seen = watched.read_text().splitlines()
+    (dumping,) = (line for line in seen if line.startswith("pg_dump for ") and "--dbname" in line)
+    assert f"host={live.settings['HOST']} port={live.settings['PORT']} " in dumping
+    assert "load_balance" not in dumping
+
+
 @pytest.mark.parametrize("keyword", sorted(BARE | {"password"}))
 def test_every_secret_of_libpq_travels_hidden_or_is_refused(
     live: Database, backup: Path, tmp_path: Path, watched: Path, keyword: str

@@ -20,7 +20,7 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from restorehooks.restore.errors import AddressError
-from restorehooks.wording import quoted
+from restorehooks.wording import no, quoted
 
 from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
@@ -71,7 +71,7 @@ class Address:
         With ``direct`` the server's own address replaces a pooler's, where it is given.
         """
         if using not in connections.settings:
-            raise AddressError(f'There is no alias "{using}" in DATABASES.')
+            raise AddressError(f"There is {no('alias', using)} in DATABASES.")
         connection: Any = connections[using]
         if connection.vendor != "postgresql":
             raise AddressError(f'The alias "{using}" is no PostgreSQL database.')
