@@ -154,14 +154,10 @@ class SharedProcess:
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to
                 self._sockets.rmdir()
-        self._wait_for_end(self._keeper_has_ended)  # a dump may have given up its server's lock
-
-    def _keeper_has_ended(self) -> bool:
-        with suppress(ChildProcessError):
-            if self._keeper is not None and not os.waitpid(self._keeper, os.WNOHANG)[0]:
-                return False
-        self._keeper = None
-        return True
+        if self._keeper is not None:
+            # The server's lock is free before that where a dump has given it up.
+            self._wait_for_end(partial(_has_ended, self._keeper))
+            self._keeper = None
 
     def _wait_for_end(self, has_ended: Callable[[], bool]) -> None:
         """Wait until the server has ended, which a dump in it may prevent: then it is killed."""
@@ -182,3 +178,10 @@ class SharedProcess:
     def _leave(self) -> None:
         self._let_go()
         self._sockets = None
+
+
+def _has_ended(child: int) -> bool:
+    try:
+        return bool(os.waitpid(child, os.WNOHANG)[0])
+    except ChildProcessError:
+        return True
