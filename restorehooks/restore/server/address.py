@@ -229,8 +229,7 @@ def secrets_in(url: str) -> list[str]:
 def keywords_in(url: str) -> dict[str, Any] | None:
     """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
 
-    The last @ is before the host, as for Django. libpq takes what follows the first in a password
-    for a host, or what follows a / for a database, which messages show.
+    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
     """
     scheme, _, rest = url.partition("://")
     if rest and scheme in ("postgres", "postgresql"):
