@@ -172,7 +172,7 @@ SELECT q.seqrelid, q.seqincrement,
            AND has_sequence_privilege(q.seqrelid, 'SELECT')
            AND EXISTS (SELECT FROM pg_index x
                        WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
-                             AND x.indkey[0] = a.attnum),
+                             AND NOT x.indisexclusion AND x.indkey[0] = a.attnum),
        CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
             THEN pg_relation_size(c.oid) = 0 ELSE false END,
        s.relpersistence = 'p',
