@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class SharedProcess:
                 self._end(STOP_SIGNALS[mode])
             else:
                 # Others use it, or its keeper has found it unused and is ending it: wait for that.
-                self._wait_for_end(self._users, alone=False)
+                self._wait_for_end(partial(lock, self._users, alone=False, wait=False))
         finally:
             self._leave()
 
@@ -103,7 +104,7 @@ class SharedProcess:
         self.folder.make()
         self._users = self.folder.open_lock("users")
         # This waits while the keeper, which then holds the lock alone, ends an unused server.
-        self._wait_for_end(self._users, alone=False)
+        self._wait_for_end(partial(lock, self._users, alone=False, wait=False))
         launched = False
         deadline = time.monotonic() + START_LIMIT
         with ExitStack() as claims:
@@ -149,21 +150,25 @@ class SharedProcess:
                     self.folder.send(number)
                 except (OSError, IndexError, ValueError):  # it is ending, or does not say who it is
                     self._let_go()  # its keeper ends a server that nobody uses
-                self._wait_for_end(running.fileno(), alone=True)
+                self._wait_for_end(partial(lock, running.fileno(), alone=True, wait=False))
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to
                 self._sockets.rmdir()
-        if self._keeper is not None:
-            with suppress(ChildProcessError):
-                os.waitpid(self._keeper, 0)
-            self._keeper = None
+        self._wait_for_end(self._keeper_has_ended)  # a dump may have given up its server's lock
 
-    def _wait_for_end(self, file: int, *, alone: bool) -> None:
-        """Take a lock that is free once the server has ended, which a dump in it may prevent."""
+    def _keeper_has_ended(self) -> bool:
+        with suppress(ChildProcessError):
+            if self._keeper is not None and not os.waitpid(self._keeper, os.WNOHANG)[0]:
+                return False
+        self._keeper = None
+        return True
+
+    def _wait_for_end(self, has_ended: Callable[[], bool]) -> None:
+        """Wait until the server has ended, which a dump in it may prevent: then it is killed."""
         for seconds in (STOP_LIMIT, LAST_LIMIT):
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                if lock(file, alone=alone, wait=False):
+                if has_ended():
                     return
                 time.sleep(0.01)
             self.folder.end_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -203,6 +204,28 @@ def test_the_servers_own_address_is_that_of_the_aliass_database(
         pytest.raises(CommandError, match="not the database that the alias"),
     ):
         command("restoredb", str(backup), "--no-input")
+
+
+def test_a_copy_of_the_whole_server_is_another_one(
+    backup: Path, make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A staging server made from production's files has its identifier, names and oids."""
+    production, staging = make_server(), make_server()
+    production.execute("CREATE DATABASE shop")
+    assert production.process
+    assert staging.process
+    for each in (production, staging):
+        each.process.stop("immediate")
+    shutil.rmtree(staging.process.data / "cluster")
+    shutil.copytree(production.process.data / "cluster", staging.process.data / "cluster")
+    for each in (production, staging):
+        each.process.start()
+    with pointed("default", staging.settings("shop")):
+        monkeypatch.setenv(DIRECT_URL, production.url("shop"))
+        with pytest.raises(CommandError, match="not the database that the alias"):
+            command("restoredb", str(backup), "--no-input")
+        monkeypatch.setenv(DIRECT_URL, staging.url("shop"))
+        assert "Restored" in command("restoredb", str(backup), "--no-input")
 
 
 def test_in_whatever_language_a_server_says_that_a_database_is_missing(

@@ -40,14 +40,13 @@ class Identity:
     def is_same(self, other: Identity) -> bool | None:
         """Return whether both are one database, None where that cannot be known.
 
-        A copy of the whole server is not told apart.
+        A copy of the whole server has the same identifier, and was started at another time.
         """
         if self.database != other.database:
             return False
-        for mine, its in ((self.identifier, other.identifier), (self.started, other.started)):
-            if None not in (mine, its):
-                return mine == its
-        return None
+        both = ((self.identifier, other.identifier), (self.started, other.started))
+        known = [mine == its for mine, its in both if None not in (mine, its)]
+        return all(known) if known else None
 
 
 def identity(connection: Connection, name: str | None = None) -> Identity:
