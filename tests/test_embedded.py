@@ -366,6 +366,21 @@ def test_root_runs_it_as_a_user_that_has_nothing_else(folder: Path) -> None:
 
 @as_root
 @on_linux
+def test_no_secret_of_the_environment_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "RESTOREHOOKS_DIRECT_URL", "PGPASSWORD"):
+        monkeypatch.setenv(name, "k3yOfRoots")
+    with Server(folder / "pg", server_folder(), FAST) as server, server.connect() as connection:
+        connection.execute("CREATE TABLE said (line text)")
+        connection.execute("COPY said FROM PROGRAM 'env; tr ''\\0'' ''\\n'' < /proc/$PPID/environ'")
+        said = [line for (line,) in connection.execute("SELECT line FROM said")]
+    assert any(line.startswith("PATH=") for line in said)
+    assert not [line for line in said if "k3yOfRoots" in line]
+
+
+@as_root
+@on_linux
 @pytest.mark.parametrize("name", ["postgres", "nobody"])
 def test_a_cluster_of_an_earlier_version_is_handed_over(folder: Path, name: str) -> None:
     account = next((each for each in account_module.named_accounts() if each.name == name), None)

@@ -322,6 +322,28 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     assert peak < 5 << 20
 
 
+@pytest.mark.parametrize("between", [1, 100])
+def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, between: int) -> None:
+    """tarfile remembers what each says, and reads those that follow each other in each other."""
+    path = tmp_path / "headers.tgz"
+    with gzip.open(path, "wb", 1) as packed:
+        for number in range(100):
+            record = b" note%d=%s\n" % (number, b"x" * 200_000)
+            content = b"%d" % (len(record) + 6) + record
+            header = tarfile.TarInfo("x")
+            header.type, header.size = tarfile.XGLTYPE, len(content)
+            packed.write(header.tobuf(tarfile.GNU_FORMAT) + content)
+            packed.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+            if number % between == 0:
+                packed.write(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    tracemalloc.start()
+    with pytest.raises(DumpError), taken_out(path):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20
+
+
 def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
     dumps: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -100,6 +100,19 @@ def test_what_a_session_is_to_set_is_in_no_argument(
     assert not [line for line in lines if SECRET in line and not OWN.search(line)]
 
 
+def test_of_several_hosts_a_dump_is_of_the_one_that_was_looked_at(
+    live: Database, tmp_path: Path, watched: Path
+) -> None:
+    twice = {key: f"{live.settings[key]},{live.settings[key]}" for key in ("HOST", "PORT")}
+    newer = {"load_balance_hosts": "random"} if pq.version() >= 160000 else {}
+    with pointed("default", {**live.settings, **twice, "OPTIONS": newer}):
+        back_up(tmp_path / "x", form="directory", jobs=4)
+    seen = watched.read_text().splitlines()
+    (dumping,) = (line for line in seen if line.startswith("pg_dump for ") and "--dbname" in line)
+    assert f"host={live.settings['HOST']} port={live.settings['PORT']} " in dumping
+    assert "load_balance" not in dumping
+
+
 @pytest.mark.parametrize("keyword", sorted(BARE | {"password"}))
 def test_every_secret_of_libpq_travels_hidden_or_is_refused(
     live: Database, backup: Path, tmp_path: Path, watched: Path, keyword: str
@@ -157,6 +170,16 @@ def test_nothing_that_is_printed_holds_a_password(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_no_receiver_that_logs_what_it_gets_shows_a_password(live: Database, backup: Path) -> None:
+    report = RestoreReport("default")
+    with pointed("default", _with(live, password=SECRET, options=f"-c app.key={SECRET}")):
+        restore(Request(str(backup), dry_run=True), confirm=lambda _: True, report=report)
+    assert report.plan
+    assert report.plan.address.secrets == {"password": SECRET}
+    assert live.name in repr(report)
+    assert SECRET not in f"{report!r} {report}"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -180,3 +203,15 @@ def test_a_password_in_a_dump_is_in_no_message(
     with pytest.raises(ScriptError) as caught:
         restore(Request(str(dump)), confirm=lambda _: True, report=report)
     assert SECRET not in f"{caught.value} {report.left_out}"
+
+
+def test_what_libpq_finds_and_is_no_text_is_named_and_not_shown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "s\udce9cret")  # in Latin-1
+    with (
+        pointed("default", _with(database)),
+        pytest.raises(AddressError, match=r"The password that libpq finds .* is no UTF-8") as told,
+    ):
+        Address.of("default")
+    assert "cret" not in str(told.value)

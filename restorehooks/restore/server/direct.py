@@ -89,7 +89,7 @@ def _asked(alias: Address) -> Identity | None:
             with psycopg.connect(asked, autocommit=True) as connection:
                 # A pooler may give the alias's database another name.
                 return identity(connection, None if name == alias.name else alias.name)
-        except psycopg.Error as error:
-            if "FATAL" not in str(error):
+        except psycopg.Error:
+            if not alias.answers():
                 return None
     return None

@@ -58,8 +58,8 @@ def _entered(address: Address, name: str, refused: list[str]) -> Connection | No
         return address.connect(name)
     except psycopg.OperationalError as error:
         # No such database, no CONNECT privilege, no line in pg_hba.conf: others may be open.
-        # (libpq gives no SQLSTATE for a refused connection.)
-        if "FATAL" not in str(error) or "password" in str(error):
+        # (libpq gives no SQLSTATE for a refused connection, and servers speak many languages.)
+        if "password" in str(error) or not address.answers():
             raise
         refused.append(str(error).strip().splitlines()[-1])
         return None
