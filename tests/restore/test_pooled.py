@@ -212,14 +212,15 @@ def test_a_copy_of_the_whole_server_is_another_one(
     """A staging server made from production's files has its identifier, names and oids."""
     production, staging = make_server(), make_server()
     production.execute("CREATE DATABASE shop")
-    assert production.process
-    assert staging.process
-    for each in (production, staging):
-        each.process.stop("immediate")
-    shutil.rmtree(staging.process.data / "cluster")
-    shutil.copytree(production.process.data / "cluster", staging.process.data / "cluster")
-    for each in (production, staging):
-        each.process.start()
+    original, copy = production.process, staging.process
+    assert original
+    assert copy
+    for each in (original, copy):
+        each.stop("immediate")
+    shutil.rmtree(copy.data / "cluster")
+    shutil.copytree(original.data / "cluster", copy.data / "cluster")
+    for each in (original, copy):
+        each.start()
     with pointed("default", staging.settings("shop")):
         monkeypatch.setenv(DIRECT_URL, production.url("shop"))
         with pytest.raises(CommandError, match="not the database that the alias"):
