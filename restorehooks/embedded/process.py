@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from restorehooks.embedded.account import server_account
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.folder import SUPERUSER, ServerFolder, lock
-from restorehooks.embedded.launch import DEFAULT_PORT, launch
+from restorehooks.embedded.launch import DEFAULT_PORT, has_ended, launch
 from restorehooks.embedded.programs import Programs
 
 if TYPE_CHECKING:
@@ -154,21 +154,16 @@ class SharedProcess:
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to
                 self._sockets.rmdir()
-        self._wait_for_end(self._keeper_has_ended)  # a dump may have given up its server's lock
+        if self._keeper is not None:  # a dump may have given up its server's lock
+            self._wait_for_end(partial(has_ended, self._keeper))
+            self._keeper = None
 
-    def _keeper_has_ended(self) -> bool:
-        with suppress(ChildProcessError):
-            if self._keeper is not None and not os.waitpid(self._keeper, os.WNOHANG)[0]:
-                return False
-        self._keeper = None
-        return True
-
-    def _wait_for_end(self, has_ended: Callable[[], bool]) -> None:
+    def _wait_for_end(self, is_over: Callable[[], bool]) -> None:
         """Wait until the server has ended, which a dump in it may prevent: then it is killed."""
         for seconds in (STOP_LIMIT, LAST_LIMIT):
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                if has_ended():
+                if is_over():
                     return
                 time.sleep(0.01)
             self.folder.end_all()
