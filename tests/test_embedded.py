@@ -474,6 +474,21 @@ def as_superuser(server: Server, program: str) -> None:
 
 
 @as_root
+@on_linux
+def test_whoever_ends_it_shows_it_no_secret(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "k3yOfRoots")
+    with Server(folder / "pg", server_folder(), FAST) as server:
+        watch = "cat /proc/[0-9]*/environ; readlink /proc/[0-9]*/fd/[012]"
+        as_superuser(server, f"(while :; do {watch}; done > seen 2>/dev/null <&- &)")
+        for _ in range(30):
+            ServerFolder(folder / "pg").send(signal.SIGURG)
+        seen = (folder / "pg" / "cluster" / "seen").read_bytes()
+    assert b"LC_ALL=C" in seen
+    assert b"k3yOfRoots" not in seen
+    assert os.readlink("/proc/self/fd/1").encode() + b"\n" not in seen
+
+
+@as_root
 def test_nothing_that_a_dump_has_started_outlives_the_server(folder: Path) -> None:
     server = Server(folder / "pg", server_folder(), FAST)
     server.start()

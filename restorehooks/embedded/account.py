@@ -41,8 +41,13 @@ class Account(NamedTuple):
 
     @property
     def popen(self) -> dict[str, Any]:
-        """What makes :class:`subprocess.Popen` run as this account, with no other groups."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+        """What makes :class:`subprocess.Popen` run as this account, with no other groups.
+
+        The account's processes can take over such a program: it is in no terminal's session, and
+        has to be given standard streams, an environment and a folder of its own.
+        """
+        of_account = {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return {**of_account, "start_new_session": True}
 
 
 def may_own(uid: int) -> bool:
@@ -121,6 +126,8 @@ def _claimed(uid: int, claims: ExitStack) -> bool:
     waiting = subprocess.Popen(
         ["/bin/sh", "-c", "read -r _"],
         stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         cwd="/",
         env={},
         **Account("", uid, uid).popen,

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from psycopg import pq
 
+from restorehooks.management.place import disagreement
 from restorehooks.restore.backup import back_up
 from restorehooks.restore.errors import AddressError, ScriptError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.pooler import DIRECT_URL
 from tests.support.databases import Database, pointed
 from tests.support.dumps import dumped, program
 from tests.support.projects import Project
@@ -205,13 +208,34 @@ def test_a_password_in_a_dump_is_in_no_message(
     assert SECRET not in f"{caught.value} {report.left_out}"
 
 
+@pytest.mark.parametrize("password", ["hun@{}", "hun/{}", "hun?{}", "hun#{}", "hun@x:7@{}", "@/{}"])
+def test_the_end_of_a_password_is_shown_as_no_host(
+    database: Database, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """Where it is not percent-encoded, libpq takes it for one, or for a database."""
+    url = f"postgresql://joe:{password.format('7h3End')}@nowhere.invalid/{database.name}"
+    monkeypatch.setenv("SOURCE_URL", url)
+    monkeypatch.setenv(DIRECT_URL, url)
+    said = []
+    with pointed("default", _with(database)):
+        for arguments in (["restoredb", "env:SOURCE_URL", "--no-input"], ["restoredb", "--kept"]):
+            with pytest.raises(CommandError) as told:
+                call_command(*arguments)
+            said.append(str(told.value))
+        monkeypatch.delenv(DIRECT_URL)
+        monkeypatch.setenv("DATABASE_URL", url)
+        said.append(disagreement() or "")
+    assert "DATABASE_URL" in said[-1]
+    assert "7h3End" not in " ".join(said)
+
+
 def test_what_libpq_finds_and_is_no_text_is_named_and_not_shown(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", "s\udce9cret")  # in Latin-1
     with (
         pointed("default", _with(database)),
-        pytest.raises(AddressError, match=r"The password that libpq finds .* is no UTF-8") as told,
+        pytest.raises(AddressError, match=r"What libpq finds .* is no UTF-8") as told,
     ):
         Address.of("default")
     assert "cret" not in str(told.value)

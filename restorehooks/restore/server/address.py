@@ -19,6 +19,7 @@ from psycopg import pq, sql
 from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from restorehooks.database_url import ENCODED
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import no, quoted
 
@@ -226,7 +227,16 @@ def secrets_in(url: str) -> list[str]:
 
 
 def keywords_in(url: str) -> dict[str, Any] | None:
-    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8."""
+    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
+
+    The last @ is before the host, as for Django. libpq takes the first, and what follows it in a
+    password for a host, which a message shows; what follows a / or a ? for a database or a keyword.
+    """
+    scheme, is_url, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    if is_url and set("/?#") & set(login):
+        return None
+    url = f"{scheme}{is_url}{login.replace('@', '%40')}{at}{place}"
     with suppress(psycopg.ProgrammingError, UnicodeError):
         return conninfo_to_dict(url)
     return None
@@ -256,7 +266,7 @@ def secret_keywords() -> set[str]:
 def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
     """Return libpq's keywords of the server's own address; ``pooler`` has those of the alias."""
     if (found := keywords_in(url)) is None:
-        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.")
+        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database ({ENCODED}).")
     database = pooler["dbname"]
     if found.setdefault("dbname", database) != database:
         raise AddressError(
@@ -272,7 +282,7 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
     try:
         # An older program knows fewer keywords: what is at its default is not passed on.
         found = {
-            option.keyword.decode(): _text(option.val, option.keyword.decode())
+            option.keyword.decode(): option.val.decode()
             for option in started.info
             if option.val
             and option.val != option.compiled
@@ -281,15 +291,10 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
         if not found.get("user"):
             raise AddressError(started.error_message.decode(errors="replace").strip())
         return found
-    finally:
-        started.finish()
-
-
-def _text(value: bytes, keyword: str) -> str:
-    try:
-        return value.decode()
     except UnicodeDecodeError:
         raise AddressError(
-            f"The {keyword} that libpq finds in the environment or in a file is no UTF-8 text: set "
-            "it anew."
+            "What libpq finds in the environment (PGPASSWORD and the like) or in a service file is "
+            "no UTF-8 text: set it anew."
         ) from None
+    finally:
+        started.finish()
