@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from restorehooks.embedded.account import server_account
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.folder import SUPERUSER, ServerFolder, lock
-from restorehooks.embedded.launch import DEFAULT_PORT, launch
+from restorehooks.embedded.launch import DEFAULT_PORT, has_ended, launch
 from restorehooks.embedded.programs import Programs
 
 if TYPE_CHECKING:
@@ -154,17 +154,16 @@ class SharedProcess:
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to
                 self._sockets.rmdir()
-        if self._keeper is not None:
-            # The server's lock is free before that where a dump has given it up.
-            self._wait_for_end(partial(_has_ended, self._keeper))
+        if self._keeper is not None:  # a dump may have given up its server's lock
+            self._wait_for_end(partial(has_ended, self._keeper))
             self._keeper = None
 
-    def _wait_for_end(self, has_ended: Callable[[], bool]) -> None:
+    def _wait_for_end(self, is_over: Callable[[], bool]) -> None:
         """Wait until the server has ended, which a dump in it may prevent: then it is killed."""
         for seconds in (STOP_LIMIT, LAST_LIMIT):
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                if has_ended():
+                if is_over():
                     return
                 time.sleep(0.01)
             self.folder.end_all()
@@ -178,10 +177,3 @@ class SharedProcess:
     def _leave(self) -> None:
         self._let_go()
         self._sockets = None
-
-
-def _has_ended(child: int) -> bool:
-    try:
-        return bool(os.waitpid(child, os.WNOHANG)[0])
-    except ChildProcessError:
-        return True

@@ -102,7 +102,10 @@ def _empty(folder: int) -> None:
 
     Nothing of ours is deeper. What is was put there by somebody else, and stays.
     """
-    for name in os.listdir(folder):
+    names: list[str] = []
+    with suppress(OSError):  # a network's
+        names = os.listdir(folder)
+    for name in names:
         with suppress(OSError):
             if not _unlinked(folder, name):
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW

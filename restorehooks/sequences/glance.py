@@ -88,12 +88,13 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
         return False
     memory = Memory.of(connection)
     memory.fine = None
-    statements = [STATE, LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD, *memory.questions]
-    found = _asked(connection, statements, remembering=memory.remembering)
+    query = LINKS.format(sql.Literal(list(tables))).as_string(connection.connection)
+    found = _asked_of_catalogue(connection, memory, query)
+    if found is None and memory.gives_up_plan():
+        found = _asked_of_catalogue(connection, memory, query)
     if found is None:
         return False
-    state, rows, ((is_odd, has_functions),), *about_session = found
-    memory.learn(about_session)
+    state, rows, ((is_odd, has_functions),) = found
     if is_odd or (has_functions and _may_call(connection)):
         return False
     links = [_Link._make(row) for row in rows]
@@ -103,6 +104,19 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
     if is_fine and all(link.is_logged for link in links):
         memory.keep(state, tables)
     return is_fine
+
+
+def _asked_of_catalogue(
+    connection: BaseDatabaseWrapper, memory: Memory, query: str
+) -> tuple[Rows, Rows, Rows] | None:
+    """Return the state, the links that ``query`` finds, and what is odd."""
+    planned, about_session = memory.planned(query), memory.questions
+    statements = [STATE, *planned, ANYTHING_ODD, *about_session]
+    found = _asked(connection, statements, remembering=memory.remembering)
+    if found is None:
+        return None
+    memory.learn(connection, found[len(statements) - len(about_session) :])
+    return found[0], found[len(planned)], found[len(planned) + 1]
 
 
 def still_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool:
@@ -172,7 +186,7 @@ SELECT q.seqrelid, q.seqincrement,
            AND has_sequence_privilege(q.seqrelid, 'SELECT')
            AND EXISTS (SELECT FROM pg_index x
                        WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
-                             AND x.indkey[0] = a.attnum),
+                             AND NOT x.indisexclusion AND x.indkey[0] = a.attnum),
        CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
             THEN pg_relation_size(c.oid) = 0 ELSE false END,
        s.relpersistence = 'p',

@@ -28,12 +28,17 @@ class Memory:
 
     ``fine`` is the state that its last glance began with, and the tables that it asked for, where
     all was fine. ``reset_path`` is the ``search_path`` that the session began with, None before it
-    was asked for; ``is_given``: the connection's options have set it.
+    was asked for; ``is_given``: the connection's options have set it. ``is_direct``: no pooler is
+    in between, which could hand this session's prepared statements to others. ``plan`` is the
+    query that is prepared, and ``runs`` how often it has been run.
     """
 
     fine: tuple[str, frozenset[str]] | None = None
     reset_path: str | None = None
     is_given: bool = False
+    is_direct: bool = False
+    plan: str | None = None
+    runs: int = 0
 
     @classmethod
     def of(cls, connection: BaseDatabaseWrapper) -> Memory:
@@ -70,12 +75,35 @@ class Memory:
         """The statements about the session itself, the last ones of a message."""
         return [] if self.reset_path is not None else [RESET_PATH, ABOUT_PATH]
 
-    def learn(self, answers: list[Rows]) -> None:
+    def learn(self, connection: BaseDatabaseWrapper, answers: list[Rows]) -> None:
         """Take in the answers to them."""
         if answers:
-            ((self.reset_path, self.is_given),) = answers[-1]
+            ((self.reset_path, self.is_given, pid),) = answers[-1]
+            self.is_direct = pid == connection.connection.info.backend_pid
+
+    def planned(self, query: str) -> list[Statement]:
+        """Return the statements that run a query, the last of them for its rows.
+
+        Planning takes longer than running it. The catalogue grows, so it is planned anew at times.
+        """
+        if not self.is_direct:
+            return [query]
+        anew: list[Statement] = []
+        if self.plan != query or self.runs >= RUNS_OF_A_PLAN:
+            anew = [] if self.plan is None else [f"DEALLOCATE {PLAN}"]
+            anew.append(f"PREPARE {PLAN} AS {query}")
+            self.plan, self.runs = query, 0
+        self.runs += 1
+        return [*anew, f"EXECUTE {PLAN}"]
+
+    def gives_up_plan(self) -> bool:
+        """Prepare nothing in this session any more; return whether anything was."""
+        was_prepared, self.plan, self.is_direct = self.plan is not None, None, False
+        return was_prepared
 
 
+PLAN = "restorehooks_links"
+RUNS_OF_A_PLAN = 10
 _SESSIONS: WeakKeyDictionary[Any, Memory] = WeakKeyDictionary()
 PATH_SETTING = "pg_catalog.current_setting('search_path')"
 REMEMBER_PATH_SETTING = f"pg_catalog.set_config('restorehooks.path_setting', {PATH_SETTING}, true)"
@@ -91,7 +119,8 @@ or as this session is another one, has another role or resolves names elsewhere.
 from the next id that will be."""
 RESET_PATH = "SET LOCAL search_path TO DEFAULT"
 ABOUT_PATH = (
-    "SELECT reset_val, source OPERATOR(pg_catalog.=) 'client' FROM pg_catalog.pg_settings"
+    "SELECT reset_val, source OPERATOR(pg_catalog.=) 'client', pg_catalog.pg_backend_pid()"
+    " FROM pg_catalog.pg_settings"
     " WHERE name OPERATOR(pg_catalog.=) 'search_path'"
 )
 """After RESET_PATH ``source`` says where that comes from. To ask for it takes half a millisecond:

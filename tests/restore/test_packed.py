@@ -19,6 +19,7 @@ import pytest
 
 from restorehooks.restore import new_folder
 from restorehooks.restore.dump import copies
+from restorehooks.restore.dump.compression import decompressed
 from restorehooks.restore.dump.containers import taken_out
 from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.directory_proof import lines_of, prove_files
@@ -450,3 +451,17 @@ def test_a_restore_by_way_of_such_a_folder(
     database.disconnect()
     assert database.execute("SELECT count(*) FROM shop") == [(2,)]
     assert list(spool.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that cannot be read, as on Linux")
+def test_a_file_that_the_disk_or_the_network_does_not_give_is_not_called_damaged() -> None:
+    with (
+        decompressed(Path("/proc/self/mem"), None) as stream,
+        pytest.raises(DumpError, match="cannot be read: Input/output error"),
+    ):
+        stream.read(1)
+
+
+def test_a_file_that_has_gone_before_it_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(DumpError, match="cannot be read: No such file"):
+        decompressed(tmp_path / "gone.sql", None)

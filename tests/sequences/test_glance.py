@@ -9,6 +9,7 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from restorehooks.sequences.glance import all_fine, still_fine
+from restorehooks.sequences.glance_memory import RUNS_OF_A_PLAN
 from restorehooks.sequences.message import LOCKS
 from tests.support.databases import Database
 from tests.support.sequences import (
@@ -287,4 +288,37 @@ def test_another_role_s_function_that_no_table_leads_to(database: Database) -> N
     database.execute(f'ALTER FUNCTION f OWNER TO "{database.role("limited")}"')
     assert glance()
     database.execute("CREATE INDEX ON t (f(x))")
+    assert not glance()
+
+
+def prepared() -> list[tuple[str]]:
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 'restorehooks%'")
+        return list(cursor.fetchall())
+
+
+def test_what_is_planned_once_is_asked_anew_each_time(database: Database) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    for number in range(2 * RUNS_OF_A_PLAN + 2):
+        database.execute(f"CREATE TABLE t{number} (id serial PRIMARY KEY)")
+        assert glance()
+        database.execute(f"INSERT INTO t{number} VALUES (1)")
+        assert not glance()
+        database.execute(f"SELECT nextval('t{number}_id_seq')")
+    assert glance("t", "t1")
+    assert len(prepared()) == 1
+
+
+@pytest.mark.parametrize("name", ["", "restorehooks_links"])
+def test_what_others_do_to_the_session_s_prepared_statements(database: Database, name: str) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    assert glance()
+    if not name:
+        assert glance()
+        assert prepared()
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"PREPARE {name} AS SELECT 1" if name else "DEALLOCATE ALL")
+    assert glance()
+    assert glance()
+    database.execute("INSERT INTO t (id) VALUES (100)")
     assert not glance()
