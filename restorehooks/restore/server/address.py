@@ -243,11 +243,11 @@ def keywords_in(url: str) -> dict[str, Any] | None:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text says where a database is, also in a form that is not taken.
+    """Return whether a text is a URL, or says otherwise where a database is, in any form.
 
     It is not the name of a file then, which a message could repeat: it may hold a password.
     """
-    return text.startswith(("postgres:", "postgresql:")) or bool(keywords_in(text))
+    return bool("://" in text or text.startswith(("postgres:", "postgresql:")) or keywords_in(text))
 
 
 def secret_keywords() -> set[str]:
