@@ -46,7 +46,7 @@ def new_folder(above: Path, prefix: str, suffix: str = "") -> Iterator[NewFolder
         # Nothing but an empty folder is removed by a name that others may have moved.
         stack.callback(_rmdir, made)
         folder = stack.enter_context(_opened(Path(made)))
-        _require_ours(folder, made)
+        _require_ours(folder, parent, made)
         way = _way_into(folder, made)
         stack.callback(_empty, folder)
         yield NewFolder(Path(made), folder, parent, way)
@@ -61,13 +61,32 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(opened)
 
 
-def _require_ours(folder: int, path: str) -> None:
+def _require_ours(folder: int, parent: int, path: str) -> None:
     """Raise RestoreError unless the open folder is the one that was made: somebody was quicker."""
-    status = os.fstat(folder)
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or os.listdir(folder):
+    status, above = os.fstat(folder), os.fstat(parent)
+    is_usual = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    if os.listdir(folder) or not (is_usual or _is_as_we_make_it(folder, status, above)):
         raise RestoreError(
             f"{path} was replaced by somebody else: choose a folder that others cannot write to."
         )
+
+
+def _is_as_we_make_it(folder: int, status: os.stat_result, above: os.stat_result) -> bool:
+    """Return whether a folder has the owner and the permissions that its file system gives to ours.
+
+    Some give every file to one owner, or all that root makes to nobody, or have no permissions.
+    """
+    try:
+        made = os.open("new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(made)
+    finally:
+        os.close(made)
+        _unlinked(folder, "new")
+    is_open = status.st_mode & 0o077 and not found.st_mode & 0o077
+    return (status.st_uid, above.st_dev) == (found.st_uid, status.st_dev) and not is_open
 
 
 def _way_into(folder: int, path: str) -> Path:
@@ -83,7 +102,10 @@ def _empty(folder: int) -> None:
 
     Nothing of ours is deeper. What is was put there by somebody else, and stays.
     """
-    for name in os.listdir(folder):
+    names: list[str] = []
+    with suppress(OSError):  # a network's
+        names = os.listdir(folder)
+    for name in names:
         with suppress(OSError):
             if not _unlinked(folder, name):
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW

@@ -51,6 +51,10 @@ def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
 PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
+ANY_STRANGERS_FUNCTION = (
+    f"EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"
+)
+"""The condition without which there is no function that planning could call."""
 SATISFIES_HASH_PARTITION = 5028
 """The oid of that function (pg_proc.dat)."""
 
@@ -72,9 +76,9 @@ WITH RECURSIVE keyed (tab, key) AS (  -- a partitioned one's bounds are in its p
 planned (tab, rel, class, obj, expression) AS MATERIALIZED (
     SELECT indrelid, indrelid, 'pg_class'::regclass, indexrelid,
            concat(indexprs::text, indpred::text)
-    FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}} AND EXISTS (
+    FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}}
         -- few databases have one, and to look at every index takes longest
-        SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))
+        AND {ANY_STRANGERS_FUNCTION}
     UNION ALL
     SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, partexprs::text
     FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL

@@ -19,6 +19,7 @@ import pytest
 
 from restorehooks.restore import new_folder
 from restorehooks.restore.dump import copies
+from restorehooks.restore.dump.compression import decompressed
 from restorehooks.restore.dump.containers import taken_out
 from restorehooks.restore.dump.contents import read_contents
 from restorehooks.restore.dump.directory_proof import lines_of, prove_files
@@ -322,6 +323,28 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     assert peak < 5 << 20
 
 
+@pytest.mark.parametrize("between", [1, 100])
+def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, between: int) -> None:
+    """tarfile remembers what each says, and reads those that follow each other in each other."""
+    path = tmp_path / "headers.tgz"
+    with gzip.open(path, "wb", 1) as packed:
+        for number in range(100):
+            record = b" note%d=%s\n" % (number, b"x" * 200_000)
+            content = b"%d" % (len(record) + 6) + record
+            header = tarfile.TarInfo("x")
+            header.type, header.size = tarfile.XGLTYPE, len(content)
+            packed.write(header.tobuf(tarfile.GNU_FORMAT) + content)
+            packed.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+            if number % between == 0:
+                packed.write(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    tracemalloc.start()
+    with pytest.raises(DumpError), taken_out(path):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20
+
+
 def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
     dumps: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -428,3 +451,17 @@ def test_a_restore_by_way_of_such_a_folder(
     database.disconnect()
     assert database.execute("SELECT count(*) FROM shop") == [(2,)]
     assert list(spool.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that cannot be read, as on Linux")
+def test_a_file_that_the_disk_or_the_network_does_not_give_is_not_called_damaged() -> None:
+    with (
+        decompressed(Path("/proc/self/mem"), None) as stream,
+        pytest.raises(DumpError, match="cannot be read: Input/output error"),
+    ):
+        stream.read(1)
+
+
+def test_a_file_that_has_gone_before_it_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(DumpError, match="cannot be read: No such file"):
+        decompressed(tmp_path / "gone.sql", None)

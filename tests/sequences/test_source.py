@@ -300,6 +300,8 @@ def test_json_and_sql(project: Project, database: Database, other_database: Data
     ("arguments", "said"),
     [
         (["--from", "nowhere"], 'There is no database "nowhere" in DATABASES'),
+        (["--from", "host=h password=hunter2"], "There is no such database in DATABASES"),
+        (["--database", "postgresql://u:hunter2@h/d"], "There is no such database in DATABASES"),
         (["--from", "mysql://u:hunter2@h/d"], "--from names a database of mysql"),
         (["--from", "postgresql://u:hun/ter2@h"], "--from is not of the form postgresql://"),
         (["--from", "postgresql://u:hunter2@h/d"], "--from holds a password, which every user"),

@@ -67,7 +67,8 @@ def decompressed(
     reading raise DumpError where the data are damaged or cut off, or a package is missing.
     """
     try:
-        return cast(BinaryIO, _Content(path, compression, progress, stream))
+        raw = stream or path.open("rb", buffering=0)
+        return cast(BinaryIO, _Content(path, compression, progress, raw))
     except OSError as error:
         raise unreadable(path, error) from error
     except ImportError as missing:
@@ -110,12 +111,11 @@ class _Content(io.RawIOBase):
         path: Path,
         compression: Compression | None,
         progress: Callable[[int], None] | None,
-        stream: Any = None,
+        raw: Any,
     ):
         self._path = path
         self._progress = progress
-        self._raw = stream or path.open("rb", buffering=0)
-        self._stream: Any = self._raw
+        self._raw = self._stream = raw
         if compression:
             try:
                 self._stream = _OPENERS[compression](self._raw)
@@ -133,6 +133,8 @@ class _Content(io.RawIOBase):
             reason = "was cut off: its compressed data ends too early; copy or dump it again"
             raise DumpError(f"{self._path} {reason}") from error
         except Exception as error:  # each library has its own
+            if isinstance(error, OSError) and error.errno:  # of a disk or a network
+                raise unreadable(self._path, error) from error
             reason = f"cannot be read to its end ({error}): it is damaged; copy or dump it again"
             raise DumpError(f"{self._path} {reason}") from error
         if self._progress:

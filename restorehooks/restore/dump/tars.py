@@ -12,15 +12,17 @@ from restorehooks.restore.errors import DumpError
 from restorehooks.wording import first_line, size_in_words
 
 _LONGEST_NAME = 1024 * 1024
-"""Bytes of a member's name and attributes that are believed."""
+"""Bytes of the headers before a member, with its name and attributes, that are believed."""
 
 
 class Member(tarfile.TarInfo):
     """A member whose name takes no more memory than a name may: tarfile believes any length."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type not in tarfile.REGULAR_TYPES and self.size > _LONGEST_NAME:
-            raise tarfile.ReadError(f"a header of {size_in_words(self.size)}")
+        if self.type not in tarfile.REGULAR_TYPES and isinstance(tar, _Members):
+            tar.bytes_of_headers += self.size  # the next one is read in the midst of this one
+            if tar.bytes_of_headers > _LONGEST_NAME:
+                raise tarfile.ReadError(f"a header of {size_in_words(tar.bytes_of_headers)}")
         if self.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("a member with holes")
         if self.size < 0:  # it leads back, and round and round
@@ -36,14 +38,20 @@ class Member(tarfile.TarInfo):
 
 
 class _Members(tarfile.TarFile):
-    """A tar file that is read once: it remembers no member, and there may be millions."""
+    """A tar file that is read once: it remembers no member, and there may be millions.
+
+    Nor does it remember what a header says of all members that follow.
+    """
 
     tarinfo = Member
     members: list[tarfile.TarInfo]
+    bytes_of_headers = 0
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         while member := self.next():
             self.members.clear()
+            self.pax_headers = {}
+            self.bytes_of_headers = 0
             yield member
 
 

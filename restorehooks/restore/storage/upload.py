@@ -152,7 +152,8 @@ class _Files(_Direct):
         with open("dump", "rb", opener=self._entered) as dump:
             with suppress(PermissionError):  # as Django does it
                 os.fchown(dump.fileno(), -1, os.stat(self._location).st_gid)
-            os.fchmod(dump.fileno(), self._mode)
+            with suppress(PermissionError):  # a file system that has none
+                os.fchmod(dump.fileno(), self._mode)
         to = FolderEntry(self._made.parent, self.base)
         try:
             rename.into_free_name(FolderEntry(self._made.folder, "dump"), to)
