@@ -229,14 +229,14 @@ def secrets_in(url: str) -> list[str]:
 def keywords_in(url: str) -> dict[str, Any] | None:
     """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
 
-    The last @ is before the host, as for Django. libpq takes the first, and what follows it in a
-    password for a host, which a message shows; what follows a / or a ? for a database or a keyword.
+    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
     """
-    scheme, is_url, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    if is_url and set("/?#") & set(login):
-        return None
-    url = f"{scheme}{is_url}{login.replace('@', '%40')}{at}{place}"
+    scheme, _, rest = url.partition("://")
+    if rest and scheme in ("postgres", "postgresql"):
+        login, at, place = rest.rpartition("@")
+        if set("/?#") & set(login):
+            return None
+        url = f"{scheme}://{login.replace('@', '%40')}{at}{place}"
     with suppress(psycopg.ProgrammingError, UnicodeError):
         return conninfo_to_dict(url)
     return None
