@@ -37,8 +37,6 @@ SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
-_OF_THE_POOLER = {"hostaddr", "port", "service", "servicefile"}
-"""What of an alias says nothing of the server's own address."""
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
 # A service is resolved already; the programs choose their encoding by the dump.
@@ -267,13 +265,15 @@ def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
     """Return libpq's keywords of the server's own address; ``pooler`` has those of the alias."""
     if (found := keywords_in(url)) is None:
         raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database ({ENCODED}).")
-    database = pooler["dbname"]
-    if found.setdefault("dbname", database) != database:
+    if found.setdefault("dbname", pooler["dbname"]) != pooler["dbname"]:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found["dbname"]}", and the alias "{using}" '
-            f'names "{database}": give the address of that one.'
+            f'names "{pooler["dbname"]}": give the address of that one.'
         )
-    return {key: pooler[key] for key in pooler.keys() - _OF_THE_POOLER} | found
+    if "service" not in found:  # else that of PGSERVICE would be taken, the pooler's
+        found.setdefault("port", os.environ.get("PGPORT") or "5432")
+    kept = pooler.keys() - {"hostaddr", "port", "service", "servicefile"}
+    return {key: pooler[key] for key in kept} | found
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
