@@ -142,6 +142,8 @@ def _embedded(name: str) -> Iterator[None]:
     """Let ``DATABASE_URL`` name a private server while the block runs, and use its programs."""
     from .embedded import ServerError, embedded_server
 
+    for leads_elsewhere in ("PGHOSTADDR", "PGSERVICE"):
+        os.environ.pop(leads_elsewhere, None)
     try:
         with embedded_server() as server:
             server.create_database(name)

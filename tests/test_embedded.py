@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import environ
@@ -110,6 +111,11 @@ def postmaster(data: Path) -> int:
     return int((data / "cluster" / "postmaster.pid").read_text().split()[0])
 
 
+def keeper_of(data: Path) -> int:
+    status = Path(f"/proc/{postmaster(data)}/status").read_text()
+    return int(status.split("PPid:")[1].split()[0])
+
+
 def test_starts_answers_and_ends(folder: Path) -> None:
     server = Server(folder / "pg", server_folder(), FAST)
     with server:
@@ -194,9 +200,7 @@ def test_an_owner_killed_while_it_starts_leaves_nothing_in_the_way(
 def test_ends_with_its_keeper(folder: Path, number: signal.Signals) -> None:
     server = Server(folder / "pg", server_folder(), FAST)
     server.start()
-    status = Path(f"/proc/{postmaster(folder / 'pg')}/status").read_text()
-    keeper = int(status.split("PPid:")[1].split()[0])
-    os.kill(keeper, number)
+    os.kill(keeper_of(folder / "pg"), number)
     assert has_ended(folder / "pg")
     server.stop()
     with server:
@@ -500,6 +504,48 @@ def test_nothing_that_a_dump_has_started_outlives_the_server(folder: Path) -> No
 
 
 @as_root
+@on_linux
+def test_nothing_outlives_it_where_a_dump_has_killed_the_keeper(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    server.start()
+    as_superuser(server, "(setsid sleep 600 <&- >/dev/null 2>&1 &)")
+    uid = (folder / "pg" / "cluster").stat().st_uid
+    os.kill(keeper_of(folder / "pg"), signal.SIGKILL)
+    assert has_ended(folder / "pg")
+    assert processes_of(uid)
+    server.stop()
+    assert processes_of(uid) == []
+
+
+def test_it_is_told_no_password_of_its_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "pgpass").write_text("*:*:*:*:k3yOfRoots\n")
+    (folder / "pgpass").chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(folder / "pgpass"))
+    with Server(folder / "pg", server_folder(), FAST) as server:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute("ALTER ROLE postgres PASSWORD 'k3yOfRoots'")
+            (folder / "pg" / "cluster" / "pg_hba.conf").write_text("local all all password\n")
+            connection.execute("SELECT pg_reload_conf()")
+            logs_in = partial(psycopg.connect, server.url("postgres"))
+            while is_let_in(partial(logs_in, password="anything")):
+                time.sleep(0.01)
+        assert is_let_in(partial(logs_in, password="k3yOfRoots"))
+        assert not is_let_in(logs_in)
+        assert not is_let_in(server.connect)
+        monkeypatch.setenv("PGPASSWORD", "k3yOfRoots")
+        assert not is_let_in(logs_in)
+        assert not is_let_in(server.connect)
+
+
+def is_let_in(connect: Callable[[], "psycopg.Connection[tuple[object, ...]]"]) -> bool:
+    try:
+        connect().close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@as_root
 def test_what_outlives_it_does_not_reach_the_next_one(folder: Path) -> None:
     server = Server(folder / "pg", server_folder(), FAST)
     server.start()
@@ -660,6 +706,17 @@ def test_the_standalone_command_keeps_what_it_is_given(folder: Path) -> None:
     assert (printed.split()[2], errors) == ("3", "")
     [data] = (folder / "restorehooks").iterdir()
     assert has_ended(data, seconds=0.5)
+
+
+def test_the_standalone_command_is_led_to_no_other_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "services").write_text("[shop]\nhostaddr=127.0.0.9\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(folder / "services"))
+    monkeypatch.setenv("PGSERVICE", "shop")
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.9")
+    printed, errors = restorehooks(folder, "resetsequences").communicate(timeout=30)
+    assert ("0 sequences" in printed, errors) == (True, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -24,6 +24,11 @@ from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.programs import Programs, environment, last_error
 
 SUPERUSER = "postgres"
+PASSWORD = "none"  # noqa: S105 - it is no secret
+"""What is said to a server that asks, in the place of a PGPASSWORD or a password file.
+
+Nobody has set one; but a dump may have made the server ask, to learn those.
+"""
 _ENOUGH = 64 * 1024
 """Bytes of a file of the server's that are read."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from restorehooks.embedded.account import server_account
 from restorehooks.embedded.errors import ServerError
-from restorehooks.embedded.folder import SUPERUSER, ServerFolder, lock
+from restorehooks.embedded.folder import PASSWORD, SUPERUSER, ServerFolder, lock
 from restorehooks.embedded.launch import DEFAULT_PORT, has_ended, launch
 from restorehooks.embedded.programs import Programs
 
@@ -58,6 +58,7 @@ class SharedProcess:
             host=str(self.sockets),
             port=self.port,
             user=SUPERUSER,
+            password=PASSWORD,
             dbname=database,
             autocommit=True,
             connect_timeout=5,
@@ -157,6 +158,7 @@ class SharedProcess:
         if self._keeper is not None:  # a dump may have given up its server's lock
             self._wait_for_end(partial(has_ended, self._keeper))
             self._keeper = None
+        self.folder.end_all()  # a dump may have killed the keeper, which would have done it
 
     def _wait_for_end(self, is_over: Callable[[], bool]) -> None:
         """Wait until the server has ended, which a dump in it may prevent: then it is killed."""

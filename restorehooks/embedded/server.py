@@ -9,7 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from restorehooks.embedded.folder import SUPERUSER, ServerFolder
+from restorehooks.embedded.folder import PASSWORD, SUPERUSER, ServerFolder
 from restorehooks.embedded.process import SharedProcess
 from restorehooks.embedded.programs import Programs
 
@@ -86,7 +86,7 @@ class Server:
     def url(self, database: str) -> str:
         """Return the URL of ``database``, as libpq and django-environ read it."""
         place = urlencode({"host": str(self.socket_dir), "port": self.port}, quote_via=quote)
-        return f"postgresql://{SUPERUSER}@/{quote(database, safe='')}?{place}"
+        return f"postgresql://{SUPERUSER}:{PASSWORD}@/{quote(database, safe='')}?{place}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """Return an autocommitting connection of the superuser."""
