@@ -322,11 +322,25 @@ def test_root_is_told_about_a_folder_out_of_reach(tmp_path: Path) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_root_keeps_no_server_where_another_user_may_replace_it(folder: Path) -> None:
+    for name, uid, mode in (("theirs", 12345, 0o755), ("open", 0, 0o777)):
+        (folder / name).mkdir()
+        (folder / name).chmod(mode)
+        os.chown(folder / name, uid, uid)
+        (folder / "way").unlink(missing_ok=True)
+        (folder / "way").symlink_to(folder / name)
+        for place in (folder / name, folder / "way"):
+            with pytest.raises(ServerError, match=f"{name}.*XDG_DATA_HOME"):
+                Server(place / "restorehooks" / "pg", server_folder(), FAST).start()
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
 def test_root_may_have_a_folder_for_temporary_files_of_its_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
-    (folder / "tmp").mkdir(mode=mode)
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(mode)
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "tmp"))
     with Server(folder / ("long" * 30), server_folder(), FAST) as server:
         sockets = server.socket_dir
@@ -468,6 +482,33 @@ def test_root_is_not_led_astray_by_what_the_server_writes(folder: Path) -> None:
         file.write_text(genuine)
         server.stop()
         bystander.kill()
+
+
+@as_root
+@on_linux
+def test_the_server_cannot_replace_its_socket(folder: Path) -> None:
+    server = Server(folder / "pg", server_folder(), FAST)
+    with server:
+        socket = server.socket_dir / f".s.PGSQL.{server.port}"
+        as_superuser(server, f"mv {socket} {socket}.real; ln -s {socket}.real {socket}")
+        assert not socket.is_symlink()
+        server.connect().close()
+        file = server.data / "cluster" / "postmaster.pid"
+        genuine, uid = file.read_text(), id_of(server.data)
+        # Another folder of the server's, which it could replace, or whose way it could.
+        (server.data / "cluster" / "mine").mkdir()
+        os.link(socket, server.data / "cluster" / "mine" / socket.name)
+        (folder / "way").symlink_to(server.data / "cluster")
+        for place in (server.data / "cluster" / "mine", folder / "way"):
+            os.lchown(place, uid, uid)
+        for place in (server.data / "cluster" / "mine", folder / "way" / "mine"):
+            file.write_text(genuine.replace(str(socket.parent), str(place)))
+            assert ServerFolder(server.data).postmaster() is None
+            assert place.stat().st_uid == uid
+        file.write_text(genuine)
+    assert not socket.parent.exists()
+    with server:  # it is the server's again, to make its socket there
+        server.connect().close()
 
 
 def as_superuser(server: Server, program: str) -> None:

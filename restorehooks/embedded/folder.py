@@ -22,6 +22,7 @@ from restorehooks.embedded.account import (
 )
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.programs import Programs, environment, last_error
+from restorehooks.trust import belongs_to_us, why_not_run
 
 SUPERUSER = "postgres"
 PASSWORD = "none"  # noqa: S105 - it is no secret
@@ -76,6 +77,13 @@ class ServerFolder:
             uid = place.stat().st_uid if place.exists() else 0
             if uid and not may_own(uid):
                 raise ServerError(f"The server in {self.path} belongs to another user than root.")
+        # An earlier version gave the folder itself to the server's user.
+        is_roots = self.path.stat().st_uid == 0
+        if why := why_not_run(self.path if is_roots else self.path.parent):
+            raise ServerError(
+                f"The server in {self.path} could be replaced: {why}. "
+                "Set XDG_DATA_HOME to a folder that only root may change."
+            )
 
     def give_to(self, account: Account) -> None:
         """Let root's account, and nobody else, reach the cluster and what it needs beside it.
@@ -138,11 +146,24 @@ class ServerFolder:
 
     def _is_its_own(self, found: Postmaster) -> bool:
         # The server writes the file, and root must not be sent to another one by it, or by a link.
+        owner, folder = self.owner(), found.sockets
+        socket = folder / f".s.PGSQL.{found.port}"
         with suppress(OSError):
-            socket = (found.sockets / f".s.PGSQL.{found.port}").lstat()
-            of_server = {socket.st_uid, found.sockets.stat().st_uid} == {self.owner()}
-            return found.sockets.is_absolute() and stat.S_ISSOCK(socket.st_mode) and of_server
+            if not folder.is_absolute() or not _is_socket_of(owner, socket):
+                return False  # it is not there yet
+            if os.geteuid() != 0:
+                return folder.stat().st_uid == owner
+            _close_to(owner, folder)
+            return why_not_run(folder) is None and _is_socket_of(owner, socket)
         return False
+
+    def remove_sockets(self, sockets: Path, port: int) -> None:
+        """Remove the socket of a server that has ended, and the folder that was made for it."""
+        if sockets != self.path:
+            with suppress(OSError):  # the server and its keeper have, where they were allowed to
+                for name in (f".s.PGSQL.{port}", f".s.PGSQL.{port}.lock"):
+                    (sockets / name).unlink(missing_ok=True)
+                sockets.rmdir()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the server; FileNotFoundError where none runs.
@@ -168,6 +189,24 @@ class ServerFolder:
     def end_of_log(self) -> str:
         """Return the last error in the log."""
         return last_error(_read(self.log, from_end=True) if self.log.exists() else "")
+
+
+def _is_socket_of(owner: int | None, path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == owner
+
+
+def _close_to(owner: int | None, folder: Path) -> None:
+    """Let a socket's folder be root's, so that its server puts no link in the socket's place."""
+    if not all(belongs_to_us(above.lstat()) for above in folder.parents):
+        return
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(at).st_uid == owner:
+            os.fchown(at, 0, -1)
+            os.fchmod(at, 0o710)
+    finally:
+        os.close(at)
 
 
 def _kill(account: Account, number: signal.Signals, pid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from restorehooks.embedded.account import UNUSED, Account
 from restorehooks.embedded.folder import ServerFolder
 from restorehooks.embedded.programs import Programs, environment
+from restorehooks.trust import why_not_run
 
 DEFAULT_PORT = 5432
 KEEPER = str(Path(__file__).with_name("keeper.py"))
@@ -73,7 +75,8 @@ def _socket_folder(folder: ServerFolder, account: Account | None, port: int) -> 
     # libpq reads a comma as the beginning of another host.
     if length <= SOCKET_PATH_LIMIT and "," not in str(own):
         if account:
-            own.mkdir(mode=0o700, exist_ok=True)
+            shutil.rmtree(own, ignore_errors=True)  # the socket of one that ended without us
+            own.mkdir(mode=0o700)
             os.chown(own, account.uid, account.gid)
         return own
     short = Path(tempfile.gettempdir())
@@ -81,6 +84,9 @@ def _socket_folder(folder: ServerFolder, account: Account | None, port: int) -> 
     if too_long or (account and not account.may_enter(short)):
         short = Path("/tmp")  # noqa: S108 - a fresh folder of our own is made in it
     made = Path(tempfile.mkdtemp(prefix="restorehooks-", dir=short))
+    if account and why_not_run(made):
+        made.rmdir()
+        made = Path(tempfile.mkdtemp(prefix="restorehooks-", dir="/tmp"))
     if account:
         os.chown(made, account.uid, account.gid)
     return made

@@ -152,9 +152,8 @@ class SharedProcess:
                 except (OSError, IndexError, ValueError):  # it is ending, or does not say who it is
                     self._let_go()  # its keeper ends a server that nobody uses
                 self._wait_for_end(partial(lock, running.fileno(), alone=True, wait=False))
-        if self._sockets and self._sockets != self.folder.path:
-            with suppress(OSError):  # the keeper has removed it, where it was allowed to
-                self._sockets.rmdir()
+        if self._sockets:
+            self.folder.remove_sockets(self._sockets, self.port)
         if self._keeper is not None:  # a dump may have given up its server's lock
             self._wait_for_end(partial(has_ended, self._keeper))
             self._keeper = None

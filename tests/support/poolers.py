@@ -197,7 +197,7 @@ def _account(sockets: Path) -> dict[str, Any]:
     """Return what runs it as who owns the server's socket: it does not run as root."""
     if os.geteuid() != 0:
         return {}
-    owner = sockets.stat()
+    owner = next(sockets.glob(".s.PGSQL.*[0-9]")).stat()
     return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
 
 
