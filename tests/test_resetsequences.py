@@ -241,6 +241,10 @@ def test_wrong_usage_is_one_sentence(shop: Project) -> None:
     there = "contenttypes, restorehooks, shop, stock"
     sentences = {
         ("shopp",): f'There is no app "shopp"; installed are: {there}.',
+        ("postgres://u:secret@h/shop",): f"There is no such app; installed are: {there}.",
+        ("--from", "env:postgres://u:secret@h/shop"): (
+            "There is no such variable: it has to hold a URL."
+        ),
         ("Shop.Order",): f'There is no app "Shop"; installed are: {there}.',
         ("shop.Oder",): 'App "shop" has no model "Oder"; it has: Order, OrderLine.',
         ("shop.Order.id",): 'App "shop" has no model "Order.id"; it has: Order, OrderLine.',

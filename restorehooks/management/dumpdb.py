@@ -25,7 +25,7 @@ from restorehooks.restore.dump.facts import Format, described
 from restorehooks.restore.errors import UsageError
 from restorehooks.restore.progress import Reporter
 from restorehooks.restore.report import dump_as_json
-from restorehooks.restore.server.address import is_address
+from restorehooks.restore.server.keywords import is_address
 from restorehooks.restore.storage.store import PREFIX, is_folder
 
 EPILOG = """\

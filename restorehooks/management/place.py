@@ -23,8 +23,9 @@ from restorehooks.database_url import (
     settings_of,
 )
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address, secrets_in, variables_of_libpq
+from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.direct import Identity, identity
+from restorehooks.restore.server.keywords import secrets_in, variables_of_libpq
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
 

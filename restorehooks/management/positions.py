@@ -16,7 +16,7 @@ from django.db.utils import ConnectionHandler
 from restorehooks.database_url import UrlError, settings_of
 from restorehooks.management.base import WRONG_USAGE, postgresql_aliases
 from restorehooks.sequences.source import SameDatabaseError, Source, read_source
-from restorehooks.wording import first_line
+from restorehooks.wording import first_line, no
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -66,7 +66,7 @@ def _settings(source: str) -> dict[str, Any]:
     if source.startswith(VARIABLE):
         name = source.removeprefix(VARIABLE)
         if not (url := os.environ.get(name)):
-            raise UrlError(f"The variable {name} is not set: it has to hold the URL of a database.")
+            raise UrlError(f"There is {no('variable', name)}: it has to hold a URL.")
         return settings_of(url, f"The variable {name}")
     database = settings_of(source, "--from")
     if database["PASSWORD"] or any(map(_SECRET.search, database.get("OPTIONS", {}))):

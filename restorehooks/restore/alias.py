@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from .errors import HookError
-from .server.address import variables_of_libpq
+from .server.keywords import variables_of_libpq
 from .server.lock import RestoreLock
 from .server.session_settings import unlimited
 

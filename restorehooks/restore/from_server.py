@@ -16,6 +16,7 @@ import psycopg
 
 from restorehooks.database_url import ENCODED
 from restorehooks.programs import Program, find
+from restorehooks.wording import no
 
 from .archive import commands
 from .dump.contents import ArchiveEntry, read_contents
@@ -27,7 +28,8 @@ from .errors import BusyError, PoolerError, TargetError, UsageError
 from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
-from .server.address import KEEPALIVES, Address, is_address, keywords_in, secrets_in
+from .server.address import KEEPALIVES, Address
+from .server.keywords import is_address, keywords_in, secrets_in
 from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
@@ -121,7 +123,7 @@ def source_address(source: str) -> Address:
         variable = source.removeprefix(VARIABLE)
         url, named = os.environ.get(variable, ""), f"The variable {variable}"
         if not url:
-            raise UsageError(f"{named} is not set: it has to hold the URL of a database.")
+            raise UsageError(f"There is {no('variable', variable)}: it has to hold a URL.")
     found = (keywords_in(url) if url.startswith(_URL) else None) or {}
     if not found.get("dbname") and not found.get("service"):
         raise UsageError(

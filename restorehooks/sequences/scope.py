@@ -14,7 +14,7 @@ from django.db import router
 from django.db.migrations.recorder import MigrationRecorder
 
 from restorehooks.driver import sql
-from restorehooks.wording import first_of, printable
+from restorehooks.wording import first_of, no, printable
 
 from .message import send
 from .session import PATH
@@ -205,7 +205,7 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
         config = apps.app_configs.get(app_label)
         if config is None:
             there = ", ".join(sorted(apps.app_configs)) or "none"
-            raise LookupError(f'There is no app "{app_label}"; installed are: {there}.')
+            raise LookupError(f"There is {no('app', app_label)}; installed are: {there}.")
         of_app = {model.__name__.lower(): model for model in config.get_models()}
         if dot and model_name.lower() not in of_app:
             there = ", ".join(sorted(model.__name__ for model in of_app.values())) or "none"

@@ -183,6 +183,9 @@ def test_a_password_in_the_arguments_is_refused_and_not_repeated(
         "'postgresql://joe:s3cret@x/shop'",
         "POSTGRES://joe:s3cret@x/shop",
         "jdbc:postgresql://x/shop?user=joe&password=s3cret",
+        "host=x password=my s3cret",
+        "Server=x;Password=s3cret",
+        "//joe:s3cret@x/shop",
     ],
 )
 def test_no_address_is_taken_for_a_file_and_repeated(database: Database, address: str) -> None:
@@ -208,7 +211,7 @@ def test_the_database_itself_is_refused(live: Database, name: str) -> None:
     ("source", "error", "why"),
     [
         ("alias:nowhere", AddressError, 'no alias "nowhere"'),
-        ("env:NOT_SET_ANYWHERE", UsageError, "The variable NOT_SET_ANYWHERE is not set"),
+        ("env:NOT_SET_ANYWHERE", UsageError, 'There is no variable "NOT_SET_ANYWHERE"'),
         ("postgresql://somebody@localhost/", UsageError, "SOURCE is no URL of the form"),
         ("postgresql://joe:s%FF@localhost/x", UsageError, "SOURCE is no URL of the form"),
         ("postgresql://somebody@localhost/x?nonsense=1", UsageError, "SOURCE is no URL"),

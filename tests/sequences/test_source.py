@@ -306,7 +306,7 @@ def test_json_and_sql(project: Project, database: Database, other_database: Data
         (["--from", "postgresql://u:hun/ter2@h"], "--from is not of the form postgresql://"),
         (["--from", "postgresql://u:hunter2@h/d"], "--from holds a password, which every user"),
         (["--from", "postgresql://u@h/d?sslpassword=hunter2"], "--from holds a password, which"),
-        (["--from", "env:NOT_SET"], "The variable NOT_SET is not set"),
+        (["--from", "env:NOT_SET"], 'There is no variable "NOT_SET"'),
         (["--from", "other", "--rewind"], "Give --from or --rewind, not both"),
         (["--from", "other", "--all-databases"], "--from is the source of one database"),
         (["--from", "default"], "The source is database"),

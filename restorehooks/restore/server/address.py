@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +16,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
 from psycopg.adapt import Buffer, Loader
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from restorehooks.database_url import ENCODED
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import no, quoted
 
+from .keywords import keywords_in, secret_keywords, variables_of_libpq
 from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
 
@@ -37,8 +37,6 @@ SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
-# libpq hides them for another reason: neither is a secret.
-_HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
 # A service is resolved already; the programs choose their encoding by the dump.
 _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_application_name"}
 
@@ -209,56 +207,6 @@ class _AnyText(Loader):
     def load(self, data: Buffer) -> str:
         """Return the text."""
         return bytes(data).decode(errors="replace")
-
-
-def variables_of_libpq() -> dict[str, str | None]:
-    """Return the environment variable of each of libpq's keywords, None where it has none."""
-    return {
-        option.keyword.decode(): option.envvar.decode() if option.envvar else None
-        for option in pq.Conninfo.get_defaults()
-    }
-
-
-def secrets_in(url: str) -> list[str]:
-    """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
-    return sorted(secret_keywords() & set(keywords_in(url) or ()))
-
-
-def keywords_in(url: str) -> dict[str, Any] | None:
-    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
-
-    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
-    """
-    scheme, _, rest = url.partition("://")
-    if rest and scheme in ("postgres", "postgresql"):
-        login, at, place = rest.rpartition("@")
-        if set("/?#") & set(login):
-            return None
-        url = f"{scheme}://{login.replace('@', '%40')}{at}{place}"
-    with suppress(psycopg.ProgrammingError, UnicodeError):
-        return conninfo_to_dict(url)
-    return None
-
-
-def is_address(text: str) -> bool:
-    """Return whether a text is a URL, or says otherwise where a database is, in any form.
-
-    It is not the name of a file then, which a message could repeat: it may hold a password.
-    """
-    return bool("://" in text or text.startswith(("postgres:", "postgresql:")) or keywords_in(text))
-
-
-def secret_keywords() -> set[str]:
-    """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
-
-    "*" marks a password. "D" marks what no form shows: SCRAM's keys, which are as good as one.
-    """
-    hidden = {
-        option.keyword.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.dispchar in (b"*", b"D")
-    }
-    return hidden - _HIDDEN_AND_NO_SECRET
 
 
 def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:

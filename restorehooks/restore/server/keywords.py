@@ -1,0 +1,67 @@
+"""libpq's keywords: which there are, which are secrets, and those that a text holds."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
+
+# libpq hides them for another reason: neither is a secret.
+_HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
+
+
+def variables_of_libpq() -> dict[str, str | None]:
+    """Return the environment variable of each of libpq's keywords, None where it has none."""
+    return {
+        option.keyword.decode(): option.envvar.decode() if option.envvar else None
+        for option in pq.Conninfo.get_defaults()
+    }
+
+
+def secrets_in(url: str) -> list[str]:
+    """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
+    return sorted(secret_keywords() & set(keywords_in(url) or ()))
+
+
+def keywords_in(url: str) -> dict[str, Any] | None:
+    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
+
+    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
+    """
+    scheme, _, rest = url.partition("://")
+    if rest and scheme in ("postgres", "postgresql"):
+        login, at, place = rest.rpartition("@")
+        if set("/?#") & set(login):
+            return None
+        url = f"{scheme}://{login.replace('@', '%40')}{at}{place}"
+    with suppress(psycopg.ProgrammingError, UnicodeError):
+        return conninfo_to_dict(url)
+    return None
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is a URL, or says otherwise where a database is, in any form.
+
+    It is not the name of a file then, which a message could repeat: it may hold a password.
+    """
+    return bool(_ADDRESS.search(text) or keywords_in(text))
+
+
+_ADDRESS = re.compile(r"://|^postgres(ql)?:|^//[^/]*@|pass(word|wd)?\s*=", re.IGNORECASE)
+
+
+def secret_keywords() -> set[str]:
+    """Return the keywords that libpq wants hidden when they are shown (PQconninfoOption.dispchar).
+
+    "*" marks a password. "D" marks what no form shows: SCRAM's keys, which are as good as one.
+    """
+    hidden = {
+        option.keyword.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.dispchar in (b"*", b"D")
+    }
+    return hidden - _HIDDEN_AND_NO_SECRET
