@@ -48,7 +48,7 @@ SHAPES = {"several tables": SEVERAL_TABLES, "nearly all in one": ONE_TABLE}
 SEVERAL, ONE = SHAPES
 FULL = [(1_000, SEVERAL, 3), (400, SEVERAL, 3), (400, ONE, 3), (40, SEVERAL, 5)]
 """MB that the database has about, how its rows are spread, and how many rounds there are."""
-NEWER = [(400, SEVERAL, 3), (40, SEVERAL, 5)]
+NEWER = [(1_000, SEVERAL, 3), (400, SEVERAL, 3), (40, SEVERAL, 5)]
 QUICK = [(40, SEVERAL, 2)]
 PASSWORD = "benchmarks"
 CORES = (

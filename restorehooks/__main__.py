@@ -11,7 +11,7 @@ from textwrap import wrap
 
 from restorehooks import __version__
 from restorehooks.streams import or_nowhere, standard_streams
-from restorehooks.wording import printable
+from restorehooks.wording import no, printable
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 USAGE = """\
@@ -68,8 +68,7 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.write(_completion())
         return 0
     if arguments[0] not in _commands():
-        wrong = printable(arguments[0])
-        sys.stderr.write(f'There is no command "{wrong}"; there are: {names}.\n')
+        sys.stderr.write(f"There is {no('command', arguments[0])}; there are: {names}.\n")
         return WRONG_USAGE
     return _run(arguments)
 

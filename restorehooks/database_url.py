@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 SCHEMES = ("postgresql", "postgres", "psql", "pgsql", "postgis")
+ENCODED = "with any / ? # @ : % in its parts percent-encoded"
 EMBEDDED = "embedded:"
 """How a URL begins that asks for a private server."""
 
@@ -47,24 +48,24 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
     is_cut_short = bool(set("/?") & set(rest.rpartition("@")[0]))  # in the midst of a password
     is_cut_short = is_cut_short or "#" in url or "%00" in url  # libpq reads nothing after a NUL
     if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
-        raise UrlError(
-            f"{called} is not of the form {EXAMPLE} (with any / ? # @ : % in its parts"
-            " percent-encoded)."
-        )
+        raise UrlError(f"{called} is not of the form {EXAMPLE} ({ENCODED}).")
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
     _as_libpq_reads_it(url, database)
     return database
 
 
 _PLACE = re.compile(r"\[?(?P<host>.*?)\]?(?::(?P<port>\d*))?")
-_OVERRULING = {
+LIBPQS = {
     "user": "USER",
     "password": "PASSWORD",
     "host": "HOST",
     "port": "PORT",
     "dbname": "NAME",
 }
-"""What the query may say too: the folder of a socket stands there, and psql takes it from HOST."""
+"""libpq's keywords of what an entry of DATABASES has keys of its own for.
+
+A URL's query may say it too: the folder of a socket stands there, and psql takes it from HOST.
+"""
 
 
 def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
@@ -80,5 +81,5 @@ def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
     for name, (value, *_) in parse_qs(parts.query).items():
         if isinstance(options.get(name), int) and str(options[name]) != value:
             options[name] = value  # with its leading zeros
-    for name in _OVERRULING.keys() & options.keys():
-        database[_OVERRULING[name]] = options.pop(name)
+    for name in LIBPQS.keys() & options.keys():
+        database[LIBPQS[name]] = options.pop(name)

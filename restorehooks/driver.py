@@ -22,6 +22,10 @@ OLDEST_PSYCOPG = (3, 2)
 IDLE, ACTIVE = 0, 1
 """The status of a connection without a transaction, and of one that runs a statement: libpq's, and
 so the same in both drivers."""
+SECONDS_A_WAIT = 0.3
+"""How long a thread that signals may interrupt waits at a time. Python does not notice a signal
+that comes just before a call that waits, or to another thread, until that call ends; psycopg 3
+itself waits 0.1 s at a time."""
 
 
 class _Absent:

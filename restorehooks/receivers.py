@@ -12,7 +12,7 @@ from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 from . import conf
-from .sequences.glance import all_fine
+from .sequences.glance import all_fine, still_fine
 from .sequences.scope import Limits, Scope, installed_models
 from .sequences.tenants import tenant_schemas
 from .wording import first_line, printable
@@ -63,6 +63,7 @@ def _repair(
     is_enabled: Callable[[], bool],
     verbosity: int = 1,
     stdout: TextIO | None = None,
+    plan: list[Any] | None = None,
     **kwargs: Any,
 ) -> None:
     if connections[using].vendor != "postgresql":
@@ -72,8 +73,12 @@ def _repair(
             return
         limits = conf.limits(hook=True)
         tables = [model._meta.db_table for model in installed_models(using)]
-        if verbosity < TALKATIVE and not limits.links and all_fine(connections[using], tables):
-            return
+        if verbosity < TALKATIVE and not limits.links:
+            # With no migration to run it is likely that nothing has changed since pre_migrate.
+            if trigger == "post_migrate" and plan == [] and still_fine(connections[using], tables):
+                return
+            if all_fine(connections[using], tables):
+                return
         lines = _reset(trigger, using, limits, verbosity)
     except Exception as error:  # a hook never stands in the way of migrate
         lines = [not_checked(using, error)]

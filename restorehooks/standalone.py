@@ -54,7 +54,7 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
 
 
 _COMMENT = re.compile(
-    r"^((?:export +)?(?:DATABASE_URL|RESTOREHOOKS_\w+)=.*?)[ \t]+#.*$", re.MULTILINE
+    r"^((?:export +)?(?:DATABASE_URL|RESTOREHOOKS_\w+)=.*?)[ \t]+(?:#.*)?$", re.MULTILINE
 )
 """What follows a value of ours, as shells and Docker Compose read it. A URL holds no space."""
 

@@ -45,6 +45,15 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
+def no(kind: str, name: str) -> str:
+    """Return that there is none of this name; it is not repeated where it may hold a password."""
+    return f'no {kind} "{name}"' if _NAME.fullmatch(name) else f"no such {kind}"
+
+
+_NAME = re.compile(r"[\w.+-]*")
+"""What no address of a database is."""
+
+
 def first_of(names: Sequence[str], most: int) -> str:
     """Return the first names, and how many more there are: ``a, b and 3 more``."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""

@@ -1,6 +1,7 @@
 """The private server: real processes, started, shared, killed."""
 
 import fcntl
+import itertools
 import os
 import pwd
 import shutil
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -363,6 +366,21 @@ def test_root_runs_it_as_a_user_that_has_nothing_else(folder: Path) -> None:
 
 @as_root
 @on_linux
+def test_no_secret_of_the_environment_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "RESTOREHOOKS_DIRECT_URL", "PGPASSWORD"):
+        monkeypatch.setenv(name, "k3yOfRoots")
+    with Server(folder / "pg", server_folder(), FAST) as server, server.connect() as connection:
+        connection.execute("CREATE TABLE said (line text)")
+        connection.execute("COPY said FROM PROGRAM 'env; tr ''\\0'' ''\\n'' < /proc/$PPID/environ'")
+        said = [line for (line,) in connection.execute("SELECT line FROM said")]
+    assert any(line.startswith("PATH=") for line in said)
+    assert not [line for line in said if "k3yOfRoots" in line]
+
+
+@as_root
+@on_linux
 @pytest.mark.parametrize("name", ["postgres", "nobody"])
 def test_a_cluster_of_an_earlier_version_is_handed_over(folder: Path, name: str) -> None:
     account = next((each for each in account_module.named_accounts() if each.name == name), None)
@@ -407,14 +425,15 @@ def test_the_owner_of_a_running_cluster_is_never_taken(
     with Server(folder / "pg", server_folder(), FAST) as server:
         assert id_of(folder / "pg") == nobody.uid
         # A private one is no reason.
-        assert account_module.server_account(data, None) == nobody
+        assert account_module.server_account(data, None, ExitStack()) == nobody
+        # Nor is one that initdb is making.
         (folder / "pg" / "cluster").rename(folder / "pg" / "cluster.unfinished")
-        assert account_module.server_account(data, None) == nobody  # as while initdb runs
+        assert account_module.server_account(data, None, ExitStack()) == nobody
         (folder / "pg" / "cluster.unfinished").rename(folder / "pg" / "cluster")
         (folder / "pg" / "users").rename(folder / "pg" / "elsewhere")
         monkeypatch.setattr(account_module, "NAMED", ("nobody",))
         with pytest.raises(ServerError, match="runs a cluster of this machine"):
-            account_module.server_account(data, None)
+            account_module.server_account(data, None, ExitStack())
         (folder / "pg" / "elsewhere").rename(folder / "pg" / "users")
         assert server.port
 
@@ -455,6 +474,21 @@ def as_superuser(server: Server, program: str) -> None:
 
 
 @as_root
+@on_linux
+def test_whoever_ends_it_shows_it_no_secret(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "k3yOfRoots")
+    with Server(folder / "pg", server_folder(), FAST) as server:
+        watch = "cat /proc/[0-9]*/environ; readlink /proc/[0-9]*/fd/[012]"
+        as_superuser(server, f"(while :; do {watch}; done > seen 2>/dev/null <&- &)")
+        for _ in range(30):
+            ServerFolder(folder / "pg").send(signal.SIGURG)
+        seen = (folder / "pg" / "cluster" / "seen").read_bytes()
+    assert b"LC_ALL=C" in seen
+    assert b"k3yOfRoots" not in seen
+    assert os.readlink("/proc/self/fd/1").encode() + b"\n" not in seen
+
+
+@as_root
 def test_nothing_that_a_dump_has_started_outlives_the_server(folder: Path) -> None:
     server = Server(folder / "pg", server_folder(), FAST)
     server.start()
@@ -479,8 +513,32 @@ def test_what_outlives_it_does_not_reach_the_next_one(folder: Path) -> None:
 
 
 @as_root
+@on_linux
+def test_two_that_start_at_once_get_ids_of_their_own(folder: Path) -> None:
+    by_id: dict[int, Path] = {}
+    for number in itertools.count():
+        second = folder / str(number)
+        first = by_id.setdefault(zlib.crc32(os.fsencode(second)) % len(UNUSED), second)
+        if first != second:  # the two would get the same one
+            break
+    servers = [Server(place, server_folder(), FAST) for place in (first, second)]
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(Server.start, servers):
+            pass
+    assert id_of(first) != id_of(second)
+    servers[0].stop()
+    assert one(servers[1].url("postgres"), "SELECT 1") == 1
+    servers[1].stop()
+
+
+@as_root
 @pytest.mark.parametrize(
-    "done", ["echo rubbish > postmaster.pid", "rm postmaster.pid; mkfifo postmaster.pid"]
+    "done",
+    [
+        "echo rubbish > postmaster.pid",
+        "rm postmaster.pid; mkfifo postmaster.pid",
+        "flock -u 0",  # by which it says that it runs
+    ],
 )
 def test_what_hides_its_process_ends_all_the_same(
     folder: Path, done: str, monkeypatch: pytest.MonkeyPatch

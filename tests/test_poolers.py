@@ -69,6 +69,16 @@ def test_the_hooks_of_migrate_and_loaddata(database: Database, tmp_path: Path, m
         assert pooler.left_behind(database.name) == []
 
 
+def test_the_hooks_prepare_nothing_in_a_session_that_others_get(database: Database) -> None:
+    with pooled(database):
+        for _ in range(3):
+            command("migrate")
+            command("flush", "--no-input")
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT name FROM pg_prepared_statements")
+            assert cursor.fetchall() == []
+
+
 @pytest.mark.parametrize("mode", ["transaction", "session", "pgpool", "odyssey"])
 def test_within_a_transaction_the_repair_stays_when_it_is_rolled_back(
     things: Database, mode: str

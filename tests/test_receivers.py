@@ -415,7 +415,8 @@ def test_the_hooks_cost_the_same_few_queries_for_any_number_of_models(project: P
     project.manage("migrate", "--run-syncdb")
     migrate, flush = (int(line) for line in project.shell(COUNT).split())
     assert flush == 2
-    assert migrate == 2 * flush
+    # One proves that nothing has been written since, where no autovacuum was at work in between.
+    assert migrate in (flush + 1, flush + 1 + flush)
 
 
 def test_where_all_is_fine_neither_the_engine_nor_what_prints_is_imported(shop: Project) -> None:

@@ -190,9 +190,10 @@ def test_no_line_of_an_env_file_is_repeated(
 def test_an_env_file_of_another_editor(tmp_path: Path, database: Database) -> None:
     bare = environment(database.server)
     file = tmp_path / ".env"
-    file.write_text(f"\ufeffDATABASE_URL={database.url}\n  # not a comment\n")
-    done = restorehooks(tmp_path, "resetsequences", env=bare)
-    assert (done.returncode, done.stderr) == (0, "")
+    for line in (f"\ufeffDATABASE_URL={database.url}", f"DATABASE_URL='{database.url}' \t "):
+        file.write_text(f"{line}\n  # not a comment\n")
+        done = restorehooks(tmp_path, "resetsequences", env=bare)
+        assert (done.returncode, done.stderr) == (0, "")
     for text in ("DATABASE_URL=postgresql://a\0@b/c\n", f"RESTOREHOOKS_X=a\0{SECRET}\n"):
         file.write_text(text)
         done = restorehooks(tmp_path, "resetsequences", env=bare)
@@ -285,6 +286,7 @@ def test_what_is_not_a_command(tmp_path: Path, server: RunningServer) -> None:
         (["resetsequences"], MISSING),
         (["resetsequence"], 'There is no command "resetsequence"; there are: '),
         (["loaddata"], 'There is no command "loaddata"; there are: '),
+        (["postgresql://u:secret@h/d"], "There is no such command; there are: "),
     ):
         done = restorehooks(tmp_path, *arguments, env=environment(server))
         assert (done.returncode, done.stdout) == (2, "")

@@ -7,10 +7,11 @@ nobody has: no files, no other processes, no cluster that it could reach.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,8 +41,13 @@ class Account(NamedTuple):
 
     @property
     def popen(self) -> dict[str, Any]:
-        """What makes :class:`subprocess.Popen` run as this account, with no other groups."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+        """What makes :class:`subprocess.Popen` run as this account, with no other groups.
+
+        The account's processes can take over such a program: it is in no terminal's session, and
+        has to be given standard streams, an environment and a folder of its own.
+        """
+        of_account = {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return {**of_account, "start_new_session": True}
 
 
 def may_own(uid: int) -> bool:
@@ -49,23 +55,23 @@ def may_own(uid: int) -> bool:
     return uid in UNUSED or uid in [account.uid for account in named_accounts()]
 
 
-def server_account(folder: Path, owner: int | None) -> Account | None:
+def server_account(folder: Path, owner: int | None, claims: ExitStack) -> Account | None:
     """Return the account that is to run root's server in ``folder``, where none runs yet.
 
-    ``owner`` is the user id that its cluster belongs to, None for a new one. The result is None for
-    any other user than root, who runs servers as themselves. Raises :exc:`ServerError` where every
-    account that there is runs a cluster of the machine.
+    ``owner`` is the user id that its cluster belongs to, None for a new one. Until ``claims`` is
+    closed no other server gets the same id: leave it open until the server runs. The result is None
+    for any other user than root, who runs servers as themselves. Raises :exc:`ServerError` where
+    every account that there is runs a cluster of the machine.
     """
     if os.geteuid() != 0:
         return None
-    # A process that a dump has left behind has it still, and would reach the server.
-    if owner is not None and owner in UNUSED and not _is_taken(owner):
-        return _own(owner)
     # The same folder gets the same id, while nobody has it.
     first = zlib.crc32(os.fsencode(folder)) % len(UNUSED)
-    for uid in (*UNUSED[first:], *UNUSED[:first]) if sys.platform == "linux" else ():
-        if _is_mapped(uid) and not _is_taken(uid):
-            return _own(uid)
+    free = [*UNUSED[first:], *UNUSED[:first]] if sys.platform == "linux" else []
+    # A process that a dump has left behind has the id still, and would reach the server.
+    for uid in (owner, *free) if owner is not None and owner in UNUSED else free:
+        if _is_mapped(uid) and not _is_taken(uid) and _claimed(uid, claims):
+            return Account(f"with the id {uid}", uid, uid)
     for account in named_accounts():
         if not _runs_a_cluster(account.uid):
             return account
@@ -86,10 +92,6 @@ def named_accounts() -> list[Account]:
             entry = pwd.getpwnam(name)
             found.append(Account(name, entry.pw_uid, entry.pw_gid))
     return found
-
-
-def _own(uid: int) -> Account:
-    return Account(f"with the id {uid}", uid, uid)
 
 
 def _is_mapped(uid: int) -> bool:
@@ -114,6 +116,28 @@ def _is_taken(uid: int) -> bool:
             look_up(uid)
             return True
     return any(owner == uid for _, owner in _processes())
+
+
+def _claimed(uid: int, claims: ExitStack) -> bool:
+    """Say whether this process alone has taken the id, with a process that waits as its user.
+
+    Of two that take it at once at least one sees the other, since each begins its own first.
+    """
+    waiting = subprocess.Popen(
+        ["/bin/sh", "-c", "read -r _"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={},
+        **Account("", uid, uid).popen,
+    )
+    with ExitStack() as claim:
+        claim.enter_context(waiting)
+        if processes_of(uid) == [waiting.pid]:
+            claims.push(claim.pop_all())
+            return True
+    return False
 
 
 def processes_of(uid: int) -> list[int]:

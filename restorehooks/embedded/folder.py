@@ -21,7 +21,7 @@ from restorehooks.embedded.account import (
     processes_of,
 )
 from restorehooks.embedded.errors import ServerError
-from restorehooks.embedded.programs import Programs, last_error
+from restorehooks.embedded.programs import Programs, environment, last_error
 
 SUPERUSER = "postgres"
 _ENOUGH = 64 * 1024
@@ -168,8 +168,12 @@ class ServerFolder:
 def _kill(account: Account, number: signal.Signals, pid: int) -> None:
     """Send a signal as an account, so that it reaches nobody else's process."""
     subprocess.run(  # noqa: S603 - an argument list
-        ["/bin/sh", "-c", 'kill -"$1" "$2" 2>/dev/null', "sh", str(int(number)), str(pid)],
+        ["/bin/sh", "-c", 'kill -"$1" "$2"', "sh", str(int(number)), str(pid)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         cwd="/",
+        env=environment(),
         check=False,
         **account.popen,
     )

@@ -44,6 +44,14 @@ def launch(
     return _spawn_keeper(folder, [str(folder.path), sockets, identity, *postgres], running)
 
 
+def has_ended(keeper: int) -> bool:
+    """Say whether a keeper that this process has started is no more, without waiting for it."""
+    try:
+        return os.waitpid(keeper, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
 def _spawn_keeper(folder: ServerFolder, arguments: list[str], running: int) -> int:
     folder.log.unlink(missing_ok=True)
     # As standard input the lock is held until the last process of the server has ended.

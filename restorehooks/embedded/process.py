@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restorehooks.embedded.account import server_account
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.folder import SUPERUSER, ServerFolder, lock
-from restorehooks.embedded.launch import DEFAULT_PORT, launch
+from restorehooks.embedded.launch import DEFAULT_PORT, has_ended, launch
 from restorehooks.embedded.programs import Programs
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class SharedProcess:
                 self._end(STOP_SIGNALS[mode])
             else:
                 # Others use it, or its keeper has found it unused and is ending it: wait for that.
-                self._wait_for_end(self._users, alone=False)
+                self._wait_for_end(partial(lock, self._users, alone=False, wait=False))
         finally:
             self._leave()
 
@@ -103,19 +104,20 @@ class SharedProcess:
         self.folder.make()
         self._users = self.folder.open_lock("users")
         # This waits while the keeper, which then holds the lock alone, ends an unused server.
-        self._wait_for_end(self._users, alone=False)
+        self._wait_for_end(partial(lock, self._users, alone=False, wait=False))
         launched = False
         deadline = time.monotonic() + START_LIMIT
-        while not self._answers():
-            with os.fdopen(self.folder.open_lock("running")) as running:
-                if lock(running.fileno(), alone=True, wait=False):
-                    if launched:
-                        raise self._failure("did not start")
-                    self._launch(running.fileno())
-                    launched = True
-            if time.monotonic() > deadline:
-                raise self._failure(f"does not answer after {START_LIMIT:.0f} seconds")
-            time.sleep(0.01)
+        with ExitStack() as claims:
+            while not self._answers():
+                with os.fdopen(self.folder.open_lock("running")) as running:
+                    if lock(running.fileno(), alone=True, wait=False):
+                        if launched:
+                            raise self._failure("did not start")
+                        self._launch(running.fileno(), claims)
+                        launched = True
+                if time.monotonic() > deadline:
+                    raise self._failure(f"does not answer after {START_LIMIT:.0f} seconds")
+                time.sleep(0.01)
 
     def _failure(self, what: str) -> ServerError:
         return ServerError(f"The server in {self.folder.path} {what}: {self.folder.end_of_log()}")
@@ -130,8 +132,8 @@ class SharedProcess:
                 return True
         return False
 
-    def _launch(self, running: int) -> None:
-        account = server_account(self.folder.path, self.folder.owner())
+    def _launch(self, running: int, claims: ExitStack) -> None:
+        account = server_account(self.folder.path, self.folder.owner(), claims)
         if account:
             self.folder.give_to(account)
         programs = Programs(self.programs.bindir, account)
@@ -148,21 +150,20 @@ class SharedProcess:
                     self.folder.send(number)
                 except (OSError, IndexError, ValueError):  # it is ending, or does not say who it is
                     self._let_go()  # its keeper ends a server that nobody uses
-                self._wait_for_end(running.fileno(), alone=True)
+                self._wait_for_end(partial(lock, running.fileno(), alone=True, wait=False))
         if self._sockets and self._sockets != self.folder.path:
             with suppress(OSError):  # the keeper has removed it, where it was allowed to
                 self._sockets.rmdir()
-        if self._keeper is not None:
-            with suppress(ChildProcessError):
-                os.waitpid(self._keeper, 0)
+        if self._keeper is not None:  # a dump may have given up its server's lock
+            self._wait_for_end(partial(has_ended, self._keeper))
             self._keeper = None
 
-    def _wait_for_end(self, file: int, *, alone: bool) -> None:
-        """Take a lock that is free once the server has ended, which a dump in it may prevent."""
+    def _wait_for_end(self, is_over: Callable[[], bool]) -> None:
+        """Wait until the server has ended, which a dump in it may prevent: then it is killed."""
         for seconds in (STOP_LIMIT, LAST_LIMIT):
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                if lock(file, alone=alone, wait=False):
+                if is_over():
                     return
                 time.sleep(0.01)
             self.folder.end_all()

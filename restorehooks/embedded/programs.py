@@ -115,9 +115,15 @@ def _copy(bindir: Path, package: Path, to: Path) -> None:
             copied.chmod(0o755 if copied.is_dir() or os.access(copied, os.X_OK) else 0o644)
 
 
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "LANGUAGE")
+
+
 def environment() -> dict[str, str]:
-    """Return the environment without libpq's variables, for messages in English."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    """Return what a server needs of the environment, for messages in English.
+
+    What a dump runs in it can read that: there is no secret in it.
+    """
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, "LC_ALL": "C"}
 
 

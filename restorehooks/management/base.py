@@ -23,7 +23,7 @@ from django.db import connections
 from restorehooks import driver
 from restorehooks.management.output import SafeOutput, names_json
 from restorehooks.streams import standard_streams
-from restorehooks.wording import described, first_line, sentence
+from restorehooks.wording import described, first_line, no, sentence
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 
@@ -122,7 +122,7 @@ def postgresql_aliases(named: list[str], *, every: bool) -> list[str]:
     for alias in wanted:
         if alias not in connections:
             raise CommandError(
-                f'There is no database "{alias}" in DATABASES; there are: {there}.',
+                f"There is {no('database', alias)} in DATABASES; there are: {there}.",
                 returncode=WRONG_USAGE,
             )
     vendors = {alias: _vendor(alias) for alias in wanted}

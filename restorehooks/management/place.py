@@ -14,9 +14,16 @@ from typing import Any, Literal
 import psycopg
 from django.db import connections
 
-from restorehooks.database_url import EMBEDDED, SCHEMES, UrlError, database_settings
+from restorehooks.database_url import (
+    EMBEDDED,
+    LIBPQS,
+    SCHEMES,
+    UrlError,
+    database_settings,
+    settings_of,
+)
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
-from restorehooks.restore.server.address import Address, keywords_in, secrets_in, variables_of_libpq
+from restorehooks.restore.server.address import Address, secrets_in, variables_of_libpq
 from restorehooks.restore.server.direct import Identity, identity
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
@@ -104,7 +111,10 @@ def disagreement(alias: str | None = None) -> str | None:
     That is the default alias's database, or where an alias was named any of the project's.
     """
     using = alias or "default"
-    named = _named(os.environ.get("DATABASE_URL", ""))
+    try:
+        named = _named(os.environ.get("DATABASE_URL", ""))
+    except UrlError as error:
+        return f"{error} --project means the database that the project's settings name."
     aliases = [*connections] if alias else [using]
     addresses = [
         Address.of(one, direct=False) for one in aliases if connections[one].vendor == "postgresql"
@@ -162,19 +172,21 @@ def _runs_its_code(folder: Path) -> bool:
 
 
 def _named(url: str) -> Address | str | None:
-    """Return what a URL names: None where it is empty, no PostgreSQL's, or cannot be read."""
+    """Return what a URL names as Django reads it, None where it is empty or no PostgreSQL's.
+
+    Raises UrlError.
+    """
     if url.startswith(EMBEDDED):
         return "a private server (embedded:)"
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] not in SCHEMES:  # SQLAlchemy writes postgresql+psycopg
         return None
-    place, _, query = rest.partition("?")
+    found = settings_of(f"postgresql://{rest}", "DATABASE_URL")
     known = variables_of_libpq()  # others are Django's
-    query = "&".join(each for each in query.split("&") if each.partition("=")[0] in known)
-    if (found := keywords_in(f"postgresql://{place}?{query}")) is None:
-        return None
+    asked = {key: value for key, value in found.get("OPTIONS", {}).items() if key in known}
+    asked |= {key: found[name] for key, name in LIBPQS.items() if found[name]}
     try:
-        return Address.of_parameters("", found, {})
+        return Address.of_parameters("", asked, {})
     except (psycopg.ProgrammingError, AddressError):
         return None
 

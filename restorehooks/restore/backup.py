@@ -95,7 +95,7 @@ def dumped(
     ``to`` is what errors call it. ``tick`` is called a few times a second, and may raise to end
     it. Raises RestoreError.
     """
-    program = _pg_dump_for(address)
+    program, address = _pg_dump_for(address)
     flags = [*_options(to, form, jobs, compress, program.major), *_role(address)]
     told.step(f"dumping {address} with pg_dump {program.version}")
     with named_as(path, to):
@@ -123,12 +123,12 @@ def _role(address: Address) -> list[str]:
     return [f"--role={address.role}"] if address.role else []
 
 
-def _pg_dump_for(address: Address) -> Program:
-    """Return a pg_dump that is not older than the server."""
+def _pg_dump_for(address: Address) -> tuple[Program, Address]:
+    """Return a pg_dump that is not older than the server, and the address of that one server."""
     with address.connect(address.name) as connection:
         require_same_database(address, connection)
-        server = connection.info.server_version // 10000
-    return find("pg_dump", at_least=server, prefer=server)
+        server, pinned = connection.info.server_version // 10000, address.pinned(connection)
+    return find("pg_dump", at_least=server, prefer=server), pinned
 
 
 def _counting(unfinished: Path, told: Reporter, tick: Callable[[], None]) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from restorehooks.database_url import ENCODED
 from restorehooks.programs import Program, find
 
 from .archive import commands
@@ -123,7 +124,9 @@ def source_address(source: str) -> Address:
             raise UsageError(f"{named} is not set: it has to hold the URL of a database.")
     found = (keywords_in(url) if url.startswith(_URL) else None) or {}
     if not found.get("dbname") and not found.get("service"):
-        raise UsageError(f"{named} is no URL of the form postgresql://USER@HOST:PORT/DATABASE.")
+        raise UsageError(
+            f"{named} is no URL of the form postgresql://USER@HOST:PORT/DATABASE ({ENCODED})."
+        )
     if url == source and (secrets := secrets_in(url)):
         raise UsageError(
             f"SOURCE holds a {secrets[0]}, which every user of this machine can read in the list "

@@ -250,8 +250,9 @@ numbered AS MATERIALIZED (
     CROSS JOIN me
     CROSS JOIN LATERAL (
         SELECT count(*) AS number,
-               coalesce(bool_or(x.indisprimary AND x.indisvalid AND x.indkey[0] = a.attnum), false)
-                   AS lead
+               coalesce(bool_or(  -- a temporal key, which excludes, has no order
+                   x.indisprimary AND x.indisvalid AND NOT x.indisexclusion
+                   AND x.indkey[0] = a.attnum), false) AS lead
         FROM pg_index x WHERE x.indrelid = c.oid) keys
     WHERE (a.attinhcount = 0 OR NOT EXISTS (  -- what a parent's rows include is not read twice
         SELECT FROM pg_inherits i

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from restorehooks.driver import sql
 
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .glance_memory import STATE, Memory
 from .guard import Numbers, Question, combined
 from .message import (
     LAST_VALUES,
@@ -27,8 +28,8 @@ from .message import (
     send_once,
 )
 from .sending import Rows, Statement
-from .session import AS_WRITTEN, REMEMBER_OWN_SCHEMAS, TENANT
-from .strangers import STRANGERS_CODE, is_strangers
+from .session import TENANT
+from .strangers import ANY_STRANGERS_FUNCTION, STRANGERS, STRANGERS_CODE, is_strangers
 
 if TYPE_CHECKING:
     from collections import abc
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 class _Link(NamedTuple):
     """A sequence and the column that owns it; names are as PostgreSQL quotes them.
 
-    ``locks``: how many it takes to read both. ``of_stranger``: another role may change the table.
+    ``is_logged``: it cannot be moved without a transaction id. ``locks``: how many it takes to read
+    both. ``of_stranger``: another role may change the table.
     """
 
     sequence: int
@@ -51,6 +53,7 @@ class _Link(NamedTuple):
     type: str
     is_plain: bool
     is_empty: bool
+    is_logged: bool
     locks: int
     of_stranger: bool
 
@@ -83,14 +86,57 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
     """
     if in_transaction(connection):
         return False
-    statements: list[Statement] = [LINKS.format(sql.Literal(list(tables))), ANYTHING_ODD]
-    found = _asked(connection, statements, remembering=[REMEMBER_OWN_SCHEMAS, AS_WRITTEN])
-    if found is None or found[1][0][0]:
+    memory = Memory.of(connection)
+    memory.fine = None
+    query = LINKS.format(sql.Literal(list(tables))).as_string(connection.connection)
+    found = _asked_of_catalogue(connection, memory, query)
+    if found is None and memory.gives_up_plan():
+        found = _asked_of_catalogue(connection, memory, query)
+    if found is None:
         return False
-    links = [_Link._make(row) for row in found[0]]
-    return all(link.is_plain for link in links) and all(
+    state, rows, ((is_odd, has_functions),) = found
+    if is_odd or (has_functions and _may_call(connection)):
+        return False
+    links = [_Link._make(row) for row in rows]
+    is_fine = all(link.is_plain for link in links) and all(
         _are_past(connection, some) for some in by_locks(links, lambda link: link.locks)
     )
+    if is_fine and all(link.is_logged for link in links):
+        memory.keep(state, tables)
+    return is_fine
+
+
+def _asked_of_catalogue(
+    connection: BaseDatabaseWrapper, memory: Memory, query: str
+) -> tuple[Rows, Rows, Rows] | None:
+    """Return the state, the links that ``query`` finds, and what is odd."""
+    planned, about_session = memory.planned(query), memory.questions
+    statements = [STATE, *planned, ANYTHING_ODD, *about_session]
+    found = _asked(connection, statements, remembering=memory.remembering)
+    if found is None:
+        return None
+    memory.learn(connection, found[len(statements) - len(about_session) :])
+    return found[0], found[len(planned)], found[len(planned) + 1]
+
+
+def still_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool:
+    """Whether all was fine at this session's last glance, and nobody can have changed it since.
+
+    One message tells, and False says nothing.
+    """
+    if in_transaction(connection):
+        return False
+    memory = Memory.of(connection)
+    if memory.fine is None:
+        return False
+    found = _asked(connection, [STATE], remembering=memory.remembering)
+    return found is not None and memory.still_holds(found[0], tables)
+
+
+def _may_call(connection: BaseDatabaseWrapper) -> bool:
+    """Whether planning for some table may call another role's function."""
+    found = _asked(connection, [f"SELECT EXISTS ({STRANGERS_CODE})"])
+    return found is None or bool(found[0][0][0])
 
 
 def _are_past(connection: BaseDatabaseWrapper, links: abc.Sequence[_Link]) -> bool:
@@ -122,6 +168,7 @@ _OF_TENANT = f"""
             SELECT oid FROM pg_namespace
             WHERE nspname IN (SELECT json_array_elements_text({TENANT}))))"""  # noqa: S608
 LINKS = sql.SQL(f"""
+WITH stranger AS MATERIALIZED ({STRANGERS})
 SELECT q.seqrelid, q.seqincrement,
        least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767
                                        WHEN 'int4'::regtype THEN 2147483647 END),
@@ -139,11 +186,12 @@ SELECT q.seqrelid, q.seqincrement,
            AND has_sequence_privilege(q.seqrelid, 'SELECT')
            AND EXISTS (SELECT FROM pg_index x
                        WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid
-                             AND x.indkey[0] = a.attnum),
+                             AND NOT x.indisexclusion AND x.indkey[0] = a.attnum),
        CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
             THEN pg_relation_size(c.oid) = 0 ELSE false END,
+       s.relpersistence = 'p',
        (SELECT 2 + count(*) FROM pg_index x WHERE x.indrelid = c.oid),
-       {is_strangers("c", "n")}
+       {is_strangers("c", "n", "SELECT oid FROM stranger")}
 FROM pg_sequence q
 JOIN pg_class s ON s.oid = q.seqrelid AND s.relpersistence <> 't'
 JOIN pg_namespace sn ON sn.oid = s.relnamespace
@@ -165,9 +213,9 @@ WHERE (c.relname = ANY({{}}::name[]) OR has_sequence_privilege(q.seqrelid, 'USAG
 """)  # noqa: S608
 
 # Any default, whoever's, that draws from something else than the sequence which its column owns,
-# or does more than draw; a table that cannot be planned for without calling a stranger's function;
-# a standby, and rows that are not in their table's own file. Few databases have one, so that no
-# more is asked about it.
+# or does more than draw; a standby, and rows that are not in their table's own file. Few databases
+# have one, so that no more is asked about it. And whether another role has made a function at all:
+# to plan the query for those that a table leads to takes as long as the rest of it.
 ANYTHING_ODD = f"""
 SELECT EXISTS (
     SELECT FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) e
@@ -182,6 +230,6 @@ SELECT EXISTS (
     SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_type
                  WHERE typtype = 'd' OFFSET 0) t  -- sorted out by the first columns of a row
     WHERE {CALLS_NEXTVAL}
-) OR EXISTS ({STRANGERS_CODE})
-  OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL
+) OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
+  {ANY_STRANGERS_FUNCTION}
 """  # noqa: S608

@@ -138,7 +138,7 @@ class _Pile(Generic[Load, Result]):
             while not self._waiting:
                 if or_wait_for is None or or_wait_for in self._done:
                     return None
-                self._changed.wait()
+                self._changed.wait(driver.SECONDS_A_WAIT)
             return self._waiting.popleft()
 
     def has(self, number: int) -> bool:

@@ -57,9 +57,10 @@ REMEMBER_PATH = (
     "pg_catalog.set_config('restorehooks.path',"
     " pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, true)"
 )
+OWN_SCHEMAS = "pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
 _REMEMBER = (
-    "pg_catalog.set_config('restorehooks.schemas', ("
-    "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(false))::pg_catalog.text"
+    "pg_catalog.set_config('restorehooks.schemas', ("  # noqa: S608
+    f"SELECT {OWN_SCHEMAS}"
     " FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
     " AND (setting OPERATOR(pg_catalog.<>) reset_val{})), true)"
 )

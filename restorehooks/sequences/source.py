@@ -244,6 +244,13 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                      AND d.refobjsubid > 0
+                     AND (d.deptype = 'i' OR NOT EXISTS (  -- an owner that draws elsewhere
+                         SELECT FROM pg_attrdef e JOIN pg_depend drawn ON drawn.objid = e.oid
+                             AND drawn.classid = 'pg_attrdef'::regclass
+                             AND drawn.refclassid = 'pg_class'::regclass
+                         JOIN pg_sequence other
+                             ON other.seqrelid = drawn.refobjid AND other.seqrelid <> c.oid
+                         WHERE e.adrelid = d.refobjid AND e.adnum = d.refobjsubid))
                    UNION SELECT e.adrelid, e.adnum FROM pg_depend d
                    JOIN pg_attrdef e ON e.oid = d.objid AND d.classid = 'pg_attrdef'::regclass
                    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) numbered

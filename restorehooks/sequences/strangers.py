@@ -11,6 +11,10 @@ conditions on the partition keys of its parents.
 Estimates call functions, too: how many rows meet a predicate is estimated with the function of an
 operator, of its negator or commutator (``neqsel``), and with a range type's SUBTYPE_DIFF
 (``rangesel``). A cast to a domain plans that domain's CHECK constraints (``load_domaintype_info``).
+
+Some of it leaves no dependency, and is read off the stored expressions: the type that JSON_VALUE
+returns, and ``satisfies_hash_partition``, which is IMMUTABLE and opens whatever table has the oid
+that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it.
 """
 
 from __future__ import annotations
@@ -47,21 +51,43 @@ def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
 PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
+ANY_STRANGERS_FUNCTION = (
+    f"EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"
+)
+"""The condition without which there is no function that planning could call."""
+SATISFIES_HASH_PARTITION = 5028
+"""The oid of that function (pg_proc.dat)."""
+
+
+def _named_in(expression: str) -> str:
+    """Return the query, by the name of ``named``, for what an expression calls by its oid alone."""
+    pattern = f":typid ([0-9]+) :typmod|:funcid {SATISFIES_HASH_PARTITION} "
+    return f"""(
+        SELECT CASE WHEN oids[1] IS NULL THEN 'pg_proc'::regclass ELSE 'pg_type'::regclass END
+                   AS class, coalesce(oids[1]::oid, {SATISFIES_HASH_PARTITION}) AS obj
+        FROM regexp_matches({expression}, '{pattern}', 'g') AS oids) named"""  # noqa: S608
+
+
 _CODE = f"""
 WITH RECURSIVE keyed (tab, key) AS (  -- a partitioned one's bounds are in its parents' keys
     SELECT partrelid, partrelid FROM pg_partitioned_table WHERE {{of_key}}
     UNION SELECT keyed.tab, i.inhparent FROM keyed JOIN pg_inherits i ON i.inhrelid = keyed.key
 ),
-planned (tab, rel, class, obj) AS MATERIALIZED (
-    SELECT indrelid, indrelid, 'pg_class'::regclass, indexrelid
-    FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}} AND EXISTS (
+planned (tab, rel, class, obj, expression) AS MATERIALIZED (
+    SELECT indrelid, indrelid, 'pg_class'::regclass, indexrelid,
+           concat(indexprs::text, indpred::text)
+    FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}}
         -- few databases have one, and to look at every index takes longest
-        SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))
+        AND {ANY_STRANGERS_FUNCTION}
     UNION ALL
-    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid
+    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, partexprs::text
     FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL
     UNION ALL
-    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid
+    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid,
+           concat(stxexprs::text, (  -- from PostgreSQL 19 on they name virtual columns
+               SELECT string_agg(e.adbin::text, '') FROM pg_attribute a
+               JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
+               WHERE a.attrelid = stxrelid AND a.attgenerated = 'v'))
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
 ),
 reached (tab, class, obj) AS (
@@ -75,6 +101,8 @@ reached (tab, class, obj) AS (
     JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = rel
         AND d.refobjsubid IN (0, a.attnum)
+    UNION ALL
+    SELECT tab, named.class, named.obj FROM planned CROSS JOIN LATERAL {_named_in("expression")}
     UNION
     SELECT reached.tab, edge.class, edge.obj
     FROM reached CROSS JOIN LATERAL (
@@ -105,15 +133,23 @@ reached (tab, class, obj) AS (
         SELECT d.refclassid, d.refobjid FROM pg_constraint k
         JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
         WHERE reached.class = 'pg_type'::regclass AND k.contypid = reached.obj
+        UNION ALL
+        SELECT named.class, named.obj
+        FROM pg_constraint k CROSS JOIN LATERAL {_named_in("k.conbin::text")}
+        WHERE reached.class = 'pg_type'::regclass AND k.contypid = reached.obj
+        UNION ALL
+        SELECT 'pg_proc'::regclass, castfunc FROM pg_cast
+        WHERE reached.class = 'pg_type'::regclass AND castsource = reached.obj
+            AND casttarget IN ('json'::regtype, 'jsonb'::regtype)
     ) edge
-    WHERE edge.obj >= {FIRST_OF_USERS}
+    WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
 )
 SELECT reached.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
 FROM reached
 JOIN pg_proc p ON reached.class = 'pg_proc'::regclass AND p.oid = reached.obj
 JOIN pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_roles r ON r.oid = p.proowner
-WHERE NOT {IS_TRUSTED}
+WHERE NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
 """  # noqa: S608 - constants
 
 

@@ -91,6 +91,8 @@ class Browser(Chrome):
         act()
         wait = WebDriverWait(self, 20, 0.05, ignored_exceptions=[WebDriverException])
         wait.until(lambda _: self.find("html") != before)
+        # One that is still on its way would come in the place of what is opened next.
+        wait.until(lambda _: self.execute_script("return document.readyState") == "complete")
 
     def click(self, css: str) -> None:
         """Click on what leads to another page."""

@@ -113,6 +113,8 @@ def test_nothing_is_refused_where_both_agree(
         project.manage("dumpdb", str(tmp_path / name), *options, env={"DATABASE_URL": url})
 
     dumps("same", database.url)
+    # A password that Django reads and libpq does not.
+    dumps("raw", database.url.replace("@/", ":p@ss%w@/"))
     # The same server by another name, as a project in CI may spell it.
     project.settings(DATABASES={"default": {**database.settings, "HOST": "127.0.0.1"}})
     if database.server.execute("SHOW listen_addresses") != [("",)]:

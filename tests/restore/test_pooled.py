@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.restore.errors import AddressError
 from restorehooks.restore.server import lock
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
@@ -22,7 +24,7 @@ from tests.support.dumps import contents, neighbours
 from tests.support.one_session import one_session
 from tests.support.poolers import pooled
 from tests.support.sequences import set_back, upcoming
-from tests.support.servers import RunningServer
+from tests.support.servers import RunningServer, packaged
 
 
 def command(*arguments: str) -> str:
@@ -204,6 +206,50 @@ def test_the_servers_own_address_is_that_of_the_aliass_database(
         command("restoredb", str(backup), "--no-input")
 
 
+def test_a_copy_of_the_whole_server_is_another_one(
+    backup: Path, make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A staging server made from production's files has its identifier, names and oids."""
+    production, staging = make_server(), make_server()
+    production.execute("CREATE DATABASE shop")
+    original, copy = production.process, staging.process
+    assert original
+    assert copy
+    for each in (original, copy):
+        each.stop("immediate")
+    shutil.rmtree(copy.data / "cluster")
+    shutil.copytree(original.data / "cluster", copy.data / "cluster")
+    for each in (original, copy):
+        each.start()
+    with pointed("default", staging.settings("shop")):
+        monkeypatch.setenv(DIRECT_URL, production.url("shop"))
+        with pytest.raises(CommandError, match="not the database that the alias"):
+            command("restoredb", str(backup), "--no-input")
+        monkeypatch.setenv(DIRECT_URL, staging.url("shop"))
+        assert "Restored" in command("restoredb", str(backup), "--no-input")
+
+
+def test_in_whatever_language_a_server_says_that_a_database_is_missing(
+    live: Database,
+    backup: Path,
+    make_server: Callable[..., RunningServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "ru")  # gettext's, which C.UTF-8 lets through
+    alias = make_server({"lc_messages": "C.UTF-8"}, bindir=packaged("plpgsql"))
+    with pytest.raises(psycopg.OperationalError) as refused:
+        alias.connect(dbname=live.name)
+    if "FATAL" in str(refused.value):
+        pytest.skip("this server has only English")
+    with pointed("default", alias.settings(live.name)):
+        with alias.connect(dbname="template1") as connection:
+            connection.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS false")
+        assert "is kept" in command("restoredb", "--kept")  # by way of template1
+        monkeypatch.setenv(DIRECT_URL, live.url)
+        with pytest.raises(CommandError, match="not the database that the alias"):
+            command("restoredb", str(backup), "--no-input")
+
+
 def test_the_servers_own_address_has_a_port_of_its_own(
     live: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +258,29 @@ def test_the_servers_own_address_has_a_port_of_its_own(
         monkeypatch.setenv(DIRECT_URL, f"postgresql://127.0.0.1/{live.name}")
         address = Address.of("default")
         assert (address.host, address.port) == ("127.0.0.1", "5432")
+
+
+def test_the_servers_own_address_is_given_beside_a_service_of_the_pooler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+    services = tmp_path / "services"
+    services.write_text("[pooled]\nhost=one\nport=6432\ndbname=shop\nuser=joe\npassword=secret\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    engine = "django.db.backends.postgresql"
+    with pointed("default", {"ENGINE": engine, "NAME": "", "OPTIONS": {"service": "pooled"}}):
+        monkeypatch.setenv(DIRECT_URL, "postgresql://two/shop")
+        address = Address.of("default")
+        assert (address.host, address.port, address.name) == ("two", "5432", "shop")
+        assert (address.user, address.secrets) == ("joe", {"password": "secret"})
+        monkeypatch.setenv(DIRECT_URL, "postgresql://two/other")
+        with pytest.raises(AddressError, match='"other", and the alias "default" names "shop"'):
+            Address.of("default")
+    with pointed("default", {"ENGINE": engine, "NAME": "shop"}):
+        monkeypatch.setenv("PGSERVICE", "pooled")
+        monkeypatch.setenv(DIRECT_URL, "postgresql://two/shop")
+        address = Address.of("default")
+        assert (address.host, address.port, address.user) == ("two", "5432", "joe")
 
 
 @pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])

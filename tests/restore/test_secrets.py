@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from psycopg import pq
 
+from restorehooks.management.place import disagreement
 from restorehooks.restore.backup import back_up
 from restorehooks.restore.errors import AddressError, ScriptError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.pooler import DIRECT_URL
 from tests.support.databases import Database, pointed
 from tests.support.dumps import dumped, program
 from tests.support.projects import Project
@@ -100,6 +103,19 @@ def test_what_a_session_is_to_set_is_in_no_argument(
     assert not [line for line in lines if SECRET in line and not OWN.search(line)]
 
 
+def test_of_several_hosts_a_dump_is_of_the_one_that_was_looked_at(
+    live: Database, tmp_path: Path, watched: Path
+) -> None:
+    twice = {key: f"{live.settings[key]},{live.settings[key]}" for key in ("HOST", "PORT")}
+    newer = {"load_balance_hosts": "random"} if pq.version() >= 160000 else {}
+    with pointed("default", {**live.settings, **twice, "OPTIONS": newer}):
+        back_up(tmp_path / "x", form="directory", jobs=4)
+    seen = watched.read_text().splitlines()
+    (dumping,) = (line for line in seen if line.startswith("pg_dump for ") and "--dbname" in line)
+    assert f"host={live.settings['HOST']} port={live.settings['PORT']} " in dumping
+    assert "load_balance" not in dumping
+
+
 @pytest.mark.parametrize("keyword", sorted(BARE | {"password"}))
 def test_every_secret_of_libpq_travels_hidden_or_is_refused(
     live: Database, backup: Path, tmp_path: Path, watched: Path, keyword: str
@@ -157,6 +173,16 @@ def test_nothing_that_is_printed_holds_a_password(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_no_receiver_that_logs_what_it_gets_shows_a_password(live: Database, backup: Path) -> None:
+    report = RestoreReport("default")
+    with pointed("default", _with(live, password=SECRET, options=f"-c app.key={SECRET}")):
+        restore(Request(str(backup), dry_run=True), confirm=lambda _: True, report=report)
+    assert report.plan
+    assert report.plan.address.secrets == {"password": SECRET}
+    assert live.name in repr(report)
+    assert SECRET not in f"{report!r} {report}"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -180,3 +206,36 @@ def test_a_password_in_a_dump_is_in_no_message(
     with pytest.raises(ScriptError) as caught:
         restore(Request(str(dump)), confirm=lambda _: True, report=report)
     assert SECRET not in f"{caught.value} {report.left_out}"
+
+
+@pytest.mark.parametrize("password", ["hun@{}", "hun/{}", "hun?{}", "hun#{}", "hun@x:7@{}", "@/{}"])
+def test_the_end_of_a_password_is_shown_as_no_host(
+    database: Database, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """Where it is not percent-encoded, libpq takes it for one, or for a database."""
+    url = f"postgresql://joe:{password.format('7h3End')}@nowhere.invalid/{database.name}"
+    monkeypatch.setenv("SOURCE_URL", url)
+    monkeypatch.setenv(DIRECT_URL, url)
+    said = []
+    with pointed("default", _with(database)):
+        for arguments in (["restoredb", "env:SOURCE_URL", "--no-input"], ["restoredb", "--kept"]):
+            with pytest.raises(CommandError) as told:
+                call_command(*arguments)
+            said.append(str(told.value))
+        monkeypatch.delenv(DIRECT_URL)
+        monkeypatch.setenv("DATABASE_URL", url)
+        said.append(disagreement() or "")
+    assert "DATABASE_URL" in said[-1]
+    assert "7h3End" not in " ".join(said)
+
+
+def test_what_libpq_finds_and_is_no_text_is_named_and_not_shown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "s\udce9cret")  # in Latin-1
+    with (
+        pointed("default", _with(database)),
+        pytest.raises(AddressError, match=r"What libpq finds .* is no UTF-8") as told,
+    ):
+        Address.of("default")
+    assert "cret" not in str(told.value)

@@ -352,20 +352,22 @@ SLOW = (
 )
 
 
-def test_ctrl_c_ends_what_every_connection_does(database: Database) -> None:
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_ctrl_c_ends_what_every_connection_does(database: Database, jobs: int) -> None:
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX i%'"
 
     def interrupt() -> None:
         deadline = time.monotonic() + 20
         while watcher.execute(sleeping).fetchone() == (0,) and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        # As if it came just before the main thread began to wait, which then does not notice it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     with database.connect() as watcher:
         timer = threading.Thread(target=interrupt)
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            over_several(SLOW.encode(), database)
+            over_several(SLOW.encode(), database, jobs)
         timer.join()
         deadline = time.monotonic() + 20
         active = f"{sleeping} AND state = 'active'"

@@ -141,6 +141,22 @@ def as_standby_of(primary: RunningServer, second: RunningServer) -> None:
         time.sleep(0.05)
 
 
+def test_a_standby_is_named(make_server: Callable[..., RunningServer], backup: Path) -> None:
+    server = make_server()
+    server.execute("CREATE DATABASE shop")
+    assert server.process
+    server.process.stop()
+    (server.process.data / "cluster" / "standby.signal").touch()
+    server.process.start()
+    with pointed("default", server.settings("shop")):
+        for arguments in ([str(backup)], [str(backup), "--dry-run"], [str(backup), "--in-place"]):
+            with pytest.raises(CommandError, match=r"is on a standby.* name the primary"):
+                restoredb(*arguments)
+        with pytest.raises(CommandError, match="is on a standby"):
+            restoredb("--undo")
+        assert "No previous database" in restoredb("--kept")
+
+
 @pytest.mark.slow
 def test_a_standby_promoted_in_mid_run_gets_nothing_put_in_place(
     make_server: Callable[..., RunningServer], backup: Path

@@ -82,6 +82,7 @@ def roles(database: Database) -> dict[str, str]:
     return {name: database.role(name) for name in ("owner", "stranger", "other")}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=MANY or 30,
     derandomize=not MANY,

@@ -8,7 +8,8 @@ import pytest
 from django.db import connections, transaction
 from psycopg import sql
 
-from restorehooks.sequences.glance import all_fine
+from restorehooks.sequences.glance import all_fine, still_fine
+from restorehooks.sequences.glance_memory import RUNS_OF_A_PLAN
 from restorehooks.sequences.message import LOCKS
 from tests.support.databases import Database
 from tests.support.sequences import (
@@ -30,6 +31,15 @@ AHEAD = "SELECT setval('t_id_seq', 7);"
 
 def glance(*tables: str) -> bool:
     return all_fine(connections[DEFAULT], tables or ("t",))
+
+
+def still(*tables: str) -> bool:
+    return still_fine(connections[DEFAULT], tables or ("t",))
+
+
+def is_remembered() -> bool:
+    """Whether what a glance finds is still known; another try where autovacuum has just written."""
+    return any(glance() and still() for _ in range(10))
 
 
 @pytest.mark.parametrize(
@@ -206,3 +216,109 @@ def test_what_it_calls_fine_the_full_look_calls_ok(
     reset(DEFAULT)
     assert glance("one", "two")
     assert inspect(DEFAULT).summary()["ok"] == 2
+
+
+CHANGES = {
+    "rows": "INSERT INTO t (id) VALUES (100)",
+    "a sequence set back": "SELECT setval('t_id_seq', 1)",
+    "a table": "CREATE TABLE u (id serial PRIMARY KEY)",
+    "a default": "ALTER TABLE t ALTER x SET DEFAULT 7",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.items(), ids=lambda pair: pair[0])
+def test_nothing_is_known_of_what_others_have_changed(
+    database: Database, change: tuple[str, str]
+) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    assert is_remembered()
+    database.execute(change[1])
+    assert not still()
+
+
+def test_nothing_is_known_while_a_transaction_has_written(database: Database) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    assert is_remembered()
+    with database.connect(autocommit=False) as other:
+        other.execute("INSERT INTO t (id) VALUES (100)")
+        assert not still()
+        assert glance()
+        assert not still()
+        other.execute("SELECT setval('t_id_seq', 1)")  # with the id that it has
+        assert not still()
+        other.commit()
+    assert not still()
+    assert not glance()
+
+
+def test_what_is_known_is_of_the_same_session_tables_role_and_path(database: Database) -> None:
+    database.execute(PLAIN + ROWS + AHEAD + "CREATE SCHEMA acme")
+    role = database.role("limited")
+    connection = connections[DEFAULT]
+    assert is_remembered()
+    assert not still("t", "another")
+    for there, back in (
+        ("SET search_path = acme", "RESET search_path"),
+        (f'SET ROLE "{role}"', "RESET ROLE"),
+    ):
+        assert is_remembered()
+        with connection.cursor() as cursor:
+            cursor.execute(there)
+            assert not still()
+            cursor.execute(back)
+    assert is_remembered()
+    with transaction.atomic():
+        assert not still()
+    connection.close()
+    assert not still()
+
+
+def test_a_sequence_that_moves_without_an_id_is_looked_at_again(database: Database) -> None:
+    database.execute(PLAIN.replace("TABLE", "UNLOGGED TABLE") + ROWS + AHEAD)
+    ((moves_without,),) = database.execute(
+        "SELECT relpersistence = 'u' FROM pg_class WHERE relname = 't_id_seq'"
+    )
+    assert glance()
+    assert is_remembered() is not moves_without  # up to PostgreSQL 14 it is logged all the same
+
+
+def test_another_role_s_function_that_no_table_leads_to(database: Database) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    database.execute("CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'")
+    database.execute(f'ALTER FUNCTION f OWNER TO "{database.role("limited")}"')
+    assert glance()
+    database.execute("CREATE INDEX ON t (f(x))")
+    assert not glance()
+
+
+def prepared() -> list[tuple[str]]:
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 'restorehooks%'")
+        return list(cursor.fetchall())
+
+
+def test_what_is_planned_once_is_asked_anew_each_time(database: Database) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    for number in range(2 * RUNS_OF_A_PLAN + 2):
+        database.execute(f"CREATE TABLE t{number} (id serial PRIMARY KEY)")
+        assert glance()
+        database.execute(f"INSERT INTO t{number} VALUES (1)")
+        assert not glance()
+        database.execute(f"SELECT nextval('t{number}_id_seq')")
+    assert glance("t", "t1")
+    assert len(prepared()) == 1
+
+
+@pytest.mark.parametrize("name", ["", "restorehooks_links"])
+def test_what_others_do_to_the_session_s_prepared_statements(database: Database, name: str) -> None:
+    database.execute(PLAIN + ROWS + AHEAD)
+    assert glance()
+    if not name:
+        assert glance()
+        assert prepared()
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"PREPARE {name} AS SELECT 1" if name else "DEALLOCATE ALL")
+    assert glance()
+    assert glance()
+    database.execute("INSERT INTO t (id) VALUES (100)")
+    assert not glance()

@@ -150,6 +150,7 @@ def test_a_table_that_is_let_go_in_time_is_done(
     assert set(statuses(report).values()) == {"advanced"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [2, 60])
 def test_twenty_tables_held_cost_little_more_than_one(
     database: Database,

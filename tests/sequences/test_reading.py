@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections, transaction
 
+from restorehooks.sequences.glance import all_fine
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, draw, entry, inspect, reset, standing, statuses
 from tests.support.servers import RunningServer
@@ -213,6 +214,19 @@ def test_an_index_that_is_marked_invalid_is_not_relied_on(database: Database) ->
     )
     assert statuses(reset(DEFAULT, scan_limit=50_000)) == {"t_id_seq": "unverified"}
     assert entry(reset(DEFAULT), "t_id_seq").next_after == 101
+
+
+def test_a_temporal_key_leads_to_no_last_number(database: Database) -> None:
+    if database.server.version < 180000:
+        pytest.skip("WITHOUT OVERLAPS is there from PostgreSQL 18 on")
+    database.execute(
+        "CREATE EXTENSION btree_gist;"
+        "CREATE TABLE t (id serial, at int4range, x text, PRIMARY KEY (id, at WITHOUT OVERLAPS));"
+        "INSERT INTO t SELECT g, '[1,9)', repeat('x', 1000) FROM generate_series(1, 100) g"
+    )
+    assert statuses(reset(DEFAULT, scan_limit=50_000)) == {"t_id_seq": "unverified"}
+    assert entry(reset(DEFAULT), "t_id_seq").next_after == 101
+    assert not all_fine(connections[DEFAULT], [])
 
 
 @pytest.mark.parametrize("tables", [1, 60])

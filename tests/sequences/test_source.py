@@ -63,6 +63,20 @@ def test_past_the_sources_next_and_past_own_rows(
     assert not taken_along().changed
 
 
+@pytest.mark.parametrize("name", ["a_new", "z_new"])
+def test_a_column_that_owns_one_sequence_and_draws_from_another(
+    database: Database, other_database: Database, name: str
+) -> None:
+    for each in (database, other_database):
+        each.execute(
+            f"{TABLE} CREATE SEQUENCE {name};"
+            f"ALTER TABLE orders ALTER id SET DEFAULT nextval('{name}')"
+        )
+    other_database.execute(f"SELECT setval('{name}', 900)")
+    assert statuses(taken_along()) == {name: "advanced", "orders_id_seq": "ok"}
+    assert draw(database, name) == 902
+
+
 def test_what_nobody_has_drawn_from(database: Database, other_database: Database) -> None:
     for each in (database, other_database):
         each.execute(TABLE)
@@ -286,6 +300,8 @@ def test_json_and_sql(project: Project, database: Database, other_database: Data
     ("arguments", "said"),
     [
         (["--from", "nowhere"], 'There is no database "nowhere" in DATABASES'),
+        (["--from", "host=h password=hunter2"], "There is no such database in DATABASES"),
+        (["--database", "postgresql://u:hunter2@h/d"], "There is no such database in DATABASES"),
         (["--from", "mysql://u:hunter2@h/d"], "--from names a database of mysql"),
         (["--from", "postgresql://u:hun/ter2@h"], "--from is not of the form postgresql://"),
         (["--from", "postgresql://u:hunter2@h/d"], "--from holds a password, which every user"),

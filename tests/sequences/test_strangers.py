@@ -195,6 +195,73 @@ def test_what_an_estimate_calls_is_not_called(database: Database, mallory: str, 
     assert called(database) == []
 
 
+HASHED = """
+    CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note(); RETURN 1; END $$;
+    CREATE TABLE m.h (id int) PARTITION BY HASH ((id + m.one(1)));
+    ALTER TABLE m.t ADD n int DEFAULT 1;
+    DO $$ BEGIN EXECUTE format({}, format(
+        'satisfies_hash_partition(%s, 2, 0, 1)', 'm.h'::regclass::oid)); END $$
+"""
+PLANNED = "SELECT max(id) FROM m.t WHERE id > 0"
+UNDEPENDED: dict[str, tuple[int, str, str]] = {
+    "another table's key": (
+        14, PLANNED,
+        HASHED.format("'CREATE UNIQUE INDEX u ON m.t (id) WHERE %s IS NOT NULL'"),
+    ),
+    "that in a domain's CHECK": (
+        14, PLANNED,
+        HASHED.format("'CREATE DOMAIN m.d AS int CHECK (%s)'")
+        + "; CREATE INDEX u ON m.t ((n::m.d))",
+    ),
+    "that in a virtual column": (
+        19, PLANNED,
+        HASHED.format(
+            "'ALTER TABLE m.t ADD v boolean GENERATED ALWAYS AS (%s) VIRTUAL,"
+            " ADD CONSTRAINT u UNIQUE (n)'"
+        )
+        + "; CREATE STATISTICS m.s ON id, v FROM m.t",
+    ),
+    "a cast to json": (
+        16, "SELECT JSON_ARRAY(e RETURNING jsonb) FROM m.t",
+        """
+        CREATE TYPE m.e AS ENUM ('a');
+        CREATE FUNCTION m.j(m.e) RETURNS json LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.note(); RETURN '1'::json; END $$;
+        CREATE CAST (m.e AS json) WITH FUNCTION m.j(m.e);
+        ALTER TABLE m.t ADD e m.e DEFAULT 'a';
+        CREATE INDEX u ON m.t (JSON_ARRAY(e RETURNING jsonb))
+        """,
+    ),
+    "the type of a value of JSON": (
+        17, "SELECT JSON_VALUE('5', '$' RETURNING m.d)",
+        """
+        CREATE DOMAIN m.d AS int CHECK (m.f(VALUE)); ALTER TABLE m.t ADD j jsonb DEFAULT '5';
+        CREATE INDEX u ON m.t ((JSON_VALUE(j, '$' RETURNING m.d)::int + 1))
+        """,
+    ),
+}  # fmt: skip
+"""What may call a function without a dependency on it: from which version on, how, and made how."""
+
+
+@pytest.mark.parametrize("what", UNDEPENDED)
+def test_what_no_dependency_leads_to_is_not_called(
+    database: Database, mallory: str, what: str
+) -> None:
+    since, calls, made = UNDEPENDED[what]
+    if database.server.version < since * 10000:
+        pytest.skip(f"from PostgreSQL {since} on")
+    with database.connect(user=mallory) as connection:
+        connection.execute(made)
+    database.execute("TRUNCATE m.log")
+    database.execute(calls)
+    assert called(database) == [("postgres", "postgres")], "this is no trap"
+    database.execute("TRUNCATE m.log")
+    assert "a function of another role" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
+    assert "another role's code" in diagnose(connections[DEFAULT], "u")[0].sentences
+    assert called(database) == []
+
+
 def test_the_key_of_a_table_that_a_partitioned_one_is_part_of_is_not_called(
     database: Database, mallory: str
 ) -> None:

@@ -208,7 +208,7 @@ def test_what_takes_the_place_of_a_schema_while_we_wait_for_a_sequence_is_not_ca
     database: Database, mallory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One sequence is held, and another one waited for, before the first is set by its name."""
-    monkeypatch.setattr(LockBudget, "SHORTEST", 5)  # on a busy machine, too
+    monkeypatch.setattr(LockBudget, "SHORTEST", 2)  # on a busy machine, too
     database.execute(
         f"GRANT CREATE ON DATABASE {database.name} TO {mallory};"
         f"ALTER SCHEMA m OWNER TO {mallory}; CREATE SCHEMA n AUTHORIZATION {mallory}"
@@ -225,7 +225,7 @@ def test_what_takes_the_place_of_a_schema_while_we_wait_for_a_sequence_is_not_ca
 def test_another_sequence_that_takes_the_name_while_we_wait_is_neither_set_nor_given_away(
     database: Database, mallory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LockBudget, "SHORTEST", 5)
+    monkeypatch.setattr(LockBudget, "SHORTEST", 2)
     database.execute(
         f"GRANT CREATE ON DATABASE {database.name} TO {mallory};"
         f"ALTER SCHEMA m OWNER TO {mallory}; CREATE SCHEMA n AUTHORIZATION {mallory};"

@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 from psycopg.pq.abc import PGresult
 
+from restorehooks.driver import SECONDS_A_WAIT
+
 
 class Channel:
     """A connection that is read and written by hand."""
@@ -44,4 +46,6 @@ class Channel:
     def _wait(self, events: int) -> int:
         with selectors.DefaultSelector() as selector:
             selector.register(self._pgconn.socket, events)
-            return selector.select()[0][1]
+            while not (ready := selector.select(SECONDS_A_WAIT)):
+                pass
+            return ready[0][1]

@@ -19,8 +19,9 @@ from psycopg import pq, sql
 from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from restorehooks.database_url import ENCODED
 from restorehooks.restore.errors import AddressError
-from restorehooks.wording import quoted
+from restorehooks.wording import no, quoted
 
 from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
@@ -45,11 +46,12 @@ _RESOLVED = {"service", "servicefile", "dbname", "client_encoding", "fallback_ap
 _SAID_UNASKED = {(b"sslcertmode", b"allow")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Address:
     """One alias of DATABASES, as libpq would understand it.
 
-    ``parameters`` are libpq's keywords without secrets and without the database's name.
+    ``parameters`` are libpq's keywords without secrets and without the database's name. What is
+    shown of it, as a part of a report too, holds neither.
     """
 
     using: str
@@ -68,7 +70,7 @@ class Address:
         With ``direct`` the server's own address replaces a pooler's, where it is given.
         """
         if using not in connections.settings:
-            raise AddressError(f'There is no alias "{using}" in DATABASES.')
+            raise AddressError(f"There is {no('alias', using)} in DATABASES.")
         connection: Any = connections[using]
         if connection.vendor != "postgresql":
             raise AddressError(f'The alias "{using}" is no PostgreSQL database.')
@@ -77,8 +79,8 @@ class Address:
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
         found = {key: asked[key] for key in asked if key in variables_of_libpq()}
-        if direct:
-            found |= _direct(using, found.get("dbname"))
+        if direct and (url := os.environ.get(DIRECT_URL)):
+            found = _direct(url, using, _resolved(found))
         return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
 
     @classmethod
@@ -102,6 +104,8 @@ class Address:
 
     def __str__(self) -> str:
         return f'"{self.name}" on {self.host}:{self.port}'
+
+    __repr__ = __str__
 
     def connect(self, database: str, **extra: str) -> Connection:
         """Return a new autocommitting connection with no time limits, as the role to assume.
@@ -221,18 +225,27 @@ def secrets_in(url: str) -> list[str]:
 
 
 def keywords_in(url: str) -> dict[str, Any] | None:
-    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8."""
+    """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
+
+    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
+    """
+    scheme, _, rest = url.partition("://")
+    if rest and scheme in ("postgres", "postgresql"):
+        login, at, place = rest.rpartition("@")
+        if set("/?#") & set(login):
+            return None
+        url = f"{scheme}://{login.replace('@', '%40')}{at}{place}"
     with suppress(psycopg.ProgrammingError, UnicodeError):
         return conninfo_to_dict(url)
     return None
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text says where a database is, also in a form that is not taken.
+    """Return whether a text is a URL, or says otherwise where a database is, in any form.
 
     It is not the name of a file then, which a message could repeat: it may hold a password.
     """
-    return text.startswith(("postgres:", "postgresql:")) or bool(keywords_in(text))
+    return bool("://" in text or text.startswith(("postgres:", "postgresql:")) or keywords_in(text))
 
 
 def secret_keywords() -> set[str]:
@@ -248,18 +261,19 @@ def secret_keywords() -> set[str]:
     return hidden - _HIDDEN_AND_NO_SECRET
 
 
-def _direct(using: str, database: str | None) -> dict[str, Any]:
-    """Return libpq's keywords of the server's own address, none where it is not given."""
-    if not (url := os.environ.get(DIRECT_URL)):
-        return {}
+def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
+    """Return libpq's keywords of the server's own address; ``pooler`` has those of the alias."""
     if (found := keywords_in(url)) is None:
-        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database.")
-    if found.setdefault("dbname", database) != database:
+        raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database ({ENCODED}).")
+    if found.setdefault("dbname", pooler["dbname"]) != pooler["dbname"]:
         raise AddressError(
-            f'{DIRECT_URL} names the database "{found.get("dbname")}", and the alias "{using}" '
-            f'names "{database}": give the address of that one.'
+            f'{DIRECT_URL} names the database "{found["dbname"]}", and the alias "{using}" '
+            f'names "{pooler["dbname"]}": give the address of that one.'
         )
-    return {"hostaddr": None, "port": None, **found}  # the pooler's are not the server's
+    if "service" not in found:  # else that of PGSERVICE would be taken, the pooler's
+        found.setdefault("port", os.environ.get("PGPORT") or "5432")
+    kept = pooler.keys() - {"hostaddr", "port", "service", "servicefile"}
+    return {key: pooler[key] for key in kept} | found
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
@@ -277,5 +291,10 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
         if not found.get("user"):
             raise AddressError(started.error_message.decode(errors="replace").strip())
         return found
+    except UnicodeDecodeError:
+        raise AddressError(
+            "What libpq finds in the environment (PGPASSWORD and the like) or in a service file is "
+            "no UTF-8 text: set it anew."
+        ) from None
     finally:
         started.finish()

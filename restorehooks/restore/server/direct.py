@@ -40,14 +40,13 @@ class Identity:
     def is_same(self, other: Identity) -> bool | None:
         """Return whether both are one database, None where that cannot be known.
 
-        A copy of the whole server is not told apart.
+        A copy of the whole server has the same identifier, and was started at another time.
         """
         if self.database != other.database:
             return False
-        for mine, its in ((self.identifier, other.identifier), (self.started, other.started)):
-            if None not in (mine, its):
-                return mine == its
-        return None
+        both = ((self.identifier, other.identifier), (self.started, other.started))
+        known = [mine == its for mine, its in both if None not in (mine, its)]
+        return all(known) if known else None
 
 
 def identity(connection: Connection, name: str | None = None) -> Identity:
@@ -89,7 +88,7 @@ def _asked(alias: Address) -> Identity | None:
             with psycopg.connect(asked, autocommit=True) as connection:
                 # A pooler may give the alias's database another name.
                 return identity(connection, None if name == alias.name else alias.name)
-        except psycopg.Error as error:
-            if "FATAL" not in str(error):
+        except psycopg.Error:
+            if not alias.answers():
                 return None
     return None

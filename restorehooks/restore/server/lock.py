@@ -58,8 +58,8 @@ def _entered(address: Address, name: str, refused: list[str]) -> Connection | No
         return address.connect(name)
     except psycopg.OperationalError as error:
         # No such database, no CONNECT privilege, no line in pg_hba.conf: others may be open.
-        # (libpq gives no SQLSTATE for a refused connection.)
-        if "FATAL" not in str(error) or "password" in str(error):
+        # (libpq gives no SQLSTATE for a refused connection, and servers speak many languages.)
+        if "password" in str(error) or not address.answers():
             raise
         refused.append(str(error).strip().splitlines()[-1])
         return None
@@ -145,7 +145,7 @@ class RestoreLock:
         self.close()
 
     def _require_sessions(self) -> None:
-        """Raise AddressError where several connections are one session of the server."""
+        """Raise AddressError where several connections are one session, and on a standby."""
         only = (
             f"{self.address} has one session for all connections, and a restore needs several: "
             "restore into a PostgreSQL server."
@@ -155,6 +155,8 @@ class RestoreLock:
             with self.address.connect(name, connect_timeout=seconds) as second:
                 if second.info.backend_pid == self._connection.info.backend_pid:
                     raise AddressError(only)
+                if second.execute(IS_STANDBY).fetchone() == (True,):
+                    raise AddressError(STANDBY.format(self.address))
         except psycopg.errors.ConnectionTimeout:
             raise AddressError(only) from None
 
@@ -202,6 +204,11 @@ def _said_of(address: Address, holders: Sequence[tuple[int, str, bool]]) -> str:
     )
 
 
+IS_STANDBY = "SELECT pg_catalog.pg_is_in_recovery()"
+STANDBY = (
+    "{} is on a standby, where nothing can be restored: name the primary. An address of several "
+    "hosts leads to it with target_session_attrs=read-write."
+)
 WRITE_SOMETHING = "SELECT pg_catalog.pg_logical_emit_message(true, 'restorehooks', '')"
 HOLDERS = """
 SELECT l.pid, coalesce(a.usename, 'unknown'),

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from restorehooks.driver import hang_up
+from restorehooks.driver import SECONDS_A_WAIT, hang_up
 from restorehooks.restore.interrupts import uninterrupted
 from restorehooks.restore.script.wire import SECONDS_TO_CANCEL, StatementFailed
 
@@ -52,7 +52,7 @@ class Workers:
         most = BYTES_AHEAD * len(self._workers)
         with self._changed:
             while self._bytes and self._bytes + task.size > most and not self._failures:
-                self._changed.wait()
+                self._changed.wait(SECONDS_A_WAIT)
             self._bytes += task.size
             self._tasks.append(task)
             self._changed.notify_all()
@@ -65,7 +65,7 @@ class Workers:
             self._finishing = True
             self._changed.notify_all()
             while self._busy() and not self._failures:
-                self._changed.wait()
+                self._changed.wait(SECONDS_A_WAIT)
             self._finishing = False
         self._raise_failure()
 
