@@ -23,6 +23,7 @@ RANGE = 1 << 48
 COORDINATOR = 0
 """The group of the coordinator."""
 ON_COORDINATOR = "the coordinator makes its numbers"
+ROWS_ELSEWHERE = "has its rows on other nodes, where reading it may call another role's function"
 
 
 class Node(NamedTuple):
@@ -57,7 +58,10 @@ class Node(NamedTuple):
     def _with_rows_elsewhere(self, column: Column) -> Column:
         if column.table_oid not in self.tables:
             return column
-        return column._replace(may_be_empty=False, sized=False)
+        unseen = column.unseen
+        if unseen is None and column.of_stranger:  # of what is there, this catalogue shows nothing
+            unseen = f"{column.quoted_table} {ROWS_ELSEWHERE}: let the table's owner repair it"
+        return column._replace(may_be_empty=False, sized=False, unseen=unseen)
 
 
 class OtherNode(NamedTuple):

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from restorehooks.driver import sql, text
 
+from .citus import ROWS_ELSEWHERE
 from .message import in_batches
 from .model import Sequence
 from .sending import Rows, Statement
-from .strangers import STRANGERS_OF_TABLES
+from .strangers import STRANGERS_OF_TABLES, is_strangers
 
 QUESTIONS = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
@@ -154,11 +155,18 @@ def _guard(
         looks=sql.Literal(json.dumps([look._asdict() for look in looks], ensure_ascii=False)),
         index=sql.Literal(index),
         is_last=sql.Literal(is_last),
+        elsewhere=sql.Literal(ELSEWHERE),
+        rows_elsewhere=sql.SQL(ROWS_ELSEWHERE.replace("'", "''")),
         found=STRANGERS_OF_TABLES.format(tables=sql.SQL("_members")),
     )
     return sql.SQL("DO {}").format(sql.Literal(text(body)))
 
 
+ELSEWHERE = f"""
+SELECT min(c.oid::regclass::text) FROM pg_catalog.pg_dist_partition JOIN pg_class c
+    ON c.oid = logicalrelid AND c.oid = ANY($1)
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {is_strangers("c", "n")}
+"""  # noqa: S608 - constants
 FOUND = "SELECT pg_catalog.current_setting('restorehooks.found')"
 # PREPARE plans nothing, and takes the lock that LOCK TABLE refuses to take on a sequence, or for
 # whoever may read single columns only.
@@ -211,6 +219,12 @@ BEGIN
         WHERE oid = ANY(_members) AND relkind NOT IN ('r', 'p');
         IF _name IS NOT NULL THEN
             RAISE '% is no table with rows of its own', _name;
+        END IF;
+        IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- a node of Citus
+            EXECUTE {elsewhere} INTO _name USING _members;
+            IF _name IS NOT NULL THEN
+                RAISE '% {rows_elsewhere}', _name;
+            END IF;
         END IF;
         SELECT min(w.tab || '.' || w.col) INTO _name
         FROM unnest(_look.tables, _look.columns, _look.types) AS w (tab, col, type)

@@ -175,7 +175,15 @@ def test_a_password_in_the_arguments_is_refused_and_not_repeated(
 
 
 @pytest.mark.parametrize(
-    "address", ["host=x dbname=shop password=s3cret", "postgresql:/joe:s3cret@x/shop"]
+    "address",
+    [
+        "host=x dbname=shop password=s3cret",
+        "postgresql:/joe:s3cret@x/shop",
+        "postgresql+psycopg://joe:s3cret@x/shop",
+        "'postgresql://joe:s3cret@x/shop'",
+        "POSTGRES://joe:s3cret@x/shop",
+        "jdbc:postgresql://x/shop?user=joe&password=s3cret",
+    ],
 )
 def test_no_address_is_taken_for_a_file_and_repeated(database: Database, address: str) -> None:
     with pytest.raises(UsageError, match=r"^SOURCE is no URL") as caught:

@@ -276,6 +276,11 @@ def test_the_servers_own_address_is_given_beside_a_service_of_the_pooler(
         monkeypatch.setenv(DIRECT_URL, "postgresql://two/other")
         with pytest.raises(AddressError, match='"other", and the alias "default" names "shop"'):
             Address.of("default")
+    with pointed("default", {"ENGINE": engine, "NAME": "shop"}):
+        monkeypatch.setenv("PGSERVICE", "pooled")
+        monkeypatch.setenv(DIRECT_URL, "postgresql://two/shop")
+        address = Address.of("default")
+        assert (address.host, address.port, address.user) == ("two", "5432", "joe")
 
 
 @pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])

@@ -11,6 +11,7 @@ from django.db import connections
 
 from restorehooks.programs import Program
 from restorehooks.restore.dump.contents import read_contents
+from restorehooks.restore.dump.facts import Format
 from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import (
     DeclinedError,
@@ -659,6 +660,25 @@ def test_what_the_server_has_no_library_for_is_left_out_when_asked(
     without = LACKING.partition("CREATE EXTENSION")[0]
     dump = written(tmp_path, shop_sql.replace("CREATE TABLE", f"{without}CREATE TABLE", 1))
     assert "--skip-superuser-only" in refused(database, dump)
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_labels_of_a_provider_that_is_not_loaded_are_left_out_when_asked(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, form: Format
+) -> None:
+    source = make_database()
+    comment = f"COMMENT ON COLUMN public.shop.id IS '{'x' * 40}';".encode()
+    source.execute(f"{SHOP};{comment.decode()}")
+    dump = dumped(source, tmp_path / "dump", form=form)
+    label = b"SECURITY LABEL FOR anon ON COLUMN public.shop.id IS 'MASKED'"
+    content = dump.read_bytes()
+    assert comment in content
+    dump.write_bytes(content.replace(comment, label.ljust(len(comment) - 1) + b";"))
+    assert "leave out its labels with --skip-superuser-only" in refused(database, dump)
+    for in_place in (False, True):
+        report = restored(database, dump, skip_superuser_only=True, in_place=in_place)
+        assert rows(database) == 2
+        assert "provider of such labels (1, the first: SECURITY" in "\n".join(report.left_out)
 
 
 def test_a_table_is_never_left_out_for_that(

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from django.db import connections
 
+from restorehooks.duplicates.key import parse_key
+from restorehooks.duplicates.rows import rows_with
+from restorehooks.duplicates.target import find_targets
+from restorehooks.sequences import repair
+from restorehooks.sequences.reading import read
 from restorehooks.sequences.statements import decide_and_move
 from tests.support.citus import (
     WORKER,
@@ -29,6 +35,7 @@ from tests.support.sequences import (
     standing,
     statuses,
 )
+from tests.support.strangers import mallory_in
 
 
 @pytest.fixture
@@ -227,6 +234,34 @@ def test_a_role_that_owns_nothing_of_citus(coordinator: Database) -> None:
     with django_as(coordinator, USER=role):
         (found,) = reset(DEFAULT)
     assert (found.status.value, found.next_after) == ("advanced", 6)
+
+
+def test_another_roles_rows_on_other_nodes_are_not_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can give a shard an index on the worker, which the coordinator's catalogue lacks."""
+    mallory = mallory_in(database)
+    make_node(database, 0)
+    (target,) = find_targets(connections[DEFAULT], "t_pkey")
+
+    def explained() -> tuple[str, ...] | None:
+        return rows_with(connections[DEFAULT], target, parse_key("Key (id)=(50)"))
+
+    assert explained() is not None
+
+    def read_later(*args: Any, **kwargs: Any) -> Any:
+        distribute(database, "m.t")
+        return read(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "read", read_later)
+        assert entry(reset(DEFAULT), "m.t_id_seq").status.value == "failed"
+    found = entry(reset(DEFAULT), "m.t_id_seq")
+    assert found.status.value == "unverified"
+    assert "m.t has its rows on other nodes, where reading it may call" in str(found.reason)
+    assert explained() is None
+    with django_as(database, USER=mallory):
+        assert entry(reset(DEFAULT), "m.t_id_seq").next_after == 51
 
 
 def test_repairs_beside_inserts_on_every_node(coordinator: Database) -> None:

@@ -26,6 +26,12 @@ _HINTS = (
         "DELETE on it, or leave its rows out with --skip-superuser-only",
     ),
     (
+        "22023",
+        re.compile(rb"SECURITY LABEL "),
+        "load the provider (session_preload_libraries), or leave out its labels with "
+        "--skip-superuser-only",
+    ),
+    (
         "0A000",
         re.compile(rb"SET (?:SESSION |LOCAL )?standard_conforming_strings\b", re.IGNORECASE),
         "PostgreSQL 19 and later know no other value than on: dump again with "

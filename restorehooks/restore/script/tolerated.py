@@ -67,6 +67,11 @@ _NO_LIBRARY = Tolerance(
 _DEPENDS_ON_IT = Tolerance(
     "superuser only", "it depends on something that was left out", UNDEFINED | _DENIED
 )
+_NO_LABELS = Tolerance(
+    "security label",
+    "what it labels was left out, or the server has not loaded the provider of such labels",
+    UNDEFINED | _DENIED | frozenset(("22023",)),
+)
 _OF_NO_EXTENSION = Tolerance(
     "of an extension", "a table or sequence of an extension that was left out", UNDEFINED
 )
@@ -100,6 +105,8 @@ def tolerance(
             return replace(known, reason=f'"{extension}": {known.reason}')
         if made_by_superusers(text):
             return _NO_LIBRARY
+        if statement.startswith(b"SECURITY LABEL "):
+            return _NO_LABELS
         if hangs_on_it(text):
             return _DEPENDS_ON_IT
         if options.without_extension and _ON_A_TABLE.match(statement):

@@ -37,8 +37,6 @@ SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
-_OF_THE_POOLER = {"hostaddr", "port", "service", "servicefile"}
-"""What of an alias says nothing of the server's own address."""
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
 # A service is resolved already; the programs choose their encoding by the dump.
@@ -229,25 +227,25 @@ def secrets_in(url: str) -> list[str]:
 def keywords_in(url: str) -> dict[str, Any] | None:
     """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
 
-    The last @ is before the host, as for Django. libpq takes the first, and what follows it in a
-    password for a host, which a message shows; what follows a / or a ? for a database or a keyword.
+    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
     """
-    scheme, is_url, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    if is_url and set("/?#") & set(login):
-        return None
-    url = f"{scheme}{is_url}{login.replace('@', '%40')}{at}{place}"
+    scheme, _, rest = url.partition("://")
+    if rest and scheme in ("postgres", "postgresql"):
+        login, at, place = rest.rpartition("@")
+        if set("/?#") & set(login):
+            return None
+        url = f"{scheme}://{login.replace('@', '%40')}{at}{place}"
     with suppress(psycopg.ProgrammingError, UnicodeError):
         return conninfo_to_dict(url)
     return None
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text says where a database is, also in a form that is not taken.
+    """Return whether a text is a URL, or says otherwise where a database is, in any form.
 
     It is not the name of a file then, which a message could repeat: it may hold a password.
     """
-    return text.startswith(("postgres:", "postgresql:")) or bool(keywords_in(text))
+    return bool("://" in text or text.startswith(("postgres:", "postgresql:")) or keywords_in(text))
 
 
 def secret_keywords() -> set[str]:
@@ -267,13 +265,15 @@ def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
     """Return libpq's keywords of the server's own address; ``pooler`` has those of the alias."""
     if (found := keywords_in(url)) is None:
         raise AddressError(f"{DIRECT_URL} is no URL of a PostgreSQL database ({ENCODED}).")
-    database = pooler["dbname"]
-    if found.setdefault("dbname", database) != database:
+    if found.setdefault("dbname", pooler["dbname"]) != pooler["dbname"]:
         raise AddressError(
             f'{DIRECT_URL} names the database "{found["dbname"]}", and the alias "{using}" '
-            f'names "{database}": give the address of that one.'
+            f'names "{pooler["dbname"]}": give the address of that one.'
         )
-    return {key: pooler[key] for key in pooler.keys() - _OF_THE_POOLER} | found
+    if "service" not in found:  # else that of PGSERVICE would be taken, the pooler's
+        found.setdefault("port", os.environ.get("PGPORT") or "5432")
+    kept = pooler.keys() - {"hostaddr", "port", "service", "servicefile"}
+    return {key: pooler[key] for key in kept} | found
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
