@@ -20,7 +20,7 @@ from .needs import (
     require_server,
     require_superuser,
 )
-from .request import Request
+from .request import Mode, Request
 from .server.address import Address, Connection
 from .server.live import Live, read_live
 from .server.lock import RestoreLock
@@ -55,10 +55,9 @@ class Known:
         """The archive's entries to be restored; none for a plain dump."""
         return self.selection.entries
 
-    @property
-    def user(self) -> str:
-        """The role whose rights count."""
-        return self.address.role or self.address.user
+    def user(self, mode: Mode) -> str:
+        """Return the role whose rights count: the one that the sessions act as."""
+        return self.rights.role if mode == "beside" else self.live.role or self.rights.role
 
 
 def find_out(

@@ -168,7 +168,7 @@ def make_plan(known: Known) -> Plan:
     _require_environment(known, mode, hooks)
     beside = mode == "beside"
     sides = kept(connection, address.name, "side")
-    owners = _ownership(known, may_act_as_owner=beside and not needed)
+    owners = _ownership(known, mode, may_act_as_owner=beside and not needed)
     room = room_for(connection, live, dump, kept(connection, address.name, "previous"))
     missing = _missing(known)
     return Plan(
@@ -176,7 +176,7 @@ def make_plan(known: Known) -> Plan:
         address=address,
         live=live,
         dump=dump,
-        user=known.user,
+        user=known.user(mode),
         superuser=known.rights.superuser,
         program=known.program,
         jobs=jobs_for(request.jobs, mode, dump, extensions, connection),
@@ -200,10 +200,10 @@ def _in_the_way(known: Known, ties: Ties) -> list[Obstacle]:
     return found if known.live.missing else [*found, *failover_by(known.request.using)]
 
 
-def _ownership(known: Known, *, may_act_as_owner: bool) -> Ownership:
+def _ownership(known: Known, mode: Mode, *, may_act_as_owner: bool) -> Ownership:
     return plan_ownership(
         known.connection,
-        user=known.user,
+        user=known.user(mode),
         superuser=known.rights.superuser,
         live=known.live,
         entries=known.entries,
@@ -228,7 +228,7 @@ def _notes(
     yield from (f"{path.name} in the hooks directory is no hook" for path in others)
     yield from notes_on_roles(known.connection, known.dump)
     yield from notes_on_standbys(known.connection)
-    yield from warnings(known.dump, known.live, known.user, known.rights)
+    yield from warnings(known.dump, known.live, known.rights.role, known.rights)
     yield from notes_on_unbelieved(unbelieved(known.connection, known.address.name, sides))
     if room.is_short:
         yield room.warning()

@@ -214,8 +214,9 @@ numbered AS MATERIALIZED (
                OR code.tab IN (SELECT member FROM kin WHERE kin.root = c.oid)) AS calls,
            {is_strangers("c", "n", "SELECT oid FROM stranger")} OR c.relhassubclass AND EXISTS (
                SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
-               WHERE kin.root = c.oid AND m.relowner IN (SELECT oid FROM stranger))
-               AS of_stranger,
+               WHERE kin.root = c.oid AND (
+                   m.relowner IN (SELECT oid FROM stranger) OR m.oid IN (SELECT tab FROM code)))
+               OR c.oid IN (SELECT tab FROM code) AS of_stranger,
            keys.lead AND NOT c.relhassubclass OR c.relkind IN ('r', 'p') AND NOT EXISTS (
                SELECT FROM (SELECT c.oid AS member
                             UNION SELECT kin.member FROM kin WHERE kin.root = c.oid) m

@@ -52,9 +52,12 @@ PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
 ANY_STRANGERS_FUNCTION = (
-    f"EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"
+    f"(EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"  # noqa: S608
+    f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
+    f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS})))"
 )
-"""The condition without which there is no function that planning could call."""
+"""The condition without which there is no function that planning could call, and no type that could
+be given one."""
 SATISFIES_HASH_PARTITION = 5028
 """The oid of that function (pg_proc.dat)."""
 
@@ -146,9 +149,11 @@ reached (tab, class, obj) AS (
 )
 SELECT reached.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
 FROM reached
-JOIN pg_proc p ON reached.class = 'pg_proc'::regclass AND p.oid = reached.obj
-JOIN pg_namespace n ON n.oid = p.pronamespace
-JOIN pg_roles r ON r.oid = p.proowner
+LEFT JOIN pg_proc p ON reached.class = 'pg_proc'::regclass AND p.oid = reached.obj
+LEFT JOIN pg_namespace n ON n.oid = p.pronamespace
+LEFT JOIN pg_type t ON reached.class = 'pg_type'::regclass AND t.oid = reached.obj
+LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
+JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
 WHERE NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
 """  # noqa: S608 - constants
 
@@ -165,7 +170,8 @@ def _for(tables: str | None = None) -> str:
 
 
 STRANGERS_CODE = _for()
-"""The query for them: the table, and a function's quoted name."""
+"""The query for them: the table, and a function's quoted name. NULL where it is a type, or an
+operator, that another role has made: its owner can let it call a function at any time."""
 
 
 STRANGERS_OF_TABLES = sql.SQL(f"""
@@ -174,7 +180,7 @@ WITH RECURSIVE member (root, oid) AS (
     UNION SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid
 ), code AS ({_for("ARRAY(SELECT oid FROM member)")})
 SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = member.oid
-GROUP BY member.root
+WHERE code.function IS NOT NULL GROUP BY member.root
 """)  # noqa: S608 - constants
 """The same for some tables (oids) and what is below them: a table, and one such function."""
 

@@ -662,6 +662,27 @@ def test_what_the_server_has_no_library_for_is_left_out_when_asked(
     assert "--skip-superuser-only" in refused(database, dump)
 
 
+def test_in_place_the_question_names_the_role_that_sessions_act_as(
+    database: Database, ordinary: str, tmp_path: Path, shop_sql: str
+) -> None:
+    """As ALTER ROLE sets it, for users that a vault makes for some hours."""
+    login = database.role("login", f"LOGIN IN ROLE {ordinary}")
+    database.execute(f"CREATE TABLE theirs (x int); ALTER TABLE theirs OWNER TO {ordinary}")
+    database.server.execute(f"ALTER ROLE {login} IN DATABASE {database.name} SET role = {ordinary}")
+    connect_as(database, login)
+    alone(database)
+    asked: list[str] = []
+    request = Request(str(written(tmp_path, shop_sql)), in_place=True)
+
+    def no(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    with pytest.raises(DeclinedError):
+        restore(request, confirm=no)
+    assert f'What "{ordinary}" owns in it will be DROPPED' in asked[0]
+
+
 @pytest.mark.parametrize("form", ["plain", "custom"])
 def test_labels_of_a_provider_that_is_not_loaded_are_left_out_when_asked(
     make_database: MakeDatabase, database: Database, tmp_path: Path, form: Format

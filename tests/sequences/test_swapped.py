@@ -315,3 +315,27 @@ def test_the_expression_of_an_index_that_is_dropped_meanwhile_is_not_called(
     assert found.target.stranger is None
     assert found.rows is None
     assert called(database) == []
+
+
+def test_what_the_owner_of_a_type_adds_to_it_while_we_wait_is_not_called(
+    database: Database, mallory: str
+) -> None:
+    """An index of ours casts to a domain of mallory's."""
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE DOMAIN m.d AS int; DROP FUNCTION m.f, m.note")
+    database.execute(
+        "CREATE SCHEMA z; CREATE TABLE z.o (id serial PRIMARY KEY, n int);"
+        "CREATE INDEX ON z.o ((n::m.d)); INSERT INTO z.o VALUES (9, 1)"
+    )
+    waits = "SELECT FROM pg_locks WHERE relation = 'm.t'::regclass AND NOT granted"
+    check = """
+        CREATE FUNCTION m.note() RETURNS void LANGUAGE sql AS
+            $$ INSERT INTO m.log VALUES (current_user, session_user) $$;
+        CREATE FUNCTION m.g(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.note(); RETURN true; END $$;
+        ALTER DOMAIN m.d ADD CHECK (m.g(1))
+    """
+    with once(database, mallory, waits, "LOCK TABLE m.t", check):
+        found = entry(reset(DEFAULT), "z.o_id_seq")
+    assert "z.o would call m.g, a function of another role" in str(found.reason)
+    assert called(database) == []

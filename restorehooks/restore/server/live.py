@@ -31,7 +31,7 @@ FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.datta
 WHERE d.datname = %s
 """
 
-SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
+SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()), current_user"
 
 OWN_OBJECTS = """
 SELECT kind, pg_catalog.count(*) FROM (
@@ -79,7 +79,7 @@ class Live:
 
     ``size`` is in bytes. ``objects`` counts what it holds by kind, without what belongs to
     extensions, but with their tables that hold rows of users: nothing in there means that it is
-    empty.
+    empty. ``role`` is whom a session there acts as, which ALTER ROLE and ALTER DATABASE may set.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Live:
     objects: Mapping[str, int] = field(default_factory=dict)
     server_version: int = 0
     properties: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    role: str = ""
 
     @property
     def missing(self) -> bool:
@@ -112,7 +113,7 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
         cursor = connection.cursor(row_factory=dict_row).execute(DATABASE, [address.name])
         if (found := cursor.fetchone()) is None:
             return Live(address.name, server_version=version)
-        size, objects = _contents(address, address.name)
+        size, role, objects = _contents(address, address.name)
         return Live(
             name=address.name,
             oid=found["oid"],
@@ -121,6 +122,7 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
             objects=objects,
             server_version=version,
             properties=found,
+            role=role,
         )
     finally:
         if connection is not maintenance:
@@ -129,17 +131,18 @@ def read_live(address: Address, maintenance: Connection | None) -> Live:
 
 def is_empty(address: Address, name: str) -> bool:
     """Tell whether nothing would be lost with this database."""
-    _, objects = _contents(address, name)
+    *_, objects = _contents(address, name)
     return not objects
 
 
-def _contents(address: Address, name: str) -> tuple[int, dict[str, int]]:
+def _contents(address: Address, name: str) -> tuple[int, str, dict[str, int]]:
     try:
         with address.connect(name) as inside:
             row = inside.execute(SIZE).fetchone()
             counted: dict[str, int] = dict(cast(list[Any], inside.execute(OWN_OBJECTS).fetchall()))
             if filled := filled_tables(inside):
                 counted["filled extension table"] = filled
-            return (row[0] if row else 0), counted
+            assert row  # noqa: S101 - it has no FROM
+            return row[0], row[1], counted
     except psycopg.OperationalError as error:
         raise TargetError(f'"{name}" cannot be entered: {first_line(error)}') from None

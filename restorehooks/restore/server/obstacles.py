@@ -30,7 +30,7 @@ class Obstacle:
 
 
 RIGHTS = """
-SELECT r.rolsuper, r.rolsuper OR r.rolcreatedb,
+SELECT r.rolname, r.rolsuper, r.rolsuper OR r.rolcreatedb,
        r.rolsuper OR coalesce((SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE')
                                FROM pg_catalog.pg_database d WHERE d.datname = %(live)s), true),
        coalesce((SELECT pg_catalog.has_tablespace_privilege(d.dattablespace, 'CREATE')
@@ -54,11 +54,12 @@ FROM pg_catalog.pg_prepared_xacts WHERE database = %(live)s
 
 @dataclass(frozen=True)
 class Rights:
-    """What the role may do: whether it is a superuser, and what it lacks for a swap.
+    """What a role may do: whether it is a superuser, and what it lacks for a swap.
 
     ``lacking`` is empty where it may create and rename databases as it has to.
     """
 
+    role: str
     superuser: bool
     lacking: tuple[Obstacle, ...] = ()
 
@@ -67,14 +68,11 @@ def read_rights(connection: Connection, live: Live) -> Rights:
     """Return what the role of a connection may do with the live database."""
     row = connection.execute(RIGHTS, {"live": live.name}).fetchone()
     assert row  # noqa: S101 - current_user is a role
-    superuser, creates, owns, place = row
-    return Rights(superuser, tuple(_lacking(connection, live, creates, owns, place)))
+    role, superuser, creates, owns, place = row
+    return Rights(role, superuser, tuple(_lacking(role, live, creates, owns, place)))
 
 
-def _lacking(
-    connection: Connection, live: Live, creates: bool, owns: bool, place: bool
-) -> Iterator[Obstacle]:
-    user = _current_user(connection)
+def _lacking(user: str, live: Live, creates: bool, owns: bool, place: bool) -> Iterator[Obstacle]:
     if not creates:
         yield Obstacle(
             "refused",
@@ -95,12 +93,6 @@ def _lacking(
             f'"{live.properties["tablespace"]}" of "{live.name}"',
             "a superuser grants it with GRANT CREATE ON TABLESPACE",
         )
-
-
-def _current_user(connection: Connection) -> str:
-    row = connection.execute("SELECT current_user").fetchone()
-    assert row  # noqa: S101 - there always is one
-    return str(row[0])
 
 
 def obstacles(connection: Connection, live: Live) -> list[Obstacle]:
