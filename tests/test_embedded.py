@@ -414,7 +414,10 @@ def test_a_cluster_of_an_earlier_version_is_handed_over(folder: Path, name: str)
     outside.touch()
     (folder / "pg" / "cluster" / "link").symlink_to(outside)
     os.link(outside, folder / "pg" / "cluster" / "hard")
+    (folder / "pg" / "cluster" / "base").chmod(0o777)
     with server:
+        # A process of the old id reaches nothing there any more.
+        assert (folder / "pg" / "cluster" / "base").stat().st_mode & 0o777 == 0o700
         assert one(server.url("postgres"), "SELECT x FROM kept") == 1
         assert not has_a_name(id_of(folder / "pg"))
     assert outside.stat().st_uid == 0

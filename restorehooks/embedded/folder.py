@@ -240,11 +240,13 @@ def _read(path: Path, *, from_end: bool = False) -> str:
 def _give_away(folder: Path, account: Account) -> None:
     """Let everything in a folder belong to the account; what is linked elsewhere too stays."""
     for _, folders, files, at in os.fwalk(folder, follow_symlinks=False):
+        # First, so that a process of the old owner's puts no other file in the place of a name.
+        os.fchown(at, account.uid, account.gid)
+        os.fchmod(at, 0o700)
         for name in (*folders, *files):
             status = os.stat(name, dir_fd=at, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+            if not stat.S_ISDIR(status.st_mode) and status.st_nlink == 1:
                 os.chown(name, account.uid, account.gid, dir_fd=at, follow_symlinks=False)
-    os.chown(folder, account.uid, account.gid, follow_symlinks=False)
 
 
 def lock(file: int, *, alone: bool, wait: bool = True) -> bool:

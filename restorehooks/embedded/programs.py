@@ -13,6 +13,7 @@ from restorehooks.embedded.account import Account
 from restorehooks.embedded.errors import ServerError
 from restorehooks.programs import chosen_folder, left_out, program_folders
 from restorehooks.restore.errors import ProgramError
+from restorehooks.wording import printable
 
 REMEDY = (
     'install them with: pip install "django-restorehooks[embedded]", '
@@ -131,4 +132,4 @@ def last_error(log: str) -> str:
     """Return the last fatal error of a log, else its last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()] or ["it left no message."]
     fatal = [line for line in lines if re.search(r"(FATAL|PANIC|error):", line)]
-    return re.sub(r"^.*?(FATAL|PANIC|error):\s*", "", (fatal or lines)[-1])
+    return printable(re.sub(r"^.*?(FATAL|PANIC|error):\s*", "", (fatal or lines)[-1]))
