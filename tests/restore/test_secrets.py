@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
 import sys
 from base64 import b64encode
 from pathlib import Path
@@ -239,3 +241,33 @@ def test_what_libpq_finds_and_is_no_text_is_named_and_not_shown(
     ):
         Address.of("default")
     assert "cret" not in str(told.value)
+
+
+ASKS_FOR_THE_PASSWORD = r"""
+import socket
+import subprocess
+connection, _ = socket.socket(fileno=0).accept()
+connection.recv(1024)
+connection.sendall(b"R\0\0\0\x08\0\0\0\x03")
+print(connection.recv(1024))
+"""
+
+
+def test_whoever_is_asked_whether_it_is_there_gets_the_aliass_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGPASSWORD is another server's, where the alias has a password of its own."""
+    monkeypatch.setenv("PGPASSWORD", "anotherOnes")
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    asked = {"host": str(tmp_path), "port": "1", "user": "u", "dbname": "d", "password": "own"}
+    address = Address.of_parameters("default", asked, {})
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(".s.PGSQL.1")
+        server.listen()
+        argv = [sys.executable, "-c", ASKS_FOR_THE_PASSWORD]
+        with subprocess.Popen(
+            argv, stdin=server.fileno(), stdout=subprocess.PIPE, text=True
+        ) as process:
+            address.answers()
+            heard, _ = process.communicate(timeout=10)
+    assert heard == repr(b"p\0\0\0\x08own\0") + "\n"

@@ -158,8 +158,8 @@ class Address:
 
     def answers(self) -> bool:
         """Return whether the server is there and takes connections, whoever may connect."""
-        asked = {**self.parameters, "connect_timeout": SECONDS_TO_ANSWER, "dbname": self.name}
-        return pq.PGconn.ping(make_conninfo(**asked).encode()) == pq.Ping.OK
+        asked = {**self.parameters, **self.secrets, "connect_timeout": SECONDS_TO_ANSWER}
+        return pq.PGconn.ping(make_conninfo(dbname=self.name, **asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
         """Return what ``pg_restore --dbname`` understands, for everybody to read.
