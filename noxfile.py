@@ -175,7 +175,14 @@ def run(session, django, drivers, server, *arguments):
     environment = {"PG_BINDIR": server and str(server), "DATABASE_URL": None}
     drivers = DRIVERS.get(drivers, ["psycopg[binary]"])
     session.install(f"Django=={django}.*", *drivers, "--editable", ".[test]")
-    session.run("pytest", "--numprocesses=auto", *arguments, *session.posargs, env=environment)
+    session.run(
+        "pytest",
+        "--numprocesses=auto",
+        "--dist=loadfile",
+        *arguments,
+        *session.posargs,
+        env=environment,
+    )
 
 
 def server_programs(session, major, required=True):

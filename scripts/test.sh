@@ -24,8 +24,9 @@ main() {
         step "$venv/bin/mypy"
         step "$venv/bin/shellcheck" --external-sources scripts/*.sh scripts/demo/*.sh .ci/run
     fi
-    # The whole suite runs in one process for each core; a few tests named run in one.
-    [ $# -gt 0 ] || set -- --numprocesses=auto
+    # The whole suite runs in one process for each core, and each file's servers and browser are
+    # started once; a few tests named run in one.
+    [ $# -gt 0 ] || set -- --numprocesses=auto --dist=loadfile
     step "$venv/bin/python" -m pytest "$@"
 }
 
