@@ -10,10 +10,10 @@ from pathlib import Path
 from textwrap import wrap
 
 from restorehooks import __version__
+from restorehooks.exit_codes import INTERRUPTED, WRONG_USAGE
 from restorehooks.streams import or_nowhere, standard_streams
 from restorehooks.wording import no, printable
 
-WRONG_USAGE, INTERRUPTED = 2, 130
 USAGE = """\
 usage: restorehooks COMMAND [OPTIONS]
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-CUT_OFF = 141
-"""The exit code of a program that is ended by SIGPIPE, as a shell has it."""
-FAILED = 1
+from restorehooks.exit_codes import CUT_OFF, FAILED
+
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
 """A disk or a quota that is full, a terminal that is gone, a stream that cannot be written."""
 

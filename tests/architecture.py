@@ -68,6 +68,7 @@ LAYERS = {
     "ground floor": [
         "signals",
         "streams",
+        "exit_codes",
         "driver",
         "database_url",
         "wording",

@@ -21,11 +21,10 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from restorehooks import driver
+from restorehooks.exit_codes import INTERRUPTED, WRONG_USAGE
 from restorehooks.management.output import SafeOutput, names_json
 from restorehooks.streams import standard_streams
 from restorehooks.wording import described, first_line, no, sentence
-
-WRONG_USAGE, INTERRUPTED = 2, 130
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):

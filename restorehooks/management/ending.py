@@ -12,7 +12,8 @@ import psycopg
 from django.core.management.base import CommandError
 from django.db import Error as DjangoDatabaseError
 
-from restorehooks.management.base import INTERRUPTED, WRONG_USAGE, OneSentenceCommand
+from restorehooks.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
+from restorehooks.management.base import OneSentenceCommand
 from restorehooks.restore.errors import (
     AddressError,
     DeclinedError,
@@ -33,8 +34,6 @@ from restorehooks.wording import (
     printable_lines,
     sentence,
 )
-
-FAILED = 1
 
 Outcome = Literal["failed", "refused", "declined", "interrupted", "unknown"]
 """In what way a command did not do its work."""

@@ -13,7 +13,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-WRONG_USAGE = 2
+from restorehooks.exit_codes import WRONG_USAGE
+
 NO_APP = 'restore.sh: "restorehooks" is not in INSTALLED_APPS of the project of {}: add it there.\n'
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from django.core.management.base import CommandError
 from django.db import connections
 
-from restorehooks.management.base import WRONG_USAGE
+from restorehooks.exit_codes import WRONG_USAGE
 from restorehooks.sequences.citus import OtherNode, node_group, other_nodes
 
 ELSEWHERE = ("host", "hostaddr", "port", "service", "pool")

@@ -14,7 +14,8 @@ from django.db import Error, connections
 from django.db.utils import ConnectionHandler
 
 from restorehooks.database_url import UrlError, settings_of
-from restorehooks.management.base import WRONG_USAGE, postgresql_aliases
+from restorehooks.exit_codes import WRONG_USAGE
+from restorehooks.management.base import postgresql_aliases
 from restorehooks.sequences.source import SameDatabaseError, Source, read_source
 from restorehooks.wording import first_line, no
 

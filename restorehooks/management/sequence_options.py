@@ -11,7 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
 from restorehooks import conf
-from restorehooks.management.base import WRONG_USAGE, postgresql_aliases
+from restorehooks.exit_codes import WRONG_USAGE
+from restorehooks.management.base import postgresql_aliases
 from restorehooks.management.output import add_format, asks_for_json
 from restorehooks.sequences.scope import Limits, Scope, models_for
 

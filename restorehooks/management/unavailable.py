@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError, CommandParser
 
 from restorehooks.driver import why_no_restore
-from restorehooks.management.base import WRONG_USAGE, OneSentenceCommand
+from restorehooks.exit_codes import WRONG_USAGE
+from restorehooks.management.base import OneSentenceCommand
 from restorehooks.management.output import names_json
 
 

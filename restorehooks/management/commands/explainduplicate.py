@@ -13,9 +13,9 @@ from django.db import connections
 
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.target import NotFoundError
+from restorehooks.exit_codes import WRONG_USAGE
 from restorehooks.management.base import (
     CANNOT_BE_ASKED,
-    WRONG_USAGE,
     OneSentenceCommand,
     add_database,
     cannot_be_asked,

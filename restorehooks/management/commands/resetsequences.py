@@ -11,7 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
 from restorehooks.announce import announce
-from restorehooks.management.base import NONSENSE, WRONG_USAGE, OneSentenceCommand
+from restorehooks.exit_codes import WRONG_USAGE
+from restorehooks.management.base import NONSENSE, OneSentenceCommand
 from restorehooks.management.output import asks_for_json
 from restorehooks.management.sequence_options import Request, add_options
 from restorehooks.management.sequence_runs import Run, runs
