@@ -13,6 +13,7 @@ import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from tests.support.databases import Database
 from tests.support.dumps import alone, dumped
+
+
+@contextmanager
+def peak() -> Iterator[list[int]]:
+    """Yield a list that holds after the block how many bytes Python took at most in it."""
+    found: list[int] = []
+    tracemalloc.start()
+    try:
+        yield found
+        found.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
 
 FORMS = ("custom", "tar", "plain", "directory")
 
@@ -199,12 +213,9 @@ def test_a_members_name_takes_no_memory_to_speak_of(tmp_path: Path, kind: bytes)
     with gzip.open(path, "wb", 1) as packed:
         packed.write(header.tobuf(tarfile.GNU_FORMAT))
         packed.writelines(bytes(1 << 20) for _ in range(100))
-    tracemalloc.start()
-    with pytest.raises(DumpError, match=r"a header of 100 MB"), taken_out(path):
+    with peak() as taken, pytest.raises(DumpError, match=r"a header of 100 MB"), taken_out(path):
         pass
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20 << 20
+    assert taken[0] < 20 << 20
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
@@ -315,12 +326,9 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     path = tmp_path / "many.tgz"
     with gzip.open(path, "wb", 1) as packed:
         packed.writelines(empty * 1000 for _ in range(15))
-    tracemalloc.start()
-    with pytest.raises(DumpError), taken_out(path):
+    with peak() as taken, pytest.raises(DumpError), taken_out(path):
         pass
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 5 << 20
+    assert taken[0] < 5 << 20
 
 
 @pytest.mark.parametrize("between", [1, 100])
@@ -337,12 +345,9 @@ def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, betw
             packed.write(bytes(-len(content) % tarfile.BLOCKSIZE))
             if number % between == 0:
                 packed.write(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
-    tracemalloc.start()
-    with pytest.raises(DumpError), taken_out(path):
+    with peak() as taken, pytest.raises(DumpError), taken_out(path):
         pass
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 5 << 20
+    assert taken[0] < 5 << 20
 
 
 def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
@@ -356,11 +361,9 @@ def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
         packed.fileobj.write(empty * 15_000)
     dump = identify(path)
     entries = read_contents(dump)
-    tracemalloc.start()
-    prove_files(dump, entries)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 5 << 20
+    with peak() as taken:
+        prove_files(dump, entries)
+    assert taken[0] < 5 << 20
 
 
 def test_a_list_of_large_objects_of_any_length_takes_little_memory(tmp_path: Path) -> None:
@@ -369,12 +372,10 @@ def test_a_list_of_large_objects_of_any_length_takes_little_memory(tmp_path: Pat
         yield b"_2.dat\n"
         yield from (b"\0" * 1_000_000 for _ in range(20))
 
-    tracemalloc.start()
-    found = [line[:20] for line in lines_of(lines())]
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with peak() as taken:
+        found = [line[:20] for line in lines_of(lines())]
     assert found[:3] == [b"1 blob_1.dat\n", b"2 blob_2.dat\n", b"\0" * 20]
-    assert peak < 5 << 20
+    assert taken[0] < 5 << 20
 
 
 def test_names_in_a_folder_begin_no_line(dumps: dict[str, Path], tmp_path: Path) -> None:
