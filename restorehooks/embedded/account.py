@@ -46,8 +46,7 @@ class Account(NamedTuple):
         The account's processes can take over such a program: it is in no terminal's session, and
         has to be given standard streams, an environment and a folder of its own.
         """
-        of_account = {"user": self.uid, "group": self.gid, "extra_groups": []}
-        return {**of_account, "start_new_session": True}
+        return {"user": self.uid, "group": self.gid, "extra_groups": [], "start_new_session": True}
 
 
 def may_own(uid: int) -> bool:
@@ -70,8 +69,9 @@ def server_account(folder: Path, owner: int | None, claims: ExitStack) -> Accoun
     free = [*UNUSED[first:], *UNUSED[:first]] if sys.platform == "linux" else []
     # A process that a dump has left behind has the id still, and would reach the server.
     for uid in (owner, *free) if owner is not None and owner in UNUSED else free:
-        if _is_mapped(uid) and not _is_taken(uid) and _claimed(uid, claims):
-            return Account(f"with the id {uid}", uid, uid)
+        account = Account(f"with the id {uid}", uid, uid)
+        if _is_mapped(uid) and not _is_taken(uid) and _claimed(account, claims):
+            return account
     for account in named_accounts():
         if not _runs_a_cluster(account.uid):
             return account
@@ -118,8 +118,8 @@ def _is_taken(uid: int) -> bool:
     return any(owner == uid for _, owner in _processes())
 
 
-def _claimed(uid: int, claims: ExitStack) -> bool:
-    """Say whether this process alone has taken the id, with a process that waits as its user.
+def _claimed(account: Account, claims: ExitStack) -> bool:
+    """Say whether this process alone has taken the id, with a process that waits as the account.
 
     Of two that take it at once at least one sees the other, since each begins its own first.
     """
@@ -130,11 +130,11 @@ def _claimed(uid: int, claims: ExitStack) -> bool:
         stderr=subprocess.DEVNULL,
         cwd="/",
         env={},
-        **Account("", uid, uid).popen,
+        **account.popen,
     )
     with ExitStack() as claim:
         claim.enter_context(waiting)
-        if processes_of(uid) == [waiting.pid]:
+        if processes_of(account.uid) == [waiting.pid]:
             claims.push(claim.pop_all())
             return True
     return False

@@ -29,7 +29,7 @@ from .message import (
 )
 from .sending import Rows, Statement
 from .session import TENANT
-from .strangers import ANY_STRANGERS_FUNCTION, STRANGERS, STRANGERS_CODE, is_strangers
+from .strangers import ANY_FUNCTION_OR_TYPE, STRANGERS, STRANGERS_CODE, is_strangers
 
 if TYPE_CHECKING:
     from collections import abc
@@ -94,8 +94,8 @@ def all_fine(connection: BaseDatabaseWrapper, tables: abc.Sequence[str]) -> bool
         found = _asked_of_catalogue(connection, memory, query)
     if found is None:
         return False
-    state, rows, ((is_odd, has_functions),) = found
-    if is_odd or (has_functions and _may_call(connection)):
+    state, rows, ((is_odd, has_any),) = found
+    if is_odd or (has_any and _may_call(connection)):
         return False
     links = [_Link._make(row) for row in rows]
     is_fine = all(link.is_plain for link in links) and all(
@@ -231,5 +231,5 @@ SELECT EXISTS (
                  WHERE typtype = 'd' OFFSET 0) t  -- sorted out by the first columns of a row
     WHERE {CALLS_NEXTVAL}
 ) OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
-  {ANY_STRANGERS_FUNCTION}
+  {ANY_FUNCTION_OR_TYPE}
 """  # noqa: S608

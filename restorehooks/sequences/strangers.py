@@ -51,7 +51,7 @@ def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
 PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
-ANY_STRANGERS_FUNCTION = (
+ANY_FUNCTION_OR_TYPE = (
     f"(EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"  # noqa: S608
     f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
     f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS})))"
@@ -81,7 +81,7 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
            concat(indexprs::text, indpred::text)
     FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}}
         -- few databases have one, and to look at every index takes longest
-        AND {ANY_STRANGERS_FUNCTION}
+        AND {ANY_FUNCTION_OR_TYPE}
     UNION ALL
     SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, partexprs::text
     FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL
