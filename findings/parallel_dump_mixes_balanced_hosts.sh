@@ -22,15 +22,8 @@ as_user "$bin/pg_basebackup" --pgdata="$folder/standby.new/data" --write-recover
 as_user "$bin/postgres" -D "$folder/standby.new/data" -c listen_addresses= -c fsync=off \
     -c unix_socket_directories="$folder/standby.socket" >"$folder/standby.log" 2>&1 &
 trap 'kill -INT "$(head -n 1 "$folder/standby.new/data/postmaster.pid")"; end_all' EXIT
-tries=0
-until PGHOST=$folder/standby.socket sql 'SELECT pg_is_in_recovery()' >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || {
-        cat "$folder/standby.log" >&2
-        exit 1
-    }
-    sleep 0.1
-done
+within 30 "$folder/standby.log" \
+    "$bin/psql" --no-psqlrc --host="$folder/standby.socket" --command='SELECT 1'
 
 address="host=$folder/socket,$folder/standby.socket port=5432,5432 load_balance_hosts=random"
 # Prints the exit code of a dump: dump JOBS

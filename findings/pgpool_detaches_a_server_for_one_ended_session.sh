@@ -52,15 +52,7 @@ through() {
         --dbname="$1" --command="$2" 2>/dev/null
 }
 sql 'CREATE DATABASE shop'
-tries=0
-until through postgres 'SELECT 1' >/dev/null; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 100 ] || {
-        cat "$place/log" >&2
-        exit 1
-    }
-    sleep 0.1
-done
+within 10 "$place/log" through postgres 'SELECT 1'
 
 through postgres 'SHOW pool_version'
 sql 'SHOW server_version'

@@ -24,6 +24,22 @@ as_user() {
     fi
 }
 
+# Waits until a command succeeds, else shows a log: within SECONDS LOG COMMAND...
+within() {
+    seconds=$1
+    log=$2
+    shift 2
+    tries=0
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        [ "$tries" -lt $((seconds * 10)) ] || {
+            cat "$log" >&2
+            exit 1
+        }
+        sleep 0.1
+    done
+}
+
 chmod 711 "$folder"
 "${PYTHON:-python3}" -m venv "$folder/venv"
 python=$folder/venv/bin/python
@@ -39,15 +55,7 @@ as_user "$bin/initdb" --pgdata="$folder/data" --username=postgres --auth=trust -
 as_user "$bin/postgres" -D "$folder/data" -c listen_addresses= -c fsync=off \
     -c unix_socket_directories="$folder/socket" >"$folder/log" 2>&1 &
 export PGHOST="$folder/socket" PGUSER=postgres PGDATABASE=postgres PGOPTIONS='-c client_min_messages=warning'
-tries=0
-until "$bin/psql" --no-psqlrc --quiet --command='SELECT 1' >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || {
-        cat "$folder/log" >&2
-        exit 1
-    }
-    sleep 0.1
-done
+within 30 "$folder/log" "$bin/psql" --no-psqlrc --quiet --command='SELECT 1'
 
 # Runs SQL and prints its rows, without anything around them.
 sql() {
