@@ -227,14 +227,16 @@ def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
     # Starting to connect makes libpq look everything up; nothing is sent yet.
     started = pq.PGconn.connect_start(make_conninfo(**asked).encode())
+    said_elsewhere = {
+        option.keyword for option in pq.Conninfo.get_defaults() if option.val != option.compiled
+    }
     try:
-        # An older program knows fewer keywords: what is at its default is not passed on.
+        # An older program knows fewer keywords: what is at its default is passed on only where
+        # the environment, or PGSERVICE, has another value for it.
         found = {
             option.keyword.decode(): option.val.decode()
             for option in started.info
-            if option.val
-            and option.val != option.compiled
-            and (option.keyword, option.val) not in _SAID_UNASKED
+            if option.val and (option.keyword in said_elsewhere or not _is_default(option))
         }
         if not found.get("user"):
             raise AddressError(started.error_message.decode(errors="replace").strip())
@@ -246,3 +248,7 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
         ) from None
     finally:
         started.finish()
+
+
+def _is_default(option: pq.ConninfoOption) -> bool:
+    return option.val == option.compiled or (option.keyword, option.val) in _SAID_UNASKED
