@@ -24,7 +24,7 @@ from restorehooks import driver
 from restorehooks.exit_codes import INTERRUPTED, WRONG_USAGE
 from restorehooks.management.output import SafeOutput, names_json
 from restorehooks.streams import standard_streams
-from restorehooks.wording import described, first_line, no, sentence
+from restorehooks.wording import described, first_line, no, sentence, without_login
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
@@ -87,6 +87,7 @@ class OneSentenceCommand(BaseCommand):
             raise CommandError(said) from error
 
     def _wrong_usage(self, parser: CommandParser, message: str) -> NoReturn:
+        message = without_login(message)  # it repeats what was given
         said = message[0].upper() + message[1:].rstrip(".")
         if message.startswith("unrecognized arguments: "):
             said = _too_much(parser, message.removeprefix("unrecognized arguments: ").split()[0])

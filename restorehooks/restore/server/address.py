@@ -7,7 +7,7 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from restorehooks.database_url import ENCODED
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import no, quoted
 
-from .keywords import keywords_in, secret_keywords, variables_of_libpq
+from .keywords import Secrets, keywords_in, secret_keywords, variables_of_libpq
 from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
 
@@ -48,8 +48,9 @@ _SAID_UNASKED = {(b"sslcertmode", b"allow")}
 class Address:
     """One alias of DATABASES, as libpq would understand it.
 
-    ``parameters`` are libpq's keywords without secrets and without the database's name. What is
-    shown of it, as a part of a report too, holds neither.
+    ``parameters`` are libpq's keywords without the database's name and without ``secrets``, which
+    are those that libpq hides, and what a session is to set (``options``): policies are told keys
+    so. What is shown of it, as a part of a report too, holds neither.
     """
 
     using: str
@@ -79,14 +80,29 @@ class Address:
         found = {key: asked[key] for key in asked if key in variables_of_libpq()}
         if direct and (url := os.environ.get(DIRECT_URL)):
             found = _direct(url, using, _resolved(found))
-        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
+        own = connection.copy()  # as it is now, whatever the alias will mean then
+
+        def password() -> str:
+            return str(own.get_connection_params()["password"])
+
+        is_own = bool(asked.get("password")) and found.get("password") == asked["password"]
+        options = connection.settings_dict["OPTIONS"]
+        return cls.of_parameters(using, found, options, password if is_own else None)
 
     @classmethod
     def of_parameters(
-        cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
+        cls,
+        using: str,
+        asked: Mapping[str, Any],
+        options: Mapping[str, Any],
+        password: Callable[[], str] | None = None,
     ) -> Address:
-        """Return where libpq's keywords lead; ``options`` are those of the alias."""
-        secret, found = secret_keywords(), _resolved(asked)
+        """Return where libpq's keywords lead; ``options`` are those of the alias.
+
+        ``password`` returns the one that holds now, where it may be another one later.
+        """
+        secret, found = secret_keywords() | {"options"}, _resolved(asked)
+        hidden = {key: found[key] for key in found if key in secret}
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -96,7 +112,7 @@ class Address:
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
-            secrets={key: found[key] for key in found if key in secret},
+            secrets=Secrets(lambda: hidden | ({"password": password()} if password else {})),
             role=options.get("assume_role"),
         )
 
@@ -162,33 +178,26 @@ class Address:
         return pq.PGconn.ping(make_conninfo(dbname=self.name, **asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
-        """Return what ``pg_restore --dbname`` understands, for everybody to read.
-
-        What a session is to set (``options``) is not in it: policies are told keys so.
-        """
-        shown = {key: self.parameters[key] for key in self.parameters if key != "options"}
-        return make_conninfo(**{**shown, "dbname": database})
+        """Return what ``pg_restore --dbname`` understands, for everybody to read."""
+        return make_conninfo(**{**self.parameters, "dbname": database})
 
     def environment(self, options: str | None = None) -> dict[str, str]:
         """Return the environment variables that go with :meth:`conninfo` to a program.
 
-        They carry the secrets, and the address's own ``options`` or others in place of them.
+        They carry the secrets; ``options`` take the place of the address's own.
 
         Raises AddressError for a secret that libpq reads from no variable: everybody on the
         machine could read it in the arguments of a program.
         """
         names = variables_of_libpq()
-        options = options or self.parameters.get("options", "")
-        carried = {names[key]: value for key, value in self.secrets.items()}
-        if None in carried:
-            lost = sorted(key for key in self.secrets if names[key] is None)
+        carried = {**self.secrets, **({"options": options} if options else {})}
+        if lost := sorted(key for key in carried if names[key] is None):
             raise AddressError(
                 f'The alias "{self.using}" sets {quoted(lost)}, which another program could only '
                 "be given where everybody can read it: log in with a password, a passfile, or a "
                 "key without a passphrase that you alone can read."
             )
-        carried |= {"PGOPTIONS": options} if options else {}
-        return {name: value for name, value in carried.items() if name}
+        return {name: value for key, value in carried.items() if (name := names[key])}
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
@@ -221,6 +230,7 @@ def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
     if "service" not in found:  # else that of PGSERVICE would be taken, the pooler's
         found.setdefault("port", os.environ.get("PGPORT") or "5432")
     kept = pooler.keys() - {"hostaddr", "port", "service", "servicefile"}
+    kept -= {"host"} if "service" in found else set()  # which names one
     return {key: pooler[key] for key in kept} | found
 
 
