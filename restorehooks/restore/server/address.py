@@ -27,6 +27,7 @@ from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+_Found = Mapping[str, Any]
 
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
 """Lets a connection to a server that is gone end after two minutes."""
@@ -80,22 +81,13 @@ class Address:
         found = {key: asked[key] for key in asked if key in variables_of_libpq()}
         if direct and (url := os.environ.get(DIRECT_URL)):
             found = _direct(url, using, _resolved(found))
-        own = connection.copy()  # as it is now, whatever the alias will mean then
-
-        def password() -> str:
-            return str(own.get_connection_params()["password"])
-
-        is_own = bool(asked.get("password")) and found.get("password") == asked["password"]
-        options = connection.settings_dict["OPTIONS"]
-        return cls.of_parameters(using, found, options, password if is_own else None)
+        is_own = "password" in asked and found.get("password") == asked["password"]
+        password = _password_of(connection) if is_own else None
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], password)
 
     @classmethod
     def of_parameters(
-        cls,
-        using: str,
-        asked: Mapping[str, Any],
-        options: Mapping[str, Any],
-        password: Callable[[], str] | None = None,
+        cls, using: str, asked: _Found, options: _Found, password: Callable[[], str] | None = None
     ) -> Address:
         """Return where libpq's keywords lead; ``options`` are those of the alias.
 
@@ -204,6 +196,12 @@ class Address:
         values = {**self.parameters, **self.secrets, "dbname": database}
         names = variables_of_libpq()
         return {name: value for key, value in values.items() if (name := names.get(key))}
+
+
+def _password_of(connection: Any) -> Callable[[], str]:
+    """Return what asks an alias for its password, as it is now, whatever it will mean by then."""
+    own = connection.copy()
+    return lambda: str(own.get_connection_params()["password"])
 
 
 class _AnyText(Loader):
