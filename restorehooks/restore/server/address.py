@@ -82,16 +82,16 @@ class Address:
         if direct and (url := os.environ.get(DIRECT_URL)):
             found = _direct(url, using, _resolved(found))
         is_own = "password" in asked and found.get("password") == asked["password"]
-        password = _password_of(connection) if is_own else None
-        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], password)
+        renewed = _renewed(connection, asked) if is_own else dict
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], renewed)
 
     @classmethod
     def of_parameters(
-        cls, using: str, asked: _Found, options: _Found, password: Callable[[], str] | None = None
+        cls, using: str, asked: _Found, options: _Found, renewed: Callable[[], _Found] = dict
     ) -> Address:
         """Return where libpq's keywords lead; ``options`` are those of the alias.
 
-        ``password`` returns the one that holds now, where it may be another one later.
+        ``renewed`` returns those of the secrets that may be others by now.
         """
         secret, found = secret_keywords() | {"options"}, _resolved(asked)
         hidden = {key: found[key] for key in found if key in secret}
@@ -104,7 +104,7 @@ class Address:
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
-            secrets=Secrets(lambda: hidden | ({"password": password()} if password else {})),
+            secrets=Secrets(lambda: {**hidden, **renewed()}),
             role=options.get("assume_role"),
         )
 
@@ -198,10 +198,16 @@ class Address:
         return {name: value for key, value in values.items() if (name := names.get(key))}
 
 
-def _password_of(connection: Any) -> Callable[[], str]:
+def _renewed(connection: Any, asked: _Found) -> Callable[[], _Found]:
     """Return what asks an alias for its password, as it is now, whatever it will mean by then."""
     own = connection.copy()
-    return lambda: str(own.get_connection_params()["password"])
+
+    def ask() -> _Found:
+        now = own.get_connection_params()
+        # Another user's would not fit.
+        return {"password": now["password"]} if now.get("user") == asked.get("user") else {}
+
+    return ask
 
 
 class _AnyText(Loader):
