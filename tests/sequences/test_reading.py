@@ -229,6 +229,16 @@ def test_a_temporal_key_leads_to_no_last_number(database: Database) -> None:
     assert not all_fine(connections[DEFAULT], [])
 
 
+def test_a_not_null_constraint_that_is_not_valid_promises_nothing(database: Database) -> None:
+    if database.server.version < 180000:
+        pytest.skip("NOT NULL NOT VALID is there from PostgreSQL 18 on")
+    database.execute(
+        "CREATE SEQUENCE s; CREATE TABLE t (id int DEFAULT nextval('s')); CREATE INDEX ON t (id);"
+        "INSERT INTO t VALUES (50), (NULL); ALTER TABLE t ADD NOT NULL id NOT VALID"
+    )
+    assert entry(reset(DEFAULT), "s").next_after == 51
+
+
 @pytest.mark.parametrize("tables", [1, 60])
 def test_a_table_dropped_between_catalogue_and_reading(
     database: Database, behind: Callable[..., None], tables: int
