@@ -11,7 +11,7 @@ from psycopg import sql
 
 from restorehooks.driver import text
 from restorehooks.duplicates.diagnosis import diagnose
-from restorehooks.sequences import catalog
+from restorehooks.sequences import catalog, message
 from restorehooks.sequences.defaults import is_exactly_nextval
 from tests.support.databases import Database
 from tests.support.sequences import (
@@ -503,7 +503,7 @@ def test_a_tree_of_tables_is_read_once(database: Database, monkeypatch: pytest.M
     for number in range(1, 40):
         above = f"INHERITS (t{number - 1})"
         database.execute(f"CREATE TABLE t{number} (c{number} serial) {above}")
-    send, plans = catalog.send, []
+    send, plans = message.send, []
 
     def explained(connection, statements, *args, **how):  # type: ignore[no-untyped-def]
         plan = f"EXPLAIN (ANALYZE, FORMAT JSON) {text(statements[0])}"
