@@ -241,10 +241,10 @@ numbered AS MATERIALIZED (
                      AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
            c.relkind = 'r' AND NOT c.relhassubclass AS plain,
            NOT a.attnotnull OR NOT keys.lead AND EXISTS (  -- from PostgreSQL 18 on: NOT VALID
-               SELECT FROM pg_constraint k
-               WHERE k.conrelid = c.oid AND k.contype = 'n' AND NOT k.convalidated
-                 AND a.attnum = ANY(k.conkey)) AS nullable,
-           c.relpages = 0 AND c.relam = 2 AS may_be_empty,  -- 2 is heap
+               SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'n'
+                   AND NOT k.convalidated AND a.attnum = ANY(k.conkey)) AS nullable,
+           -- 2 is heap; on a standby an unlogged table has no file
+           c.relpages = 0 AND c.relam = 2 AND c.relpersistence = 'p' AS may_be_empty,
            NOT tree.has_other_files AS sized,
            EXISTS (
                SELECT FROM path WHERE path.oid = c.relnamespace AND NOT EXISTS (
