@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from restorehooks.restore.errors import TargetError
+from restorehooks.sequences.strangers import IS_TRUSTED
 
 from .address import Connection
 from .session_settings import own_names
@@ -80,6 +83,23 @@ SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_user
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
 """
 """What others own, and all that their tables consist of: a column goes with its type."""
+
+
+CALLED = f"""
+SELECT n.nspname::text, made.name::text FROM (
+    SELECT proname AS name, pronamespace AS schema, proowner AS owner FROM pg_catalog.pg_proc
+    UNION ALL SELECT oprname, oprnamespace, oprowner FROM pg_catalog.pg_operator
+) AS made
+JOIN pg_catalog.pg_namespace n ON n.oid = made.schema
+JOIN pg_catalog.pg_roles r ON r.oid = made.owner
+WHERE NOT {IS_TRUSTED}
+"""  # noqa: S608 - a constant
+
+
+def called_of_others(connection: Connection) -> frozenset[tuple[str, str]]:
+    """Return schema and name of the functions and operators that are not to be called for us."""
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        return frozenset(cursor.execute(CALLED.encode()).fetchall())
 
 
 _WORDS = {"statistics object": "STATISTICS", "foreign-data wrapper": "FOREIGN DATA WRAPPER"}
