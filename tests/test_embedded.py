@@ -512,8 +512,8 @@ def test_the_server_cannot_replace_its_socket(folder: Path) -> None:
         two = folder / "a,127.0.0.1"
         two.mkdir()
         os.link(socket, two / socket.name)
-        for place in (str(two), "/tmp/\0"):
-            file.write_text(genuine.replace(str(socket.parent), place))
+        for named in (str(two), "/tmp/\0"):
+            file.write_text(genuine.replace(str(socket.parent), named))
             assert ServerFolder(server.data).postmaster() is None
         file.write_text(genuine)
     assert not socket.parent.exists()
