@@ -40,6 +40,7 @@ def restore_beside(run: Run) -> None:
             if signals.came.is_set():
                 raise KeyboardInterrupt
             run.step("load", f'loading into "{name}"')
+            carry_settings(lock.connection, plan.live, name, for_the_load=True)
             hooks.before_load(run, name)
             load_beside(run, name)
             hooks.after_load(run, name)
