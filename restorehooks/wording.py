@@ -60,6 +60,14 @@ _NAME = re.compile(r"[\w.+-]*")
 """What no address of a database is."""
 
 
+def without_login(text: str) -> str:
+    """Return a text without the logins of addresses, which hold passwords."""
+    return _LOGIN.sub("/...@", text)
+
+
+_LOGIN = re.compile(r"(?<=:/)\S*@")
+
+
 def first_of(names: Sequence[str], most: int) -> str:
     """Return the first names, and how many more there are: ``a, b and 3 more``."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""

@@ -795,8 +795,17 @@ def test_the_standalone_command_is_led_to_no_other_server(
     monkeypatch.setenv("PGSERVICEFILE", str(folder / "services"))
     monkeypatch.setenv("PGSERVICE", "shop")
     monkeypatch.setenv("PGHOSTADDR", "127.0.0.9")
-    printed, errors = restorehooks(folder, "resetsequences").communicate(timeout=30)
-    assert ("0 sequences" in printed, errors) == (True, "")
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGOPTIONS", "-c app.key=hush")  # policies are told keys so
+    (folder / "restorehooks.sql").write_text(
+        "--\n-- PostgreSQL database dump\n--\n"
+        "CREATE TABLE told AS SELECT coalesce(current_setting('app.key', true), 'none') AS key;\n"
+        "--\n-- PostgreSQL database dump complete\n--\n"
+    )
+    restored = restorehooks(folder, "restoredb", "restorehooks.sql", "--no-input")
+    assert "Restored" in restored.communicate(timeout=30)[0]
+    asked = restorehooks(folder, "dbshell", "--", "-XAtc", "SELECT key FROM told")
+    assert asked.communicate(timeout=30) == ("none\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

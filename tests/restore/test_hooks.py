@@ -57,6 +57,7 @@ def test_in_name_order_each_named_on_the_restored_database(
         "import os\n"
         "from django.db import connections\n"
         "assert 'SECRET_KEY' not in os.environ\n"
+        "assert os.environ['KRB5CCNAME'] == 'FILE:/nowhere'\n"
         "with connections[using].cursor() as cursor:\n"
         "    cursor.execute('INSERT INTO told VALUES (77, current_database())')\n"
         "    assert os.environ['PGDATABASE'] == connections[using].settings_dict['NAME']\n"
@@ -65,7 +66,11 @@ def test_in_name_order_each_named_on_the_restored_database(
     (folder / ".hidden.sh").write_text("exit 1")
     before = contents(live)
     done = project.manage(
-        "restoredb", str(backup), YES, f"--hooks-dir={folder}", env={"SECRET_KEY": "hush"}
+        "restoredb",
+        str(backup),
+        YES,
+        f"--hooks-dir={folder}",
+        env={"SECRET_KEY": "hush", "KRB5CCNAME": "FILE:/nowhere"},
     )
     named = [line for line in done.stdout.splitlines() if line.startswith("ran: ")]
     assert named == ["ran: 10-first.sql", "ran: 20-second.sh", "ran: 30-third.py"]
