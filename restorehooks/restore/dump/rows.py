@@ -15,7 +15,8 @@ def what_is_missing(
 ) -> Iterator[str]:
     """Yield what a database has and these entries of its archive lack, a sentence each.
 
-    ``whole``: they are all that the archive holds. ``holds_rows`` is asked where there are tables, or all is restored.
+    ``whole``: they are all that the archive holds. ``holds_rows`` is asked where there are tables,
+    or all is restored.
     """
     tables = any(entry.kind == "TABLE" for entry in entries)
     if (tables or whole) and not holds_rows():
