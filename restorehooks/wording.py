@@ -8,10 +8,16 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+LONGEST = 2000
+"""Characters of somebody else's message that are repeated."""
+
 
 def first_line(error: BaseException | str) -> str:
-    """Return the first line of what an error says; its type's name where it says nothing."""
-    lines = str(error).strip().splitlines()
+    """Return the first line of what an error says; its type's name where it says nothing.
+
+    Of a line of any length, which a function in a database may raise, only its beginning.
+    """
+    lines = str(error).strip()[:LONGEST].splitlines()
     if lines:
         return lines[0]
     return error if isinstance(error, str) else type(error).__name__

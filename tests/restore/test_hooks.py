@@ -381,3 +381,25 @@ def test_hooks_on_a_read_only_mount_are_run(folder: Path) -> None:
     if "mount" in done.stderr or "unshare" in done.stderr:
         pytest.skip(f"no mounts: {done.stderr}")
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_what_sessions_of_the_live_database_load_is_loaded_for_the_dump(
+    live: Database, backup: Path
+) -> None:
+    """Such as the provider of security labels: a dump that has some cannot be loaded without."""
+    live.execute(f"ALTER DATABASE {live.name} SET session_preload_libraries = 'plpgsql'")
+    alone(live)
+    loaded = []
+
+    def look(**_: object) -> None:
+        (side,) = neighbours(live)
+        with live.connect(dbname=side) as connection:
+            query = "SELECT current_setting('plpgsql.variable_conflict', true)"
+            loaded.append(connection.execute(query).fetchone())
+
+    pre_load.connect(look)
+    try:
+        restore(Request(str(backup)), confirm=lambda _: True)
+    finally:
+        pre_load.disconnect(look)
+    assert loaded == [("error",)]
