@@ -10,7 +10,7 @@ from restorehooks.driver import sql
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .notes import FEEDS, REPLICATING
 from .session import PATH
-from .strangers import STRANGERS, STRANGERS_CODE, is_strangers, may_draw
+from .strangers import STRANGERS, is_strangers, may_draw
 
 
 def _braces(text: str) -> str:
@@ -173,7 +173,7 @@ kin (root, member) AS (
     UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
-code AS MATERIALIZED ({STRANGERS_CODE}),
+code AS MATERIALIZED ({{code}}),
 path AS MATERIALIZED (
     SELECT n.oid, p.position
     FROM {PATH} WITH ORDINALITY AS p (name, position) JOIN pg_namespace n ON n.nspname = p.name

@@ -58,6 +58,13 @@ ANY_FUNCTION_OR_TYPE = (
 )
 """The condition without which there is no function that planning could call, and no type that could
 be given one."""
+ANY_CODE = f"""
+SELECT EXISTS (SELECT FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL)
+           AND {ANY_FUNCTION_OR_TYPE}
+    OR EXISTS (SELECT FROM pg_partitioned_table WHERE partexprs IS NOT NULL)
+    OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxexprs IS NOT NULL)
+"""  # noqa: S608 - constants
+"""Whether STRANGERS_CODE can find anything: to plan it takes longer than to find that it cannot."""
 SATISFIES_HASH_PARTITION = 5028
 """The oid of that function (pg_proc.dat)."""
 
@@ -172,6 +179,8 @@ def _for(tables: str | None = None) -> str:
 STRANGERS_CODE = _for()
 """The query for them: the table, and a function's quoted name. NULL where it is a type, or an
 operator, that another role has made: its owner can let it call a function at any time."""
+NO_CODE = "SELECT NULL::oid AS tab, NULL::text AS function WHERE false"
+"""The query that finds none."""
 
 
 STRANGERS_OF_TABLES = sql.SQL(f"""
