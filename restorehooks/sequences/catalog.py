@@ -165,7 +165,7 @@ def _sequences(
 def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool) -> Sequence:
     row = rows[0]
     pairs = [
-        (_column(each, each.table_oid)._replace(guessed=is_guessed), each)
+        (_column(each, each.table_oid, is_guessed), each)
         for each in rows
         if each.table_oid is not None
     ]
@@ -197,7 +197,7 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
     )
 
 
-def _column(row: Row, table_oid: int) -> Column:
+def _column(row: Row, table_oid: int, is_guessed: bool) -> Column:
     return Column(
         table_oid,
         row.table_schema,
@@ -215,6 +215,7 @@ def _column(row: Row, table_oid: int) -> Column:
         row.visible,
         row.locks,
         row.is_identity or row.draws or row.is_listed,
+        is_guessed,
         sized=row.sized,
         of_stranger=row.of_stranger,
     )
