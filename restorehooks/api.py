@@ -18,6 +18,7 @@ from .announce import announce
 from .sequences import repair
 from .sequences.report import Report
 from .sequences.scope import Scope, models_for
+from .wording import printable
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -88,7 +89,7 @@ def _warn_of_nothing(report: Report) -> None:
         "No sequence was checked in database %s: there is none for %s (search_path is %s)",
         report.database,
         ", ".join([*report.without_table, *report.without_sequence]) or "these models",
-        path,
+        printable(path),
         extra={"database": report.database},
     )
 

@@ -142,8 +142,9 @@ def _embedded(name: str) -> Iterator[None]:
     """Let ``DATABASE_URL`` name a private server while the block runs, and use its programs."""
     from .embedded import ServerError, embedded_server
 
-    for leads_elsewhere in ("PGHOSTADDR", "PGSERVICE"):
-        os.environ.pop(leads_elsewhere, None)
+    # libpq's lead to another server, or tell this one what only another may know (PGOPTIONS).
+    for each in [each for each in os.environ if each.startswith("PG") and each != "PG_BINDIR"]:
+        del os.environ[each]
     try:
         with embedded_server() as server:
             server.create_database(name)

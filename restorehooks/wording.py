@@ -8,10 +8,16 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+LONGEST = 2000
+"""Characters of somebody else's message that are repeated."""
+
 
 def first_line(error: BaseException | str) -> str:
-    """Return the first line of what an error says; its type's name where it says nothing."""
-    lines = str(error).strip().splitlines()
+    """Return the first line of what an error says; its type's name where it says nothing.
+
+    Of a line of any length, which a function in a database may raise, only its beginning.
+    """
+    lines = str(error).strip()[:LONGEST].splitlines()
     if lines:
         return lines[0]
     return error if isinstance(error, str) else type(error).__name__
@@ -52,6 +58,14 @@ def no(kind: str, name: str) -> str:
 
 _NAME = re.compile(r"[\w.+-]*")
 """What no address of a database is."""
+
+
+def without_login(text: str) -> str:
+    """Return a text without the logins of addresses, which hold passwords."""
+    return _LOGIN.sub("/...@", text)
+
+
+_LOGIN = re.compile(r"(?<=:/)\S*@")
 
 
 def first_of(names: Sequence[str], most: int) -> str:

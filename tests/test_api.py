@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from restorehooks import Status, inspect_sequences, reset_sequences, reset_sequences_after
@@ -93,11 +93,14 @@ def test_after_a_block_whose_models_no_sequence_numbers(
 ) -> None:
     migrated.execute("ALTER TABLE auth_group ALTER id DROP IDENTITY IF EXISTS")
     migrated.execute("ALTER TABLE auth_group_permissions ALTER id DROP IDENTITY IF EXISTS")
+    with connections["default"].cursor() as cursor:  # as whoever owns the database may
+        cursor.execute('SET search_path TO "a\nforged", public')
     with reset_sequences_after(Group):
         pass
     messages = [record.getMessage() for record in caplog.records]
     (message,) = [each for each in messages if each.startswith("No sequence was checked")]
     assert "in database default" in message
+    assert "\n" not in message
     assert "auth.Group.id" in message
 
 

@@ -429,7 +429,7 @@ def test_root_leaves_the_cluster_of_another_user_alone(folder: Path) -> None:
     (folder / "pg" / "users").touch()
     for place in (folder / "pg", folder / "pg" / "cluster"):
         os.chown(place, 12345, 12345)
-        with pytest.raises(ServerError, match="belongs to another user than root"):
+        with pytest.raises(ServerError, match="belongs to another user\\."):
             Server(folder / "pg", server_folder()).start()
         os.chown(place, 0, 0)
 
@@ -508,6 +508,13 @@ def test_the_server_cannot_replace_its_socket(folder: Path) -> None:
             file.write_text(genuine.replace(str(socket.parent), str(place)))
             assert ServerFolder(server.data).postmaster() is None
             assert place.stat().st_uid == uid
+        # libpq takes it for two hosts, the second one of the network.
+        two = folder / "a,127.0.0.1"
+        two.mkdir()
+        os.link(socket, two / socket.name)
+        for named in (str(two), "/tmp/\0"):
+            file.write_text(genuine.replace(str(socket.parent), named))
+            assert ServerFolder(server.data).postmaster() is None
         file.write_text(genuine)
     assert not socket.parent.exists()
     with server:  # it is the server's again, to make its socket there
@@ -559,6 +566,35 @@ def test_nothing_outlives_it_where_a_dump_has_killed_the_keeper(folder: Path) ->
     assert processes_of(uid)
     server.stop()
     assert processes_of(uid) == []
+
+
+@as_root
+@on_linux
+def test_a_process_whose_name_is_no_text_is_in_nobodys_way(folder: Path) -> None:
+    """It is ended with its server, where a dump has killed the keeper, too."""
+    server = Server(folder / "pg", server_folder(), FAST)
+    with server:
+        (folder / os.fsdecode(b"s\xff")).symlink_to(shutil.which("sleep") or "sleep")
+        as_superuser(server, f"(setsid $(printf '{folder}/s\\377') 600 <&- >/dev/null 2>&1 &)")
+        uid = id_of(server.data)
+        os.kill(keeper_of(server.data), signal.SIGKILL)
+        assert has_ended(folder / "pg")
+        assert processes_of(uid)
+    assert processes_of(uid) == []
+
+
+@as_root
+def test_nobody_joins_the_server_of_another_user(folder: Path) -> None:
+    (folder / "pg" / "cluster").mkdir(parents=True)
+    (folder / "pg" / "users").touch(0o666)
+    for name in ("pg/cluster", "pg"):
+        os.chown(folder / name, 65001, 65001)
+    os.seteuid(65002)
+    try:
+        with pytest.raises(ServerError, match="belongs to another user"):
+            Server(folder / "pg", Path("/usr/bin")).start()
+    finally:
+        os.seteuid(0)
 
 
 def test_it_is_told_no_password_of_its_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -759,8 +795,17 @@ def test_the_standalone_command_is_led_to_no_other_server(
     monkeypatch.setenv("PGSERVICEFILE", str(folder / "services"))
     monkeypatch.setenv("PGSERVICE", "shop")
     monkeypatch.setenv("PGHOSTADDR", "127.0.0.9")
-    printed, errors = restorehooks(folder, "resetsequences").communicate(timeout=30)
-    assert ("0 sequences" in printed, errors) == (True, "")
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGOPTIONS", "-c app.key=hush")  # policies are told keys so
+    (folder / "restorehooks.sql").write_text(
+        "--\n-- PostgreSQL database dump\n--\n"
+        "CREATE TABLE told AS SELECT coalesce(current_setting('app.key', true), 'none') AS key;\n"
+        "--\n-- PostgreSQL database dump complete\n--\n"
+    )
+    restored = restorehooks(folder, "restoredb", "restorehooks.sql", "--no-input")
+    assert "Restored" in restored.communicate(timeout=30)[0]
+    asked = restorehooks(folder, "dbshell", "--", "-XAtc", "SELECT key FROM told")
+    assert asked.communicate(timeout=30) == ("none\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

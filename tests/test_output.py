@@ -167,6 +167,27 @@ def _explained(what: str) -> str:
     return out.getvalue()
 
 
+def test_what_a_server_says_commands_no_terminal_in_a_traceback_either(
+    project: Project, database: Database
+) -> None:
+    project.settings(DATABASES={"default": {**database.settings, "NAME": "a\x1b[2Jb\x07"}})
+    done = project.manage("resetsequences", "--traceback", check=False)
+    assert done.returncode == 1
+    assert 'database "a\ufffd[2Jb\ufffd" does not exist' in done.stderr
+    assert HARMLESS.fullmatch(done.stderr)
+
+
+@pytest.mark.psycopg3("psycopg2 logs nothing")
+def test_what_the_driver_logs_of_a_server_commands_no_terminal(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no logging is set up, Python writes warnings to the terminal."""
+    call_command("resetsequences", verbosity=0)
+    logging.getLogger("psycopg").warning("error ignored in rollback: %s", f"{NASTY}\nforged")
+    assert HARMLESS.fullmatch(caplog.messages[-1])
+    assert "\n" not in caplog.messages[-1]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_sentences_examples_and_exit_codes(name: str) -> None:
     parser = load_command_class("restorehooks", name).create_parser("manage.py", name)

@@ -276,3 +276,10 @@ def test_every_long_step_says_that_it_goes_on(
     assert tables[-1].entries == tables[-1].entries_total
     built = [(each.builds, each.builds_total) for each in reporter.shown if each.builds_total]
     assert set(built) == {(2, 2)}
+
+
+def test_no_name_takes_for_ever_to_read() -> None:
+    for kind in ("INDEX", "UNIQUE INDEX"):
+        name = '""' * 30
+        assert looking._what(f"CREATE {kind} {name} ON t (a)") == ("index", name)
+        assert looking._what(f"CREATE {kind} {name}\nON t (a)") is None

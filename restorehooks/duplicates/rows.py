@@ -92,9 +92,10 @@ def condition_of(target: Target, key: DuplicateKey | None) -> sql.Composable | N
         return None
     each: list[sql.Composable] = [
         sql.SQL("{} {} {}::{}").format(
-            sql.SQL(expression),
-            # What anybody's path finds is written as people write it.
-            sql.SQL("=" if equals == "OPERATOR(pg_catalog.=)" else equals),
+            # What anybody's path finds is written as people write it. Elsewhere another role may
+            # have an operator for a domain over the type, which would be the better match.
+            sql.SQL(expression if equals == BUILT_IN else f"({expression})::{type_}"),
+            sql.SQL("=" if equals == BUILT_IN else equals),
             sql.Literal(value),
             sql.SQL(type_),
         )
@@ -105,6 +106,9 @@ def condition_of(target: Target, key: DuplicateKey | None) -> sql.Composable | N
     if target.predicate:
         each.append(sql.SQL(target.predicate))
     return sql.SQL(" AND ").join(each)
+
+
+BUILT_IN = "OPERATOR(pg_catalog.=)"
 
 
 def _key_part(expression: str) -> sql.Composable:

@@ -148,8 +148,9 @@ def processes_of(uid: int) -> list[int]:
 def _processes() -> Iterator[tuple[Path, int]]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
-            owner, state = process.stat().st_uid, (process / "stat").read_text()
-            if state.rpartition(")")[2].split()[0] != "Z":  # it has not, and nobody has asked
+            # A process may call itself what is no UTF-8.
+            owner, state = process.stat().st_uid, (process / "stat").read_bytes()
+            if state.rpartition(b")")[2].split()[0] != b"Z":  # it has not, and nobody has asked
                 yield process, owner
 
 
@@ -157,10 +158,8 @@ def _runs_a_cluster(uid: int) -> bool:
     """Say whether this user runs a server of PostgreSQL that is no private one."""
     for process, owner in _processes():
         with suppress(OSError):
-            if owner == uid and (process / "comm").read_text().strip() in (
-                "postgres",
-                "postmaster",
-            ):
+            name = (process / "comm").read_bytes().strip()
+            if owner == uid and name in (b"postgres", b"postmaster"):
                 # PostgreSQL works in its data directory.
                 data = (process / "cwd").readlink()
                 if data.exists() and not _is_private(data):

@@ -69,14 +69,15 @@ class ServerFolder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(self.path.iterdir()) and not (self.path / "users").exists():
             raise ServerError(f"{self.path} holds something else than a private server's data.")
-        if os.geteuid() != 0:
+        is_root = os.geteuid() == 0
+        for place in (self.path, self.cluster):
+            uid = place.stat().st_uid if place.exists() else os.geteuid()
+            if uid != os.geteuid() and not (is_root and may_own(uid)):
+                raise ServerError(f"The server in {self.path} belongs to another user.")
+        if not is_root:
             return
         for folder in missing:
             folder.chmod(0o711)
-        for place in (self.path, self.cluster):
-            uid = place.stat().st_uid if place.exists() else 0
-            if uid and not may_own(uid):
-                raise ServerError(f"The server in {self.path} belongs to another user than root.")
         # An earlier version gave the folder itself to the server's user.
         is_roots = self.path.stat().st_uid == 0
         if why := why_not_run(self.path if is_roots else self.path.parent):
@@ -138,24 +139,23 @@ class ServerFolder:
         try:
             lines = _read(self.cluster / "postmaster.pid").splitlines()
             found = Postmaster(int(lines[3]), Path(lines[4]))
+            # A copied folder has the file of another server; one that starts fills it in steps.
+            is_ours = Path(lines[1]) == self.cluster
+            return found if is_ours and self._is_its_own(found) else None
         except (OSError, IndexError, ValueError):
             return None
-        # A copied folder has the file of another server; a server that starts fills it in steps.
-        is_ours = Path(lines[1]) == self.cluster
-        return found if is_ours and self._is_its_own(found) else None
 
     def _is_its_own(self, found: Postmaster) -> bool:
         # The server writes the file, and root must not be sent to another one by it, or by a link.
-        owner, folder = self.owner(), found.sockets
+        owner, folder = os.geteuid() or self.owner(), found.sockets
         socket = folder / f".s.PGSQL.{found.port}"
-        with suppress(OSError):
-            if not folder.is_absolute() or not _is_socket_of(owner, socket):
-                return False  # it is not there yet
-            if os.geteuid() != 0:
-                return folder.stat().st_uid == owner
-            _close_to(owner, folder)
-            return why_not_run(folder) is None and _is_socket_of(owner, socket)
-        return False
+        # libpq reads a comma as the beginning of another host.
+        if not folder.is_absolute() or "," in str(folder) or not _is_socket_of(owner, socket):
+            return False  # it is not there yet
+        if os.geteuid() != 0:
+            return folder.stat().st_uid == owner
+        _close_to(owner, folder)
+        return why_not_run(folder) is None and _is_socket_of(owner, socket)
 
     def remove_sockets(self, sockets: Path, port: int) -> None:
         """Remove the socket of a server that has ended, and the folder that was made for it."""

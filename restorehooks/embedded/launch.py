@@ -80,8 +80,8 @@ def _socket_folder(folder: ServerFolder, account: Account | None, port: int) -> 
             os.chown(own, account.uid, account.gid)
         return own
     short = Path(tempfile.gettempdir())
-    too_long = len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40
-    if too_long or (account and not account.may_enter(short)):
+    unfit = len(os.fsencode(short)) > SOCKET_PATH_LIMIT - 40 or "," in str(short)
+    if unfit or (account and not account.may_enter(short)):
         short = Path("/tmp")  # noqa: S108 - a fresh folder of our own is made in it
     made = Path(tempfile.mkdtemp(prefix="restorehooks-", dir=short))
     if account and why_not_run(made):

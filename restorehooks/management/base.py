@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import sys
 from argparse import RawDescriptionHelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
+from traceback import format_exc
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
@@ -21,10 +23,10 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from restorehooks import driver
-from restorehooks.exit_codes import INTERRUPTED, WRONG_USAGE
-from restorehooks.management.output import SafeOutput, names_json
+from restorehooks.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
+from restorehooks.management.output import SafeOutput, is_readable, names_json
 from restorehooks.streams import standard_streams
-from restorehooks.wording import described, first_line, no, sentence
+from restorehooks.wording import described, first_line, no, sentence, without_login
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
@@ -70,9 +72,17 @@ class OneSentenceCommand(BaseCommand):
             except KeyboardInterrupt:
                 self.stderr.write("Interrupted.")
                 sys.exit(INTERRUPTED)
+            except OSError:
+                raise
+            except Exception:
+                if "--traceback" not in argv:
+                    raise
+                self.stderr.write(format_exc())  # it holds what a server said
+                sys.exit(FAILED)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run it, with lines that command no terminal on whatever streams were given."""
+        logging.getLogger("psycopg").addFilter(is_readable)
         if why_not := driver.why_not_at_all():
             raise CommandError(why_not, returncode=WRONG_USAGE)
         for name in ("stdout", "stderr"):
@@ -87,6 +97,7 @@ class OneSentenceCommand(BaseCommand):
             raise CommandError(said) from error
 
     def _wrong_usage(self, parser: CommandParser, message: str) -> NoReturn:
+        message = without_login(message)  # it repeats what was given
         said = message[0].upper() + message[1:].rstrip(".")
         if message.startswith("unrecognized arguments: "):
             said = _too_much(parser, message.removeprefix("unrecognized arguments: ").split()[0])

@@ -33,6 +33,7 @@ from restorehooks.wording import (
     printable,
     printable_lines,
     sentence,
+    without_login,
 )
 
 Outcome = Literal["failed", "refused", "declined", "interrupted", "unknown"]
@@ -127,7 +128,7 @@ def _is_ours(error: BaseException) -> bool:
 
 def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException], str]) -> Failure:
     kind, hint = getattr(error, "kind", "project"), getattr(error, "hint", None)
-    text = printable(str(error))
+    text = printable(without_login(str(error)))
     said = sentence(text)
 
     def failure(outcome: Outcome, line: str, code: int = FAILED, said: str = said) -> Failure:

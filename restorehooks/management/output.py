@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from django.core.management.base import CommandParser, OutputWrapper
 
 from restorehooks.streams import or_nowhere
-from restorehooks.wording import printable_lines
+from restorehooks.wording import printable, printable_lines
 
 
 class SafeOutput(OutputWrapper):
@@ -63,6 +64,15 @@ class SafeOutput(OutputWrapper):
     def write_json(self, value: Any) -> None:
         """Write a value as JSON."""
         self.write_safe(json_text(value))
+
+
+def is_readable(record: logging.LogRecord) -> bool:
+    """Let a record of the driver's, which repeats what a server says, command no terminal.
+
+    A filter, that keeps every record: Python prints them where a project's settings do not.
+    """
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
 
 
 def json_text(value: Any) -> str:

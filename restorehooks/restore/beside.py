@@ -40,15 +40,17 @@ def restore_beside(run: Run) -> None:
             if signals.came.is_set():
                 raise KeyboardInterrupt
             run.step("load", f'loading into "{name}"')
+            carry_settings(lock.connection, plan.live, name, for_the_load=True)
             hooks.before_load(run, name)
             load_beside(run, name)
             hooks.after_load(run, name)
-            open_side(lock.connection, plan.live, name)
             carry_settings(lock.connection, plan.live, name)
             with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)
                 hooks.run_files(run, name)
             hooks.gather_statistics(run, name)
+            # Not before: a hook may take out what nobody is to see.
+            open_side(lock.connection, plan.live, name)
             run.step("swap", f'putting it in the place of "{plan.address.name}"')
             with heartbeat(run.reporter):
                 _make_durable(run, name)

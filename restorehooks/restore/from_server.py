@@ -208,7 +208,7 @@ def _run_pg_dump(
 ) -> None:
     given = source.address
     address = replace(given, parameters={**KEEPALIVES, **given.parameters})
-    options = " ".join(filter(None, [given.parameters.get("options"), _READ_ONLY]))
+    options = " ".join(filter(None, [given.secrets.get("options"), _READ_ONLY]))
     role = [f"--role={given.role}"] if given.role else []
     commands.write(
         source.program,

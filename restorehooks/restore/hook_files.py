@@ -30,9 +30,12 @@ KINDS = (".sql", ".sh", ".py")
 _KEPT = {
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "LANG", "LANGUAGE", "TMPDIR",
     "TEMP", "TMP", "SYSTEMROOT", "COMSPEC", "PATHEXT", "VIRTUAL_ENV", "PYTHONPATH",
-    "DJANGO_SETTINGS_MODULE",
+    "DJANGO_SETTINGS_MODULE", "KRB5CCNAME", "KRB5_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR",
 }  # fmt: skip
-"""What a hook keeps of the environment: neither secrets nor the live database's address."""
+"""What a hook keeps of the environment: neither secrets nor the live database's address.
+
+Kerberos and TLS find there where their files are, without which a hook cannot connect.
+"""
 
 
 def find(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -221,7 +221,7 @@ def _options(run: Run, database: str) -> str | None:
     """Return options for pg_restore's sessions that make a load faster, None where none may be."""
     address: Address = run.plan.address
     # The swap's commit waits for the disk, and everything before it is on disk then too.
-    given = address.parameters.get("options", "")
+    given = address.secrets.get("options", "")
     serial = SERIAL if run.plan.fills_the_cores else ()
     wanted = ["synchronous_commit=off", "default_transaction_read_only=off", *serial, WATCHED]
     for settings in ([*wanted, PAST_AUTOVACUUM], wanted, wanted[:-1]):

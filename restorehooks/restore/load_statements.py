@@ -25,6 +25,7 @@ from .script.rules import POSITION
 from .script.tolerated import EXTENSION
 from .server.building import building
 from .server.existing import require_tables
+from .server.own_objects import called_of_others
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
 from .server.session_settings import PAST_AUTOVACUUM
@@ -152,6 +153,7 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
+        others=called_of_others(connection) if plan.mode == "in place" else frozenset(),
         skip_superuser_only=request.skip_superuser_only,
         without_extension=run.without_extension,
         one_database=of_one_database(plan.extensions),

@@ -22,6 +22,8 @@ SECONDS_TO_STOP = 5.0
 """How long a program may take to end after SIGTERM before it gets SIGKILL."""
 SECONDS_A_TICK = 0.3
 """How often whoever reads a program's output is called while nothing is written."""
+LONGEST_LINE = 65536
+"""Bytes of a line that are kept, about: what a dump raises may have a gigabyte."""
 
 _KEPT = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGPASSFILE", "PGSSLCERTMODE")
 """libpq's variables that say where it looks things up, and nothing else."""
@@ -93,7 +95,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def lines_of(stream: IO[bytes], tick: Callable[[], None]) -> Iterator[str]:
-    """Yield the lines of a pipe as they come, calling ``tick`` a few times a second between."""
+    """Yield the lines of a pipe as they come, calling ``tick`` a few times a second between.
+
+    Of a line of any length no more than its beginning is kept.
+    """
     pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -106,6 +111,7 @@ def lines_of(stream: IO[bytes], tick: Callable[[], None]) -> Iterator[str]:
             if ready:
                 chunk = os.read(stream.fileno(), 65536)
                 *whole, pending = (pending + chunk).split(b"\n")
+                pending = pending[:LONGEST_LINE]
                 yield from (line.decode(errors="replace") for line in whole)
                 if not chunk:
                     break

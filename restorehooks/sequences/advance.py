@@ -111,6 +111,7 @@ def _insist(connection: BaseDatabaseWrapper, move: Move, budget: LockBudget) -> 
         if isinstance(outcome, int) or (isinstance(outcome, Failed) and not may_hold):
             return outcome
         if monotonic() > until:
+            budget.spend(seconds)
             return _postponed(move, outcome[0])
         if may_hold:
             sleep(PAUSE)

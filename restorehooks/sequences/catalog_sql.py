@@ -145,9 +145,9 @@ sequence AS MATERIALIZED (
               UNION SELECT seq FROM default_of JOIN dumped ON dumped.oid = default_of.tab))
 ),
 link AS MATERIALIZED (
-    SELECT seq, sequence.relowner, tab, att, bool_or(is_owner) AS is_owner,
-           bool_or(is_identity) AS is_identity, bool_or(draws) AS draws,
-           bool_or(draws_more) AS draws_more, bool_or(is_listed) AS is_listed
+    SELECT seq, tab, att, bool_or(is_owner) AS is_owner, bool_or(is_identity) AS is_identity,
+           bool_or(draws) AS draws, bool_or(draws_more) AS draws_more,
+           bool_or(is_listed) AS is_listed
     FROM (
         SELECT climb.seq, climb.tab, climb.att, true AS is_owner, climb.is_identity,
                false AS draws, false AS draws_more, false AS is_listed
@@ -160,7 +160,20 @@ link AS MATERIALIZED (
         UNION ALL
         SELECT seq, tab, att, false, false, false, false, true FROM listed
     ) l JOIN sequence ON sequence.oid = l.seq
-    GROUP BY seq, sequence.relowner, tab, att
+    JOIN pg_class c ON c.oid = l.tab AND c.relpersistence <> 't'
+    GROUP BY seq, sequence.relowner, tab, att, c.relowner
+    HAVING bool_or(is_owner OR is_listed)  -- else an insert fails
+        OR {may_draw("c.relowner", "seq", "sequence.relowner")}
+),
+included AS MATERIALIZED (  -- what a parent's rows include is not read twice
+    SELECT parent.seq, a.attrelid, a.attnum
+    FROM link parent JOIN pg_inherits i ON i.inhparent = parent.tab
+    JOIN pg_attribute pa ON pa.attrelid = parent.tab AND pa.attnum = parent.att
+    JOIN pg_attribute a ON a.attrelid = i.inhrelid AND a.attname = pa.attname
+        AND a.attinhcount > 0
+),
+top AS MATERIALIZED (
+    SELECT * FROM link WHERE (seq, tab, att) NOT IN (SELECT * FROM included)
 ),
 domain (oid, base, typmod) AS (
     SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd'
@@ -169,17 +182,27 @@ domain (oid, base, typmod) AS (
     FROM domain JOIN pg_type t ON t.oid = domain.base AND t.typtype = 'd'
 ),
 kin (root, member) AS (
-    SELECT inhparent, inhparent FROM pg_inherits WHERE inhparent IN (SELECT tab FROM link)
+    SELECT tab, tab FROM top
     UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
 code AS MATERIALIZED ({{code}}),
+tree AS MATERIALIZED (  -- once for all, since there may be thousands, each with thousands
+    SELECT kin.root, array_agg(kin.member) AS members, min(code.function) AS calls,
+           bool_or(m.relkind = 'f') AS is_foreign,
+           bool_or(m.relkind = 'r' AND m.relam <> 2) AS has_other_files,
+           bool_or(m.relowner IN (SELECT oid FROM stranger) OR code.tab IS NOT NULL) AS of_stranger
+    FROM kin JOIN pg_class m ON m.oid = kin.member
+    LEFT JOIN (SELECT tab, min(function) AS function FROM code GROUP BY tab) code
+        ON code.tab = kin.member
+    GROUP BY kin.root
+),
 path AS MATERIALIZED (
     SELECT n.oid, p.position
     FROM {PATH} WITH ORDINALITY AS p (name, position) JOIN pg_namespace n ON n.nspname = p.name
 ),
 numbered AS MATERIALIZED (
-    SELECT link.*, c.oid AS table_oid, n.nspname AS table_schema,
+    SELECT top.*, c.oid AS table_oid, n.nspname AS table_schema,
            c.relname AS table_name, a.attname AS column_name,
            quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted_table,
            quote_ident(a.attname) AS quoted_column,
@@ -191,36 +214,25 @@ numbered AS MATERIALIZED (
            a.atthasdef OR b.oid IS NOT NULL AND EXISTS (
                SELECT FROM pg_type ty WHERE ty.oid = b.oid AND ty.typdefaultbin IS NOT NULL)
                AS has_default,
-           CASE WHEN link.is_owner AND NOT link.draws AND NOT link.is_identity THEN (
+           CASE WHEN top.is_owner AND NOT top.draws AND NOT top.is_identity THEN (
                SELECT min(quote_ident(dn.nspname) || '.' || quote_ident(dc.relname))
                FROM default_of d JOIN pg_class dc ON dc.oid = d.seq
                JOIN pg_namespace dn ON dn.oid = dc.relnamespace
-               WHERE d.tab = c.oid AND d.att = a.attnum AND d.seq <> link.seq AND d.exact) END
+               WHERE d.tab = c.oid AND d.att = a.attnum AND d.seq <> top.seq AND d.exact) END
                AS draws_from,
            c.relhastriggers AND EXISTS (  -- before each row that is inserted
                SELECT FROM pg_trigger t
                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7)
                AS has_trigger,
-           c.relkind = 'v' AS is_view,
-           c.relkind = 'f' OR c.relhassubclass AND EXISTS (
-               SELECT FROM kin JOIN pg_class f ON f.oid = kin.member
-               WHERE kin.root = c.oid AND f.relkind = 'f') AS is_foreign,
+           c.relkind = 'v' AS is_view, tree.is_foreign, tree.calls,
            me.may_all OR (has_schema_privilege(n.oid, 'USAGE')
                           AND has_column_privilege(c.oid, a.attnum, 'SELECT')) AS may_read_rows,
            c.relrowsecurity AND NOT me.passes
                AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE')) AS is_filtered,
-           (SELECT min(code.function) FROM code
-            WHERE code.tab = c.oid
-               OR code.tab IN (SELECT member FROM kin WHERE kin.root = c.oid)) AS calls,
-           {is_strangers("c", "n", "SELECT oid FROM stranger")} OR c.relhassubclass AND EXISTS (
-               SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
-               WHERE kin.root = c.oid AND (
-                   m.relowner IN (SELECT oid FROM stranger) OR m.oid IN (SELECT tab FROM code)))
-               OR c.oid IN (SELECT tab FROM code) AS of_stranger,
+           tree.of_stranger OR {is_strangers("c", "n", "SELECT oid FROM stranger")} AS of_stranger,
            keys.lead AND NOT c.relhassubclass OR c.relkind IN ('r', 'p') AND NOT EXISTS (
-               SELECT FROM (SELECT c.oid AS member
-                            UNION SELECT kin.member FROM kin WHERE kin.root = c.oid) m
-               JOIN pg_class t ON t.oid = m.member AND t.relkind IN ('r', 'p')
+               SELECT FROM unnest(tree.members) AS m (oid)
+               JOIN pg_class t ON t.oid = m.oid AND t.relkind IN ('r', 'p')
                JOIN pg_attribute ta ON ta.attrelid = t.oid AND ta.attname = a.attname
                WHERE NOT EXISTS (
                    SELECT FROM pg_index x
@@ -228,25 +240,24 @@ numbered AS MATERIALIZED (
                    WHERE x.indrelid = t.oid AND x.indkey[0] = ta.attnum
                      AND x.indisvalid AND x.indpred IS NULL)) AS indexed,
            c.relkind = 'r' AND NOT c.relhassubclass AS plain,
-           NOT a.attnotnull AS nullable,
-           c.relpages = 0 AND c.relam = 2 AS may_be_empty,  -- 2 is heap
-           c.relam IN (0, 2) AND NOT (c.relhassubclass AND EXISTS (
-               SELECT FROM kin JOIN pg_class m ON m.oid = kin.member
-               WHERE kin.root = c.oid AND m.relkind = 'r' AND m.relam <> 2)) AS sized,
+           NOT a.attnotnull OR NOT keys.lead AND EXISTS (  -- from PostgreSQL 18 on: NOT VALID
+               SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'n'
+                   AND NOT k.convalidated AND a.attnum = ANY(k.conkey)) AS nullable,
+           -- 2 is heap; on a standby an unlogged table has no file
+           c.relpages = 0 AND c.relam = 2 AND c.relpersistence = 'p' AS may_be_empty,
+           NOT tree.has_other_files AS sized,
            EXISTS (
                SELECT FROM path WHERE path.oid = c.relnamespace AND NOT EXISTS (
                    SELECT FROM path e JOIN pg_class o ON o.relnamespace = e.oid
                    WHERE o.relname = c.relname AND e.position < path.position)) AS visible,
-           CASE WHEN c.relhassubclass THEN (SELECT count(*) FROM kin WHERE kin.root = c.oid)
-                ELSE 1 END
-           * (1 + keys.number) AS locks
-    FROM link
-    JOIN pg_class c ON c.oid = link.tab AND c.relpersistence <> 't'
+           cardinality(tree.members) * (1 + keys.number) AS locks
+    FROM top JOIN tree ON tree.root = top.tab
+    JOIN pg_class c ON c.oid = top.tab
     JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (  -- by the index: to hash every column of the database takes longer
-        SELECT attname, attnum, atttypid, atttypmod, attnotnull, atthasdef, attinhcount
+        SELECT attname, attnum, atttypid, atttypmod, attnotnull, atthasdef
         FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum = link.att AND NOT a.attisdropped OFFSET 0) a
+        WHERE a.attrelid = c.oid AND a.attnum = top.att AND NOT a.attisdropped OFFSET 0) a
     LEFT JOIN domain b ON b.oid = a.atttypid AND b.base NOT IN (SELECT d.oid FROM domain d)
     CROSS JOIN me
     CROSS JOIN LATERAL (
@@ -255,14 +266,6 @@ numbered AS MATERIALIZED (
                    x.indisprimary AND x.indisvalid AND NOT x.indisexclusion
                    AND x.indkey[0] = a.attnum), false) AS lead
         FROM pg_index x WHERE x.indrelid = c.oid) keys
-    WHERE (a.attinhcount = 0 OR NOT EXISTS (  -- what a parent's rows include is not read twice
-        SELECT FROM pg_inherits i
-        JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
-        JOIN link parent ON parent.seq = link.seq
-            AND parent.tab = i.inhparent AND parent.att = pa.attnum
-        WHERE i.inhrelid = link.tab))
-      AND (link.is_owner OR link.is_listed  -- else an insert fails
-           OR {may_draw("c.relowner", "link.seq", "link.relowner")})
 ),
 barred AS MATERIALIZED (
     SELECT drawn.seq, min(ARRAY[

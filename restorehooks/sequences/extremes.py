@@ -17,16 +17,18 @@ def extreme(sequence: Sequence, column: Column) -> str:
     Rows beyond its last number were numbered by somebody else: another node, an import. Only where
     the range ends with the sequence's own small type, and no row is within it, is it asked for all.
     """
-    reach = _reach(sequence, column)
+    up = sequence.counts_up
+    reach = _reach(column, sequence.limit, up)
     within = farthest(sequence, column, reach)
     if reach is None or not sequence.is_short:
         return within
-    return f"SELECT coalesce(({within}), ({farthest(sequence, column, None)}))"
+    # No sequence goes further, and a number may have thousands of digits.
+    of_any = _reach(column, INTEGERS["bigint"] - 1 if up else -INTEGERS["bigint"], up)
+    return f"SELECT coalesce(({within}), ({farthest(sequence, column, of_any)}))"
 
 
-def _reach(sequence: Sequence, column: Column) -> str | None:
-    """Return the condition that keeps rows within reach, None where the type does that."""
-    up, limit = sequence.counts_up, sequence.limit
+def _reach(column: Column, limit: int, up: bool) -> str | None:
+    """Return the condition that keeps rows before a limit, None where the type does that."""
     if (column.largest <= limit) if up else (column.smallest >= limit):
         return None
     # A number with decimals is within reach if the whole number before it is.

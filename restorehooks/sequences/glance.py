@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 class _Link(NamedTuple):
     """A sequence and the column that owns it; names are as PostgreSQL quotes them.
 
-    ``is_logged``: it cannot be moved without a transaction id. ``locks``: how many it takes to read
-    both. ``of_stranger``: another role may change the table.
+    ``is_logged``: neither it nor rows can come without a transaction id, as they may where another
+    access method has ids of its own. ``locks``: how many it takes to read both. ``of_stranger``:
+    another role may change the table.
     """
 
     sequence: int
@@ -189,7 +190,7 @@ SELECT q.seqrelid, q.seqincrement,
                              AND NOT x.indisexclusion AND x.indkey[0] = a.attnum),
        CASE WHEN c.relkind = 'r' AND c.relpages = 0 AND c.relam = 2
             THEN pg_relation_size(c.oid) = 0 ELSE false END,
-       s.relpersistence = 'p',
+       s.relpersistence = 'p' AND c.relam = 2,
        (SELECT 2 + count(*) FROM pg_index x WHERE x.indrelid = c.oid),
        {is_strangers("c", "n", "SELECT oid FROM stranger")}
 FROM pg_sequence q

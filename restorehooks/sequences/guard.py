@@ -21,7 +21,7 @@ from .citus import ROWS_ELSEWHERE
 from .message import in_batches
 from .model import Sequence
 from .sending import Rows, Statement
-from .strangers import STRANGERS_OF_TABLES, is_strangers
+from .strangers import NAMESAKE, STRANGERS_OF_TABLES, is_strangers
 
 QUESTIONS = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""
@@ -70,7 +70,16 @@ class Combined(NamedTuple):
         if not self.is_guarded:
             return (value for rows in results for value in rows[0])
         ((found,),) = results[-1]
-        return (value for row in json.loads(found, parse_float=Decimal) for value in row)
+        rows = json.loads(found, parse_float=Decimal, parse_int=_whole)
+        return (value for row in rows for value in row)
+
+
+def _whole(digits: str) -> int | Decimal:
+    """Return a number; ``int`` refuses a text of thousands of digits."""
+    return int(digits) if len(digits) < LONG else Decimal(digits)
+
+
+LONG = 30
 
 
 def combined(questions: abc.Sequence[Question]) -> Combined:
@@ -157,6 +166,7 @@ def _guard(
         is_last=sql.Literal(is_last),
         elsewhere=sql.Literal(ELSEWHERE),
         rows_elsewhere=sql.SQL(ROWS_ELSEWHERE.replace("'", "''")),
+        namesake=sql.SQL(NAMESAKE).format(index=sql.Literal(index)),
         found=STRANGERS_OF_TABLES.format(tables=sql.SQL("_members")),
     )
     return sql.SQL("DO {}").format(sql.Literal(text(body)))
@@ -246,6 +256,10 @@ BEGIN
         ) THEN
             RAISE 'the index is another one than it was';
         END IF;
+        _function := ({namesake});
+        IF _function IS NOT NULL THEN
+            RAISE 'the index''s text may mean %, a function of another role', _function;
+        END IF;
         IF EXISTS (  -- few tables have such things, and to plan the whole query takes longer
             SELECT FROM pg_index
             WHERE indrelid = ANY(_members) AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
@@ -253,6 +267,8 @@ BEGIN
             SELECT FROM pg_partitioned_table WHERE partrelid = ANY(_members)
         ) OR EXISTS (
             SELECT FROM pg_statistic_ext WHERE stxrelid = ANY(_members) AND stxexprs IS NOT NULL
+        ) OR EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = ANY(_members) AND attgenerated = 'v'
         ) THEN
             SELECT tab::regclass::text, called INTO _name, _function
             FROM ({found}) AS t (tab, called) ORDER BY 1 LIMIT 1;

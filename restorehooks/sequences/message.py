@@ -82,7 +82,15 @@ class Failed(NamedTuple):
         """Turn an error into what is reported, or raise it again where the connection is lost."""
         if not _is_open(connection):
             raise error
-        return cls(first_line(error))
+        cause: Any = error.__cause__
+        is_unqualified = isinstance(cause, errors.UndefinedFunction) and cause.diag.internal_query
+        return cls(first_line(error) + (UNQUALIFIED if is_unqualified else ""))
+
+
+UNQUALIFIED = (
+    ", which an SQL function in an index or the like calls without its schema: name that there,"
+    " or give the function a SET search_path"
+)
 
 
 def in_batches(items: abc.Sequence[T], size: int = BATCH) -> Iterator[abc.Sequence[T]]:

@@ -14,7 +14,9 @@ operator, of its negator or commutator (``neqsel``), and with a range type's SUB
 
 Some of it leaves no dependency, and is read off the stored expressions: the type that JSON_VALUE
 returns, and ``satisfies_hash_partition``, which is IMMUTABLE and opens whatever table has the oid
-that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it.
+that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it. A
+virtual generated column is planned as its expression, which may call no function of a user's, but
+that one.
 """
 
 from __future__ import annotations
@@ -58,13 +60,6 @@ ANY_FUNCTION_OR_TYPE = (
 )
 """The condition without which there is no function that planning could call, and no type that could
 be given one."""
-ANY_CODE = f"""
-SELECT EXISTS (SELECT FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL)
-           AND {ANY_FUNCTION_OR_TYPE}
-    OR EXISTS (SELECT FROM pg_partitioned_table WHERE partexprs IS NOT NULL)
-    OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxexprs IS NOT NULL)
-"""  # noqa: S608 - constants
-"""Whether STRANGERS_CODE can find anything: to plan it takes longer than to find that it cannot."""
 SATISFIES_HASH_PARTITION = 5028
 """The oid of that function (pg_proc.dat)."""
 
@@ -78,7 +73,7 @@ def _named_in(expression: str) -> str:
         FROM regexp_matches({expression}, '{pattern}', 'g') AS oids) named"""  # noqa: S608
 
 
-_CODE = f"""
+_PLANNED = f"""
 WITH RECURSIVE keyed (tab, key) AS (  -- a partitioned one's bounds are in its parents' keys
     SELECT partrelid, partrelid FROM pg_partitioned_table WHERE {{of_key}}
     UNION SELECT keyed.tab, i.inhparent FROM keyed JOIN pg_inherits i ON i.inhrelid = keyed.key
@@ -99,6 +94,18 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
                JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
                WHERE a.attrelid = stxrelid AND a.attgenerated = 'v'))
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
+    UNION ALL
+    SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
+    FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
+    WHERE a.attgenerated = 'v' AND {{of_column}}
+        AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
+)"""  # noqa: S608 - constants
+_CODE = f"""
+{_PLANNED},
+-- Most constraints are no domain's, and with them the estimate is so high that PostgreSQL 19 makes
+-- a hash table of gigabytes.
+checked (typ, con, expression) AS MATERIALIZED (
+    SELECT contypid, oid, conbin::text FROM pg_constraint WHERE contypid <> 0
 ),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
@@ -136,17 +143,19 @@ reached (tab, class, obj) AS (
         UNION ALL
         SELECT part.class, part.obj FROM pg_range
         CROSS JOIN LATERAL (
-            VALUES ('pg_proc'::regclass::oid, rngsubdiff::oid), ('pg_type'::regclass, rngsubtype)
+            VALUES ('pg_proc'::regclass::oid, rngsubdiff::oid), ('pg_type'::regclass, rngsubtype),
+                   -- multirange() and range_merge() make one of the other
+                   ('pg_type'::regclass, rngtypid), ('pg_type'::regclass, rngmultitypid)
         ) part (class, obj)
         WHERE reached.class = 'pg_type'::regclass AND reached.obj IN (rngtypid, rngmultitypid)
         UNION ALL  -- a cast to a domain plans its CHECK constraints
-        SELECT d.refclassid, d.refobjid FROM pg_constraint k
-        JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
-        WHERE reached.class = 'pg_type'::regclass AND k.contypid = reached.obj
+        SELECT d.refclassid, d.refobjid FROM checked
+        JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = con
+        WHERE reached.class = 'pg_type'::regclass AND typ = reached.obj
         UNION ALL
         SELECT named.class, named.obj
-        FROM pg_constraint k CROSS JOIN LATERAL {_named_in("k.conbin::text")}
-        WHERE reached.class = 'pg_type'::regclass AND k.contypid = reached.obj
+        FROM checked CROSS JOIN LATERAL {_named_in("checked.expression")}
+        WHERE reached.class = 'pg_type'::regclass AND typ = reached.obj
         UNION ALL
         SELECT 'pg_proc'::regclass, castfunc FROM pg_cast
         WHERE reached.class = 'pg_type'::regclass AND castsource = reached.obj
@@ -165,10 +174,15 @@ WHERE NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
 """  # noqa: S608 - constants
 
 
-def _for(tables: str | None = None) -> str:
+def _for(tables: str | None = None, query: str = _CODE) -> str:
     """Return the query for the tables that an array of oids holds, or for all."""
-    columns = {"of_index": "indrelid", "of_key": "partrelid", "of_statistics": "stxrelid"}
-    return _CODE.format(
+    columns = {
+        "of_index": "indrelid",
+        "of_key": "partrelid",
+        "of_statistics": "stxrelid",
+        "of_column": "adrelid",
+    }
+    return query.format(
         **{
             name: f"{column} = ANY({tables})" if tables else "true"
             for name, column in columns.items()
@@ -179,8 +193,10 @@ def _for(tables: str | None = None) -> str:
 STRANGERS_CODE = _for()
 """The query for them: the table, and a function's quoted name. NULL where it is a type, or an
 operator, that another role has made: its owner can let it call a function at any time."""
+ANY_CODE = f"SELECT EXISTS ({_for(query=f'{_PLANNED} SELECT FROM planned')})"  # noqa: S608 - constants
+"""Whether it can find anything at all: to plan the whole of it takes longer."""
 NO_CODE = "SELECT NULL::oid AS tab, NULL::text AS function WHERE false"
-"""The query that finds none."""
+"""The query that finds nothing."""
 
 
 STRANGERS_OF_TABLES = sql.SQL(f"""
@@ -192,6 +208,29 @@ SELECT member.root, min(code.function) FROM member JOIN code ON code.tab = membe
 WHERE code.function IS NOT NULL GROUP BY member.root
 """)  # noqa: S608 - constants
 """The same for some tables (oids) and what is below them: a table, and one such function."""
+
+
+NAMESAKE = f"""
+SELECT min(namesake.oid::regprocedure::text) FROM pg_depend d
+CROSS JOIN LATERAL (
+    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] AS types
+    FROM pg_proc f JOIN pg_proc p ON p.proname = f.proname AND p.pronamespace = f.pronamespace
+    WHERE d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
+    UNION ALL
+    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright]
+    FROM pg_operator o JOIN pg_operator p
+        ON p.oprname = o.oprname AND p.oprnamespace = o.oprnamespace
+    WHERE d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+) namesake
+WHERE d.classid = 'pg_class'::regclass AND d.objid = {{index}}
+  AND namesake.owner IN ({STRANGERS})
+  AND EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY(namesake.types) AND t.typtype = 'p')
+"""  # noqa: S608 - constants
+"""The query for a function of theirs that the text of an index's expressions may mean.
+
+One for any type stands in the index, and one for the very type, of the same name and in the same
+schema, is the better match.
+"""
 
 
 def may_draw(role: str, sequence: str, owner: str) -> str:

@@ -15,6 +15,7 @@ from restorehooks.restore.server import sides
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.live import read_live
 from restorehooks.restore.server.lock import RestoreLock
+from restorehooks.restore.server.obstacles import obstacles
 from restorehooks.restore.server.swap import swap
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, neighbours
@@ -157,3 +158,24 @@ def test_grants_keep_their_grantor(live: Database) -> None:
         left = server.execute(acl, live.name)
         assert swap(lock, found, side, by="a test").previous
     assert server.execute(acl, live.name) == left != before
+
+
+def test_a_grant_of_a_role_that_one_may_not_set_is_the_owners_then(live: Database) -> None:
+    """Whoever makes a role with CREATEROLE is its member since 16, and may not SET it."""
+    owner = live.role("owner", "LOGIN CREATEDB")
+    middle, reader, name = live.role("middle"), live.role("reader"), live.name
+    live.execute(
+        f"ALTER DATABASE {name} OWNER TO {owner}; SET ROLE {owner};"
+        f"GRANT CONNECT ON DATABASE {name} TO {middle} WITH GRANT OPTION; SET ROLE {middle};"
+        f"GRANT CONNECT ON DATABASE {name} TO {reader}"
+    )
+    if live.server.version >= 160000:
+        live.server.execute(f"GRANT {middle} TO {owner} WITH INHERIT FALSE, SET FALSE")
+    alone(live)
+    with django_as(live, USER=owner), RestoreLock(address := Address.of("default")) as lock:
+        found = read_live(address, lock.connection)
+        assert obstacles(lock.connection, found) == []
+        side = sides.create_side(lock, found, "a test")
+        assert swap(lock, found, side, by="a test").previous
+    acl = "SELECT datacl::text FROM pg_database WHERE datname = %s"
+    assert f"{reader}=c/{owner}" in live.server.execute(acl, name)[0][0]

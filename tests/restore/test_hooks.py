@@ -57,6 +57,7 @@ def test_in_name_order_each_named_on_the_restored_database(
         "import os\n"
         "from django.db import connections\n"
         "assert 'SECRET_KEY' not in os.environ\n"
+        "assert os.environ['KRB5CCNAME'] == 'FILE:/nowhere'\n"
         "with connections[using].cursor() as cursor:\n"
         "    cursor.execute('INSERT INTO told VALUES (77, current_database())')\n"
         "    assert os.environ['PGDATABASE'] == connections[using].settings_dict['NAME']\n"
@@ -65,7 +66,11 @@ def test_in_name_order_each_named_on_the_restored_database(
     (folder / ".hidden.sh").write_text("exit 1")
     before = contents(live)
     done = project.manage(
-        "restoredb", str(backup), YES, f"--hooks-dir={folder}", env={"SECRET_KEY": "hush"}
+        "restoredb",
+        str(backup),
+        YES,
+        f"--hooks-dir={folder}",
+        env={"SECRET_KEY": "hush", "KRB5CCNAME": "FILE:/nowhere"},
     )
     named = [line for line in done.stdout.splitlines() if line.startswith("ran: ")]
     assert named == ["ran: 10-first.sql", "ran: 20-second.sh", "ran: 30-third.py"]
@@ -376,3 +381,25 @@ def test_hooks_on_a_read_only_mount_are_run(folder: Path) -> None:
     if "mount" in done.stderr or "unshare" in done.stderr:
         pytest.skip(f"no mounts: {done.stderr}")
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_what_sessions_of_the_live_database_load_is_loaded_for_the_dump(
+    live: Database, backup: Path
+) -> None:
+    """Such as the provider of security labels: a dump that has some cannot be loaded without."""
+    live.execute(f"ALTER DATABASE {live.name} SET session_preload_libraries = 'plpgsql'")
+    alone(live)
+    loaded = []
+
+    def look(**_: object) -> None:
+        (side,) = neighbours(live)
+        with live.connect(dbname=side) as connection:
+            query = "SELECT current_setting('plpgsql.variable_conflict', true)"
+            loaded.append(connection.execute(query).fetchone())
+
+    pre_load.connect(look)
+    try:
+        restore(Request(str(backup)), confirm=lambda _: True)
+    finally:
+        pre_load.disconnect(look)
+    assert loaded == [("error",)]

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +22,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from restorehooks.restore.errors import ScriptError
+from restorehooks.restore.processes import lines_of
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.results import ScriptResult
 from restorehooks.restore.script.wire import StatementFailed, Wire
+from restorehooks.wording import first_line
 from tests.support.databases import Database
 from tests.support.dumps import as_sql, program
 from tests.support.servers import RunningServer
@@ -235,6 +238,10 @@ REFUSED = [
     "GRANT CREATE ON TABLESPACE pg_default TO VICTIM",
     "GRANT SET ON PARAMETER work_mem TO VICTIM",
     "COMMENT ON ROLE VICTIM IS 'x'",
+    "SECURITY LABEL ON ROLE VICTIM IS 'x'",
+    "SECURITY LABEL FOR $$ on table $$ ON ROLE VICTIM IS 'x'",
+    "SECURITY LABEL FOR E'\\' on table \\'' ON ROLE VICTIM IS 'x'",
+    "SECURITY LABEL FOR 'x' ON ROLE VICTIM IS 'x'",
     "COMMENT ON TABLESPACE pg_default IS 'x'",
     "CREATE TABLESPACE mine LOCATION 'MARK'",
     "ALTER TABLESPACE pg_default SET (seq_page_cost = 2)",
@@ -425,6 +432,24 @@ def test_no_message_can_command_a_terminal(prey: Prey) -> None:
     text = 'CREATE TABLE t (); ALTER TABLE t OWNER TO "\x1b[2J";'
     result = prey.feed(text, owners=frozenset(), roles=frozenset())
     assert f"{result.left_out[0].statement}{result.left_out[0].reason}".isprintable()
+
+
+def test_what_a_dump_says_fills_no_memory(prey: Prey) -> None:
+    with prey.target.connect() as connection:
+        raised = b"DO $$ BEGIN RAISE '%', repeat('x', 100000); END $$;"
+        sent = b"DO $$ BEGIN EXECUTE 'LISTEN x'; PERFORM pg_notify('x', n::text)"
+        sent += b" FROM generate_series(1, 1000) n; END $$; SELECT 1; "
+        options = ScriptOptions(commit_every=1)
+        with pytest.raises(ScriptError) as caught:
+            run_script(io.BytesIO(sent + raised), connection, options=options)
+        assert len(str(caught.value)) < 5000
+        assert connection.pgconn.notifies() is None
+    assert len(first_line("x" * 100000)) < 5000
+    program = [sys.executable, "-c", "print('x' * 1000000); print('end')"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        long, end = lines_of(process.stdout, lambda: None)
+    assert (end, len(long) < 200000) == ("end", True)
 
 
 def test_no_copy_joins_somebodys_replication(prey: Prey) -> None:

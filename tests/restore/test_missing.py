@@ -132,6 +132,10 @@ def test_empty_tables_are_no_rows(
     shop.execute('INSERT INTO a VALUES (1); INSERT INTO "odd; name" VALUES (1)')
     for said in said_before(dumped(shop, tmp_path / "one", *flags, form=form)):
         assert "NO ROWS" not in said
+    shop.execute('DROP SCHEMA crm CASCADE; DROP TABLE a, "odd; name"')
+    if form == "custom":
+        for said in said_before(dumped(shop, tmp_path / "nothing", *flags, form=form)):
+            assert "NO ROWS" in said
     assert "NO ROWS" not in contents(live)
 
 

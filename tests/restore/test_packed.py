@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import tarfile
 import tempfile
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,6 +218,22 @@ def test_a_members_name_takes_no_memory_to_speak_of(tmp_path: Path, kind: bytes)
     with peak() as taken, pytest.raises(DumpError, match=r"a header of 100 MB"), taken_out(path):
         pass
     assert taken[0] < 20 << 20
+
+
+def test_an_xz_file_takes_no_memory_to_speak_of(tmp_path: Path, dumps: dict[str, Path]) -> None:
+    """A dictionary as large as its header says, 4 GB, would be filled with what is unpacked."""
+    path, content = tmp_path / "x.sql.xz", dumps["plain"].read_bytes()
+    packed = bytearray(lzma.compress(content))
+    path.write_bytes(packed + bytes(8) + packed + bytes(4))
+    with decompressed(path, "xz") as stream:
+        assert stream.read() == content * 2
+    assert packed[14:16] == b"\x21\x01"  # LZMA2, and how many bytes say how large it is
+    packed[16] = 40
+    end = 12 + packed[12] * 4
+    packed[end : end + 4] = zlib.crc32(packed[12:end]).to_bytes(4, "little")
+    path.write_bytes(packed)
+    with pytest.raises(DumpError, match=r"x.sql.xz cannot be read: .* more than 256 MB: use xz"):
+        identify(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo, PGconn
 
+from restorehooks.restore.server.address import Address
 from tests.support import ROOT
-from tests.support.databases import Database, MakeDatabase
+from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import SHOP, alone
 from tests.support.projects import Project
 
@@ -130,3 +133,29 @@ def test_nothing_is_refused_where_both_agree(
     dumps("named", other.url, "--database=second")
     # What is no PostgreSQL's names nothing that a restore could go to.
     dumps("another", "mysql://root@localhost/shop")
+
+
+@pytest.mark.parametrize("how", ["variables", "service"])
+def test_what_the_settings_say_counts_and_not_the_environment(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Where they say what libpq's default is, too."""
+    services = tmp_path / "services"
+    services.write_text("[another]\nport=1\nsslmode=require\n")
+    places = {"PGSERVICEFILE": str(services), "PGSERVICE": "another"}
+    for name, value in (places if how == "service" else {"PGPORT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
+    gss = next(each.compiled for each in Conninfo.get_defaults() if each.keyword == b"gssencmode")
+    assert gss  # programs may have another default
+    said = {"sslmode": "prefer", "target_session_attrs": "any", "gssencmode": gss.decode()}
+    with pointed("default", {**database.settings, "PORT": "5432", "OPTIONS": said}):
+        address = Address.of("default")
+    asked = make_conninfo(**address.parameters)
+    found = {option.keyword: option.val for option in PGconn.connect_start(asked.encode()).info}
+    assert [found[name] for name in (b"port", b"sslmode", b"target_session_attrs")] == [
+        b"5432",
+        b"prefer",
+        b"any",
+    ]
+    assert f"gssencmode={gss.decode()}" in address.conninfo("x")

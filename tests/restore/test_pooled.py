@@ -250,6 +250,15 @@ def test_in_whatever_language_a_server_says_that_a_database_is_missing(
             command("restoredb", str(backup), "--no-input")
 
 
+def test_both_addresses_answer_in_one_encoding(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database in SQL_ASCII asks for none, and then psycopg gives bytes."""
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    monkeypatch.setenv(DIRECT_URL, live.url)
+    assert "Nothing was changed" in command("restoredb", str(backup), "--dry-run")
+
+
 def test_the_servers_own_address_has_a_port_of_its_own(
     live: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +274,10 @@ def test_the_servers_own_address_is_given_beside_a_service_of_the_pooler(
 ) -> None:
     monkeypatch.delenv("PGPORT", raising=False)
     services = tmp_path / "services"
-    services.write_text("[pooled]\nhost=one\nport=6432\ndbname=shop\nuser=joe\npassword=secret\n")
+    services.write_text(
+        "[pooled]\nhost=one\nport=6432\ndbname=shop\nuser=joe\npassword=secret\n"
+        "[direct]\nhost=two\nport=6000\n"
+    )
     monkeypatch.setenv("PGSERVICEFILE", str(services))
     engine = "django.db.backends.postgresql"
     with pointed("default", {"ENGINE": engine, "NAME": "", "OPTIONS": {"service": "pooled"}}):
@@ -281,6 +293,11 @@ def test_the_servers_own_address_is_given_beside_a_service_of_the_pooler(
         monkeypatch.setenv(DIRECT_URL, "postgresql://two/shop")
         address = Address.of("default")
         assert (address.host, address.port, address.user) == ("two", "5432", "joe")
+        monkeypatch.delenv("PGSERVICE")
+    with pointed("default", {"ENGINE": engine, "NAME": "shop", "HOST": "one", "USER": "joe"}):
+        monkeypatch.setenv(DIRECT_URL, "postgresql:///shop?service=direct\n")
+        address = Address.of("default")
+        assert (address.host, address.port, address.user) == ("two", "6000", "joe")
 
 
 @pytest.mark.parametrize("url", ["postgresql://joe:s%FF@localhost/x", "joe's server"])

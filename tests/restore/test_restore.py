@@ -21,6 +21,7 @@ from restorehooks.restore.errors import TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.own_objects import drop_own
 from restorehooks.restore.undo import undo
 from tests.support import ROOT
 from tests.support.databases import Database, MakeDatabase
@@ -155,6 +156,53 @@ def test_in_place_never_takes_what_is_somebody_elses(
     assert live.execute("SELECT to_regclass('precious'), to_regclass('theirs.kept')::text") == [
         (None, "theirs.kept")
     ]
+
+
+OURS = """
+CREATE SCHEMA ours AUTHORIZATION {0}; CREATE SCHEMA theirs AUTHORIZATION {1};
+GRANT USAGE ON SCHEMA ours TO {1}; GRANT CREATE ON SCHEMA public TO {0}; SET ROLE {0};
+CREATE AGGREGATE public.everything (*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0');
+CREATE TYPE ours.mood AS ENUM ('good'); CREATE SEQUENCE ours.numbers;
+GRANT USAGE ON SEQUENCE ours.numbers TO {1}; CREATE TABLE ours.person (id int PRIMARY KEY);
+GRANT REFERENCES ON ours.person TO {1};
+CREATE FUNCTION ours.f(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';
+CREATE FUNCTION ours.g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+SET ROLE {1}; CREATE TABLE theirs.note (id int); CREATE DOMAIN theirs.small AS int
+"""
+PARTS = {
+    "table column theirs.note.mood": "ALTER TABLE theirs.note ADD mood ours.mood",
+    "table constraint k on theirs.note": "ALTER TABLE theirs.note ADD CONSTRAINT k"
+    " FOREIGN KEY (id) REFERENCES ours.person",
+    "table constraint c on theirs.note": "ALTER TABLE theirs.note ADD CONSTRAINT c"
+    " CHECK (ours.f(id))",
+    "default value for theirs.note.id": "ALTER TABLE theirs.note ALTER id"
+    " SET DEFAULT nextval('ours.numbers')",
+    "index theirs.i": "CREATE INDEX i ON theirs.note (ours.f(id))",
+    "trigger t on theirs.note": "CREATE TRIGGER t BEFORE INSERT ON theirs.note"
+    " FOR EACH ROW EXECUTE FUNCTION ours.g()",
+    "policy p on theirs.note": "CREATE POLICY p ON theirs.note USING (ours.f(id))",
+    "rule r on theirs.note": "CREATE RULE r AS ON INSERT TO theirs.note"
+    " WHERE ours.f(new.id) DO INSTEAD NOTHING",
+    "domain constraint d on theirs.small": "ALTER DOMAIN theirs.small ADD CONSTRAINT d"
+    " CHECK (ours.f(VALUE))",
+}
+
+
+def test_in_place_takes_no_part_of_what_is_somebody_elses(database: Database) -> None:
+    owner, other = database.role("owner"), database.role("other")
+    with database.connect() as connection:
+        connection.execute(OURS.format(owner, other).encode())
+        for named, change in PARTS.items():
+            with connection.transaction(force_rollback=True):
+                as_other = f"SET LOCAL ROLE {other}; {change}; SET LOCAL ROLE {owner}"
+                connection.execute(as_other.encode())
+                with pytest.raises(TargetError, match=f"{named} .*of .*{other}.* would go with it"):
+                    drop_own(connection)
+        connection.execute(f"SET ROLE {owner}".encode())
+        drop_own(connection)
+        connection.execute("RESET ROLE")
+        gone = "SELECT to_regnamespace('ours'), to_regprocedure('public.everything()')"
+        assert connection.execute(gone).fetchone() == (None, None)
 
 
 def test_in_place_drops_every_kind_of_thing(

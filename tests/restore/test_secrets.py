@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import socket
 import subprocess
 import sys
 from base64 import b64encode
+from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg import pq
 
 from restorehooks.management.place import disagreement
@@ -180,9 +184,29 @@ def test_no_receiver_that_logs_what_it_gets_shows_a_password(live: Database, bac
     with pointed("default", _with(live, password=SECRET, options=f"-c app.key={SECRET}")):
         restore(Request(str(backup), dry_run=True), confirm=lambda _: True, report=report)
     assert report.plan
-    assert report.plan.address.secrets == {"password": SECRET}
+    assert report.plan.address.secrets["password"] == SECRET
     assert live.name in repr(report)
-    assert SECRET not in f"{report!r} {report}"
+    stored = pickle.dumps(report).decode("latin-1")
+    assert SECRET not in f"{report!r} {report} {asdict(report)} {stored}"
+
+
+def test_the_password_of_a_backend_that_makes_one_is_asked_for_when_it_is_needed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a cloud ends after a quarter of an hour, in the midst of a restore."""
+    tokens = count(1)
+    ask = DatabaseWrapper.get_connection_params
+
+    def with_token(wrapper: DatabaseWrapper) -> dict[str, Any]:
+        return {**ask(wrapper), "password": f"token {next(tokens)}"}
+
+    monkeypatch.setattr(DatabaseWrapper, "get_connection_params", with_token)
+    with pointed("default", _with(database)):
+        address = Address.of("default")
+        monkeypatch.setenv(DIRECT_URL, f"postgresql://joe:own@nowhere.invalid/{database.name}")
+        assert Address.of("default").environment()["PGPASSWORD"] == "own"
+    first, second = (int(address.environment()["PGPASSWORD"].split()[1]) for _ in range(2))
+    assert 1 < first < second
 
 
 @pytest.mark.parametrize(
@@ -210,12 +234,15 @@ def test_a_password_in_a_dump_is_in_no_message(
     assert SECRET not in f"{caught.value} {report.left_out}"
 
 
-@pytest.mark.parametrize("password", ["hun@{}", "hun/{}", "hun?{}", "hun#{}", "hun@x:7@{}", "@/{}"])
+@pytest.mark.parametrize(
+    "password",
+    ["hun@{}@", "hun/{}@", "hun?{}@", "hun#{}@", "hun@x:7@{}@", "@/{}@", "hun{}/db?host="],
+)
 def test_the_end_of_a_password_is_shown_as_no_host(
     database: Database, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
-    """Where it is not percent-encoded, libpq takes it for one, or for a database."""
-    url = f"postgresql://joe:{password.format('7h3End')}@nowhere.invalid/{database.name}"
+    """Where it is not percent-encoded, libpq takes it for one, for a port, or for a database."""
+    url = f"postgresql://joe:{password.format('7h3End')}nowhere.invalid/{database.name}"
     monkeypatch.setenv("SOURCE_URL", url)
     monkeypatch.setenv(DIRECT_URL, url)
     said = []
@@ -229,6 +256,26 @@ def test_the_end_of_a_password_is_shown_as_no_host(
         said.append(disagreement() or "")
     assert "DATABASE_URL" in said[-1]
     assert "7h3End" not in " ".join(said)
+
+
+IN_THE_WRONG_PLACE = [
+    ["restoredb", "x.dump", "--database-url={}"],
+    ["restoredb", "x.dump", "{}"],
+    ["restoredb", "x.dump", "--direct-url={}", "--json"],
+    ["restoredb", "--undo", "{}", "--json"],
+    ["resetsequences", "--database-url={}"],
+]
+
+
+def test_no_address_that_is_given_in_the_wrong_place_is_repeated(
+    project: Project, database: Database
+) -> None:
+    url = f"postgresql://joe:{SECRET}@nowhere.invalid/shop"
+    for arguments in IN_THE_WRONG_PLACE:
+        done = project.manage(*(each.format(url) for each in arguments), check=False)
+        assert done.returncode in (1, 2)
+        assert "nowhere.invalid" in done.stdout + done.stderr
+        assert SECRET not in done.stdout + done.stderr
 
 
 def test_what_libpq_finds_and_is_no_text_is_named_and_not_shown(

@@ -13,17 +13,22 @@ from django.db import connections
 from psycopg import sql
 
 from restorehooks.restore import load
-from restorehooks.restore.errors import BusyError, TargetError
+from restorehooks.restore.errors import BusyError, RestoreError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.script.options import ScriptOptions
+from restorehooks.restore.script.rules import decide
+from restorehooks.restore.script.verdicts import Refused
+from restorehooks.restore.script.words import Words
 from restorehooks.restore.server import making_room, positions, replacing, sessions, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
+from restorehooks.restore.server.own_objects import called_of_others
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
 from restorehooks.sequences.session import NO_VIEWS
 from restorehooks.signals import post_restore, pre_load
-from tests.support.databases import Database
+from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, dumped, neighbours
 
 MADE = """
@@ -98,6 +103,38 @@ def test_in_place_only_statistics_evaluate_it_as_its_owner(
     # PostgreSQL gathers statistics of an index's expression with the rights of its owner.
     assert (stranger, "index expression") in ran
     assert {who for who, _ in ran} == {stranger}
+
+
+def test_in_place_no_overload_of_a_stranger_is_called(
+    live: Database, make_database: MakeDatabase, tmp_path: Path, stranger: str
+) -> None:
+    """Of two functions of a name, a call takes the one whose arguments are the nearer ones."""
+    source = make_database()
+    source.execute(
+        "CREATE FUNCTION f(anyelement) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';"
+        "CREATE TABLE indexed (id int); INSERT INTO indexed VALUES (1);"
+        "CREATE INDEX ON indexed (f(id))"
+    )
+    backup = dumped(source, tmp_path / "dump")
+    live.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with live.connect(user=stranger) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note('overload'); RETURN 1; END $$;"
+            "CREATE OPERATOR public.=== (RIGHTARG = int, FUNCTION = public.f)"
+        )
+    with live.connect() as connection:
+        others = called_of_others(connection)
+    alone(live)
+    with pytest.raises(RestoreError, match=r"another role has made a public\.f, too"):
+        restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+    assert _ran(live) == []
+    operator = b"CREATE OPERATOR public.=== (FUNCTION = public.f, LEFTARG = int)"
+    options = ScriptOptions(others=others)
+    with pytest.raises(Refused, match=r"a public\.===, too"):
+        decide(operator, Words(operator), options, "utf-8")
+    ours = operator.replace(b"public.=", b"ours.=")
+    assert decide(ours, Words(ours), options, "utf-8") == ours
 
 
 @pytest.mark.parametrize("path", ['"$user", public', "public, pg_catalog", "traps, pg_catalog"])
@@ -429,10 +466,10 @@ def test_what_a_stranger_says_to_all_ends_no_swap(
 
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("attributes", ["CREATEDB", "SUPERUSER"])
-def test_nobody_enters_what_is_being_loaded(
+def test_nobody_enters_what_is_being_restored(
     live: Database, backup: Path, missing: bool, attributes: str
 ) -> None:
-    """Whoever owns a table there could put a trigger on it before its rows come."""
+    """They could put a trigger on a table of theirs, or read what a hook is to take out."""
     role, user = live.role("stranger"), live.role("restores", f"LOGIN {attributes}")
     name = sql.Identifier(live.name)
     owned = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(user))
@@ -463,4 +500,4 @@ def test_nobody_enters_what_is_being_loaded(
         for signal in (pre_load, post_restore):
             signal.disconnect(enter)
         live.server.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(name))
-    assert entered == {pre_load: False, post_restore: True}
+    assert entered == {pre_load: False, post_restore: False}

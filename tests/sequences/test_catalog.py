@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from django.db import connections
 from psycopg import sql
 
+from restorehooks.driver import text
 from restorehooks.duplicates.diagnosis import diagnose
+from restorehooks.sequences import catalog, message
 from restorehooks.sequences.defaults import is_exactly_nextval
 from tests.support.databases import Database
 from tests.support.sequences import (
@@ -492,3 +495,29 @@ def test_rows_of_a_table_whose_owner_may_not_draw_are_said_not_to_count(
     assert (entry(report, "d").status.value, entry(report, "d").reason) == ("ok", None)
     (said,) = diagnose(connections[DEFAULT], "a_pkey")
     assert said.sentences.startswith("Whether sequence public.a is behind is not certain: m.a.id")
+
+
+def test_a_tree_of_tables_is_read_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 40 tables has a sequence of its own, and all the columns of those above it."""
+    database.execute("CREATE TABLE t0 (c0 serial)")
+    for number in range(1, 40):
+        above = f"INHERITS (t{number - 1})"
+        database.execute(f"CREATE TABLE t{number} (c{number} serial) {above}")
+    send, plans = message.send, []
+
+    def explained(connection, statements, *args, **how):  # type: ignore[no-untyped-def]
+        for query in (each if isinstance(each, str) else text(each) for each in statements):
+            if "sequence AS MATERIALIZED" in query:
+                plan = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"
+                plans.append(str(send(connection, [plan], *args, **how)))
+        return send(connection, statements, *args, **how)
+
+    monkeypatch.setattr(catalog, "send", explained)
+    assert set(statuses(inspect(DEFAULT)).values()) == {"ok"}
+    looked_at = sum(
+        int(rows) * int(times)
+        for times, rows in re.findall(
+            r"'Actual Loops': (\d+)(?:(?!'Node Type').)*'Rows Removed by Filter': (\d+)", plans[0]
+        )
+    )
+    assert looked_at < 100_000

@@ -11,7 +11,11 @@ import psycopg
 import pytest
 from django.db import connections, transaction
 
+from restorehooks.sequences.advance import Postponed, advance
+from restorehooks.sequences.catalog import read_catalog
+from restorehooks.sequences.message import LockBudget
 from restorehooks.sequences.report import Report
+from restorehooks.sequences.statements import Move
 from tests.support.databases import Database
 from tests.support.locks import lock_waits
 from tests.support.sequences import (
@@ -496,3 +500,19 @@ def test_a_database_without_plpgsql(database: Database) -> None:
     database.execute("CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (7)")
     database.execute("DROP EXTENSION plpgsql")
     assert entry(reset(DEFAULT), "t_id_seq").next_after == 8
+
+
+def test_sequences_that_cannot_be_held_take_the_time_of_one(database: Database) -> None:
+    """Somebody has drawn from each, and does not end the transaction."""
+    for name in ("a", "b"):
+        database.execute(
+            f"CREATE TABLE {name} (id serial PRIMARY KEY); INSERT INTO {name} VALUES (5000000)"
+        )
+    sequences, _ = read_catalog(connections[DEFAULT], LockBudget(TIMEOUT))
+    budget = LockBudget(TIMEOUT)
+    with database.connect(autocommit=False) as other:
+        other.execute("SELECT nextval('a_id_seq'), nextval('b_id_seq')")
+        moves = [Move(sequence, 1, 5000001) for sequence in sequences]
+        outcomes = [outcome for _, outcome in advance(connections[DEFAULT], moves, budget)]
+    assert [type(outcome) for outcome in outcomes] == [Postponed, Postponed]
+    assert budget.for_one() == LockBudget.SHORTEST

@@ -21,7 +21,7 @@ from tests.support.sequences import (
     statuses,
 )
 from tests.support.servers import RunningServer, reachable_folder
-from tests.support.standbys import standby_of
+from tests.support.standbys import caught_up, standby_of
 
 
 @pytest.fixture
@@ -297,4 +297,11 @@ def test_a_standby_server(
             with transaction.atomic(using=alias):
                 check_that_nothing_can_be_written(here, alias, because)
             assert entry(inspect(alias), "good_id_seq").next_after == 6
+            database.execute(
+                "CREATE SEQUENCE s; CREATE UNLOGGED TABLE unlogged (id int DEFAULT nextval('s'));"
+                "INSERT INTO unlogged VALUES (5)"
+            )
+            caught_up(primary, copy)
+            found = entry(inspect(alias, scan_limit=1_000_000), "s")
+            assert "during recovery" in str(found.reason)
         here.disconnect()

@@ -229,6 +229,33 @@ def test_a_temporal_key_leads_to_no_last_number(database: Database) -> None:
     assert not all_fine(connections[DEFAULT], [])
 
 
+def test_a_function_of_an_index_that_names_no_schema_is_said(database: Database) -> None:
+    if database.server.version >= 170000:
+        pytest.skip("from PostgreSQL 17 on such an index cannot be made")
+    database.execute(
+        "CREATE FUNCTION inner_one(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';"
+        "CREATE FUNCTION outer_one(text) RETURNS text LANGUAGE sql IMMUTABLE AS"
+        " 'SELECT inner_one($1)';"
+        "CREATE TABLE t (id serial PRIMARY KEY, x text); INSERT INTO t VALUES (50, 'a');"
+        "CREATE INDEX ON t (outer_one(x))"
+    )
+    found = entry(reset(DEFAULT), "t_id_seq")
+    assert found.status.value == "failed"
+    assert "inner_one(text) does not exist, which an SQL function" in str(found.reason)
+    database.execute("ALTER FUNCTION outer_one SET search_path = public")
+    assert entry(reset(DEFAULT), "t_id_seq").next_after == 51
+
+
+def test_a_not_null_constraint_that_is_not_valid_promises_nothing(database: Database) -> None:
+    if database.server.version < 180000:
+        pytest.skip("NOT NULL NOT VALID is there from PostgreSQL 18 on")
+    database.execute(
+        "CREATE SEQUENCE s; CREATE TABLE t (id int DEFAULT nextval('s')); CREATE INDEX ON t (id);"
+        "INSERT INTO t VALUES (50), (NULL); ALTER TABLE t ADD NOT NULL id NOT VALID"
+    )
+    assert entry(reset(DEFAULT), "s").next_after == 51
+
+
 @pytest.mark.parametrize("tables", [1, 60])
 def test_a_table_dropped_between_catalogue_and_reading(
     database: Database, behind: Callable[..., None], tables: int

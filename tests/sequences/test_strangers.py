@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,7 @@ from restorehooks.sequences import repair
 from restorehooks.sequences.glance import all_fine
 from restorehooks.sequences.notes import note_on_subscription
 from restorehooks.sequences.reading import read
+from restorehooks.sequences.strangers import STRANGERS_CODE
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
 from tests.support.strangers import mallory_in, once
@@ -203,6 +205,13 @@ HASHED = """
     DO $$ BEGIN EXECUTE format({}, format(
         'satisfies_hash_partition(%s, 2, 0, 1)', 'm.h'::regclass::oid)); END $$
 """
+RANGES = """
+    CREATE TYPE m.r AS RANGE (SUBTYPE = int, MULTIRANGE_TYPE_NAME = m.ranges);
+    CREATE FUNCTION m.j({0}) RETURNS json LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note(); RETURN '1'::json; END $$;
+    CREATE CAST ({0} AS json) WITH FUNCTION m.j({0});
+    ALTER TABLE m.t ADD r {1} DEFAULT '{2}';
+"""
 PLANNED = "SELECT max(id) FROM m.t WHERE id > 0"
 UNDEPENDED: dict[str, tuple[int, str, str]] = {
     "another table's key": (
@@ -232,6 +241,16 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         ALTER TABLE m.t ADD e m.e DEFAULT 'a';
         CREATE INDEX u ON m.t (JSON_ARRAY(e RETURNING jsonb))
         """,
+    ),
+    "a cast to json of the multirange over a range": (
+        16, "SELECT JSON_ARRAY(multirange(r) RETURNING jsonb) FROM m.t",
+        RANGES.format("m.ranges", "m.r", "[1,2)")
+        + "CREATE INDEX u ON m.t (JSON_ARRAY(multirange(r) RETURNING jsonb))",
+    ),
+    "a cast to json of the range under a multirange": (
+        16, "SELECT JSON_ARRAY(range_merge(r) RETURNING jsonb) FROM m.t",
+        RANGES.format("m.r", "m.ranges", "{}")
+        + "CREATE INDEX u ON m.t (JSON_ARRAY(range_merge(r) RETURNING jsonb))",
     ),
     "the type of a value of JSON": (
         17, "SELECT JSON_VALUE('5', '$' RETURNING m.d)",
@@ -282,6 +301,77 @@ def test_what_our_own_table_calls_of_another_roles(
         found = entry(report, "ours_id_seq")
         assert found.status.value == "unverified"
         assert "would call m.f, a function of another role" in str(found.reason)
+    assert called(database) == []
+
+
+NAMESAKES = {
+    "a function for any type": (
+        "(shop.norm(name))",
+        """
+        CREATE FUNCTION shop.norm(anyelement) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN RETURN lower($1::text); END $$
+        """,
+        "CREATE FUNCTION shop.norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$",
+    ),
+    "an operator for any type": (
+        "((name OPERATOR(shop.@@) name))",
+        """
+        CREATE FUNCTION shop.same(anyelement, anyelement) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN RETURN lower($1::text); END $$;
+        CREATE OPERATOR shop.@@ (LEFTARG = anyelement, RIGHTARG = anyelement, FUNCTION = shop.same)
+        """,
+        "CREATE FUNCTION m.same(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+        "CREATE OPERATOR shop.@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = m.same)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NAMESAKES)
+def test_the_text_of_an_index_of_ours_does_not_mean_a_strangers(
+    database: Database, mallory: str, what: str
+) -> None:
+    on, ours, theirs = NAMESAKES[what]
+    database.execute(f"CREATE SCHEMA shop; GRANT ALL ON SCHEMA shop TO {mallory}")
+    database.execute(
+        f"{ours}; CREATE TABLE shop.o (id serial PRIMARY KEY, name text);"
+        f"CREATE UNIQUE INDEX o_key ON shop.o {on}; CREATE INDEX o_plain ON shop.o {on};"
+        "INSERT INTO shop.o (name) VALUES ('a'), ('b')"
+    )
+    message = f'violates unique constraint "o_key" Key {on}=(a) already exists.'
+    (found,) = diagnose(connections[DEFAULT], message)
+    assert found.rows == ("(id)=(1)",)
+    with database.connect(user=mallory) as connection:
+        connection.execute(theirs)
+    (found,) = diagnose(connections[DEFAULT], message)
+    assert found.rows is None
+    said = diagnose(connections[DEFAULT], "o_plain")[0].sentences
+    assert "the index's text may mean" in said
+    assert called(database) == []
+
+
+def test_an_operator_for_a_domain_over_a_type_of_ours_is_not_called(
+    database: Database, mallory: str
+) -> None:
+    """The type and its operators are in a schema where others may create some."""
+    database.execute(
+        f"CREATE SCHEMA shop; GRANT ALL ON SCHEMA shop TO {mallory}; CREATE EXTENSION citext"
+        " SCHEMA shop; CREATE DOMAIN shop.mail AS shop.citext;"
+        "CREATE TABLE shop.o (id serial PRIMARY KEY, mail shop.mail UNIQUE);"
+        "INSERT INTO shop.o (mail) VALUES ('a'), ('b')"
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION m.equal(shop.mail, shop.citext) RETURNS boolean LANGUAGE plpgsql
+                IMMUTABLE AS $$ BEGIN PERFORM m.note(); RETURN true; END $$;
+            CREATE OPERATOR shop.= (
+                LEFTARG = shop.mail, RIGHTARG = shop.citext, FUNCTION = m.equal)
+            """
+        )
+    (found,) = diagnose(connections[DEFAULT], '"o_mail_key" Key (mail)=(a) already exists.')
+    assert found.rows == ("(id)=(1)",)
     assert called(database) == []
 
 
@@ -356,6 +446,39 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     assert {(e.status.value, e.reason) for e in plan} == {("behind", None)}
     assert set(statuses(reset(DEFAULT)).values()) == {"advanced"}
     assert called(database) == []
+
+
+def test_many_constraints_make_no_estimate_of_millions(database: Database) -> None:
+    """PostgreSQL 19 makes a hash table of as many rows as a recursive query may have."""
+    checks = ", ".join("CHECK (n > 0)" for _ in range(500))
+    database.execute(
+        f"CREATE TABLE a (n int, {checks}); CREATE TABLE b (n int, {checks});"
+        f"CREATE TABLE c (n int, {checks}); ANALYZE pg_constraint; ANALYZE pg_depend"
+    )
+    with database.connect() as connection:
+        connection.execute("SET search_path = pg_catalog")
+        ((plan,),) = connection.execute(f"EXPLAIN (FORMAT JSON) {STRANGERS_CODE}")
+    rows = [int(found) for found in re.findall(r"'Plan Rows': (\d+)", str(plan))]
+    assert max(rows) < 1_000_000
+
+
+@pytest.mark.parametrize("whose", ["mallory's", "our own"])
+@pytest.mark.parametrize("up", [1, -1])
+def test_a_number_of_thousands_of_digits_costs_the_others_nothing(
+    database: Database, mallory: str, up: int, whose: str
+) -> None:
+    """Python makes no text of it; no sequence can come to it."""
+    with database.connect(**({"user": mallory} if "mallory" in whose else {})) as connection:
+        connection.execute(
+            f"CREATE SEQUENCE m.s AS integer INCREMENT {up};"
+            "CREATE TABLE m.n (id numeric DEFAULT nextval('m.s'));"
+            f"INSERT INTO m.n VALUES ({up} * 10::numeric ^ 5000)"
+        )
+        assert statuses(reset(DEFAULT)) == {"m.t_id_seq": "advanced", "m.s": "ok"}
+        connection.execute(f"INSERT INTO m.n VALUES ({up * 3000000000})")
+        assert statuses(reset(DEFAULT))["m.s"] == "exhausted"
+        connection.execute(f"TRUNCATE m.n; INSERT INTO m.n VALUES ({-up} * 10::numeric ^ 5000)")
+        assert statuses(reset(DEFAULT))["m.s"] == "ok"
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])

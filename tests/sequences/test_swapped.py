@@ -179,6 +179,36 @@ def test_the_cast_of_a_type_that_a_column_gets_while_we_wait_is_not_called(
     assert entry(report, "m.s").reason == "m.words.id: m.words.id has another type than it had"
 
 
+def test_a_column_that_becomes_a_virtual_one_while_we_wait_is_not_read(
+    database: Database, mallory: str
+) -> None:
+    """The only function of its expression is PostgreSQL's own, which opens another table."""
+    if database.server.version < 180000:
+        pytest.skip("virtual columns are there from PostgreSQL 18 on")
+    with database.connect(user=mallory) as connection:
+        connection.execute(KEYED)
+        ((oid,),) = connection.execute("SELECT 'm.h'::regclass::oid")
+    database.execute("TRUNCATE m.log")
+    with swapped_while_we_wait(database, mallory, VIRTUAL.format(oid)):
+        report = reset(DEFAULT)
+    assert called(database) == []
+    assert "reading m.t would call" in str(entry(report, "m.t_id_seq").reason)
+    database.execute("SELECT max(id) FROM m.t")
+    assert called(database) == [("postgres", "postgres")], "this is no trap"
+
+
+KEYED = """
+    CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note(); RETURN 1; END $$;
+    CREATE TABLE m.h (id int) PARTITION BY HASH ((id + m.one(1)));
+"""
+VIRTUAL = """
+    ALTER TABLE m.t ADD old int, ALTER id DROP DEFAULT; ALTER SEQUENCE m.t_id_seq OWNED BY m.t.old;
+    ALTER TABLE m.t DROP id, ADD id int GENERATED ALWAYS AS (
+        CASE WHEN satisfies_hash_partition({}, 2, 0, old) THEN 1 ELSE 2 END) VIRTUAL
+"""
+
+
 def test_a_table_of_which_single_columns_may_be_read_is_waited_for_and_looked_at(
     database: Database, mallory: str
 ) -> None:

@@ -24,6 +24,8 @@ from restorehooks.restore.progress import Progress, Watch
 
 from .messages import Outcome, check_exit, read_messages, unknown_settings
 
+_LINES = 4
+"""Of pg_dump's messages about what went wrong, how many are repeated."""
 _READS = {(1, 14): 12, (1, 15): 16, (1, 16): 17}
 """The first major of pg_restore that reads an archive version (pg_backup_archiver.h)."""
 
@@ -154,14 +156,15 @@ def write(
     argv = [str(program.path), "--dbname", conninfo, "--file", str(to), *flags]
     with running(argv, environment) as process:
         assert process.stderr  # noqa: S101 - it was asked for
-        last: list[str] = []
+        first: list[str] = []
         for line in lines_of(process.stderr, tick):
             if "error: " in line or not line.startswith("pg_dump: "):
-                last.append(line.removeprefix("pg_dump: ").removeprefix("error: "))
+                if len(first) < _LINES:  # a server may warn without end
+                    first.append(line.removeprefix("pg_dump: ").removeprefix("error: "))
             elif on_line:
                 on_line(line.removeprefix("pg_dump: "))
         if code := process.wait():
-            said = " ".join(last[:4]) or f"it exited {code} and did not say why"
+            said = " ".join(first) or f"it exited {code} and did not say why"
             raise ProgramError(f"pg_dump: {said}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
+from restorehooks.wording import size_in_words
 
 from .facts import Compression, unreadable
 
@@ -94,10 +96,56 @@ NO_WHEEL_OF_LZ4 = (3, 15)
 """From which Python on there is none, and the extra leaves it out (pyproject.toml)."""
 
 
+XZ_MEMORY = 256 << 20
+"""Bytes that unpacking xz may take: ``xz -9`` takes 65 MB, and a header may ask for 4 GB."""
+_CHUNK = 1024 * 1024
+
+
+class _Xz(io.RawIOBase):
+    """What is in an xz file, of one stream or several; zero bytes may stand between them."""
+
+    def __init__(self, raw: Any):
+        self._raw = raw
+        self._decoder = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = b""
+        while not content:
+            more = b""
+            if self._decoder.eof:
+                if not (more := self._next_stream()):
+                    return 0
+            elif self._decoder.needs_input and not (more := self._raw.read(_CHUNK)):
+                raise EOFError
+            content = self._unpacked(more, len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def _next_stream(self) -> bytes:
+        """Begin the next stream and return what is read of it, nothing where there is none."""
+        more = self._decoder.unused_data.lstrip(b"\0")
+        while not more and (block := self._raw.read(_CHUNK)):
+            more = block.lstrip(b"\0")
+        self._decoder = lzma.LZMADecompressor(memlimit=XZ_MEMORY) if more else self._decoder
+        return bytes(more)
+
+    def _unpacked(self, more: bytes, most: int) -> bytes:
+        try:
+            return self._decoder.decompress(more, most)
+        except lzma.LZMAError as error:
+            if "emory" in str(error):
+                why = f"to unpack it takes more than {size_in_words(XZ_MEMORY)}: use xz -d first"
+                raise OSError(errno.ENOMEM, why) from None
+            raise
+
+
 _OPENERS: dict[Compression, Callable[[Any], Any]] = {
     "gzip": lambda raw: gzip.GzipFile(fileobj=raw, mode="rb"),
     "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "xz": lambda raw: io.BufferedReader(_Xz(raw)),
     "zstd": lambda raw: _library("zstd", "compression.zstd", "backports.zstd").ZstdFile(raw),
     "lz4": lambda raw: _library("lz4", "lz4.frame").LZ4FrameFile(raw),
 }

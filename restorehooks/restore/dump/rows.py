@@ -15,10 +15,11 @@ def what_is_missing(
 ) -> Iterator[str]:
     """Yield what a database has and these entries of its archive lack, a sentence each.
 
-    ``whole``: they are all that the archive holds. ``holds_rows`` is asked where there are tables.
+    ``whole``: they are all that the archive holds. ``holds_rows`` is asked where there are tables,
+    or all is restored.
     """
     tables = any(entry.kind == "TABLE" for entry in entries)
-    if tables and not holds_rows():
+    if (tables or whole) and not holds_rows():
         yield NO_ROWS
     sections = {entry.section for entry in entries}
     if whole and tables and any(sections) and POST_DATA not in sections:

@@ -137,14 +137,16 @@ class _Contents:
 
     def with_partitions(self, chosen: set[int]) -> set[int]:
         """Add the partitions of the tables: a partitioned table has no rows of its own."""
-        found = set(chosen)
-        for entry in self._entries:  # a table is attached before its own partitions are
-            if entry.kind == "TABLE ATTACH":
-                tables = [n for n in entry.depends_on if self._is_table(n)]
-                parents = [n for n in tables if self._by_id[n].tag != entry.tag]
-                if found.intersection(parents):
-                    found.update(tables)
-        return found if found == chosen else self.with_partitions(found)
+        found, before = set(chosen), -1
+        while before != len(found):
+            before = len(found)
+            for entry in self._entries:  # a table is attached before its own partitions are
+                if entry.kind == "TABLE ATTACH":
+                    tables = [n for n in entry.depends_on if self._is_table(n)]
+                    parents = [n for n in tables if self._by_id[n].tag != entry.tag]
+                    if found.intersection(parents):
+                        found.update(tables)
+        return found
 
     def with_schemas(self, chosen: set[int]) -> set[int]:
         """Add the schemas that the chosen relations are in."""

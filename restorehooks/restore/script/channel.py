@@ -34,14 +34,19 @@ class Channel:
     def _result(self) -> PGresult | None:
         while self._pgconn.is_busy():
             self._wait(selectors.EVENT_READ)
-            self._pgconn.consume_input()
+            self._consume()
         return self._pgconn.get_result()
 
     def _flush(self) -> None:
         while self._pgconn.flush():
             # The server may have to be heard before it listens again.
             if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
-                self._pgconn.consume_input()
+                self._consume()
+
+    def _consume(self) -> None:
+        self._pgconn.consume_input()
+        while self._pgconn.notifies():  # libpq keeps them all; a dump may send itself any number
+            pass
 
     def _wait(self, events: int) -> int:
         with selectors.DefaultSelector() as selector:

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import tuple_row
 
-ROLES = """
-SELECT rolname, pg_catalog.pg_has_role(oid, {privilege}) FROM pg_catalog.pg_roles
+TO_SET_ROLE = """
+CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4
+          OPERATOR(pg_catalog.>=) 160000 THEN 'SET' ELSE 'MEMBER' END
 """
+"""The privilege on a role that SET ROLE takes. Since 16 a member may be kept from it, as whoever
+made the role with CREATEROLE is; and who gives ownership or a database to it must have it."""
+ROLES = f"""
+SELECT rolname, pg_catalog.pg_has_role(oid, {TO_SET_ROLE}) FROM pg_catalog.pg_roles
+"""  # noqa: S608 - a constant
 TABLESPACES = """
 SELECT spcname FROM pg_catalog.pg_tablespace
 WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')
@@ -45,6 +50,7 @@ class ScriptOptions:
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
     kept_tables: (schema, table) of extensions whose rows stay as they are.
+    others: (schema, name) of functions and operators that roles without our rights have made.
     skip_superuser_only: leave out what only a superuser may make, or what of it cannot be made
         here even by one, and what hangs on that.
     without_extension: an extension was left out, and what concerns its tables is too.
@@ -66,6 +72,7 @@ class ScriptOptions:
     data_only: bool = False
     drops_may_miss: bool = False
     kept_tables: frozenset[tuple[str, str]] = frozenset()
+    others: frozenset[tuple[str, str]] = frozenset()
     skip_superuser_only: bool = False
     without_extension: bool = False
     one_database: frozenset[str] = frozenset()
@@ -77,10 +84,8 @@ class ScriptOptions:
     @classmethod
     def for_connection(cls, connection: psycopg.Connection[Any], **wishes: Any) -> ScriptOptions:
         """Read what the server has for the connection's role; ``wishes`` are the other fields."""
-        # Since 16 a member may be kept from acting as the role, and who gives ownership must.
-        privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"
         with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-            cursor.execute(sql.SQL(ROLES).format(privilege=privilege))
+            cursor.execute(ROLES.encode())
             roles: dict[str, bool] = dict(cursor.fetchall())
             tablespaces = cursor.execute(TABLESPACES).fetchall()
             statistics = cursor.execute(STATISTICS).fetchall()

@@ -51,6 +51,11 @@ _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % NAME, re
 _FILLED = re.compile(
     rb"(?:INSERT\s+INTO|COPY)\s+(%s(?:\.%s)?)(?=\s|\()" % (NAME, NAME), re.IGNORECASE
 )
+_CALLED = re.compile(
+    rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE|AGGREGATE|OPERATOR)\s+"
+    rb"(?:(%s)\s*\.\s*)?(%s|[-+*/<>=~!@#%%^&|`?]+)" % (NAME, NAME),
+    re.IGNORECASE,
+)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
@@ -162,6 +167,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
         only_triggers = _TRIGGERS.match(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
     first = head[0]
+    if first == "create" and options.others:
+        _require_no_overload(statement, options, encoding)
     beginning = statement[:_MADE].decode(encoding, "replace")
     leaves_out = options.skip_superuser_only and not options.superuser
     if leaves_out and (made := made_by_superusers(beginning)):
@@ -177,12 +184,32 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
     return (first == "alter" and ownership(statement, options, encoding)) or statement
 
 
+def _require_no_overload(statement: bytes, options: ScriptOptions, encoding: str) -> None:
+    """Refuse what another role has made one of the same name of: a call may take that one."""
+    if not (found := _CALLED.match(statement)):
+        return
+    schema, name = (_plain(one or b"", encoding) for one in found.groups())
+    for there in options.others:
+        if there == (schema or there[0], name):
+            raise Refused(
+                f"another role has made a {'.'.join(there)}, too, which would be called with the "
+                "rights of this one; drop it, or restore without --in-place"
+            )
+
+
+def _plain(name: bytes, encoding: str) -> str:
+    """Return a name, or an operator's, as the server keeps it."""
+    return next(plain_names(name, encoding), name.decode(encoding, "replace"))
+
+
 def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     """Leave out or refuse what concerns a database as a whole, a role, or the server."""
     first = head[0]
     kind, rest = "".join(head[1:2]), head[2:]
-    if first in ("grant", "revoke", "comment", "security"):
+    if first in ("grant", "revoke", "comment"):
         kind = words.after("on")
+    if first == "security":
+        kind = _labelled(head)
     if first in ("grant", "revoke") and not kind:
         raise Refused("role memberships belong to the server, not to one database")
     if kind == "database":
@@ -197,6 +224,17 @@ def _beyond_the_schemas(head: list[str], words: Words) -> LeaveOut | None:
     if kind in _CLUSTER_WIDE and not (kind == "user" and _names_a_mapping(rest)):
         raise Refused(f"{first.upper()} {kind.upper()} reaches beyond the one database")
     return None
+
+
+def _labelled(head: list[str]) -> str:
+    """Return what kind of thing a SECURITY LABEL is for.
+
+    A string for its provider could hold what looks like the rest of the statement.
+    """
+    on = 4 if head[2:3] == ["for"] else 2
+    if head[on : on + 1] != ["on"] or head[3].startswith("'"):
+        raise Refused("pg_dump writes no such statement")
+    return "".join(head[on + 1 : on + 2])
 
 
 def _names_a_mapping(rest: list[str]) -> bool:

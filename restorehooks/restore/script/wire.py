@@ -15,6 +15,8 @@ import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from restorehooks.wording import LONGEST
+
 from .channel import Channel
 from .lexer import Statement
 
@@ -170,7 +172,7 @@ class Wire(Channel):
 
     def _failed(self, statement: Statement, result: PGresult) -> StatementFailed:
         def said(field: DiagnosticField) -> str:
-            text = (result.error_field(field) or b"").decode(self.encoding, "replace")
+            text = (result.error_field(field) or b"")[:LONGEST].decode(self.encoding, "replace")
             return " ".join(text.splitlines()[:1])
 
         message = said(DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message()

@@ -7,7 +7,7 @@ them: a service's own ``dbname`` outranks PGDATABASE, which must never lead a ho
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +22,12 @@ from restorehooks.database_url import ENCODED
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import no, quoted
 
-from .keywords import keywords_in, secret_keywords, variables_of_libpq
+from .keywords import Secrets, keywords_in, secret_keywords, variables_of_libpq
 from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+_Found = Mapping[str, Any]
 
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
 """Lets a connection to a server that is gone end after two minutes."""
@@ -48,8 +49,9 @@ _SAID_UNASKED = {(b"sslcertmode", b"allow")}
 class Address:
     """One alias of DATABASES, as libpq would understand it.
 
-    ``parameters`` are libpq's keywords without secrets and without the database's name. What is
-    shown of it, as a part of a report too, holds neither.
+    ``parameters`` are libpq's keywords without the database's name and without ``secrets``, which
+    are those that libpq hides, and what a session is to set (``options``): policies are told keys
+    so. What is shown of it, as a part of a report too, holds neither.
     """
 
     using: str
@@ -79,14 +81,20 @@ class Address:
         found = {key: asked[key] for key in asked if key in variables_of_libpq()}
         if direct and (url := os.environ.get(DIRECT_URL)):
             found = _direct(url, using, _resolved(found))
-        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"])
+        is_own = "password" in asked and found.get("password") == asked["password"]
+        renewed = _renewed(connection, asked) if is_own else dict
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], renewed)
 
     @classmethod
     def of_parameters(
-        cls, using: str, asked: Mapping[str, Any], options: Mapping[str, Any]
+        cls, using: str, asked: _Found, options: _Found, renewed: Callable[[], _Found] = dict
     ) -> Address:
-        """Return where libpq's keywords lead; ``options`` are those of the alias."""
-        secret, found = secret_keywords(), _resolved(asked)
+        """Return where libpq's keywords lead; ``options`` are those of the alias.
+
+        ``renewed`` returns those of the secrets that may be others by now.
+        """
+        secret, found = secret_keywords() | {"options"}, _resolved(asked)
+        hidden = {key: found[key] for key in found if key in secret}
         # Without it a server that accepts a connection and says nothing is waited for for ever.
         found.setdefault("connect_timeout", SECONDS_TO_CONNECT)
         return cls(
@@ -96,7 +104,7 @@ class Address:
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
-            secrets={key: found[key] for key in found if key in secret},
+            secrets=Secrets(lambda: {**hidden, **renewed()}),
             role=options.get("assume_role"),
         )
 
@@ -162,39 +170,44 @@ class Address:
         return pq.PGconn.ping(make_conninfo(dbname=self.name, **asked).encode()) == pq.Ping.OK
 
     def conninfo(self, database: str) -> str:
-        """Return what ``pg_restore --dbname`` understands, for everybody to read.
-
-        What a session is to set (``options``) is not in it: policies are told keys so.
-        """
-        shown = {key: self.parameters[key] for key in self.parameters if key != "options"}
-        return make_conninfo(**{**shown, "dbname": database})
+        """Return what ``pg_restore --dbname`` understands, for everybody to read."""
+        return make_conninfo(**{**self.parameters, "dbname": database})
 
     def environment(self, options: str | None = None) -> dict[str, str]:
         """Return the environment variables that go with :meth:`conninfo` to a program.
 
-        They carry the secrets, and the address's own ``options`` or others in place of them.
+        They carry the secrets; ``options`` take the place of the address's own.
 
         Raises AddressError for a secret that libpq reads from no variable: everybody on the
         machine could read it in the arguments of a program.
         """
         names = variables_of_libpq()
-        options = options or self.parameters.get("options", "")
-        carried = {names[key]: value for key, value in self.secrets.items()}
-        if None in carried:
-            lost = sorted(key for key in self.secrets if names[key] is None)
+        carried = {**self.secrets, **({"options": options} if options else {})}
+        if lost := sorted(key for key in carried if names[key] is None):
             raise AddressError(
                 f'The alias "{self.using}" sets {quoted(lost)}, which another program could only '
                 "be given where everybody can read it: log in with a password, a passfile, or a "
                 "key without a passphrase that you alone can read."
             )
-        carried |= {"PGOPTIONS": options} if options else {}
-        return {name: value for name, value in carried.items() if name}
+        return {name: value for key, value in carried.items() if (name := names[key])}
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
         values = {**self.parameters, **self.secrets, "dbname": database}
         names = variables_of_libpq()
         return {name: value for key, value in values.items() if (name := names.get(key))}
+
+
+def _renewed(connection: Any, asked: _Found) -> Callable[[], _Found]:
+    """Return what asks an alias for its password, as it is now, whatever it will mean by then."""
+    own = connection.copy()
+
+    def ask() -> _Found:
+        now = own.get_connection_params()
+        # Another user's would not fit.
+        return {"password": now["password"]} if now.get("user") == asked.get("user") else {}
+
+    return ask
 
 
 class _AnyText(Loader):
@@ -221,20 +234,27 @@ def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
     if "service" not in found:  # else that of PGSERVICE would be taken, the pooler's
         found.setdefault("port", os.environ.get("PGPORT") or "5432")
     kept = pooler.keys() - {"hostaddr", "port", "service", "servicefile"}
+    kept -= {"host"} if "service" in found else set()  # which names one
     return {key: pooler[key] for key in kept} | found
 
 
 def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
     # Starting to connect makes libpq look everything up; nothing is sent yet.
     started = pq.PGconn.connect_start(make_conninfo(**asked).encode())
+    said_elsewhere = {
+        option.keyword.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val != option.compiled
+    }
     try:
-        # An older program knows fewer keywords: what is at its default is not passed on.
+        # An older program knows fewer keywords: what is at its default is passed on only where
+        # that was asked for, or where the environment, or PGSERVICE, has another value for it.
+        said = asked.keys() | said_elsewhere
         found = {
-            option.keyword.decode(): option.val.decode()
+            keyword: option.val.decode()
             for option in started.info
             if option.val
-            and option.val != option.compiled
-            and (option.keyword, option.val) not in _SAID_UNASKED
+            and ((keyword := option.keyword.decode()) in said or not _is_default(option))
         }
         if not found.get("user"):
             raise AddressError(started.error_message.decode(errors="replace").strip())
@@ -246,3 +266,7 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
         ) from None
     finally:
         started.finish()
+
+
+def _is_default(option: pq.ConninfoOption) -> bool:
+    return option.val == option.compiled or (option.keyword, option.val) in _SAID_UNASKED

@@ -32,7 +32,8 @@ WHERE a.datname OPERATOR(pg_catalog.=) %s AND a.state OPERATOR(pg_catalog.=) 'ac
     AND a.backend_type OPERATOR(pg_catalog.=) 'client backend'
 ORDER BY a.query_start
 """
-_NAME = r'((?:"(?:[^"]|"")*"|[\w$.])+)'
+# A quote that is doubled ends one quoted part and begins the next: there is one way to read it.
+_NAME = r'((?:"[^"]*"|[\w$.])+)'
 _BUILDS = (
     ("index", re.compile(rf"\s*CREATE (?:UNIQUE )?INDEX {_NAME} ON ")),
     ("constraint", re.compile(rf"\s*ALTER TABLE .*?\bADD CONSTRAINT {_NAME} ", re.DOTALL)),

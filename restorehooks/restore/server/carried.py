@@ -101,12 +101,19 @@ def _attributes(connection: Connection, live: Live, to: str) -> Iterator[Carry]:
         yield Carry(f"the security label of {provider}", query)
 
 
-def carry_settings(connection: Connection, live: Live, side: str) -> None:
+LIBRARIES = "session_preload_libraries"
+"""What a superuser lets sessions load, such as the provider of a dump's security labels."""
+
+
+def carry_settings(
+    connection: Connection, live: Live, side: str, *, for_the_load: bool = False
+) -> None:
     """Give the side database the live one's settings for the hooks to run under, but its limits.
 
+    ``for_the_load`` that alone which says what its sessions load: all else is the dump's to set.
     What this role may not set is left out: it was named before loading began.
     """
     for name, carry in _settings(connection, live, side) if not live.missing else ():
-        if name not in LIMITS:
+        if name == LIBRARIES if for_the_load else name not in LIMITS:
             with suppress(psycopg.Error):
                 connection.execute(carry.statement)

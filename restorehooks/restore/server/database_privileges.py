@@ -7,17 +7,19 @@ from typing import NamedTuple
 
 from psycopg import sql
 
+from restorehooks.restore.script.options import TO_SET_ROLE
+
 from .address import Connection
 from .database_property import Carry
 from .live import Live
 
-ACL = """
+ACL = f"""
 SELECT CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END,
        pg_catalog.pg_get_userbyid(a.grantor), a.privilege_type, a.is_grantable,
-       pg_catalog.pg_has_role(a.grantor, 'MEMBER')
+       pg_catalog.pg_has_role(a.grantor, {TO_SET_ROLE})
 FROM pg_catalog.pg_database d
 CROSS JOIN pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
-"""
+"""  # noqa: S608 - a constant
 OF_OID = ACL + "WHERE d.oid = %s ORDER BY 1 NULLS FIRST, 2, 3"
 OF_NAME = ACL + "WHERE d.datname = %s ORDER BY 1 NULLS FIRST, 2, 3"
 ROLE = "SELECT pg_catalog.current_setting('role')"

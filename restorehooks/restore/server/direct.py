@@ -83,7 +83,7 @@ def _asked(alias: Address) -> Identity | None:
     """
     parameters = {**alias.parameters, **alias.secrets, "connect_timeout": SECONDS_TO_ANSWER}
     for name in dict.fromkeys((alias.name, "postgres", "template1")):
-        asked = make_conninfo(**{**parameters, "dbname": name})
+        asked = make_conninfo(**{**parameters, "dbname": name, "client_encoding": "UTF8"})
         try:
             with psycopg.connect(asked, autocommit=True) as connection:
                 # A pooler may give the alias's database another name.

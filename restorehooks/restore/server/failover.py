@@ -36,7 +36,7 @@ def failover_by(using: str) -> Iterator[Obstacle]:
         return
     pooler = Address.of(using, direct=False)
     asked = {**pooler.parameters, **pooler.secrets, "dbname": pooler.name}
-    asked["connect_timeout"] = SECONDS_TO_ANSWER
+    asked |= {"connect_timeout": SECONDS_TO_ANSWER, "client_encoding": "UTF8"}
     with (
         suppress(psycopg.Error),
         psycopg.connect(make_conninfo(**asked), autocommit=True) as connection,

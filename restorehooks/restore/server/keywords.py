@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -30,8 +31,10 @@ def secrets_in(url: str) -> list[str]:
 def keywords_in(url: str) -> dict[str, Any] | None:
     """Return libpq's keywords in a URL, None where it is none, or holds what is no UTF-8.
 
-    The last @ is before the host, as for Django: no part of a password is taken for one and shown.
+    The last @ is before the host, as for Django: no part of a password is taken for one and shown,
+    nor one for a port, where the host is missing. Spaces and line breaks at the ends do not count.
     """
+    url = url.strip()
     scheme, _, rest = url.partition("://")
     if rest and scheme in ("postgres", "postgresql"):
         login, at, place = rest.rpartition("@")
@@ -39,8 +42,12 @@ def keywords_in(url: str) -> dict[str, Any] | None:
             return None
         url = f"{scheme}://{login.replace('@', '%40')}{at}{place}"
     with suppress(psycopg.ProgrammingError, UnicodeError):
-        return conninfo_to_dict(url)
+        found = conninfo_to_dict(url)
+        return found if _PORTS.fullmatch(str(found.get("port", ""))) else None
     return None
+
+
+_PORTS = re.compile(r"[\d,]*")
 
 
 def is_address(text: str) -> bool:
@@ -65,3 +72,25 @@ def secret_keywords() -> set[str]:
         if option.dispchar in (b"*", b"D")
     }
     return hidden - _HIDDEN_AND_NO_SECRET
+
+
+class Secrets(Mapping[str, str]):
+    """Secrets by libpq's keywords, for whoever asks for one: none is shown, copied or stored.
+
+    ``ask`` returns those that hold now: a password that a backend makes for a cloud soon ends.
+    """
+
+    def __init__(self, ask: Callable[[], Mapping[str, str]]) -> None:
+        self._ask = ask
+
+    def __getitem__(self, keyword: str) -> str:
+        return self._ask()[keyword]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ask())
+
+    def __len__(self) -> int:
+        return len(self._ask())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Secrets, (dict,)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from restorehooks.restore.script.options import TO_SET_ROLE
+
 from .address import Connection
 from .carried import carried
 from .database_property import refusal
@@ -29,16 +31,17 @@ class Obstacle:
         return f"{self.what}; {self.remedy}"
 
 
-RIGHTS = """
+RIGHTS = f"""
 SELECT r.rolname, r.rolsuper, r.rolsuper OR r.rolcreatedb,
        r.rolsuper OR coalesce((SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE')
+                                  AND pg_catalog.pg_has_role(d.datdba, {TO_SET_ROLE})
                                FROM pg_catalog.pg_database d WHERE d.datname = %(live)s), true),
        coalesce((SELECT pg_catalog.has_tablespace_privilege(d.dattablespace, 'CREATE')
                  OR d.dattablespace = (SELECT t.dattablespace FROM pg_catalog.pg_database t
                                        WHERE t.datname = 'template0')
                  FROM pg_catalog.pg_database d WHERE d.datname = %(live)s), true)
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
-"""
+"""  # noqa: S608 - a constant
 
 STAYING = """
 SELECT 'logical replication slot "' || slot_name || '"', false
@@ -84,7 +87,7 @@ def _lacking(user: str, live: Live, creates: bool, owns: bool, place: bool) -> I
         yield Obstacle(
             "refused",
             f'the role "{user}" does not own the database "{live.name}", "{live.owner}" does',
-            f'restore as "{live.owner}" or as a member of it, or --in-place',
+            f'restore as "{live.owner}" or as a member that may SET ROLE to it, or --in-place',
         )
     if not place:
         yield Obstacle(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from restorehooks.restore.errors import TargetError
+from restorehooks.sequences.strangers import IS_TRUSTED
 
 from .address import Connection
 from .session_settings import own_names
@@ -51,15 +54,52 @@ WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
 """
 
 OF_OTHERS = """
+WITH relation AS (
+    SELECT oid, relowner AS owner, relkind FROM pg_catalog.pg_class
+    WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(relowner) <> current_user
+      AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I', 'c')
+)
 SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_userbyid(owner)) FROM (
-    SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
+    SELECT 'pg_class'::regclass AS catalog, oid, 0 AS part, owner FROM relation
+    UNION ALL SELECT 'pg_class'::regclass, r.oid, attnum, owner
+        FROM relation r JOIN pg_catalog.pg_attribute ON attrelid = r.oid
+        WHERE relkind IN ('r', 'p', 'f', 'c') AND attnum > 0 AND NOT attisdropped
+    UNION ALL SELECT 'pg_attrdef'::regclass, d.oid, 0, owner
+        FROM relation r JOIN pg_catalog.pg_attrdef d ON adrelid = r.oid
+    UNION ALL SELECT 'pg_constraint'::regclass, c.oid, 0, owner
+        FROM relation r JOIN pg_catalog.pg_constraint c ON conrelid = r.oid
+    UNION ALL SELECT 'pg_constraint'::regclass, c.oid, 0, typowner
+        FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON contypid = t.oid
+    UNION ALL SELECT 'pg_trigger'::regclass, t.oid, 0, owner
+        FROM relation r JOIN pg_catalog.pg_trigger t ON tgrelid = r.oid AND NOT tgisinternal
+    UNION ALL SELECT 'pg_policy'::regclass, p.oid, 0, owner
+        FROM relation r JOIN pg_catalog.pg_policy p ON polrelid = r.oid
+    UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, 0, owner
+        FROM relation r JOIN pg_catalog.pg_rewrite w ON ev_class = r.oid
+    UNION ALL SELECT 'pg_proc'::regclass, oid, 0, proowner FROM pg_catalog.pg_proc
+    UNION ALL SELECT 'pg_type'::regclass, oid, 0, typowner FROM pg_catalog.pg_type
         WHERE typtype IN ('d', 'e', 'r')
-) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
+) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, part)
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
 """
+"""What others own, and all that their tables consist of: a column goes with its type."""
+
+
+CALLED = f"""
+SELECT n.nspname::text, made.name::text FROM (
+    SELECT proname AS name, pronamespace AS schema, proowner AS owner FROM pg_catalog.pg_proc
+    UNION ALL SELECT oprname, oprnamespace, oprowner FROM pg_catalog.pg_operator
+) AS made
+JOIN pg_catalog.pg_namespace n ON n.oid = made.schema
+JOIN pg_catalog.pg_roles r ON r.oid = made.owner
+WHERE NOT {IS_TRUSTED}
+"""  # noqa: S608 - a constant
+
+
+def called_of_others(connection: Connection) -> frozenset[tuple[str, str]]:
+    """Return schema and name of the functions and operators that are not to be called for us."""
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        return frozenset(cursor.execute(CALLED.encode()).fetchall())
 
 
 _WORDS = {"statistics object": "STATISTICS", "foreign-data wrapper": "FOREIGN DATA WRAPPER"}
@@ -97,6 +137,8 @@ def _drop_object(connection: Connection, kind: str, identity: str) -> None:
         connection.execute("SELECT pg_catalog.lo_unlink(%s)", [int(identity)])
         return
     # Both words are the server's own, the identity quoted by it (pg_identify_object).
+    if kind == "aggregate" and identity.endswith("()"):
+        identity = f"{identity.removesuffix('()')}(*)"
     what = _WORDS.get(kind, kind.upper())
     statement = f"DROP {what} IF EXISTS {identity} CASCADE"
     connection.execute(statement.encode())

@@ -19,7 +19,7 @@ from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.buffer import LexingError
 from restorehooks.restore.script.lexer import Lexer, Statement
-from restorehooks.restore.script.options import ScriptOptions
+from restorehooks.restore.script.options import TO_SET_ROLE, ScriptOptions
 from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.verdicts import LeaveOut, Refused, Replaced
 from restorehooks.restore.script.words import Words
@@ -46,7 +46,7 @@ class Ownership:
     notes: tuple[str, ...] = ()
 
 
-MEMBER = "SELECT pg_catalog.pg_has_role(%s, 'MEMBER')"
+MEMBER = f"SELECT pg_catalog.pg_has_role(%s, {TO_SET_ROLE})"
 
 
 def plan_ownership(

@@ -41,7 +41,8 @@ def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
     """Create the empty database that will become the live one; return its name and oid.
 
     Until ``open_side`` nobody but its owner and the role that restores may connect to it: whoever
-    owns a table there could put a trigger on it before its rows are loaded.
+    owns a table there could put a trigger on it before its rows are loaded, and whoever may read
+    one could see what a hook is to take out.
     """
     connection = lock.connection
     name = side_name(connection, live.name, "restoring")
@@ -82,7 +83,7 @@ def _prepare(connection: Connection, live: Live, name: str, by: str) -> None:
 
 
 def open_side(connection: Connection, live: Live, name: str) -> None:
-    """Let those into a side database that is loaded who may connect to the live one."""
+    """Let those into a side database that is ready who may connect to the live one."""
     with connection.transaction():
         for one in grants(connection, live, name) if not live.missing else ():
             refusal(connection, one.statement)
