@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn
+from psycopg.pq import Conninfo, PGconn
 
 from restorehooks.restore.server.address import Address
 from tests.support import ROOT
@@ -146,7 +146,9 @@ def test_what_the_settings_say_counts_and_not_the_environment(
     for name, value in (places if how == "service" else {"PGPORT": "1"}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
-    said = {"sslmode": "prefer", "target_session_attrs": "any"}
+    gss = next(each.compiled for each in Conninfo.get_defaults() if each.keyword == b"gssencmode")
+    assert gss  # programs may have another default
+    said = {"sslmode": "prefer", "target_session_attrs": "any", "gssencmode": gss.decode()}
     with pointed("default", {**database.settings, "PORT": "5432", "OPTIONS": said}):
         address = Address.of("default")
     asked = make_conninfo(**address.parameters)
@@ -156,3 +158,4 @@ def test_what_the_settings_say_counts_and_not_the_environment(
         b"prefer",
         b"any",
     ]
+    assert f"gssencmode={gss.decode()}" in address.conninfo("x")

@@ -242,15 +242,19 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
     # Starting to connect makes libpq look everything up; nothing is sent yet.
     started = pq.PGconn.connect_start(make_conninfo(**asked).encode())
     said_elsewhere = {
-        option.keyword for option in pq.Conninfo.get_defaults() if option.val != option.compiled
+        option.keyword.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val != option.compiled
     }
     try:
         # An older program knows fewer keywords: what is at its default is passed on only where
-        # the environment, or PGSERVICE, has another value for it.
+        # that was asked for, or where the environment, or PGSERVICE, has another value for it.
+        said = asked.keys() | said_elsewhere
         found = {
-            option.keyword.decode(): option.val.decode()
+            keyword: option.val.decode()
             for option in started.info
-            if option.val and (option.keyword in said_elsewhere or not _is_default(option))
+            if option.val
+            and ((keyword := option.keyword.decode()) in said or not _is_default(option))
         }
         if not found.get("user"):
             raise AddressError(started.error_message.decode(errors="replace").strip())
