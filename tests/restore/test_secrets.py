@@ -8,19 +8,25 @@ import socket
 import subprocess
 import sys
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import asdict
+from io import StringIO
 from itertools import count
 from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg import pq
 
+import restorehooks
 from restorehooks.management.place import disagreement
 from restorehooks.restore.backup import back_up
-from restorehooks.restore.errors import AddressError, ScriptError
+from restorehooks.restore.errors import AddressError, ProgramError, ScriptError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
@@ -207,6 +213,45 @@ def test_the_password_of_a_backend_that_makes_one_is_asked_for_when_it_is_needed
         assert Address.of("default").environment()["PGPASSWORD"] == "own"
     first, second = (int(address.environment()["PGPASSWORD"].split()[1]) for _ in range(2))
     assert 1 < first < second
+
+
+NO_LONGER_ALLOWED = """
+CREATE FUNCTION allowed(int) RETURNS bool LANGUAGE sql AS 'SELECT true';
+CREATE TABLE odd (a int CHECK (allowed(a)));
+INSERT INTO odd VALUES (1);
+CREATE OR REPLACE FUNCTION allowed(int) RETURNS bool LANGUAGE sql AS 'SELECT false';
+"""
+
+
+def shown(frame: FrameType) -> str:
+    """Return a frame's variables as a report of an error shows them."""
+    said = ""
+    for value in frame.f_locals.values():
+        with suppress(AttributeError):  # of a class that was just being made
+            said += repr(value)
+    return said
+
+
+@pytest.mark.parametrize("wrong", [{"PORT": "1"}, {}])
+def test_no_variable_that_a_report_of_an_error_shows_holds_a_password(
+    live: Database, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    """Of ours: Sentry and Django show those of each frame."""
+    ours = str(Path(restorehooks.__file__).parent)
+    live.execute(NO_LONGER_ALLOWED)
+    dump = dumped(live, tmp_path / "x.dump")  # pg_restore fails at its row
+    live.disconnect()
+    with (
+        pointed("default", {**_with(live, password=SECRET), **wrong}),
+        pytest.raises(CommandError) as told,
+    ):
+        call_command("restoredb", str(dump), "--no-input", stderr=StringIO())
+    error = told.value.__context__
+    assert isinstance(error, psycopg.OperationalError if wrong else ProgramError)
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if frame.f_code.co_filename.startswith(ours)]
+    assert len(own) > 3
+    assert not [frame for frame in own if SECRET in shown(frame)]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ _Found = Mapping[str, Any]
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
 """Lets a connection to a server that is gone end after two minutes."""
 
+_OURS = {"client_encoding": "UTF8", "application_name": "restorehooks", **KEEPALIVES}
+
 SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
 SECONDS_TO_ANSWER = "5"
@@ -123,11 +125,11 @@ class Address:
         the connection leads to another database, psycopg.OperationalError, which names the database
         and the server.
         """
-        parameters = {"application_name": "restorehooks", **KEEPALIVES}
-        parameters |= {**self.parameters, **self.secrets, "dbname": database, **extra}
+        asked = {**_OURS, **self.parameters, "dbname": database}
         try:
+            # No variable holds the secrets: reports of errors show variables.
             connection = psycopg.connect(
-                make_conninfo(client_encoding="UTF8", **parameters), autocommit=True
+                make_conninfo(**{**asked, **self.secrets, **extra}), autocommit=True
             )
         except psycopg.OperationalError as error:
             said = str(error).removeprefix("connection failed: ")
@@ -173,13 +175,12 @@ class Address:
         """Return what ``pg_restore --dbname`` understands, for everybody to read."""
         return make_conninfo(**{**self.parameters, "dbname": database})
 
-    def environment(self, options: str | None = None) -> dict[str, str]:
+    def environment(self, options: str | None = None) -> Mapping[str, str]:
         """Return the environment variables that go with :meth:`conninfo` to a program.
 
-        They carry the secrets; ``options`` take the place of the address's own.
-
-        Raises AddressError for a secret that libpq reads from no variable: everybody on the
-        machine could read it in the arguments of a program.
+        They carry the secrets; ``options`` take the place of the address's own. Raises
+        AddressError for a secret that libpq reads from no variable: everybody on the machine could
+        read it in the arguments of a program.
         """
         names = variables_of_libpq()
         carried = {**self.secrets, **({"options": options} if options else {})}
@@ -189,7 +190,8 @@ class Address:
                 "be given where everybody can read it: log in with a password, a passfile, or a "
                 "key without a passphrase that you alone can read."
             )
-        return {name: value for key, value in carried.items() if (name := names[key])}
+        found = {name: value for key, value in carried.items() if (name := names[key])}
+        return Secrets(found.copy)
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
