@@ -568,6 +568,13 @@ def test_nothing_outlives_it_where_a_dump_has_killed_the_keeper(folder: Path) ->
     assert processes_of(uid) == []
 
 
+def name_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/comm").read_bytes().strip()
+    except OSError:  # it has ended
+        return b""
+
+
 @as_root
 @on_linux
 def test_a_process_whose_name_is_no_text_is_in_nobodys_way(folder: Path) -> None:
@@ -577,6 +584,8 @@ def test_a_process_whose_name_is_no_text_is_in_nobodys_way(folder: Path) -> None
         (folder / os.fsdecode(b"s\xff")).symlink_to(shutil.which("sleep") or "sleep")
         as_superuser(server, f"(setsid $(printf '{folder}/s\\377') 600 <&- >/dev/null 2>&1 &)")
         uid = id_of(server.data)
+        while not any(name_of(process) == b"s\xff" for process in processes_of(uid)):
+            time.sleep(0.01)  # until then it is one of the server's session, and ends with it
         os.kill(keeper_of(server.data), signal.SIGKILL)
         assert has_ended(folder / "pg")
         assert processes_of(uid)

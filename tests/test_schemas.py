@@ -124,7 +124,7 @@ def test_what_is_read_of_the_catalogue_does_not_grow_with_other_schemas(
 
     monkeypatch.setattr(catalog, "send", counting)
     assert len(inspect(DEFAULT, schemas=["other"])) == 1
-    assert read == [1]
+    assert read == [0, 1], "no odd default, and one sequence"
     schemas.execute(  # one that numbers a table there from elsewhere is read, too
         "CREATE SEQUENCE tenant_a.elsewhere; CREATE TABLE other.t"
         " (id int DEFAULT nextval('tenant_a.elsewhere'))"

@@ -153,7 +153,7 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
-        others=called_of_others(connection) if plan.mode == "in place" else frozenset(),
+        others=called_of_others if plan.mode == "in place" and not request.partial else None,
         skip_superuser_only=request.skip_superuser_only,
         without_extension=run.without_extension,
         one_database=of_one_database(plan.extensions),

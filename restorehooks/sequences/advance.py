@@ -165,7 +165,11 @@ def _drawing(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     return [
         LOCK_OTHER_REPAIRS_OUT.format(sql.Literal(ADVISORY_CLASS), oids),
         *forget,
-        CALL_FIRST.format(oids, sql.Literal([move.last_of_cycle for move in moves])),
+        CALL_FIRST.format(
+            oids,
+            sql.Literal([move.sequence.increment for move in moves]),
+            sql.Literal([move.end_of_cycle for move in moves]),
+        ),
         *forget,
         draw(moves, PIECE),
         STAND.format(oids),
@@ -175,19 +179,22 @@ def _drawing(moves: abc.Sequence[Move]) -> list[sql.Composable]:
 def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
+    forget = [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
     return [
-        *chain.from_iterable(
-            [hold(move.sequence), *_guard(move, is_last=False)] for move in in_order
-        ),
-        *chain.from_iterable([*_guard(move), set_forward(move)] for move in in_order),
+        *chain.from_iterable([hold(move.sequence), *_guard(move)] for move in in_order),
+        *forget,
+        set_forward(moves),
         STAND.format(oids),
     ]
 
 
-def _guard(move: Move, *, is_last: bool = True) -> list[sql.Composable]:
-    """Return what goes before, or undoes, a statement that finds another role's by its name."""
+def _guard(move: Move) -> list[sql.Composable]:
+    """Return what undoes a statement that has found another sequence by the name of a stranger's.
+
+    What follows finds it by its oid.
+    """
     found = named(move.sequence)
-    return [guarded(sequences=[found], is_last=is_last)] if found else []
+    return [guarded(sequences=[found], is_last=False)] if found else []
 
 
 # Anybody can hold such a lock: after a while it goes on without, and draws some too far at worst.
@@ -208,9 +215,10 @@ STAND = sql.SQL(
 # past its rows. The number that either hands out next is among the rows or before them, so drawing
 # it loses nothing, and from then on the guard can read where it stands.
 CALL_FIRST = sql.SQL(
-    "SELECT pg_catalog.nextval(oid::regclass) FROM unnest({}::oid[], {}::bigint[]) AS t (oid, last)"
+    "SELECT pg_catalog.nextval(oid::regclass)"
+    " FROM unnest({}::oid[], {}::bigint[], {}::bigint[]) AS t (oid, increment, end_of_cycle)"
     " CROSS JOIN LATERAL (SELECT pg_catalog.pg_sequence_last_value(oid) AS at OFFSET 0) AS s"
-    " WHERE at IS NULL OR at = last"
+    " WHERE at IS NULL OR (end_of_cycle::numeric - at) / increment < 1"
 )
 
 

@@ -20,8 +20,8 @@ from .model import Column, Sequence
 from .notes import read_subscriptions
 from .row import Row
 from .scope import Limits
-from .sending import Statement
 from .session import AS_WRITTEN
+from .strangers import ANY_CODE, NO_CODE, STRANGERS_CODE
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -82,22 +82,19 @@ def read_catalog(
     them, nor those of extensions whose tables are not dumped, nor columns of temporary tables.
     """
     links = listed(connection, limits.links, budget) if limits.links else []
-    query = partial(_sequences, tables, schemas)
-    statements: list[Statement] = [query([], links), ODD_DEFAULTS, CONDITIONS]
     how: Any = {"remembering": [AS_WRITTEN]}
-    rows, odd, (row,) = send(connection, statements, budget.for_one(), **how)
-    expressions: dict[int, str] = {}
-    defaults: list[OddDefault] = []
-    if odd:
-        defaults = read_odd_defaults(connection, [Stored(*row) for row in odd], budget)
-        expressions = {default.stored.oid: default.expression for default in defaults}
-        (rows,) = send(connection, [query(defaults, links)], budget.for_one(), **how)
+    first = [ODD_DEFAULTS, CONDITIONS, ANY_CODE]
+    odd, (row,), ((may_call,),) = send(connection, first, budget.for_one(), **how)
+    defaults = read_odd_defaults(connection, [Stored(*each) for each in odd], budget)
+    expressions = {default.stored.oid: default.expression for default in defaults}
+    query = partial(_sequences, tables, schemas, STRANGERS_CODE if may_call else NO_CODE, defaults)
+    (rows,) = send(connection, [query(links)], budget.for_one(), **how)
     found = _assembled(rows, expressions)
     alone = [s.oid for s in found if not s.columns and s.hint is None]
     if alone and limits.names != "ignored" and tables is None:
         guesses = guessed(connection, alone, budget)
         if guesses:
-            again = query(defaults, [*links, *guesses])
+            again = query([*links, *guesses])
             (rows,) = send(connection, [again], budget.for_one(), **how)
             found = _assembled(rows, expressions, {guess.sequence for guess in guesses})
     if schemas is not None:
@@ -142,6 +139,7 @@ def _left_alone(sequence: Sequence, limits: Limits) -> Sequence:
 def _sequences(
     tables: Collection[int] | None,
     schemas: Collection[str] | None,
+    code: str,
     odd: abc.Sequence[OddDefault],
     links: abc.Sequence[Listed],
 ) -> sql.Composable:
@@ -149,6 +147,7 @@ def _sequences(
     exact = [default.stored for default in odd if default.exact and not default.by_text]
     return SEQUENCES.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, Row._fields)),
+        code=sql.SQL(code),
         tables=sql.Literal(None if tables is None else list(tables)),
         schemas=sql.Literal(None if schemas is None else list(schemas)),
         exact_kinds=sql.Literal([stored.catalogue for stored in exact]),
@@ -166,7 +165,7 @@ def _sequences(
 def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool) -> Sequence:
     row = rows[0]
     pairs = [
-        (_column(each, each.table_oid)._replace(guessed=is_guessed), each)
+        (_column(each, each.table_oid, is_guessed), each)
         for each in rows
         if each.table_oid is not None
     ]
@@ -198,7 +197,7 @@ def _sequence(rows: list[Row], expressions: Mapping[int, str], is_guessed: bool)
     )
 
 
-def _column(row: Row, table_oid: int) -> Column:
+def _column(row: Row, table_oid: int, is_guessed: bool) -> Column:
     return Column(
         table_oid,
         row.table_schema,
@@ -216,6 +215,7 @@ def _column(row: Row, table_oid: int) -> Column:
         row.visible,
         row.locks,
         row.is_identity or row.draws or row.is_listed,
+        is_guessed,
         sized=row.sized,
         of_stranger=row.of_stranger,
     )

@@ -10,7 +10,7 @@ from restorehooks.driver import sql
 from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
 from .notes import FEEDS, REPLICATING
 from .session import PATH
-from .strangers import STRANGERS, STRANGERS_CODE, is_strangers, may_draw
+from .strangers import STRANGERS, is_strangers, may_draw
 
 
 def _braces(text: str) -> str:
@@ -186,7 +186,7 @@ kin (root, member) AS (
     UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
-code AS MATERIALIZED ({STRANGERS_CODE}),
+code AS MATERIALIZED ({{code}}),
 tree AS MATERIALIZED (  -- once for all, since there may be thousands, each with thousands
     SELECT kin.root, array_agg(kin.member) AS members, min(code.function) AS calls,
            bool_or(m.relkind = 'f') AS is_foreign,

@@ -146,8 +146,13 @@ class Sequence(NamedTuple):
         columns = self.columns if len(self.columns) == 1 else self.bounding
         if self.increment < 0:
             return int(max([self.minimum, *[column.smallest for column in columns]]))
-        limit = min([self.maximum, *[column.largest for column in columns]])
-        return int(limit if self.own_end is None else min(limit, self.own_end))
+        limit: int | float = (
+            self.maximum if self.own_end is None else min(self.maximum, self.own_end)
+        )
+        for column in columns:  # asked for several times of each of thousands
+            if column.largest < limit:
+                limit = column.largest
+        return int(limit)
 
     @property
     def bounding(self) -> tuple[Column, ...]:

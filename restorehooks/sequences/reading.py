@@ -51,12 +51,14 @@ def read(
     None reads every column whatever it takes. ``others`` take part in it.
     """
     others = others or OtherConnections(connection)
-    sizes: dict[int, int] = {}
-    if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
-        sizes = _ask_sizes(connection, sequences, budget, scan_limit)
 
     def locks(sequence: Sequence) -> int:
         return 1 + sum(column.locks for column in sequence.columns)
+
+    at_most = others.locks_to_a_load(sum(map(locks, sequences)))  # they connect in the meantime
+    sizes: dict[int, int] = {}
+    if len(sequences) > SMALL or (scan_limit is not None and _scanned(sequences)):
+        sizes = _ask_sizes(connection, sequences, budget, scan_limit)
 
     def work(
         connection: BaseDatabaseWrapper, load: list[Sequence]
@@ -66,7 +68,6 @@ def read(
         _read_load(connection, about_rows, budget)
         return [(draft.sequence, draft.reading()) for draft in drafts]
 
-    at_most = others.locks_to_a_load(sum(map(locks, sequences)))
     for readings in others.map(work, [*by_locks(sequences, locks, at_most)]):
         yield from readings
 

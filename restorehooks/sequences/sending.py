@@ -39,10 +39,15 @@ def execute(
         cursor.execute(";\n".join(texts))
         with connection.wrap_database_errors:
             bare = cursor.cursor  # Django's wrapper would check for errors at every single call
-            results = [bare.fetchall() if bare.description else []]
+            results = [_rows(bare)]
             while bare.nextset():
-                results.append(bare.fetchall() if bare.description else [])
+                results.append(_rows(bare))
     return results
+
+
+def _rows(bare: Any) -> Rows:
+    # Whether there are columns; the cursor's description would name the type of each.
+    return bare.fetchall() if bare.pgresult.nfields else []
 
 
 def _one_by_one(

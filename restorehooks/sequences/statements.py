@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from restorehooks.driver import sql, text
 
-from .verdict import next_value
-
 if TYPE_CHECKING:
     from collections import abc
 
@@ -47,11 +45,12 @@ class Move(NamedTuple):
         return farthest > limit if self.sequence.counts_up else farthest < limit
 
     @property
-    def last_of_cycle(self) -> int | None:
-        """The ``last_value`` after which a cycle starts over, where it stands just there."""
-        following = self.last_value + self.sequence.increment
-        starts_over = next_value(self.sequence, self.last_value, True) != following
-        return self.last_value if starts_over else None
+    def end_of_cycle(self) -> int | None:
+        """The bound past which its numbers start over, None where they do not."""
+        sequence = self.sequence
+        if not sequence.cycle:
+            return None
+        return sequence.maximum if sequence.counts_up else sequence.minimum
 
 
 def draw(moves: abc.Iterable[Move], at_most: int) -> sql.Composed:
@@ -80,29 +79,51 @@ DRAW = sql.SQL(
 )
 
 
-def hold(sequence: Sequence) -> sql.Composed:
+def hold(sequence: Sequence) -> sql.SQL:
     """Return the statements after which nobody else draws until the transaction ends.
 
     They give the sequence to the role that has it already, which changes and rewrites nothing, and
     take the lock that ``LOCK TABLE`` refuses to take on a sequence.
     """
-    before = ON_THIS_NODE_ALONE if sequence.on_node else sql.SQL("")
-    return before + sql.SQL(f"ALTER SEQUENCE {sequence.quoted} OWNER TO {sequence.owner}")
+    before = ON_THIS_NODE_ALONE if sequence.on_node else ""
+    return sql.SQL(f"{before}ALTER SEQUENCE {sequence.quoted} OWNER TO {sequence.owner}")
 
 
-ON_THIS_NODE_ALONE = sql.SQL("SET LOCAL citus.enable_ddl_propagation = off; ")
+ON_THIS_NODE_ALONE = "SET LOCAL citus.enable_ddl_propagation = off; "
 """Without it Citus sends the statement to the workers, and refuses it on a worker."""
 
 
-def set_forward(move: Move) -> sql.Composed:
-    """Return the query that sets a sequence that is held, if it has not passed its rows by now."""
-    return _setval(move.sequence, move.final, True, move.target)
+def set_forward(moves: abc.Iterable[Move]) -> sql.Composed:
+    """Return the query that sets sequences, all of which are held, where they have not passed rows.
+
+    One for all takes a sixth of the time of one for each. The session must hold no numbers of
+    theirs in advance.
+    """
+    moves = list(moves)
+    return SET_FORWARD.format(
+        oids=sql.Literal([move.sequence.oid for move in moves]),
+        finals=sql.Literal([move.final for move in moves]),
+        increments=sql.Literal([move.sequence.increment for move in moves]),
+        ends=sql.Literal([move.end_of_cycle for move in moves]),
+    )
+
+
+# pg_sequence_last_value says nothing of a sequence never called, but nextval does. What it drew is
+# not lost: nobody else draws meanwhile, and where the sequence is past its rows it is put back.
+SET_FORWARD = sql.SQL(
+    "SELECT setval(oid::regclass, CASE WHEN is_behind THEN final ELSE at END, is_behind)"
+    " FROM unnest({oids}::oid[], {finals}::bigint[], {increments}::bigint[], {ends}::bigint[])"
+    " AS t (oid, final, increment, end_of_cycle)"
+    " CROSS JOIN LATERAL (SELECT pg_sequence_last_value(oid) AS called OFFSET 0) AS s"
+    " CROSS JOIN LATERAL (SELECT coalesce(called, nextval(oid::regclass)) AS at OFFSET 0) AS n"
+    " CROSS JOIN LATERAL (SELECT (final::numeric - at) / increment >= 0"
+    " OR coalesce((end_of_cycle::numeric - called) / increment < 1, false) AS is_behind) AS b"
+    " WHERE is_behind OR called IS NULL"
+)
 
 
 def _setval(
     sequence: Sequence,
-    value: int,
-    is_called: bool,
     target: int,
     *,
     back: bool = False,
@@ -112,13 +133,12 @@ def _setval(
 
     Whoever sends it sees to it that nobody draws between the condition and ``setval``.
     """
-    # A thousand of these are made at a time: composing each part costs more than sending it.
     is_past = "<" if sequence.counts_up == back else ">"
     return (
         sql.SQL(f"{verb} pg_catalog.setval(")
         + sql.Literal(sequence.quoted)
         + sql.SQL(
-            f", {value}, {str(is_called).lower()}) FROM {sequence.quoted}"
+            f", {target}, false) FROM {sequence.quoted}"
             f" WHERE {target} {is_past} {_upcoming(sequence)}"
         )
     )
@@ -135,7 +155,7 @@ def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
     if verdict.rewinds:
         return _rewind_for_dba(sequence, verdict, target)
     gap = Move(sequence, verdict.next or 0, target)
-    steps = [hold(sequence), _setval(sequence, target, False, target)]
+    steps = [hold(sequence), _setval(sequence, target)]
     if not (sequence.may_alter or gap.may_use_up or gap.gap > AT_MOST):
         steps = [_draw_up_to(sequence, target)]
     return text(IN_OWN_PATH.format(sql.SQL("; ").join(steps)))
@@ -163,7 +183,7 @@ def _draw_up_to(sequence: Sequence, target: int) -> sql.Composed:
 
 
 def _rewind_for_dba(sequence: Sequence, verdict: Verdict, target: int) -> str:
-    move = _setval(sequence, target, False, target, back=True, verb="PERFORM")
+    move = _setval(sequence, target, back=True, verb="PERFORM")
     names = {c.table_oid: table_name(c) for c in sequence.columns}.values()
     body = sql.SQL("BEGIN {} {}; END").format(
         sql.SQL(" ").join(sql.SQL("LOCK TABLE {} IN SHARE MODE;").format(name) for name in names),

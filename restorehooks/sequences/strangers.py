@@ -73,7 +73,7 @@ def _named_in(expression: str) -> str:
         FROM regexp_matches({expression}, '{pattern}', 'g') AS oids) named"""  # noqa: S608
 
 
-_CODE = f"""
+_PLANNED = f"""
 WITH RECURSIVE keyed (tab, key) AS (  -- a partitioned one's bounds are in its parents' keys
     SELECT partrelid, partrelid FROM pg_partitioned_table WHERE {{of_key}}
     UNION SELECT keyed.tab, i.inhparent FROM keyed JOIN pg_inherits i ON i.inhrelid = keyed.key
@@ -99,7 +99,9 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
     FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
-),
+)"""  # noqa: S608 - constants
+_CODE = f"""
+{_PLANNED},
 -- Most constraints are no domain's, and with them the estimate is so high that PostgreSQL 19 makes
 -- a hash table of gigabytes.
 checked (typ, con, expression) AS MATERIALIZED (
@@ -172,7 +174,7 @@ WHERE NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
 """  # noqa: S608 - constants
 
 
-def _for(tables: str | None = None) -> str:
+def _for(tables: str | None = None, query: str = _CODE) -> str:
     """Return the query for the tables that an array of oids holds, or for all."""
     columns = {
         "of_index": "indrelid",
@@ -180,7 +182,7 @@ def _for(tables: str | None = None) -> str:
         "of_statistics": "stxrelid",
         "of_column": "adrelid",
     }
-    return _CODE.format(
+    return query.format(
         **{
             name: f"{column} = ANY({tables})" if tables else "true"
             for name, column in columns.items()
@@ -191,6 +193,10 @@ def _for(tables: str | None = None) -> str:
 STRANGERS_CODE = _for()
 """The query for them: the table, and a function's quoted name. NULL where it is a type, or an
 operator, that another role has made: its owner can let it call a function at any time."""
+ANY_CODE = f"SELECT EXISTS ({_for(query=f'{_PLANNED} SELECT FROM planned')})"  # noqa: S608 - constants
+"""Whether it can find anything at all: to plan the whole of it takes longer."""
+NO_CODE = "SELECT NULL::oid AS tab, NULL::text AS function WHERE false"
+"""The query that finds nothing."""
 
 
 STRANGERS_OF_TABLES = sql.SQL(f"""

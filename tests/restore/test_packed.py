@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from restorehooks.restore import new_folder
-from restorehooks.restore.dump import copies
+from restorehooks.restore.dump import containers, copies
 from restorehooks.restore.dump.compression import decompressed
 from restorehooks.restore.dump.containers import taken_out
 from restorehooks.restore.dump.contents import read_contents
@@ -220,7 +220,9 @@ def test_a_members_name_takes_no_memory_to_speak_of(tmp_path: Path, kind: bytes)
     assert taken[0] < 20 << 20
 
 
-def test_an_xz_file_takes_no_memory_to_speak_of(tmp_path: Path, dumps: dict[str, Path]) -> None:
+def test_an_xz_file_takes_no_memory_to_speak_of(
+    tmp_path: Path, dumps: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A dictionary as large as its header says, 4 GB, would be filled with what is unpacked."""
     path, content = tmp_path / "x.sql.xz", dumps["plain"].read_bytes()
     packed = bytearray(lzma.compress(content))
@@ -234,6 +236,14 @@ def test_an_xz_file_takes_no_memory_to_speak_of(tmp_path: Path, dumps: dict[str,
     path.write_bytes(packed)
     with pytest.raises(DumpError, match=r"x.sql.xz cannot be read: .* more than 256 MB: use xz"):
         identify(path)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as file:
+        file.write(dumps["plain"], "x.sql")
+    monkeypatch.setattr(containers, "XZ_MEMORY", len(content) - 1)
+    with pytest.raises(DumpError, match="packed by LZMA"), taken_out(tmp_path / "x.zip"):
+        pass
+    monkeypatch.setattr(containers, "XZ_MEMORY", len(content))
+    with taken_out(tmp_path / "x.zip") as inside:
+        assert inside
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")

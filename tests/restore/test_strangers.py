@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,13 +14,11 @@ from django.db import connections
 from psycopg import sql
 
 from restorehooks.restore import load
-from restorehooks.restore.errors import BusyError, RestoreError, TargetError
+from restorehooks.restore.errors import BusyError, RestoreError, ScriptError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.options import ScriptOptions
-from restorehooks.restore.script.rules import decide
-from restorehooks.restore.script.verdicts import Refused
-from restorehooks.restore.script.words import Words
 from restorehooks.restore.server import making_room, positions, replacing, sessions, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
@@ -123,18 +122,19 @@ def test_in_place_no_overload_of_a_stranger_is_called(
             " $$ BEGIN PERFORM m.note('overload'); RETURN 1; END $$;"
             "CREATE OPERATOR public.=== (RIGHTARG = int, FUNCTION = public.f)"
         )
-    with live.connect() as connection:
-        others = called_of_others(connection)
     alone(live)
     with pytest.raises(RestoreError, match=r"another role has made a public\.f, too"):
         restore(Request(str(backup), in_place=True), confirm=lambda _: True)
     assert _ran(live) == []
-    operator = b"CREATE OPERATOR public.=== (FUNCTION = public.f, LEFTARG = int)"
-    options = ScriptOptions(others=others)
-    with pytest.raises(Refused, match=r"a public\.===, too"):
-        decide(operator, Words(operator), options, "utf-8")
-    ours = operator.replace(b"public.=", b"ours.=")
-    assert decide(ours, Words(ours), options, "utf-8") == ours
+    dropped = b"DROP OPERATOR public.=== (NONE, int); DROP FUNCTION public.f(int);"
+    operator = b"CREATE OPERATOR public.=== (FUNCTION = public.f, RIGHTARG = int);"
+    function = b"CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+    options = ScriptOptions(others=called_of_others)
+    with live.connect() as connection, pytest.raises(ScriptError, match=r"a public\.===, too"):
+        run_script(io.BytesIO(operator), connection, options=options)
+    with live.connect() as connection:
+        run_script(io.BytesIO(dropped + function + operator), connection, options=options)
+    assert _ran(live) == []
 
 
 @pytest.mark.parametrize("path", ['"$user", public', "public, pg_catalog", "traps, pg_catalog"])

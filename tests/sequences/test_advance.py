@@ -15,12 +15,13 @@ from restorehooks.sequences.advance import (
     DRAWN_AT_ONCE,
     FORGET,
     Outcome,
+    Postponed,
     advance,
 )
 from restorehooks.sequences.catalog import read_catalog
 from restorehooks.sequences.message import Failed, LockBudget
 from restorehooks.sequences.model import Sequence
-from restorehooks.sequences.statements import DRAW, Move, hold
+from restorehooks.sequences.statements import DRAW, SET_FORWARD, Move, hold
 from tests.support.databases import Database
 from tests.support.sequences import (
     DEFAULT,
@@ -91,6 +92,15 @@ def numbers_drawn_twice(database: Database, cache: int, *statements: str) -> tup
 STANDS = "pg_sequence_last_value('s')"
 
 
+def set_past(final: str) -> str:
+    return SET_FORWARD.format(
+        oids=sql.SQL("ARRAY['s'::regclass]"),
+        finals=sql.SQL(f"ARRAY[{final}]"),
+        increments=sql.SQL("ARRAY[1]"),
+        ends=sql.SQL("ARRAY[NULL]"),
+    ).as_string()
+
+
 @pytest.mark.psycopg3("the test itself writes statements with psycopg 3")
 @pytest.mark.parametrize(("cache", "gap"), [(1, 300), (5, 2), (50, 700)])
 def test_a_gap_that_is_drawn_while_others_close_it(
@@ -112,8 +122,8 @@ def test_a_gap_that_is_drawn_while_others_close_it(
 def test_a_gap_that_is_set_while_the_sequence_is_held(database: Database, cache: int) -> None:
     database.execute(f"CREATE SEQUENCE s CACHE {cache}")
     held = hold(catalogued()).as_string()
-    setting = f"SELECT setval('s', last_value + 2) FROM s WHERE {STANDS} > 0"
-    drawn, twice = numbers_drawn_twice(database, cache, held, setting)
+    setting = set_past(f"{STANDS} + 2")
+    drawn, twice = numbers_drawn_twice(database, cache, held, FORGET.as_string(), setting)
     assert drawn >= 2000
     assert twice == 0
 
@@ -196,7 +206,7 @@ def test_sessions_that_begin_bursts_at_the_moment_of_a_repair(
         ],
         "held": [
             hold(catalogued()).as_string(),
-            f"SELECT setval('s', {FINAL}) FROM s WHERE last_value < {FINAL}",
+            set_past(FINAL),
         ],
     }
     assert drawn_twice_in_bursts(database, gap, *statements[way]) == 0
@@ -258,6 +268,33 @@ def test_where_it_was_called_already_but_by_others(database: Database) -> None:
     database.execute("SELECT setval('s', 70)")
     assert move(sequence, 1, 50) == 71
     assert standing(database, "s") == (70, True)
+
+
+@pytest.mark.parametrize("increment", [1, -7])
+@pytest.mark.parametrize("cache", [1, 20])
+def test_one_that_somebody_has_set_far_ahead_without_a_call_is_left_there(
+    database: Database, cache: int, increment: int
+) -> None:
+    """Only by drawing from it can be said where it stands, and this session holds old numbers."""
+    database.execute(f"CREATE SEQUENCE s INCREMENT {increment} CACHE {cache}")
+    sequence = catalogued()
+    ahead = sequence.start + 5_000 * increment
+    with connections[DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT nextval('s')")
+    database.execute(f"SELECT setval('s', {ahead}, false)")
+    outcome = move(sequence, sequence.start, sequence.start + 1_000 * increment)
+    assert isinstance(outcome, Postponed)
+    assert standing(database, "s") == (ahead, False)
+
+
+def test_one_that_others_have_drawn_to_the_end_of_its_cycle_starts_over_past_the_rows(
+    database: Database,
+) -> None:
+    database.execute("CREATE SEQUENCE s INCREMENT 2 MAXVALUE 4000 CYCLE")
+    sequence = catalogued()
+    database.execute("SELECT setval('s', 3999)")
+    assert move(sequence, 1, 2001) == 2001
+    assert draw(database, "s") == 2001
 
 
 def test_many_at_once_and_one_that_is_gone(database: Database) -> None:

@@ -281,6 +281,29 @@ def test_what_no_dependency_leads_to_is_not_called(
     assert called(database) == []
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE ours (id serial PRIMARY KEY); CREATE INDEX ON ours (id) WHERE m.f(1)",
+        "CREATE TABLE ours (id serial PRIMARY KEY);"
+        " CREATE STATISTICS s ON (m.f(1) AND id > 0), id FROM ours",
+        "CREATE TABLE ours (id serial, n int) PARTITION BY RANGE ((n > 0 AND m.f(1)))",
+    ],
+    ids=["index", "statistics", "key"],
+)
+def test_what_our_own_table_calls_of_another_roles(
+    database: Database, mallory: str, made: str
+) -> None:
+    """Nothing else in the database makes it worth asking what tables lead to."""
+    database.execute(made)
+    database.execute("TRUNCATE m.log")
+    for report in (inspect(DEFAULT), reset(DEFAULT)):
+        found = entry(report, "ours_id_seq")
+        assert found.status.value == "unverified"
+        assert "would call m.f, a function of another role" in str(found.reason)
+    assert called(database) == []
+
+
 NAMESAKES = {
     "a function for any type": (
         "(shop.norm(name))",

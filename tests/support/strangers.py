@@ -19,7 +19,8 @@ NOTED = """
         $$ INSERT INTO m.log VALUES (current_user, session_user) $$;
     CREATE FUNCTION m.f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
         $$ BEGIN PERFORM m.note(); RETURN true; END $$;
-    CREATE TABLE m.t (id serial PRIMARY KEY);
+    CREATE TABLE m.t (id serial PRIMARY KEY)
+        WITH (autovacuum_enabled = off);  -- it would call her functions, too
     INSERT INTO m.t VALUES (50);
 """
 

@@ -27,7 +27,14 @@ from .options import ScriptOptions
 from .owners_and_privileges import plain_names
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rules import POSITION, brings_statistics, copies_in, decide, filled_by, left_out_around
+from .rules import (
+    POSITION,
+    brings_statistics,
+    copies_in,
+    decide,
+    filled_by,
+    left_out_around,
+)
 from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tolerated import ROWS_OF_NO_EXTENSION
@@ -40,6 +47,10 @@ UNSAFE_ENCODINGS = frozenset(
 )
 """Client encodings in which a backslash can be the second byte of a character. No database is in
 one of them (https://www.postgresql.org/docs/current/multibyte.html)."""
+OVERLOAD = (
+    "another role has made a {}, too, which would be called with the rights of this one; drop it, "
+    "or restore without --in-place"
+)
 _UNSAFE = (
     "the dump is in {}, in which a backslash may be half a character; make it again with pg_dump "
     "--encoding=UTF8"
@@ -191,6 +202,8 @@ class _Script:
         if table and self._sender.lacks(table) and not self._result.tables.makes(table, encoding):
             name = ".".join(plain_names(table, encoding))
             return LeaveOut("rows", ROWS_OF_NO_EXTENSION.format(name))
+        if other := self._sender.overload_of(statement):
+            raise Refused(OVERLOAD.format(other))
         return decide(statement, words, self._sender.options, encoding)
 
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:

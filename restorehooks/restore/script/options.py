@@ -50,7 +50,8 @@ class ScriptOptions:
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
     kept_tables: (schema, table) of extensions whose rows stay as they are.
-    others: (schema, name) of functions and operators that roles without our rights have made.
+    others: called with the connection, gives (schema, name) of the functions and operators that
+        roles without our rights have made, where the dump's calls could take those.
     skip_superuser_only: leave out what only a superuser may make, or what of it cannot be made
         here even by one, and what hangs on that.
     without_extension: an extension was left out, and what concerns its tables is too.
@@ -72,7 +73,7 @@ class ScriptOptions:
     data_only: bool = False
     drops_may_miss: bool = False
     kept_tables: frozenset[tuple[str, str]] = frozenset()
-    others: frozenset[tuple[str, str]] = frozenset()
+    others: Callable[[psycopg.Connection[Any]], frozenset[tuple[str, str]]] | None = None
     skip_superuser_only: bool = False
     without_extension: bool = False
     one_database: frozenset[str] = frozenset()

@@ -167,8 +167,6 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
         only_triggers = _TRIGGERS.match(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
     first = head[0]
-    if first == "create" and options.others:
-        _require_no_overload(statement, options, encoding)
     beginning = statement[:_MADE].decode(encoding, "replace")
     leaves_out = options.skip_superuser_only and not options.superuser
     if leaves_out and (made := made_by_superusers(beginning)):
@@ -184,17 +182,15 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
     return (first == "alter" and ownership(statement, options, encoding)) or statement
 
 
-def _require_no_overload(statement: bytes, options: ScriptOptions, encoding: str) -> None:
-    """Refuse what another role has made one of the same name of: a call may take that one."""
+def called_by_name(statement: bytes, encoding: str) -> tuple[str, str] | None:
+    """Return schema and name of a function or operator that a statement makes.
+
+    The schema is empty where the search_path decides.
+    """
     if not (found := _CALLED.match(statement)):
-        return
+        return None
     schema, name = (_plain(one or b"", encoding) for one in found.groups())
-    for there in options.others:
-        if there == (schema or there[0], name):
-            raise Refused(
-                f"another role has made a {'.'.join(there)}, too, which would be called with the "
-                "rights of this one; drop it, or restore without --in-place"
-            )
+    return schema, name
 
 
 def _plain(name: bytes, encoding: str) -> str:

@@ -18,7 +18,7 @@ from .lexer import Lexer, Statement
 from .options import ScriptOptions
 from .parallel.spread import Spread
 from .rows import without_first_column
-from .rules import resets_all
+from .rules import called_by_name, resets_all
 from .session import Settings
 from .tolerated import EXTENSION, NO_ROWS, Tolerance, sent_under_savepoint, tolerance
 from .wire import Wire
@@ -61,6 +61,7 @@ class Sender:
         self._batch = Batch(wire, options.commit_every)
         self._spread = Spread(connection, wire, self._batch, others, progress)
         self._there: dict[bytes, bool] = {}
+        self._others: frozenset[tuple[str, str]] | None = None
         self.creates = False
 
     @property
@@ -126,6 +127,23 @@ class Sender:
                 found = cursor.execute(IS_THERE, [written], prepare=False).fetchone()
             self._there[table] = found == (True,)
         return not self._there[table]
+
+    def overload_of(self, statement: bytes) -> str | None:
+        """Return what of another role a call could take in the place of what a statement makes."""
+        if not self.options.others:
+            return None
+        if not (made := called_by_name(statement, self._wire.encoding)):
+            return None
+        schema, name = made
+
+        def found() -> list[str]:
+            each = self._others or ()
+            return [".".join(one) for one in each if one == (schema or one[0], name)]
+
+        if self._others is None or found():  # the dump may have dropped it
+            self._wire.settle()
+            self._others = self.options.others(self._connection)
+        return next(iter(found()), None)
 
     def end(self) -> None:
         """Wait until all was done, and commit what is to be committed as it goes."""

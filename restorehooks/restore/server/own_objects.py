@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -96,7 +98,7 @@ WHERE NOT {IS_TRUSTED}
 """  # noqa: S608 - a constant
 
 
-def called_of_others(connection: Connection) -> frozenset[tuple[str, str]]:
+def called_of_others(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
     """Return schema and name of the functions and operators that are not to be called for us."""
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         return frozenset(cursor.execute(CALLED.encode()).fetchall())
