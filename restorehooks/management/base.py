@@ -82,7 +82,8 @@ class OneSentenceCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run it, with lines that command no terminal on whatever streams were given."""
-        logging.getLogger("psycopg").addFilter(is_readable)
+        if logging.lastResort:  # what prints a log to the terminal that a project does not set up
+            logging.lastResort.addFilter(is_readable)
         if why_not := driver.why_not_at_all():
             raise CommandError(why_not, returncode=WRONG_USAGE)
         for name in ("stdout", "stderr"):

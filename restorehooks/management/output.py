@@ -69,9 +69,10 @@ class SafeOutput(OutputWrapper):
 def is_readable(record: logging.LogRecord) -> bool:
     """Let a record of the driver's, which repeats what a server says, command no terminal.
 
-    A filter, that keeps every record: Python prints them where a project's settings do not.
+    A filter that keeps every record.
     """
-    record.msg, record.args = printable(record.getMessage()), None
+    if record.name.partition(".")[0] == "psycopg":
+        record.msg, record.args = printable(record.getMessage()), None
     return True
 
 
