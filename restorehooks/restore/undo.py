@@ -56,7 +56,7 @@ def undo(
     with interruptible(), RestoreLock(Address.of(using), maintenance_db) as lock:
         address = lock.address
         live = read_live(address, lock.connection)
-        (back,) = _chosen(lock.connection, address, [name] if name else [])[:1]
+        (back,) = _chosen(lock.connection, address, [] if name is None else [name])[:1]
         _require_way_back(lock.connection, live, back, using)
         question = (
             f"{address} ({size_in_words(live.size)}) will be replaced by what it was before "
