@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from restorehooks.management.base import OneSentenceCommand
 from restorehooks.management.output import SafeOutput
-from restorehooks.signals import post_restore
+from restorehooks.signals import post_restore, sequences_repaired
 from restorehooks.wording import size_in_words
 from tests.support.databases import Database, pointed
 from tests.support.dumps import SHOP, alone, neighbours
@@ -237,6 +238,24 @@ def test_resetsequences_reports_a_database_that_is_down(database: Database, tmp_
     assert (report["outcome"], code) == ("done", 0)
     report, code = called("resetsequences", "nonsense")
     assert (report["outcome"], report["error"]["kind"], code) == ("refused", "usage", 2)
+
+
+def test_what_a_receiver_prints_is_no_part_of_the_json(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def receiver(**kwargs: Any) -> None:
+        sys.stdout.write("told\n")
+
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    alone(database)
+    sequences_repaired.connect(receiver)
+    try:
+        call_command("resetsequences", "--json")
+    finally:
+        sequences_repaired.disconnect(receiver)
+    printed = capsys.readouterr()
+    assert valid(printed.out, "resetsequences")["outcome"] == "done"
+    assert printed.err == "told\n"
 
 
 def test_a_command_line_that_cannot_be_parsed_is_reported_too(project: Project) -> None:

@@ -12,6 +12,8 @@ import pytest
 from restorehooks.restore import hook_files
 from restorehooks.restore.errors import HookError
 from restorehooks.restore.progress import Reporter
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
 from tests.support.databases import Database
@@ -124,6 +126,11 @@ def test_a_hook_that_is_no_file_is_not_passed_over(folder: Path, kind: str) -> N
             hook.mkdir()
     with pytest.raises(HookError, match=r"10-scrub\.sql"):
         hook_files.find(folder)
+
+
+def test_a_folder_without_hooks_is_said(live: Database, backup: Path, folder: Path) -> None:
+    report = restore(Request(str(backup), hooks_dir=folder, dry_run=True))
+    assert f"there is no hook in {folder}, so none is run" in report.notes
 
 
 def test_hooks_as_editors_and_systems_write_them(database: Database, folder: Path) -> None:
