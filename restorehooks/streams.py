@@ -48,7 +48,7 @@ def onto_standard_error() -> Iterator[None]:
     What programs print that it starts, too: standard output is for the report.
     """
     with suppress(OSError):
-        sys.stdout.flush()
+        or_nowhere(sys.stdout).flush()
     with redirect_stdout(sys.stderr), ExitStack() as at_the_end:
         with suppress(OSError):
             kept = os.dup(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from restorehooks.wording import quoted, size_in_words
 
 from .alias import close_connections
@@ -135,5 +137,10 @@ def _require_way_back(connection: Connection, live: Live, back: Kept, using: str
             f'"{back.name}" is not whole: a DROP of it was cut off. Finish it with '
             f'--drop-previous "{back.name}", and name another one.'
         )
+    if back.closed:
+        opened = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(
+            sql.Identifier(back.name)
+        )
+        raise TargetError(f'"{back.name}" lets nobody connect: {opened.as_string()} lets them.')
     if found := [*read_rights(connection, live).lacking, *failover_by(using)]:
         raise TargetError("; ".join(str(one) for one in found))
