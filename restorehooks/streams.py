@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from restorehooks.exit_codes import CUT_OFF, FAILED
@@ -39,6 +39,23 @@ def standard_streams() -> Iterator[None]:
         with suppress(OSError):
             or_nowhere(sys.stderr).write(said)
         sys.exit(FAILED)
+
+
+@contextmanager
+def onto_standard_error() -> Iterator[None]:
+    """Let what a project's code prints in the block go to standard error.
+
+    What programs print that it starts, too: standard output is for the report.
+    """
+    with suppress(OSError):
+        or_nowhere(sys.stdout).flush()
+    with redirect_stdout(sys.stderr), ExitStack() as at_the_end:
+        with suppress(OSError):
+            kept = os.dup(1)
+            at_the_end.callback(os.close, kept)
+            os.dup2(2, 1)
+            at_the_end.callback(os.dup2, kept, 1)
+        yield
 
 
 def or_nowhere(stream: Any) -> Any:

@@ -14,6 +14,7 @@ unset DATABASE_URL DJANGO_MANAGE
 main() {
     mkdir -p .demo
     prepare_venv embedded
+    unset PYTHON  # restore.sh would use it
     serve
     PATH="$(pwd)/$venv/bin:$bindir:$PATH"
     naively

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -65,6 +66,8 @@ class Addresses(_ModelAdmin):
         self, request: HttpRequest, object_id: str, **kwargs: Any
     ) -> HttpResponse:
         """Lead from a log entry to the sequence in the list, or to the list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         name = unquote(object_id)
         for alias in self.get_aliases(request):
             if name.startswith(f"{alias}:"):

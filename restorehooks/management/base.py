@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import sys
 from argparse import RawDescriptionHelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
+from itertools import pairwise
 from traceback import format_exc
 from typing import Any, NoReturn
 
@@ -67,6 +69,8 @@ class OneSentenceCommand(BaseCommand):
         """Run it; Ctrl-C and a reader of its output that goes away end it without a traceback."""
         self._argv = argv
         with standard_streams():
+            if empty := _empty(argv[2:]):
+                self._refuse(empty)
             try:
                 super().run_from_argv(argv)
             except KeyboardInterrupt:
@@ -104,14 +108,28 @@ class OneSentenceCommand(BaseCommand):
             said = _too_much(parser, message.removeprefix("unrecognized arguments: ").split()[0])
         if not parser.called_from_command_line:
             raise CommandError(f"{said}.", returncode=WRONG_USAGE)
+        self._refuse(f"{said}.")
+
+    def _refuse(self, said: str) -> NoReturn:
         if names_json(self._argv):
-            self.stdout.write_json(self.refused(f"{said}."))
-        self.stderr.write(f"{said}.")
+            self.stdout.write_json(self.refused(said))
+        self.stderr.write(said)
         sys.exit(WRONG_USAGE)
 
     def refused(self, message: str) -> dict[str, Any]:
         """Return the report in JSON of a command line that cannot be parsed."""
         return {"error": {"kind": "usage", "message": message, "hint": None}, "exit_code": 2}
+
+
+def _empty(arguments: Sequence[str]) -> str | None:
+    """Return a sentence about an empty value: it would mean a default, or the current folder."""
+    for before, one in pairwise(["", *arguments]):
+        name, is_option = (one[:-1], one.endswith("=")) if one else (before, True)
+        if is_option and re.fullmatch(r"--?[a-z][a-z-]*", name):
+            return f"The value of {name} is empty: a variable may not be set."
+        if not one:
+            return "An argument is empty: a variable may not be set."
+    return None
 
 
 def _too_much(parser: CommandParser, argument: str) -> str:

@@ -93,8 +93,8 @@ def ending(
     try:
         with interruptible(for_good=alone):
             yield
-    except (Exception, KeyboardInterrupt) as error:
-        if traceback and not _is_ours(error):
+    except BaseException as error:  # a receiver's SystemExit, too: it is not done
+        if traceback and isinstance(error, Exception) and not _is_ours(error):
             raise
         failure = _failure(error, verb, untouched)
         try:

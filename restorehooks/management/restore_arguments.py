@@ -100,7 +100,7 @@ def _names(value: Any) -> Names | None:
     if value is None or value is False:
         return None
     names = [value] if isinstance(value, str) else [] if value is True else value
-    return tuple(filter(None, names))
+    return tuple(names)
 
 
 def _wrong(options: dict[str, Any], drops: Names | None) -> Iterator[str]:

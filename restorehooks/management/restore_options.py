@@ -171,7 +171,7 @@ def _add_previous(parser: CommandParser) -> None:
     add(
         "--undo",
         nargs="?",
-        const="",
+        const=True,
         metavar="NAME",
         help="Bring a previous database back: the latest, or the one named.",
     )

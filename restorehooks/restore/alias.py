@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connections
 from django.db.backends.signals import connection_created
+from psycopg.pq import TransactionStatus
 
 from .errors import HookError
 from .server.keywords import variables_of_libpq
@@ -61,6 +62,21 @@ def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
         PASSWORD=found.get("password", settings["PASSWORD"]),
         OPTIONS={**own, **options},
     )
+
+
+def commit_what_is_open(using: str) -> None:
+    """Commit what a project's code has left open: to close its connection would undo that.
+
+    Raises HookError where it has failed there. In a transaction of ours nothing is done.
+    """
+    connection: Any = connections[using]
+    if connection.connection is None or connection.in_atomic_block:
+        return
+    status = connection.connection.info.transaction_status
+    if status == TransactionStatus.INERROR:
+        raise HookError(f'A failed transaction was left open on the alias "{using}".')
+    if status == TransactionStatus.INTRANS:
+        connection.commit()
 
 
 def close_connections(using: str) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import runpy
+import stat
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import psycopg
 
+from restorehooks.streams import onto_standard_error
 from restorehooks.trust import is_read_only, who_else_may_write, why_anybody_may_replace
 from restorehooks.wording import described, first_line
 
-from .alias import require_database
+from .alias import commit_what_is_open, require_database
 from .errors import HookError, RestoreError
 from .processes import die_with_parent, end
 from .progress import SECONDS_A_BEAT, Reporter, heartbeat
@@ -45,22 +47,21 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     try:
         # Absolute: a program without a folder in its name would be looked for in PATH.
-        files = sorted(path for path in folder.absolute().iterdir() if path.is_file())
+        files = sorted(folder.absolute().iterdir())
     except OSError as error:
         raise HookError(f"The hooks directory {folder} cannot be read: {error.strerror}") from None
     shown = [path for path in files if not path.name.startswith(".")]
     hooks = [path for path in shown if path.suffix in KINDS]
     for path in hooks:
         _require_ours(path)
-    return (
-        hooks,
-        [path for path in shown if path.suffix not in KINDS],
-    )
+    return hooks, [path for path in shown if path.suffix not in KINDS and path.is_file()]
 
 
 def _require_ours(path: Path) -> None:
     """Raise HookError for a hook that any user of the machine may have written."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise HookError(f"The hook {path} is no file: rename it, or put a file there.")
         if who_else_may_write(path.stat()) == "every user" and not is_read_only(path):
             raise HookError(f"Every user may write to the hook {path}: chmod o-w {path}")
         why = why_anybody_may_replace(path)
@@ -97,7 +98,11 @@ def _place(path: Path, error: BaseException) -> str:
 
 
 def _run_sql(path: Path, address: Address, database: str, reporter: Reporter) -> None:
-    text = path.read_text()
+    text = path.read_bytes().decode("utf-8-sig")
+    if "\0" in text:
+        raise HookError(
+            f"The hook {path.name} holds a zero byte, and nothing after it would be run."
+        )
     with address.connect(database) as connection:
         try:
             connection.execute("RESET search_path")
@@ -115,7 +120,7 @@ def _line(text: str, error: psycopg.Error) -> str:
 
 
 def _run_sh(path: Path, address: Address, database: str, reporter: Reporter) -> None:
-    argv = [str(path)] if os.access(path, os.X_OK) else ["/bin/sh", str(path)]
+    argv = [str(path)] if _has_interpreter(path) else ["/bin/sh", str(path)]
     process = subprocess.Popen(  # noqa: S603 - an argv list
         argv,
         env=environment(address, database),
@@ -135,14 +140,20 @@ def _run_sh(path: Path, address: Address, database: str, reporter: Reporter) -> 
         raise HookError(f"The hook {path.name} exited {code}")
 
 
+def _has_interpreter(path: Path) -> bool:
+    """Return whether the system can run a script by itself; a shell runs what it cannot."""
+    return os.access(path, os.X_OK) and path.read_bytes().startswith(b"#!")
+
+
 def _run_py(path: Path, address: Address, database: str, reporter: Reporter) -> None:
     # In this process, where the alias is known to lead to the restored database.
-    with redirect_stdout(sys.stderr), _environ(environment(address, database)):
+    with onto_standard_error(), _environ(environment(address, database)):
         try:
             runpy.run_path(str(path), {"using": address.using}, "__main__")
         except SystemExit as error:
             if error.code not in (None, 0):
                 raise HookError(f"The hook {path.name} exited {error.code}") from None
+        commit_what_is_open(address.using)
 
 
 _RUNNERS: Mapping[str, Callable[[Path, Address, str, Reporter], None]] = {

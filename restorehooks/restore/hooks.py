@@ -6,6 +6,8 @@ Sequences, migrate, the project's receivers, the files of a hooks directory, the
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
@@ -15,10 +17,11 @@ from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
 from restorehooks.signals import post_restore, pre_load
+from restorehooks.streams import onto_standard_error
 from restorehooks.wording import described, place_of
 
 from . import extension_registry, hook_files
-from .alias import pointed_at, require_database
+from .alias import commit_what_is_open, pointed_at, require_database
 from .errors import HookError
 from .extension_registry import needing
 from .progress import heartbeat
@@ -34,9 +37,17 @@ def before_load(run: Run, database: str) -> None:
     if pre_load.has_listeners():
         with pointed_at(run.request.using, database, run.lock):
             require_database(run.request.using, database, run.lock)
-            with heartbeat(run.reporter):
+            with _project(run):
                 answers = pre_load.send(sender=type(run.report), **run.signal_arguments(database))
         run.report.hooks += [f"pre_load: {_name_of(receiver)}" for receiver, _ in answers]
+
+
+@contextmanager
+def _project(run: Run) -> Iterator[None]:
+    """Run the project's code in the block: what it prints is no report, what it did is kept."""
+    with heartbeat(run.reporter), onto_standard_error():
+        yield
+        commit_what_is_open(run.request.using)
 
 
 def after_load(run: Run, database: str) -> None:
@@ -58,13 +69,13 @@ def run_inside(run: Run, database: str) -> None:
     if run.request.migrate:
         run.step("migrate")
         require_database(using, database, run.lock)
-        with heartbeat(run.reporter):
+        with _project(run):
             _migrate(using)
         run.report.hooks.append("migrate")
     if post_restore.has_listeners():
         run.step("post_restore")
         require_database(using, database, run.lock)
-        with heartbeat(run.reporter):
+        with _project(run):
             answers = post_restore.send(sender=type(run.report), **run.signal_arguments(database))
         run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
 
@@ -111,9 +122,9 @@ def gather_statistics(run: Run, database: str) -> None:
 
 def repair_sequences(run: Run) -> None:
     """Repair the sequences through the alias, and add what was done to the report."""
-    with heartbeat(run.reporter):
+    with heartbeat(run.reporter), onto_standard_error():
         found = reset(run.request.using, limits=conf.limits())
-    announce(found, "restore", printed=True)
+        announce(found, "restore", printed=True)
     before = run.report.sequences
     run.report.sequences = found if before is None else found.following(before)
 

@@ -13,6 +13,7 @@ from django.db import connections, transaction
 from . import hooks
 from .alias import pointed_at
 from .dump.contents import ArchiveEntry
+from .errors import HookError
 from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction, prove_first
 from .progress import heartbeat
@@ -22,6 +23,7 @@ from .server.lock_table import require_locks
 from .server.lost_commit import NUMBER, was_committed
 from .server.own_objects import drop_own
 
+ENDED = "A receiver or a migration has ended the transaction of the restore, by COMMIT or ROLLBACK."
 _LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}
 """Locks that creating one takes: a table brings a TOAST table and its index along."""
 
@@ -43,7 +45,7 @@ def restore_in_place(run: Run) -> None:
 
 def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
     """Load and commit; from the commit on, signals are deferred until ``deferred`` is closed."""
-    using, number = run.request.using, ("", "")
+    using, number, loaded = run.request.using, ("", ""), ("", "")
     connection: psycopg.Connection[Any] | None = None
     try:
         # From the last hook on no program is started, which a thread would be in the way of.
@@ -51,21 +53,30 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
             connection = connections[using].connection
             assert connection  # noqa: S101 - the transaction has begun
             _fill(run, name, connection)
+            loaded = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
             hooks.run_inside(run, name)
             if run.report.hooks:
                 hooks.repair_sequences(run)
             run.step("commit")
             at_work.enter_context(heartbeat(run.reporter))
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            number = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
+            if connection.execute(NUMBER).fetchone() != loaded:
+                raise HookError(ENDED)
+            number = loaded
             # A number that is on disk is never given out again. Ends a run that lost its lock, too.
             run.lock.flush()
             signals = deferred.enter_context(uninterrupted())
             raise_if_interrupted()
-    except DjangoDatabaseError:
+    except BaseException as error:
+        if connection is None:
+            raise
+        if not connection.closed:
+            # A receiver's SQL may have committed what was loaded; the server knows.
+            run.report.restored = bool(loaded[0]) and was_committed(run.lock, *loaded)
+            raise
         # Lost at COMMIT: before it or after it, the server knows. Django may be connected again.
-        is_lost = connection is not None and connection.closed
-        if not (is_lost and number[0] and was_committed(run.lock, *number)):
+        is_known = isinstance(error, DjangoDatabaseError) and bool(number[0])
+        if not (is_known and was_committed(run.lock, *number)):
             raise
     signals.over = run.report.restored = True
     return signals

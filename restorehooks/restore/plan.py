@@ -185,7 +185,7 @@ def make_plan(known: Known) -> Plan:
         obstacles=_in_the_way(known, ties) if beside else [],
         leftovers=sides if beside else [],
         hooks=hooks,
-        notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, others, sides)],
+        notes=[*missing, *ties.notes, *_notes(known, mode, owners, room, (hooks, others), sides)],
         room=room,
         unfinished=_unfinished(request, dump, mode),
         extensions=extensions,
@@ -218,14 +218,17 @@ def _notes(
     mode: Mode,
     owners: Ownership,
     room: Room,
-    others: Sequence[Path],
+    files: tuple[Sequence[Path], Sequence[Path]],
     sides: Sequence[Kept],
 ) -> Iterator[str]:
     yield from notes_on_jobs(known.request.jobs, mode, known.dump)
     yield from notes_on_extensions(known.holds.extensions, mode)
     yield from known.selection.notes
     yield from owners.notes
+    hooks, others = files
     yield from (f"{path.name} in the hooks directory is no hook" for path in others)
+    if known.request.hooks_dir and not hooks:
+        yield f"there is no hook in {known.request.hooks_dir}, so none is run"
     yield from notes_on_roles(known.connection, known.dump)
     yield from notes_on_standbys(known.connection)
     yield from warnings(known.dump, known.live, known.rights.role, known.rights)

@@ -9,6 +9,7 @@ import psycopg
 from django.db import connections
 
 from restorehooks.signals import pre_restore
+from restorehooks.streams import onto_standard_error
 
 from .archive import commands
 from .archive.messages import naming
@@ -97,7 +98,8 @@ def _restore(run: Run) -> None:
             _prove_whole(run)
             return
         _agree(run)
-        pre_restore.send(sender=type(run.report), **run.signal_arguments(address.name))
+        with onto_standard_error():
+            pre_restore.send(sender=type(run.report), **run.signal_arguments(address.name))
         # 4. to 6. Load, hook, put in place.
         if run.plan.mode == "beside":
             restore_beside(run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from restorehooks.wording import quoted, size_in_words
 
 from .alias import close_connections
@@ -56,7 +58,7 @@ def undo(
     with interruptible(), RestoreLock(Address.of(using), maintenance_db) as lock:
         address = lock.address
         live = read_live(address, lock.connection)
-        (back,) = _chosen(lock.connection, address, [name] if name else [])[:1]
+        (back,) = _chosen(lock.connection, address, [] if name is None else [name])[:1]
         _require_way_back(lock.connection, live, back, using)
         question = (
             f"{address} ({size_in_words(live.size)}) will be replaced by what it was before "
@@ -135,5 +137,10 @@ def _require_way_back(connection: Connection, live: Live, back: Kept, using: str
             f'"{back.name}" is not whole: a DROP of it was cut off. Finish it with '
             f'--drop-previous "{back.name}", and name another one.'
         )
+    if back.closed:
+        opened = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(
+            sql.Identifier(back.name)
+        )
+        raise TargetError(f'"{back.name}" lets nobody connect: {opened.as_string()} lets them.')
     if found := [*read_rights(connection, live).lacking, *failover_by(using)]:
         raise TargetError("; ".join(str(one) for one in found))

@@ -291,6 +291,7 @@ def test_looking_and_repairing_have_permissions_of_their_own(
     visitor = site.visitor(name)
     page = visitor.get(PAGE)
     assert page.code == code
+    assert visitor.get(f"{PAGE}default:late/change/").code == code
     assert bool(page.rows) is sees
     assert ("repair_sequences" in page.text) is repairs
     assert ('href="/admin/restorehooks/sequence/"' in visitor.get("/admin/").text) is sees

@@ -318,3 +318,16 @@ def test_nobody_gets_into_the_side_database_before_the_hooks_have_run(
     first.connect(user=reader).close()
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         first.connect(user=stranger)
+
+
+def test_one_that_lets_nobody_connect_does_not_go_live(
+    database: Database, versions: list[Path]
+) -> None:
+    for dump in versions[:2]:
+        restoredb(str(dump))
+    (kept,) = neighbours(database)
+    state = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    database.server.execute(state.format(sql.Identifier(kept), sql.SQL("false")))
+    assert "ALLOW_CONNECTIONS true" in restoredb("--undo", kept, fails=True)
+    database.server.execute(state.format(sql.Identifier(kept), sql.SQL("true")))
+    assert f'"{kept}" is "{database.name}" again' in restoredb("--undo", kept)

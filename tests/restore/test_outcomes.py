@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import call_command, load_command_class
 from django.core.management.base import CommandError
 from jsonschema import Draft202012Validator
 
-from restorehooks.signals import post_restore
+from restorehooks.management.base import OneSentenceCommand
+from restorehooks.management.output import SafeOutput
+from restorehooks.signals import post_restore, sequences_repaired
 from restorehooks.wording import size_in_words
 from tests.support.databases import Database, pointed
 from tests.support.dumps import SHOP, alone, neighbours
@@ -237,12 +240,60 @@ def test_resetsequences_reports_a_database_that_is_down(database: Database, tmp_
     assert (report["outcome"], report["error"]["kind"], code) == ("refused", "usage", 2)
 
 
+def test_what_a_receiver_prints_is_no_part_of_the_json(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def receiver(**kwargs: Any) -> None:
+        sys.stdout.write("told\n")
+
+    database.execute("CREATE TABLE t (id serial); INSERT INTO t VALUES (4)")
+    alone(database)
+    sequences_repaired.connect(receiver)
+    try:
+        call_command("resetsequences", "--json")
+    finally:
+        sequences_repaired.disconnect(receiver)
+    printed = capsys.readouterr()
+    assert valid(printed.out, "resetsequences")["outcome"] == "done"
+    assert printed.err == "told\n"
+
+
 def test_a_command_line_that_cannot_be_parsed_is_reported_too(project: Project) -> None:
     for command in ("restoredb", "dumpdb", "resetsequences"):
         done = project.manage(command, "--nonsense", "--json", check=False)
         assert done.returncode == 2
         assert valid(done.stdout, command)["outcome"] == "refused"
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_empty_value_means_nothing_else(live: Database, backup: Path) -> None:
+    """A shell leaves one behind for a variable that is not set."""
+    command = load_command_class("restorehooks", "restoredb")
+    assert isinstance(command, OneSentenceCommand)
+    before = neighbours(live)
+    for given, said in (
+        ([str(backup), "--no-input", "--hooks-dir", ""], "The value of --hooks-dir is empty"),
+        ([str(backup), "--no-input", "--database="], "The value of --database is empty"),
+        (["", "--no-input"], "An argument is empty"),
+    ):
+        out, error = StringIO(), StringIO()
+        command.stdout, command.stderr = SafeOutput(out), SafeOutput(error)
+        with pytest.raises(SystemExit) as ended:
+            command.run_from_argv(["manage.py", "restoredb", *given, "--json"])
+        assert ended.value.code == 2
+        assert valid(out.getvalue(), "restoredb")["outcome"] == "refused"
+        assert error.getvalue().startswith(said)
+    assert neighbours(live) == before
+
+
+@pytest.mark.parametrize("option", ["undo", "drop_previous"])
+def test_an_empty_name_is_no_previous_database(live: Database, backup: Path, option: str) -> None:
+    called("restoredb", str(backup), **YES)
+    kept = neighbours(live)
+    for empty in ("", [""]) if option == "drop_previous" else ("",):
+        report, code = called("restoredb", **{option: empty}, **YES)
+        assert (report["error"]["kind"], code) == ("usage", 2)
+        assert neighbours(live) == kept
 
 
 def test_traceback_shows_what_is_not_ours(live: Database, backup: Path) -> None:

@@ -17,6 +17,7 @@ from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.live import Live, read_live
 from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.restore.server.obstacles import obstacles, read_rights
+from restorehooks.restore.server.sessions import unendable
 from restorehooks.restore.server.swap import swap, swap_back
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone
@@ -157,6 +158,8 @@ def test_slots_prepared_transactions_and_foreign_sessions_are_named(
     address = Address.of("default")
     with RestoreLock(address) as lock:
         found = obstacles(lock.connection, read_live(address, lock.connection))
+        in_the_way = unendable(lock.connection, [database.name])
+    assert 'the prepared transaction "open one"' in in_the_way  # nobody is disconnected for nothing
     said = [(one.kind, str(one)) for one in found]
     assert [kind for kind, _ in said] == ["lost", "refused", "lost"]
     assert "a_slot" in said[0][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from restorehooks.sequences.entries import naming_nothing
 from restorehooks.sequences.report import Report
 from restorehooks.sequences.scope import Scope
 from restorehooks.sequences.verdict import Status
+from restorehooks.streams import onto_standard_error
 from restorehooks.wording import first_line
 
 EPILOG = """\
@@ -85,7 +87,8 @@ class Command(OneSentenceCommand):
         for report in reports:
             self._print(report, request)
             if report.applied:
-                announce(report, "resetsequences", printed=True)
+                with onto_standard_error() if request.as_json else nullcontext():
+                    announce(report, "resetsequences", printed=True)
 
     def _print_entries(self, aliases: list[str], request: Request) -> None:
         """Say which entries of the setting name nothing, as far as these databases tell."""

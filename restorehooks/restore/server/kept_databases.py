@@ -23,7 +23,7 @@ class Kept:
     """A database beside the live one: of a killed run ("side"), or kept for undo ("previous").
 
     ``size`` is in bytes, None where this role may not ask. ``broken``: a DROP of it was cut off,
-    and it can only be dropped.
+    and it can only be dropped. ``closed``: it lets nobody connect.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Kept:
     marker: Marker
     size: int | None
     broken: bool = False
+    closed: bool = False
 
 
 BESIDE = """
@@ -69,7 +70,7 @@ def kept(connection: Connection, live: str, role: Role) -> list[Kept]:
             marker = Marker("side", live, "") if _is_as_made(connection, oid) else None
         if marker and marker.live == live and marker.role == role:
             # Others may be dropped meanwhile, and a size takes time.
-            found.append(Kept(name, oid, marker, _size(connection, oid), broken))
+            found.append(Kept(name, oid, marker, _size(connection, oid), broken, not enterable))
     return sorted(found, key=lambda one: (one.marker.number, one.marker.at, one.name), reverse=True)
 
 

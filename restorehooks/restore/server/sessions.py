@@ -30,13 +30,21 @@ WHERE a.datname = ANY(%s) AND a.pid <> pg_catalog.pg_backend_pid()
   AND a.usesysid IS NOT NULL  -- autovacuum makes way by itself
 """
 """The sessions in some databases: process, user, and whether this role may end it."""
+PREPARED = "SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = ANY(%s)"
 END = "SELECT pg_catalog.pg_terminate_backend(p) FROM pg_catalog.unnest(%s) p"
 
 
 def unendable(connection: Connection, databases: list[str]) -> list[str]:
-    """Return the sessions in these databases that this role may not end, as people read them."""
+    """Return what keeps these databases from being renamed, as people read it.
+
+    The sessions that this role may not end, and transactions that are prepared there.
+    """
     found = connection.execute(SESSIONS, [databases]).fetchall()
-    return [f'process {pid} of "{user}"' for pid, user, endable in found if not endable]
+    prepared = connection.execute(PREPARED, [databases]).fetchall()
+    return [
+        *(f'process {pid} of "{user}"' for pid, user, endable in found if not endable),
+        *(f'the prepared transaction "{name}"' for (name,) in prepared),
+    ]
 
 
 @contextmanager

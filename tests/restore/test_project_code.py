@@ -1,0 +1,149 @@
+"""A project's own code in a restore: receivers, migrations and hooks that do what one does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from restorehooks.restore import hook_files
+from restorehooks.restore.errors import HookError
+from restorehooks.restore.progress import Reporter
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock
+from tests.support.databases import Database
+from tests.support.dumps import contents, neighbours
+from tests.support.projects import Project
+
+YES = "--no-input"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "hooks").mkdir()
+    return tmp_path / "hooks"
+
+
+def receiving(
+    project: Project, body: str, *arguments: str, signal: str = "post_restore"
+) -> subprocess.CompletedProcess[str]:
+    """Restore with a receiver that does this, and return what came of it."""
+    project.write("shop/__init__.py", "")
+    project.write(
+        "shop/apps.py",
+        f"""
+        import os
+        import sys
+        from django.apps import AppConfig
+        from django.db import connections, transaction
+        from restorehooks.signals import {signal}
+
+        def receive(using, **kwargs):
+            cursor = connections[using].cursor()
+            {body}
+
+        class Shop(AppConfig):
+            name = "shop"
+            def ready(self):
+                {signal}.connect(receive)
+        """,
+    )
+    project.settings(INSTALLED_APPS=["restorehooks", "shop"])
+    return project.manage("restoredb", *arguments, YES, "--json", check=False)
+
+
+def test_a_receiver_that_ends_the_process_has_restored_nothing(
+    project: Project, live: Database, backup: Path
+) -> None:
+    before = contents(live)
+    done = receiving(project, "sys.exit(0)", str(backup), signal="pre_load")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["exit_code"], report["outcome"]) == (1, 1, "failed")
+    assert "SystemExit: 0" in done.stderr.splitlines()[-1]
+    assert contents(live) == before
+    assert neighbours(live) == []
+
+
+def test_what_a_receiver_leaves_open_is_kept(
+    project: Project, live: Database, backup: Path
+) -> None:
+    scrub = "cursor.execute(\"BEGIN; UPDATE customer SET email = 'nobody'\"); print('scrubbed')"
+    done = receiving(project, f"{scrub}; os.system('echo beside')", str(backup))
+    assert json.loads(done.stdout)["outcome"] == "restored"
+    assert {"scrubbed", "beside"} <= {*done.stderr.splitlines()}
+    assert live.execute("SELECT DISTINCT email FROM customer") == [("nobody",)]
+
+
+def test_a_transaction_that_has_failed_and_was_left_open_is_an_error(
+    project: Project, live: Database, backup: Path
+) -> None:
+    before = contents(live)
+    body = "cursor.execute('BEGIN; CREATE TABLE mine (id int)')\n"
+    body += " " * 12 + "try: cursor.execute('nonsense')\n" + " " * 12 + "except Exception: pass"
+    done = receiving(project, body, str(backup))
+    assert json.loads(done.stdout)["error"]["kind"] == "hook"
+    assert contents(live) == before
+
+
+def test_a_receiver_that_commits_in_place_is_not_said_to_have_changed_nothing(
+    project: Project, live: Database, backup: Path
+) -> None:
+    body = "cursor.execute('COMMIT'); cursor.execute('nonsense')"
+    done = receiving(project, body, str(backup), "--in-place")
+    report = json.loads(done.stdout)
+    assert (report["outcome"], report["restored"], done.returncode) == ("failed", True, 1)
+    assert "as it was" not in done.stderr
+    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
+
+
+def test_a_receiver_that_rolls_back_in_place_has_restored_nothing(
+    project: Project, live: Database, backup: Path
+) -> None:
+    before = contents(live)
+    done = receiving(project, "cursor.execute('ROLLBACK')", str(backup), "--in-place")
+    report = json.loads(done.stdout)
+    assert (report["outcome"], report["restored"], done.returncode) == ("failed", False, 1)
+    assert "has ended the transaction" in report["error"]["message"]
+    assert contents(live) == before
+
+
+@pytest.mark.parametrize("kind", ["link", "circle", "pipe", "folder"])
+def test_a_hook_that_is_no_file_is_not_passed_over(folder: Path, kind: str) -> None:
+    hook = folder / "10-scrub.sql"
+    match kind:
+        case "link":
+            hook.symlink_to("nowhere.sql")
+        case "circle":
+            hook.symlink_to(hook)
+        case "pipe":
+            os.mkfifo(hook)
+        case "folder":
+            hook.mkdir()
+    with pytest.raises(HookError, match=r"10-scrub\.sql"):
+        hook_files.find(folder)
+
+
+def test_a_folder_without_hooks_is_said(live: Database, backup: Path, folder: Path) -> None:
+    report = restore(Request(str(backup), hooks_dir=folder, dry_run=True))
+    assert f"there is no hook in {folder}, so none is run" in report.notes
+
+
+def test_hooks_as_editors_and_systems_write_them(database: Database, folder: Path) -> None:
+    database.execute("CREATE TABLE told (what text)")
+    (folder / "10.sql").write_bytes("\ufeffINSERT INTO told VALUES ('Müller\r\n')".encode())
+    (folder / "20.sh").write_text(f"echo without a first line > {folder.parent}/out\n")
+    (folder / "20.sh").chmod(0o755)
+    (folder / "30.sql").write_bytes(b"SELECT 1\0; SELECT 2")
+    hooks, _ = hook_files.find(folder)
+    with RestoreLock(Address.of("default")) as lock:
+        for hook in hooks[:2]:
+            hook_files.run(hook, lock, database.name, Reporter())
+        with pytest.raises(HookError, match="zero byte"):
+            hook_files.run(hooks[2], lock, database.name, Reporter())
+    assert database.execute("SELECT what FROM told") == [("Müller\r\n",)]
+    assert (folder.parent / "out").read_text() == "without a first line\n"
