@@ -29,16 +29,21 @@ def standard_streams() -> Iterator[None]:
             if sys.stdout:
                 sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_standard_output()
+        _give_up(sys.stdout)
         sys.exit(CUT_OFF)
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:  # a file's, a network's
             raise
-        _give_up_standard_output()
+        _give_up(sys.stdout)
         said = f"Standard output cannot be written, and misses what came of it: {error.strerror}.\n"
         with suppress(OSError):
             or_nowhere(sys.stderr).write(said)
         sys.exit(FAILED)
+    finally:
+        try:
+            or_nowhere(sys.stderr).flush()
+        except OSError:
+            _give_up(sys.stderr)
 
 
 @contextmanager
@@ -80,7 +85,7 @@ def _is_closed(number: int) -> bool:
     return False
 
 
-def _give_up_standard_output() -> None:
-    """Let it lead nowhere: Python flushes it at its end, and would complain once more."""
+def _give_up(stream: Any) -> None:
+    """Let it lead nowhere: Python flushes it at its end, and would make another exit code of it."""
     with suppress(OSError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

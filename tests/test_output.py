@@ -302,8 +302,9 @@ def closed_or_full(database: Database, tmp_path: Path) -> Callable[..., tuple[in
     def run(arguments: list[str], streams: str) -> tuple[int, str]:
         program = [sys.executable, "-m", "restorehooks", *arguments]
         command = ["sh", "-c", f'"$@" {streams}', "sh", *program]
+        environ = {**database.environ, "PYTHONUNBUFFERED": ""}
         done = subprocess.run(
-            command, cwd=tmp_path, env=database.environ, capture_output=True, text=True, check=False
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
         )
         assert "Traceback" not in done.stderr
         return done.returncode, (done.stderr.splitlines() or [""])[-1]

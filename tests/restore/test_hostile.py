@@ -242,6 +242,8 @@ REFUSED = [
     "SECURITY LABEL FOR $$ on table $$ ON ROLE VICTIM IS 'x'",
     "SECURITY LABEL FOR E'\\' on table \\'' ON ROLE VICTIM IS 'x'",
     "SECURITY LABEL FOR 'x' ON ROLE VICTIM IS 'x'",
+    "SECURITY LABEL ON",
+    "SECURITY LABEL FOR x ON",
     "COMMENT ON TABLESPACE pg_default IS 'x'",
     "CREATE TABLESPACE mine LOCATION 'MARK'",
     "ALTER TABLESPACE pg_default SET (seq_page_cost = 2)",

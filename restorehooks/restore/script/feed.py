@@ -27,14 +27,7 @@ from .options import ScriptOptions
 from .owners_and_privileges import plain_names
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rules import (
-    POSITION,
-    brings_statistics,
-    copies_in,
-    decide,
-    filled_by,
-    left_out_around,
-)
+from .rules import POSITION, brings_statistics, copies_in, decide, filled_by, left_out_around
 from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tolerated import ROWS_OF_NO_EXTENSION

@@ -227,10 +227,10 @@ def _labelled(head: list[str]) -> str:
 
     A string for its provider could hold what looks like the rest of the statement.
     """
-    on = 4 if head[2:3] == ["for"] else 2
-    if head[on : on + 1] != ["on"] or head[3].startswith("'"):
+    provider, place = ("".join(head[3:4]), head[4:]) if head[2:3] == ["for"] else ("", head[2:])
+    if len(place) < 2 or place[0] != "on" or provider.startswith("'"):
         raise Refused("pg_dump writes no such statement")
-    return "".join(head[on + 1 : on + 2])
+    return place[1]
 
 
 def _names_a_mapping(rest: list[str]) -> bool:
