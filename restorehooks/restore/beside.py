@@ -37,7 +37,7 @@ def restore_beside(run: Run) -> None:
             name, oid = create_side(lock, plan.live, described(plan.dump))
         try:
             deferred.close()
-            if signals.came.is_set():
+            if signals.came:
                 raise KeyboardInterrupt
             run.step("load", f'loading into "{name}"')
             carry_settings(lock.connection, plan.live, name, for_the_load=True)
@@ -80,7 +80,7 @@ def _swap(run: Run, name: str, oid: int) -> None:
             by=described(run.plan.dump),
             accept_lost=run.request.accept_lost_settings,
             seconds=run.request.swap_seconds,
-            interrupted=signals.came.is_set,
+            interrupted=lambda: signals.came,
         )
         signals.over = True
         run.report.previous, run.report.restored = swapped.previous, True

@@ -22,11 +22,12 @@ class Handler:
         self.deferred = False
         self.over = False
         self.interrupted = False
-        self.came = threading.Event()
+        # No Event: a signal that comes while another one sets it would wait for its lock for ever.
+        self.came = False
 
     def __call__(self, number: int, frame: Any) -> None:
         """Handle a signal, as signal.signal calls it."""
-        self.came.set()
+        self.came = True
         if not (self.deferred or self.over):
             self.interrupted = True
             raise KeyboardInterrupt
@@ -36,7 +37,7 @@ class Handler:
         """Let signals interrupt the block, one that has come already too, and nothing after it."""
         self.deferred = self.over = False
         try:
-            if self.came.is_set():
+            if self.came:
                 raise KeyboardInterrupt
             yield
         finally:
@@ -84,7 +85,7 @@ def uninterrupted() -> Iterator[Handler]:
     handler = _handler or Handler()
     before = handler.deferred
     if not before:
-        handler.came.clear()  # a signal between these two lines interrupts, and none is forgotten
+        handler.came = False  # a signal between these two lines interrupts, and none is forgotten
     handler.deferred = True
     try:
         yield handler

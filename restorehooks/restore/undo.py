@@ -76,7 +76,7 @@ def undo(
                 live,
                 back,
                 by=f'an undo to "{back.name}"',
-                interrupted=signals.came.is_set,
+                interrupted=lambda: signals.came,
             )
             signals.over = True
         return Undone(address.name, back, swapped.previous)
@@ -112,7 +112,7 @@ def drop_previous(
             with uninterrupted() as signals:
                 drop(lock.connection, one.name)
                 done.append(one)
-            if signals.came.is_set() and one is not found[-1]:
+            if signals.came and one is not found[-1]:
                 raise KeyboardInterrupt
         return done
 

@@ -87,7 +87,7 @@ class Workers:
                     thread.join()
                 worker.wire.abandon()
             self._threads.clear()
-        if signals.came.is_set():
+        if signals.came:
             raise KeyboardInterrupt
 
     # --- In the thread that gives --------------------------------------------------------------
