@@ -126,9 +126,9 @@ def _empty(arguments: Sequence[str]) -> str | None:
     for before, one in pairwise(["", *arguments]):
         name, is_option = (one[:-1], one.endswith("=")) if one else (before, True)
         if is_option and re.fullmatch(r"--?[a-z][a-z-]*", name):
-            return f"The value of {name} is empty: a variable may not be set."
+            return f"The value of {name} is empty: perhaps a variable is not set."
         if not one:
-            return "An argument is empty: a variable may not be set."
+            return "An argument is empty: perhaps a variable is not set."
     return None
 
 
