@@ -71,7 +71,9 @@ class Browser(Chrome):
         self.get(self.site.address + address)
 
     def find(self, css: str) -> WebElement:
-        return self.find_element(By.CSS_SELECTOR, css)
+        """Return an element, once it is there: a page that is opened may still give way."""
+        wait = WebDriverWait(self, 20, 0.05)
+        return wait.until(lambda _: self.find_element(By.CSS_SELECTOR, css))
 
     def emulate(self, size: tuple[int, int] = WIDE, scheme: str = "light") -> None:
         width, height = size
