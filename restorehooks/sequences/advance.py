@@ -160,8 +160,7 @@ def _outcome(move: Move, stands: dict[int, int | None]) -> Outcome:
 
 def _drawing(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
-    # What this session holds in advance would be drawn first, and moves the sequence nowhere.
-    forget = [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
+    forget = _forget(moves)
     return [
         LOCK_OTHER_REPAIRS_OUT.format(sql.Literal(ADVISORY_CLASS), oids),
         *forget,
@@ -179,13 +178,17 @@ def _drawing(moves: abc.Sequence[Move]) -> list[sql.Composable]:
 def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     oids = sql.Literal([move.sequence.oid for move in moves])
     in_order = sorted(moves, key=lambda move: move.sequence.oid)
-    forget = [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
     return [
         *chain.from_iterable([hold(move.sequence), *_guard(move)] for move in in_order),
-        *forget,
+        *_forget(moves),
         set_forward(moves),
         STAND.format(oids),
     ]
+
+
+def _forget(moves: abc.Sequence[Move]) -> list[sql.Composable]:
+    # What this session holds in advance would be drawn first, and moves the sequence nowhere.
+    return [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
 
 
 def _guard(move: Move) -> list[sql.Composable]:
