@@ -128,8 +128,7 @@ sequence AS MATERIALIZED (
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_roles o ON o.oid = c.relowner
     CROSS JOIN me
-    CROSS JOIN LATERAL (
-        SELECT me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all) mine
+    CROSS JOIN LATERAL (SELECT me.may_all OR c.relacl IS NULL AND relowner = me.oid) mine (may_all)
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
@@ -176,14 +175,14 @@ top AS MATERIALIZED (
     SELECT * FROM link WHERE (seq, tab, att) NOT IN (SELECT * FROM included)
 ),
 domain (oid, base, typmod) AS (
-    SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd'
+    SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd' AND oid IN (
+        SELECT atttypid FROM top JOIN pg_attribute ON attrelid = tab AND attnum = att)
     UNION ALL
     SELECT domain.oid, t.typbasetype, t.typtypmod
     FROM domain JOIN pg_type t ON t.oid = domain.base AND t.typtype = 'd'
 ),
 kin (root, member) AS (
-    SELECT tab, tab FROM top
-    UNION
+    SELECT tab, tab FROM top UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
 code AS MATERIALIZED ({{code}}),
@@ -258,7 +257,8 @@ numbered AS MATERIALIZED (
         SELECT attname, attnum, atttypid, atttypmod, attnotnull, atthasdef
         FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum = top.att AND NOT a.attisdropped OFFSET 0) a
-    LEFT JOIN domain b ON b.oid = a.atttypid AND b.base NOT IN (SELECT d.oid FROM domain d)
+    LEFT JOIN domain b ON b.oid = a.atttypid
+        AND b.base NOT IN (SELECT oid FROM pg_type WHERE typtype = 'd')
     CROSS JOIN me
     CROSS JOIN LATERAL (
         SELECT count(*) AS number,

@@ -14,8 +14,9 @@ operator, of its negator or commutator (``neqsel``), and with a range type's SUB
 
 Some of it leaves no dependency, and is read off the stored expressions: the type that JSON_VALUE
 returns, and ``satisfies_hash_partition``, which is IMMUTABLE and opens whatever table has the oid
-that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it. A
-virtual generated column is planned as its expression, which may call no function of a user's, but
+that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it, and
+a function for any type may cast what it is given to any other: all casts of a type count. A virtual
+generated column is planned as its expression, which may call no function of a user's, but
 that one.
 """
 
@@ -102,10 +103,9 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
 )"""  # noqa: S608 - constants
 _CODE = f"""
 {_PLANNED},
--- Most constraints are no domain's, and with them the estimate is so high that PostgreSQL 19 makes
--- a hash table of gigabytes.
-checked (typ, con, expression) AS MATERIALIZED (
-    SELECT contypid, oid, conbin::text FROM pg_constraint WHERE contypid <> 0
+-- Few casts call a function of a user's.
+casts AS MATERIALIZED (
+    SELECT castsource, casttarget, castfunc FROM pg_cast WHERE castfunc >= {FIRST_OF_USERS}
 ),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
@@ -134,7 +134,7 @@ reached (tab, class, obj) AS (
         SELECT 'pg_type'::regclass, prorettype
         FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
         UNION ALL
-        SELECT 'pg_type'::regclass, unnest(ARRAY[typbasetype, typelem])
+        SELECT 'pg_type'::regclass, unnest(ARRAY[typbasetype, typelem, typarray])
         FROM pg_type WHERE reached.class = 'pg_type'::regclass AND oid = reached.obj
         UNION ALL
         SELECT 'pg_type'::regclass, a.atttypid
@@ -148,18 +148,17 @@ reached (tab, class, obj) AS (
                    ('pg_type'::regclass, rngtypid), ('pg_type'::regclass, rngmultitypid)
         ) part (class, obj)
         WHERE reached.class = 'pg_type'::regclass AND reached.obj IN (rngtypid, rngmultitypid)
-        UNION ALL  -- a cast to a domain plans its CHECK constraints
-        SELECT d.refclassid, d.refobjid FROM checked
-        JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = con
-        WHERE reached.class = 'pg_type'::regclass AND typ = reached.obj
+        UNION ALL  -- a cast to a domain plans its CHECK constraints; conrelid is for the index
+        SELECT part.class, part.obj FROM pg_constraint con CROSS JOIN LATERAL (
+            SELECT refclassid AS class, refobjid AS obj FROM pg_depend
+            WHERE classid = 'pg_constraint'::regclass AND objid = con.oid
+            UNION ALL
+            SELECT named.class, named.obj FROM {_named_in("con.conbin::text")}
+        ) part
+        WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
-        SELECT named.class, named.obj
-        FROM checked CROSS JOIN LATERAL {_named_in("checked.expression")}
-        WHERE reached.class = 'pg_type'::regclass AND typ = reached.obj
-        UNION ALL
-        SELECT 'pg_proc'::regclass, castfunc FROM pg_cast
-        WHERE reached.class = 'pg_type'::regclass AND castsource = reached.obj
-            AND casttarget IN ('json'::regtype, 'jsonb'::regtype)
+        SELECT 'pg_proc'::regclass, castfunc FROM casts
+        WHERE reached.class = 'pg_type'::regclass AND reached.obj IN (castsource, casttarget)
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
 )

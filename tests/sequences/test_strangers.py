@@ -212,6 +212,9 @@ RANGES = """
     CREATE CAST ({0} AS json) WITH FUNCTION m.j({0});
     ALTER TABLE m.t ADD r {1} DEFAULT '{2}';
 """
+ANY_TO_TEXT = """
+    CREATE TYPE m.e AS ENUM ('a'); {0}; CREATE UNIQUE INDEX u ON m.t (id) WHERE as_text({1}) = 'a'
+"""
 PLANNED = "SELECT max(id) FROM m.t WHERE id > 0"
 UNDEPENDED: dict[str, tuple[int, str, str]] = {
     "another table's key": (
@@ -252,6 +255,20 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         RANGES.format("m.r", "m.ranges", "{}")
         + "CREATE INDEX u ON m.t (JSON_ARRAY(range_merge(r) RETURNING jsonb))",
     ),
+    "a cast of what a function for any type is given": (
+        14, PLANNED, ANY_TO_TEXT.format(
+            "CREATE FUNCTION m.j(m.e) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+            "CREATE CAST (m.e AS text) WITH FUNCTION m.j(m.e)", "'a'::m.e"
+        ),
+    ),
+    "a cast of many such": (
+        14, PLANNED, ANY_TO_TEXT.format(
+            "CREATE FUNCTION m.j(m.e[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+            "CREATE CAST (m.e[] AS text) WITH FUNCTION m.j(m.e[])", "array_append(NULL, 'a'::m.e)"
+        ),
+    ),
     "the type of a value of JSON": (
         17, "SELECT JSON_VALUE('5', '$' RETURNING m.d)",
         """
@@ -270,6 +287,10 @@ def test_what_no_dependency_leads_to_is_not_called(
     since, calls, made = UNDEPENDED[what]
     if database.server.version < since * 10000:
         pytest.skip(f"from PostgreSQL {since} on")
+    database.execute(
+        "CREATE FUNCTION as_text(anyelement) RETURNS text LANGUAGE sql IMMUTABLE AS"
+        " $$ SELECT $1::text $$"
+    )
     with database.connect(user=mallory) as connection:
         connection.execute(made)
     database.execute("TRUNCATE m.log")
