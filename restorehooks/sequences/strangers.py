@@ -26,13 +26,17 @@ from restorehooks.driver import sql
 
 FIRST_OF_USERS = 16384
 """The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
+LOGGED_IN = "(SELECT usesysid FROM pg_stat_get_activity(pg_backend_pid()))"
+"""The oid of the role that has connected, whatever the session has been set to since."""
+_LOGGED_IN_AS_SUPERUSER = f"(SELECT rolsuper FROM pg_roles WHERE oid = {LOGGED_IN})"  # noqa: S608
 IS_TRUSTED = (
-    "(r.rolsuper OR r.rolname = session_user OR r.rolname = current_user AND NOT"
-    " (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = session_user))"
+    f"(r.rolsuper OR r.oid = {LOGGED_IN} OR r.rolname IN (session_user, current_user)"
+    f" AND NOT {_LOGGED_IN_AS_SUPERUSER})"
 )
 """The condition that role ``r`` gains nothing by what it has made being called in this session.
 
-Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
+Where a superuser has set another role, a function of that role's can set it back: RESET ROLE, or
+RESET SESSION AUTHORIZATION.
 """
 STRANGERS = f"SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED}"  # noqa: S608
 """The query for the roles whose code is not to be called in this session."""

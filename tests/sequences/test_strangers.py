@@ -56,6 +56,20 @@ def test_a_role_that_a_superuser_has_set_does_not_make_its_functions_ours(
         assert called(database) == [(mallory, mallory)]
 
 
+def test_a_role_whose_session_a_superuser_has_taken_up_does_not_make_its_functions_ours(
+    database: Database, mallory: str
+) -> None:
+    """Such a function can say RESET SESSION AUTHORIZATION."""
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE UNIQUE INDEX u ON m.t (id) WHERE m.f(1)")
+    database.execute("TRUNCATE m.log")
+    with django_as(database), connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"SET SESSION AUTHORIZATION {mallory}")
+        found = entry(reset(DEFAULT), "m.t_id_seq")
+    assert "m.f, a function of another role" in str(found.reason)
+    assert called(database) == []
+
+
 @pytest.mark.parametrize("kind", ["a view", "a foreign table"])
 def test_what_takes_the_place_of_a_table_meanwhile_is_not_read(
     database: Database, mallory: str, kind: str, monkeypatch: pytest.MonkeyPatch
