@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from restorehooks.driver import sql
 
-from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL, as_text
 from .notes import FEEDS, REPLICATING
 from .session import PATH
 from .strangers import STRANGERS, is_strangers, may_draw
@@ -24,10 +24,10 @@ drawing AS MATERIALIZED (
     SELECT kind, oid, tab, att, domain_owner, {_braces(IS_PLAIN_NEXTVAL)} AS simple
     FROM (
         SELECT 'pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
-               NULL::oid AS domain_owner, adbin::text AS expression
+               NULL::oid AS domain_owner, {as_text("adbin")} AS expression
         FROM pg_attrdef
         UNION ALL  -- a column without a default of its own takes its domain's
-        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typowner, t.typdefaultbin::text
+        SELECT 'pg_type'::regclass, t.oid, attrelid, attnum, typowner, {as_text("typdefaultbin")}
         FROM pg_type t JOIN pg_attribute a
             ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
         JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
@@ -146,7 +146,7 @@ sequence AS MATERIALIZED (
 link AS MATERIALIZED (
     SELECT seq, tab, att, bool_or(is_owner) AS is_owner, bool_or(is_identity) AS is_identity,
            bool_or(draws) AS draws, bool_or(draws_more) AS draws_more,
-           bool_or(is_listed) AS is_listed
+           bool_or(is_listed) AS is_listed, c.relowner = sequence.relowner AS of_sequences_owner
     FROM (
         SELECT climb.seq, climb.tab, climb.att, true AS is_owner, climb.is_identity,
                false AS draws, false AS draws_more, false AS is_listed

@@ -284,12 +284,14 @@ def test_a_default_that_names_no_sequence_costs_the_others_nothing(
         "nextval('s'::text::regclass) + 1",
         "round(nextval('s')::numeric)",
         "(nextval('s')::int2 | 1)::bigint",
+        "## 's'::regclass",
     ],
 )
 def test_a_default_that_is_more_than_nextval_is_not_judged(
     database: Database, default: str
 ) -> None:
     database.execute("CREATE SEQUENCE s; CREATE SEQUENCE other")
+    database.execute("CREATE OPERATOR ## (RIGHTARG = regclass, FUNCTION = nextval)")
     database.execute(f"CREATE TABLE t (id bigint DEFAULT {default}); INSERT INTO t VALUES (500)")
     found = entry(reset(DEFAULT), "s")
     assert (found.status.value, found.next_after) == ("unverified", 1)
@@ -495,6 +497,18 @@ def test_rows_of_a_table_whose_owner_may_not_draw_are_said_not_to_count(
     assert (entry(report, "d").status.value, entry(report, "d").reason) == ("ok", None)
     (said,) = diagnose(connections[DEFAULT], "a_pkey")
     assert said.sentences.startswith("Whether sequence public.a is behind is not certain: m.a.id")
+
+
+def test_a_default_that_unpacks_to_megabytes_is_not_read(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE t (id serial); INSERT INTO t VALUES (7); CREATE DOMAIN d AS int;"
+        "DO $$ BEGIN EXECUTE format("
+        "'CREATE TABLE x (n int DEFAULT nextval(''t_id_seq'') + length(%L));"
+        " ALTER DOMAIN d SET DEFAULT nextval(''t_id_seq'') + length(%1$L)',"
+        " repeat('a', 1000000)); END $$; CREATE TABLE y (n d)"
+    )
+    found = entry(reset(DEFAULT), "t_id_seq")
+    assert (found.status.value, found.next_after, found.reason) == ("advanced", 8, None)
 
 
 def rows_looked_at(monkeypatch: pytest.MonkeyPatch) -> int:
