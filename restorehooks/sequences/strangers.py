@@ -107,10 +107,6 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
 )"""  # noqa: S608 - constants
 _CODE = f"""
 {_PLANNED},
--- Few casts call a function of a user's.
-casts AS MATERIALIZED (
-    SELECT castsource, casttarget, castfunc FROM pg_cast WHERE castfunc >= {FIRST_OF_USERS}
-),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
     FROM planned JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
@@ -161,8 +157,10 @@ reached (tab, class, obj) AS (
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
-        SELECT 'pg_proc'::regclass, castfunc FROM casts
-        WHERE reached.class = 'pg_type'::regclass AND reached.obj IN (castsource, casttarget)
+        SELECT 'pg_proc'::regclass, castfunc  -- of casts from it and to it
+        FROM pg_depend d JOIN pg_cast c ON c.oid = d.objid
+        WHERE reached.class = 'pg_type'::regclass AND d.classid = 'pg_cast'::regclass
+            AND d.refclassid = 'pg_type'::regclass AND d.refobjid = reached.obj
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
 )
