@@ -2,7 +2,7 @@
 
 pg_restore before 15.20 opens whatever file the table of contents or a list of large objects names,
 wherever that is, and follows every link. So an archive from somebody else could put any file that
-the reader may read into a table, or into a large object. Whose a link is says nothing: one that came
+the reader may read into a table, or into a large object. Whose a link is says nothing: one that was
 in a tar file belongs to whoever has unpacked that.
 """
 
@@ -49,8 +49,8 @@ def _require_a_file(dump: Dump, file: os.DirEntry[str]) -> None:
     name = printable(file.name)
     if file.is_symlink():
         raise DumpError(
-            f"{dump.source} has the link {name}, which may lead to any file, and pg_dump makes none: "
-            "put the file there that is meant"
+            f"{dump.source} has the link {name}, which may lead to any file, and pg_dump makes "
+            "none: put the file that is meant there"
         )
     # pg_restore would wait for ever for whoever writes to a pipe.
     if not (file.is_file() or file.is_dir()) and os.path.exists(file):
