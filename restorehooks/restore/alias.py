@@ -7,7 +7,7 @@ production.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import connections
@@ -15,6 +15,8 @@ from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
 from .errors import HookError
+from .server.address import Address
+from .server.direct import asked, identity
 from .server.keywords import variables_of_libpq
 from .server.lock import RestoreLock
 from .server.session_settings import unlimited
@@ -29,7 +31,8 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     keeps the NAME that it was made with. Raises HookError when the server says that the alias
     still leads elsewhere, LockLostError when that is not where the lock is held.
     """
-    before = {alias: dict(connections[alias].settings_dict) for alias in _same_place(using)}
+    same = [*_spelled_alike(using), *_same_in_other_words(using, lock)]
+    before = {alias: dict(connections[alias].settings_dict) for alias in same}
 
     def lift(connection: Any, **_: Any) -> None:
         if connection.alias in before:
@@ -67,16 +70,18 @@ def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
 def commit_what_is_open(using: str) -> None:
     """Commit what a project's code has left open: to close its connection would undo that.
 
-    Raises HookError where it has failed there. In a transaction of ours nothing is done.
+    By every alias that leads to the same database. Raises HookError where it has failed there. In
+    a transaction of ours nothing is done.
     """
-    connection: Any = connections[using]
-    if connection.connection is None or connection.in_atomic_block:
-        return
-    status = connection.connection.info.transaction_status
-    if status == TransactionStatus.INERROR:
-        raise HookError(f'A failed transaction was left open on the alias "{using}".')
-    if status == TransactionStatus.INTRANS:
-        connection.commit()
+    for alias in _spelled_alike(using):
+        connection: Any = connections[alias]
+        if connection.connection is None or connection.in_atomic_block:
+            continue
+        status = connection.connection.info.transaction_status
+        if status == TransactionStatus.INERROR:
+            raise HookError(f'A failed transaction was left open on the alias "{alias}".')
+        if status == TransactionStatus.INTRANS:
+            connection.commit()
 
 
 def close_connections(using: str) -> None:
@@ -87,7 +92,9 @@ def close_connections(using: str) -> None:
         connection.close_pool()
 
 
-def _same_place(using: str) -> list[str]:
+def _spelled_alike(using: str) -> list[str]:
+    """Return the alias and those with the same address, as all have within ``pointed_at``."""
+
     def place(alias: str) -> tuple[Any, ...]:
         found = connections[alias].settings_dict
         return (
@@ -101,6 +108,22 @@ def _same_place(using: str) -> list[str]:
 
     wanted = place(using)
     return [alias for alias in connections if place(alias) == wanted]
+
+
+def _same_in_other_words(using: str, lock: RestoreLock) -> Iterator[str]:
+    """Yield the aliases that lead to the live database by another address, such as a pooler's.
+
+    The server is asked. An alias that does not answer is none of them, and a standby's is not.
+    """
+    name, known = lock.address.name, _spelled_alike(using)
+    for alias in connections:
+        if alias in known or connections[alias].settings_dict["NAME"] not in (name, "", None):
+            continue
+        own = identity(lock.connection, name)
+        with suppress(Exception):  # a backend of the project's may raise anything
+            there = asked(Address.of(alias, direct=False))
+            if there and there.started and there.is_same(own):
+                yield alias
 
 
 def require_database(using: str, database: str, lock: RestoreLock) -> None:

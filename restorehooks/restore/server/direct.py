@@ -67,7 +67,7 @@ def require_same_database(address: Address, connection: Connection) -> None:
     if not os.environ.get(DIRECT_URL):
         return
     alias = Address.of(address.using, direct=False)
-    named = _asked(alias)
+    named = asked(alias)
     if named and named.is_same(identity(connection, address.name)) is False:
         raise AddressError(
             f"{DIRECT_URL} leads to {address}, and that is not the database that the alias "
@@ -76,16 +76,16 @@ def require_same_database(address: Address, connection: Connection) -> None:
         )
 
 
-def _asked(alias: Address) -> Identity | None:
+def asked(alias: Address) -> Identity | None:
     """Return what the alias leads to, None where nobody answers.
 
     A database that is missing is asked for from another one.
     """
     parameters = {**alias.parameters, **alias.secrets, "connect_timeout": SECONDS_TO_ANSWER}
     for name in dict.fromkeys((alias.name, "postgres", "template1")):
-        asked = make_conninfo(**{**parameters, "dbname": name, "client_encoding": "UTF8"})
+        conninfo = make_conninfo(**{**parameters, "dbname": name, "client_encoding": "UTF8"})
         try:
-            with psycopg.connect(asked, autocommit=True) as connection:
+            with psycopg.connect(conninfo, autocommit=True) as connection:
                 # A pooler may give the alias's database another name.
                 return identity(connection, None if name == alias.name else alias.name)
         except psycopg.Error:
