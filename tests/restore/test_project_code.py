@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.db import connections
 
 from restorehooks.restore import hook_files
 from restorehooks.restore.errors import HookError
@@ -16,7 +17,7 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
-from tests.support.databases import Database
+from tests.support.databases import Database, pointed
 from tests.support.dumps import contents, neighbours
 from tests.support.projects import Project
 
@@ -55,6 +56,16 @@ def receiving(
     )
     project.settings(INSTALLED_APPS=["restorehooks", "shop"])
     return project.manage("restoredb", *arguments, YES, "--json", check=False)
+
+
+def test_in_place_an_alias_that_does_not_commit_by_itself_is_committed(
+    live: Database, backup: Path
+) -> None:
+    with pointed("default", {**live.settings, "AUTOCOMMIT": False}):
+        report = restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+        assert connections["default"].settings_dict["AUTOCOMMIT"] is False
+    assert report.restored
+    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
 
 
 def test_a_receiver_that_ends_the_process_has_restored_nothing(
