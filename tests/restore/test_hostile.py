@@ -492,7 +492,9 @@ def test_no_name_in_a_dump_fills_the_memory(tmp_path: Path, of: str, line: str) 
 def test_of_what_is_built_later_little_is_kept() -> None:
     builds, count = Builds(None), 0
     text = b"CREATE INDEX i ON t USING btree (x) WHERE (x = '%s')" % (b"x" * (1 << 20))
-    while (build := builds.recognise(Statement(text, 1))) and builds.has_room_for(build):
+    build = builds.recognise(Statement(text, 1))
+    assert build
+    while builds.has_room_for(build):
         builds.add(build)
         count += 1
         assert count < 20
