@@ -82,4 +82,4 @@ def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
         if isinstance(options.get(name), int) and str(options[name]) != value:
             options[name] = value  # with its leading zeros
     for name in LIBPQS.keys() & options.keys():
-        database[LIBPQS[name]] = options.pop(name)
+        database[LIBPQS[name]] = str(options.pop(name))

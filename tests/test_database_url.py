@@ -28,11 +28,12 @@ LIBPQS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "hos
         "postgresql://joe:s@%2Frun%2FPostgres,second:5433/shop",
         "postgresql://joe:s@%2Frun%2FPostgres:5433/shop",
         "postgresql://joe:s@first/shop?user=ann&password=0123&dbname=other",
-        "postgresql://joe:s@first:5432/shop?host=second&port=5433",
+        "postgresql://joe:s@first:5432/shop?host=second&port=5433&dbname=5",
     ],
 )
 def test_a_url_leads_where_libpq_would_go(url: str) -> None:
     found: dict[str, Any] = settings_of(url, "URL")
+    assert isinstance(found["NAME"], str)
     named = {key: str(found[name]) for name, key in LIBPQS.items() if found[name]}
     options = found.get("OPTIONS", {})
     assert not options.keys() & {*LIBPQS.values()}  # Django overrules them

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
 from django.db.migrations.writer import OperationWriter
 
@@ -73,20 +70,6 @@ def write(project: Project, operation: str = OPERATION, *, atomic: bool = True) 
     project.write("geo/migrations/0002_import.py", text)
 
 
-def psql(database: Database, script: str) -> None:
-    bindir = database.server.bindir
-    program = shutil.which("psql", path=str(bindir) if bindir else None)
-    assert program, "psql has to be there to try what sqlmigrate prints"
-    done = subprocess.run(
-        [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", database.url],
-        input=script,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize("atomic", [True, False])
 def test_migrate_and_back(geo: Project, database: Database, atomic: bool) -> None:
     write(geo, "", atomic=atomic)
@@ -111,26 +94,26 @@ def test_sqlmigrate_mends_when_psql_runs_it(geo: Project, database: Database) ->
     assert "-- Reset sequences of Country, Capital\n" in printed
     assert "-- Reset sequences of Harbour\n" in printed
 
-    psql(database, printed)
+    database.psql(printed)
     assert upcoming(database, "geo_country") == upcoming(database, "geo_city") == 1
     for table in ("geo_country", "geo_city"):
         database.execute(f"INSERT INTO {table} VALUES (1), (2), (9)")
-    psql(database, printed)
+    database.psql(printed)
     assert upcoming(database, "geo_country") == upcoming(database, "geo_city") == 10
     database.execute("INSERT INTO geo_country VALUES (12)")
     database.execute("SELECT setval('geo_city_id_seq', 12)")
-    psql(database, printed)
+    database.psql(printed)
     assert upcoming(database, "geo_country") == upcoming(database, "geo_city") == 13
 
     set_back(database, "geo_country", "geo_city", to=500)
-    psql(database, printed)
+    database.psql(printed)
     assert upcoming(database, "geo_country") == upcoming(database, "geo_city") == 500
 
     database.execute("ALTER SEQUENCE geo_country_id_seq INCREMENT 2 RESTART 3")
-    psql(database, printed)
+    database.psql(printed)
     assert database.execute("SELECT nextval('geo_country_id_seq')") == [(13,)]
     database.execute("ALTER TABLE geo_city ALTER id DROP IDENTITY")
-    psql(database, printed)
+    database.psql(printed)
     backwards = geo.manage("sqlmigrate", "geo", "0002", "--backwards").stdout
     assert "setval" not in backwards
 

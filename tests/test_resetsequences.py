@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -40,21 +38,6 @@ def fill(database: Database, *tables: str, last: int = 7) -> None:
     for table in tables:
         database.execute(f"TRUNCATE {table}; INSERT INTO {table} (id) VALUES ({last})")
     set_back(database, *tables)
-
-
-def psql(database: Database, script: str) -> None:
-    """Feed a script to psql, as a DBA would; any error fails the test."""
-    bindir = database.server.bindir
-    program = shutil.which("psql", path=str(bindir) if bindir else None)
-    assert program, "psql has to be there to try what --sql prints"
-    done = subprocess.run(
-        [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", database.url],
-        input=script,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ctrl_c_is_one_word(project: Project) -> None:
@@ -139,16 +122,16 @@ def test_plans_change_nothing(shop: Project, database: Database) -> None:
     assert upcoming(database, "shop_order") == upcoming(database, "stock_item") == 1
     assert upcoming(database, "shop_orderline") == 51
 
-    psql(database, printed.stdout)
+    database.psql(printed.stdout)
     assert upcoming(database, "shop_order") == upcoming(database, "stock_item") == 8
     assert upcoming(database, "shop_orderline") == 51
     assert database.execute("SELECT nextval('shop_order_id_seq')") == [(8,)]
-    psql(database, printed.stdout)
+    database.psql(printed.stdout)
     assert upcoming(database, "shop_order") == 9
     assert shop.manage("resetsequences", "--check").returncode == 0
 
     printed = shop.manage("resetsequences", "--sql", "--rewind", "--headroom", "5")
-    psql(database, printed.stdout)
+    database.psql(printed.stdout)
     assert upcoming(database, "shop_order") == upcoming(database, "stock_item") == 13
     assert upcoming(database, "shop_orderline") == 1
 

@@ -247,8 +247,7 @@ class Command(OneSentenceCommand):
             require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([asked.using], every=False)
-            if self.is_alone:
-                settle(options["database"], options["place"])
+            settle(options["database"], options["place"], is_alone=self.is_alone)
             reporter = reporter_for(self.stderr, options["verbosity"])
             try:
                 written = asked.written(reporter)

@@ -95,14 +95,17 @@ def require_no_password(url: str | None) -> None:
         )
 
 
-def settle(alias: str | None, place: Place) -> None:
+def settle(alias: str | None, place: Place, *, is_alone: bool) -> None:
     """Let the alias mean what ``place`` says; raises UsageError where it says nothing and has to.
 
-    It has to where ``disagreement`` finds one.
+    It has to where ``disagreement`` finds one. In a process that does something else, too
+    (``is_alone`` is False), an alias means what its settings say.
     """
     if place == "database url":
+        if not is_alone:
+            raise UsageError("--database-url is for the command line: name an alias in a program.")
         _use_database_url(alias or "default")
-    elif not place and (said := disagreement(alias)):
+    elif is_alone and not place and (said := disagreement(alias)):
         raise UsageError(said)
 
 

@@ -91,8 +91,7 @@ class Command(OneSentenceCommand):
             require_no_password(options["direct"])
             asked = Asked.parsed(options)
             postgresql_aliases([using], every=False)
-            if self.is_alone:
-                settle(options["database"], options["place"])
+            settle(options["database"], options["place"], is_alone=self.is_alone)
             self._do(asked, done)
         if as_json:
             self.stdout.write_json(done.as_json())

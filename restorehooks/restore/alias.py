@@ -6,8 +6,8 @@ production.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import connections
@@ -15,6 +15,8 @@ from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
 from .errors import HookError
+from .server.address import Address
+from .server.direct import Identity, identity, identity_at
 from .server.keywords import variables_of_libpq
 from .server.lock import RestoreLock
 from .server.session_settings import unlimited
@@ -24,12 +26,14 @@ from .server.session_settings import unlimited
 def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     """Let the alias, and every other one for the same database, mean ``database`` in the block.
 
-    They lead to the very server that the lock is held on, and their sessions have no time limits,
-    may write, and wait for no standby. Connections and pools are closed before and after: a pool
-    keeps the NAME that it was made with. Raises HookError when the server says that the alias
-    still leads elsewhere, LockLostError when that is not where the lock is held.
+    Which others those are their servers say: one may lead through a pooler, one to a standby. They
+    lead to the very server that the lock is held on, and their sessions have no time limits, may
+    write, commit each statement, and wait for no standby. Connections and pools are closed before
+    and after: a pool keeps the NAME that it was made with. Raises HookError when the server says
+    that the alias still leads elsewhere, LockLostError when that is not where the lock is held.
     """
-    before = {alias: dict(connections[alias].settings_dict) for alias in _same_place(using)}
+    # Functions: reports of errors show variables, and settings hold passwords.
+    before = {alias: _restoring(connections[alias]) for alias in _same_place(using, lock)}
 
     def lift(connection: Any, **_: Any) -> None:
         if connection.alias in before:
@@ -46,7 +50,12 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
         connection_created.disconnect(lift)
         for alias in before:
             close_connections(alias)
-            connections[alias].settings_dict.update(before[alias])
+            before[alias]()
+
+
+def _restoring(connection: Any) -> Callable[[], None]:
+    settings, before = connection.settings_dict, dict(connection.settings_dict)
+    return lambda: settings.update(before)
 
 
 def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
@@ -59,6 +68,7 @@ def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
     settings.update(
         {name: found.get(key, "") for name, key in place.items()},
         NAME=database,
+        AUTOCOMMIT=True,
         PASSWORD=found.get("password", settings["PASSWORD"]),
         OPTIONS={**own, **options},
     )
@@ -67,16 +77,18 @@ def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
 def commit_what_is_open(using: str) -> None:
     """Commit what a project's code has left open: to close its connection would undo that.
 
+    By every alias of the same address, as all for the same database are within ``pointed_at``.
     Raises HookError where it has failed there. In a transaction of ours nothing is done.
     """
-    connection: Any = connections[using]
-    if connection.connection is None or connection.in_atomic_block:
-        return
-    status = connection.connection.info.transaction_status
-    if status == TransactionStatus.INERROR:
-        raise HookError(f'A failed transaction was left open on the alias "{using}".')
-    if status == TransactionStatus.INTRANS:
-        connection.commit()
+    for alias in _spelled_alike(using):
+        connection: Any = connections[alias]
+        if connection.connection is None or connection.in_atomic_block:
+            continue
+        status = connection.connection.info.transaction_status
+        if status == TransactionStatus.INERROR:
+            raise HookError(f'A failed transaction was left open on the alias "{alias}".')
+        if status == TransactionStatus.INTRANS:
+            connection.commit()
 
 
 def close_connections(using: str) -> None:
@@ -87,20 +99,35 @@ def close_connections(using: str) -> None:
         connection.close_pool()
 
 
-def _same_place(using: str) -> list[str]:
+def _same_place(using: str, lock: RestoreLock) -> list[str]:
+    """Return the aliases for the database of one: of the same address, or so their servers say."""
+    alike, live = _spelled_alike(using), identity(lock.connection, lock.address.name)
+    return [*alike, *(each for each in connections if each not in alike and _is_at(each, live))]
+
+
+def _spelled_alike(using: str) -> list[str]:
     def place(alias: str) -> tuple[Any, ...]:
         found = connections[alias].settings_dict
         return (
-            found["ENGINE"],
+            connections[alias].vendor,
             found["NAME"],
             found["HOST"],
-            str(found["PORT"]),
-            found["OPTIONS"].get("host"),
+            found["PORT"],
+            # With a service, HOST and PORT may be empty in all of them.
             found["OPTIONS"].get("service"),
         )
 
     wanted = place(using)
     return [alias for alias in connections if place(alias) == wanted]
+
+
+def _is_at(alias: str, live: Identity) -> bool:
+    if live.database is None or connections[alias].vendor != "postgresql":
+        return False
+    with suppress(Exception):  # one that lets nobody in; a backend of the project's raises anything
+        found = identity_at(Address.of(alias, direct=False))
+        return bool(found and found.is_same(live))
+    return False
 
 
 def require_database(using: str, database: str, lock: RestoreLock) -> None:

@@ -29,13 +29,13 @@ from .jobs import jobs_to_dump
 from .progress import Progress
 from .run import Run
 from .server.address import KEEPALIVES, Address
-from .server.keywords import is_address, keywords_in, secrets_in
+from .server.keywords import is_address, keywords_in, secrets_in, without_variables
 from .server.lock import RestoreLock
 
 ALIAS, VARIABLE = "alias:", "env:"
 """How SOURCE names an alias of DATABASES, and an environment variable that holds a URL."""
 _URL = ("postgresql://", "postgres://")
-_READ_ONLY = "-c default_transaction_read_only=on"
+_READ_ONLY = "default_transaction_read_only=on"
 _COMPRESSION = "--compress=1"
 """The dump is read once and deleted: what takes the least time, and a third of the room."""
 _TABLE_BEGINS = "dumping contents of table"
@@ -114,6 +114,7 @@ def _found(run: Run) -> _Source:
         )
 
 
+@without_variables
 def source_address(source: str) -> Address:
     """Return where SOURCE leads. Raises UsageError, AddressError; neither repeats a password."""
     if source.startswith(ALIAS):
@@ -208,13 +209,12 @@ def _run_pg_dump(
 ) -> None:
     given = source.address
     address = replace(given, parameters={**KEEPALIVES, **given.parameters})
-    options = " ".join(filter(None, [given.secrets.get("options"), _READ_ONLY]))
     role = [f"--role={given.role}"] if given.role else []
     commands.write(
         source.program,
         path,
         conninfo=address.conninfo(address.name),
-        environment=address.environment(options),
+        environment=address.setting(_READ_ONLY).environment(),
         flags=["--verbose", *flags, *role],
         on_line=on_line,
         tick=tick,

@@ -183,7 +183,7 @@ def _run_pg_restore(
         plan.program,
         plan.dump.path,
         conninfo=plan.address.conninfo(database),
-        environment=plan.address.environment(_options(run, database)),
+        environment=_faster(run, database).environment(),
         server_version=plan.live.server_version,
         flags=flags,
         jobs=plan.jobs,
@@ -217,16 +217,14 @@ def _send_entries(
             raise ScriptError(f"{plan.dump.source}: {said}", error.line, error.sqlstate) from error
 
 
-def _options(run: Run, database: str) -> str | None:
-    """Return options for pg_restore's sessions that make a load faster, None where none may be."""
-    address: Address = run.plan.address
+def _faster(run: Run, database: str) -> Address:
+    """Return the address with settings that make a load faster, without where none may be made."""
     # The swap's commit waits for the disk, and everything before it is on disk then too.
-    given = address.secrets.get("options", "")
     serial = SERIAL if run.plan.fills_the_cores else ()
     wanted = ["synchronous_commit=off", "default_transaction_read_only=off", *serial, WATCHED]
     for settings in ([*wanted, PAST_AUTOVACUUM], wanted, wanted[:-1]):
-        options = " ".join(filter(None, [given, *(f"-c {setting}" for setting in settings)]))
+        address = run.plan.address.setting(*settings)
         with suppress(psycopg.OperationalError):  # a server or a pooler that refuses it
-            address.connect(database, options=options).close()
-            return options
-    return None
+            address.connect(database).close()
+            return address
+    return run.plan.address

@@ -209,11 +209,18 @@ def test_the_alias_comes_back_come_what_may(
     assert current() == database.name
 
 
+@pytest.mark.parametrize("spelled", ["{}", "{}/."])
 def test_every_alias_of_the_same_database_goes_along_and_no_other(
-    database: Database, other_database: Database, make_database: MakeDatabase, lock: RestoreLock
+    database: Database,
+    other_database: Database,
+    make_database: MakeDatabase,
+    lock: RestoreLock,
+    spelled: str,
 ) -> None:
+    """Whatever its address is: that of a pooler's, say, or the server's own beside it."""
     copy = make_database()
-    connections.settings["twin"] = dict(connections.settings["default"])
+    own = connections.settings["default"]
+    connections.settings["twin"] = {**own, "HOST": spelled.format(own["HOST"])}
     try:
         assert current("twin") == database.name
         with pointed_at("default", copy.name, lock):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo, PGconn
 
@@ -67,6 +68,15 @@ def test_a_url_that_names_another_database_is_refused_with_both(
     chosen = project.run([*program, str(backup), YES, "--database-url"], env=url)
     assert f'into "{other.name}" on' in chosen.stderr
     assert (has_the_shop(live), has_the_shop(other)) == (False, True)
+
+
+@pytest.mark.parametrize("command", ["restoredb", "dumpdb"])
+def test_a_program_that_calls_a_command_says_which_database_by_an_alias(
+    live: Database, tmp_path: Path, command: str
+) -> None:
+    """An alias that leads elsewhere for one command would lead there for the whole process."""
+    with pytest.raises(CommandError, match="--database-url is for the command line"):
+        call_command(command, str(tmp_path / "x"), "--database-url")
 
 
 def test_a_manage_py_that_came_with_a_dump_is_not_run(database: Database, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from django.db import connections
 from psycopg import sql
 
 from restorehooks.restore.errors import AddressError
-from restorehooks.restore.server import lock
+from restorehooks.restore.server import address, direct, lock
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
@@ -206,6 +206,32 @@ def test_the_servers_own_address_is_that_of_the_aliass_database(
         command("restoredb", str(backup), "--no-input")
 
 
+def test_an_alias_that_lets_nobody_in_does_not_leave_it_to_the_variable(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password may have changed, and the variable be another server's."""
+    monkeypatch.setenv(DIRECT_URL, live.url)
+    with (
+        pointed("default", {**live.settings, "USER": live.role("shut_out", "NOLOGIN")}),
+        pytest.raises(CommandError, match=f"lets nobody in.*{DIRECT_URL}"),
+    ):
+        command("restoredb", str(backup), "--no-input")
+    assert _count("precious") == 300
+
+
+def test_a_pooler_that_is_paused_is_not_waited_for(
+    live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (address, direct):
+        monkeypatch.setattr(module, "SECONDS_TO_ANSWER", "1")
+    monkeypatch.setenv(DIRECT_URL, live.url)
+    with pooled(live) as pooler:
+        assert _count("precious") == 300
+        with pooler.connect("pgbouncer") as console:
+            console.execute("PAUSE")
+        assert "Restored" in command("restoredb", str(backup), "--no-input")
+
+
 def test_a_copy_of_the_whole_server_is_another_one(
     backup: Path, make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +310,7 @@ def test_the_servers_own_address_is_given_beside_a_service_of_the_pooler(
         monkeypatch.setenv(DIRECT_URL, "postgresql://two/shop")
         address = Address.of("default")
         assert (address.host, address.port, address.name) == ("two", "5432", "shop")
-        assert (address.user, address.secrets) == ("joe", {"password": "secret"})
+        assert (address.user, dict(address.secrets)) == ("joe", {"password": "secret"})
         monkeypatch.setenv(DIRECT_URL, "postgresql://two/other")
         with pytest.raises(AddressError, match='"other", and the alias "default" names "shop"'):
             Address.of("default")

@@ -16,11 +16,13 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db.backends.signals import connection_created
 from psycopg import pq
 
 import restorehooks
@@ -32,7 +34,7 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
-from tests.support.databases import Database, pointed
+from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import dumped, program
 from tests.support.projects import Project
 
@@ -213,6 +215,37 @@ def test_the_password_of_a_backend_that_makes_one_is_asked_for_when_it_is_needed
         assert Address.of("default").environment()["PGPASSWORD"] == "own"
     first, second = (int(address.environment()["PGPASSWORD"].split()[1]) for _ in range(2))
     assert 1 < first < second
+    assert {**address.secrets, "options": ""}  # asked for once, whatever else is
+    assert address.secrets["password"] == f"token {second + 2}"
+
+
+def test_the_password_of_a_backend_that_makes_one_is_for_where_it_leads(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud signs the host, the port and the user."""
+    ask = DatabaseWrapper.get_connection_params
+
+    def with_token(wrapper: DatabaseWrapper) -> dict[str, Any]:
+        found = ask(wrapper)
+        return {**found, "password": f"{found['user']} {found['host']} {found['port']}"}
+
+    monkeypatch.setattr(DatabaseWrapper, "get_connection_params", with_token)
+    with pointed("default", _with(database)):
+        place = "joe nowhere.invalid 5433"
+        monkeypatch.setenv(DIRECT_URL, f"postgresql://joe@nowhere.invalid:5433/{database.name}")
+        assert Address.of("default").environment()["PGPASSWORD"] == place
+
+
+def test_a_password_of_digits_is_a_text(database: Database) -> None:
+    with pointed("default", {**database.settings, "PASSWORD": 1234}):
+        assert Address.of("default").environment()["PGPASSWORD"] == "1234"
+
+
+def own_variables(error: BaseException) -> list[str]:
+    """Return the variables of our own frames, as a report of an error shows them."""
+    ours = str(Path(restorehooks.__file__).parent)
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return [shown(frame) for frame in frames if frame.f_code.co_filename.startswith(ours)]
 
 
 NO_LONGER_ALLOWED = """
@@ -237,7 +270,6 @@ def test_no_variable_that_a_report_of_an_error_shows_holds_a_password(
     live: Database, tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     """Of ours: Sentry and Django show those of each frame."""
-    ours = str(Path(restorehooks.__file__).parent)
     live.execute(NO_LONGER_ALLOWED)
     dump = dumped(live, tmp_path / "x.dump")  # pg_restore fails at its row
     live.disconnect()
@@ -248,10 +280,47 @@ def test_no_variable_that_a_report_of_an_error_shows_holds_a_password(
         call_command("restoredb", str(dump), "--no-input", stderr=StringIO())
     error = told.value.__context__
     assert isinstance(error, psycopg.OperationalError if wrong else ProgramError)
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    own = [frame for frame in frames if frame.f_code.co_filename.startswith(ours)]
+    own = own_variables(error)
     assert len(own) > 3
-    assert not [frame for frame in own if SECRET in shown(frame)]
+    assert not [said for said in own if SECRET in said]
+
+
+def refuse(connection: Any, **_: Any) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("where", ["hooks", "source", "direct", "program"])
+def test_nor_does_one_where_something_else_goes_wrong(
+    live: Database,
+    backup: Path,
+    make_database: MakeDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    settings = _with(live, password=SECRET, options=f"-c app.key={SECRET}")
+    source = str(backup)
+    if where == "hooks":  # the alias cannot be connected to when it is to lead to the copy
+        connection_created.connect(refuse)
+    elif where == "source":
+        other = make_database()
+        other.execute("CREATE TABLE closed ()")
+        url, key = other.server.url(other.name, other.role("shut_out")), quote(f"app.key={SECRET}")
+        monkeypatch.setenv("SOURCE_URL", f"{url}&options=-c%20{key}")
+        source = "env:SOURCE_URL"
+    elif where == "direct":
+        monkeypatch.setenv(DIRECT_URL, f"{live.server.url('other')}&sslpassword={SECRET}")
+    else:
+        settings["OPTIONS"]["sslpassword"] = SECRET
+    try:
+        with pointed("default", settings), pytest.raises(CommandError) as told:
+            call_command("restoredb", source, "--no-input", stderr=StringIO())
+    finally:
+        connection_created.disconnect(refuse)
+    error = told.value.__context__
+    assert error
+    own = own_variables(error)
+    assert own
+    assert not [said for said in own if SECRET in said]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +72,20 @@ class Database:
         self.server.execute(query)
         self.roles.append(name)
         return name
+
+    def psql(self, script: str) -> None:
+        """Feed a script to psql, as a DBA would; any error fails the test."""
+        bindir = self.server.bindir
+        program = shutil.which("psql", path=str(bindir) if bindir else None)
+        assert program, "psql has to be there to try what a command prints"
+        done = subprocess.run(
+            [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", self.url],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
     def disconnect(self) -> None:
         """Close the connection that :meth:`execute` uses, so that the database can be renamed."""

@@ -18,11 +18,17 @@ from psycopg import pq, sql
 from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import make_conninfo
 
-from restorehooks.database_url import ENCODED
+from restorehooks.database_url import ENCODED, LIBPQS
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import no, quoted
 
-from .keywords import Secrets, keywords_in, secret_keywords, variables_of_libpq
+from .keywords import (
+    Secrets,
+    keywords_in,
+    secret_keywords,
+    variables_of_libpq,
+    without_variables,
+)
 from .pooler import DIRECT_URL, require_direct
 from .session_settings import OWN_PATH, SET_PATH, unlimited
 
@@ -62,10 +68,11 @@ class Address:
     host: str
     port: str
     parameters: Mapping[str, str]
-    secrets: Mapping[str, str]
+    secrets: Secrets
     role: str | None
 
     @classmethod
+    @without_variables
     def of(cls, using: str, *, direct: bool = True) -> Address:
         """Return where ``using`` points; raises AddressError when that is no PostgreSQL.
 
@@ -80,20 +87,21 @@ class Address:
             asked = connection.get_connection_params()
         except ImproperlyConfigured as error:
             raise AddressError(str(error)) from None
-        found = {key: asked[key] for key in asked if key in variables_of_libpq()}
+        known = variables_of_libpq()
+        found = {key: str(asked[key]) for key in asked if key in known and asked[key] is not None}
         if direct and (url := os.environ.get(DIRECT_URL)):
             found = _direct(url, using, _resolved(found))
-        is_own = "password" in asked and found.get("password") == asked["password"]
-        renewed = _renewed(connection, asked) if is_own else dict
-        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], renewed)
+        is_own = "password" in asked and found.get("password") == str(asked["password"])
+        password = _renewed(connection, found) if is_own else None
+        return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], password)
 
     @classmethod
     def of_parameters(
-        cls, using: str, asked: _Found, options: _Found, renewed: Callable[[], _Found] = dict
+        cls, using: str, asked: _Found, options: _Found, password: Callable[[], str] | None = None
     ) -> Address:
         """Return where libpq's keywords lead; ``options`` are those of the alias.
 
-        ``renewed`` returns those of the secrets that may be others by now.
+        ``password`` returns the one that holds now, where it may be another one later.
         """
         secret, found = secret_keywords() | {"options"}, _resolved(asked)
         hidden = {key: found[key] for key in found if key in secret}
@@ -106,7 +114,9 @@ class Address:
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
-            secrets=Secrets(lambda: {**hidden, **renewed()}),
+            secrets=Secrets(
+                hidden, lambda key: password() if password and key == "password" else hidden[key]
+            ),
             role=options.get("assume_role"),
         )
 
@@ -132,14 +142,7 @@ class Address:
                 make_conninfo(**{**asked, **self.secrets, **extra}), autocommit=True
             )
         except psycopg.OperationalError as error:
-            said = str(error).removeprefix("connection failed: ")
-            if f'role "{self.user}" does not exist' in said:
-                raise AddressError(
-                    f'The role "{self.user}" does not exist on {self.host}:{self.port}: name one'
-                    " that does, or create it."
-                ) from None
-            where = f'"{database}" on {self.host}:{self.port}'
-            raise type(error)(f"connecting to {where}: {said}") from None
+            raise _refusal(self, database, error) from None
         for kind in ("text", "name"):
             connection.adapters.register_loader(kind, _AnyText)
         try:
@@ -175,23 +178,25 @@ class Address:
         """Return what ``pg_restore --dbname`` understands, for everybody to read."""
         return make_conninfo(**{**self.parameters, "dbname": database})
 
-    def environment(self, options: str | None = None) -> Mapping[str, str]:
+    def setting(self, *settings: str) -> Address:
+        """Return the same address, whose sessions also set what is given as ``name=value``."""
+        return replace(self, secrets=self.secrets.setting(settings))
+
+    def environment(self) -> Mapping[str, str]:
         """Return the environment variables that go with :meth:`conninfo` to a program.
 
-        They carry the secrets; ``options`` take the place of the address's own. Raises
-        AddressError for a secret that libpq reads from no variable: everybody on the machine could
-        read it in the arguments of a program.
+        They carry the secrets. Raises AddressError for one that libpq reads from no variable:
+        everybody on the machine could read it in the arguments of a program.
         """
         names = variables_of_libpq()
-        carried = {**self.secrets, **({"options": options} if options else {})}
-        if lost := sorted(key for key in carried if names[key] is None):
+        if lost := sorted(key for key in self.secrets if names[key] is None):
             raise AddressError(
                 f'The alias "{self.using}" sets {quoted(lost)}, which another program could only '
                 "be given where everybody can read it: log in with a password, a passfile, or a "
                 "key without a passphrase that you alone can read."
             )
-        found = {name: value for key, value in carried.items() if (name := names[key])}
-        return Secrets(found.copy)
+        keywords = {name: key for key in self.secrets if (name := names[key])}
+        return Secrets(keywords, lambda name: self.secrets[keywords[name]])
 
     def variables(self, database: str) -> dict[str, str]:
         """Return libpq's environment variables (PGHOST, PGDATABASE, ...) for a hook."""
@@ -200,14 +205,30 @@ class Address:
         return {name: value for key, value in values.items() if (name := names.get(key))}
 
 
-def _renewed(connection: Any, asked: _Found) -> Callable[[], _Found]:
-    """Return what asks an alias for its password, as it is now, whatever it will mean by then."""
-    own = connection.copy()
+def _refusal(address: Address, database: str, error: psycopg.OperationalError) -> Exception:
+    """Return what says where a connection was refused."""
+    place, said = f"{address.host}:{address.port}", str(error).removeprefix("connection failed: ")
+    if f'role "{address.user}" does not exist' in said:
+        return AddressError(
+            f'The role "{address.user}" does not exist on {place}: name one that does, or create'
+            " it."
+        )
+    return type(error)(f'connecting to "{database}" on {place}: {said}')
 
-    def ask() -> _Found:
+
+def _renewed(connection: Any, found: _Found) -> Callable[[], str]:
+    """Return what asks an alias, as it is now, for its password where ``found`` leads.
+
+    What a backend makes for a cloud may be for one host and user.
+    """
+    own = connection.copy()
+    place = {LIBPQS[key]: found[key] for key in ("user", "host", "port") if key in found}
+    own.settings_dict.update(place)
+
+    def ask() -> str:
         now = own.get_connection_params()
         # Another user's would not fit.
-        return {"password": now["password"]} if now.get("user") == asked.get("user") else {}
+        return str(now["password"] if now.get("user") == found.get("user") else found["password"])
 
     return ask
 
@@ -259,7 +280,8 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
             and ((keyword := option.keyword.decode()) in said or not _is_default(option))
         }
         if not found.get("user"):
-            raise AddressError(started.error_message.decode(errors="replace").strip())
+            why = started.error_message.decode(errors="replace").strip()
+            raise AddressError(f"{why}: let the address name the user")
         return found
     except UnicodeDecodeError:
         raise AddressError(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Event, Timer
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from restorehooks.restore.errors import AddressError
+from restorehooks.wording import first_line
 
 from .address import SECONDS_TO_ANSWER, Address, Connection
 from .pooler import DIRECT_URL
@@ -61,13 +65,13 @@ def identity(connection: Connection, name: str | None = None) -> Identity:
 def require_same_database(address: Address, connection: Connection) -> None:
     """Raise AddressError where the server's own address is not that of the alias's database.
 
-    ``connection`` is one to any database at ``address``. An alias that does not answer, and one
-    that nobody gave another address for, are not asked.
+    ``connection`` is one to any database at ``address``. An alias where nobody answers, and one
+    that nobody gave another address for, are not asked. One that lets nobody in is refused.
     """
     if not os.environ.get(DIRECT_URL):
         return
     alias = Address.of(address.using, direct=False)
-    named = _asked(alias)
+    named = identity_at(alias)
     if named and named.is_same(identity(connection, address.name)) is False:
         raise AddressError(
             f"{DIRECT_URL} leads to {address}, and that is not the database that the alias "
@@ -76,19 +80,60 @@ def require_same_database(address: Address, connection: Connection) -> None:
         )
 
 
-def _asked(alias: Address) -> Identity | None:
-    """Return what the alias leads to, None where nobody answers.
+def identity_at(alias: Address) -> Identity | None:
+    """Return what an alias leads to, None where nobody answers.
 
-    A database that is missing is asked for from another one.
+    A database that is missing is asked for from another one. Raises AddressError where somebody
+    answers and lets nobody in.
     """
-    parameters = {**alias.parameters, **alias.secrets, "connect_timeout": SECONDS_TO_ANSWER}
+    refused: list[str] = []
     for name in dict.fromkeys((alias.name, "postgres", "template1")):
-        asked = make_conninfo(**{**parameters, "dbname": name, "client_encoding": "UTF8"})
+        # A pooler may give the alias's database another name.
+        asked = None if name == alias.name else alias.name
         try:
-            with psycopg.connect(asked, autocommit=True) as connection:
-                # A pooler may give the alias's database another name.
-                return identity(connection, None if name == alias.name else alias.name)
-        except psycopg.Error:
+            with asking(alias, name) as connection:
+                return identity(connection, asked)
+        except (TimeoutError, psycopg.errors.ConnectionTimeout):
+            return None
+        except psycopg.Error as error:
             if not alias.answers():
                 return None
-    return None
+            refused.append(first_line(error))
+    raise AddressError(
+        f'The alias "{alias.using}" leads to {alias.host}:{alias.port}, which lets nobody in '
+        f"({refused[0]}), so nobody can say whether {DIRECT_URL} leads to the same database: mend "
+        "that, or let the alias name the server itself."
+    )
+
+
+@contextmanager
+def asking(alias: Address, database: str) -> Iterator[Connection]:
+    """Give a connection for short questions. Raises TimeoutError where they are not answered.
+
+    A pooler that is paused accepts connections, and answers when it goes on.
+    """
+    asked = {**alias.parameters, "dbname": database, "client_encoding": "UTF8"}
+    asked |= {"connect_timeout": SECONDS_TO_ANSWER}
+    # No variable holds the secrets: reports of errors show variables.
+    with psycopg.connect(
+        make_conninfo(**{**asked, **alias.secrets}), autocommit=True
+    ) as connection:
+        late, link = Event(), socket.socket(fileno=connection.fileno())
+
+        def end() -> None:
+            late.set()
+            with suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(float(SECONDS_TO_ANSWER), end)
+        timer.start()
+        try:
+            yield connection
+        except psycopg.OperationalError:
+            if late.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
+            link.detach()

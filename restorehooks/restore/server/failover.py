@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
-from .address import SECONDS_TO_ANSWER, Address
+from .address import Address
+from .direct import asking
 from .obstacles import Obstacle
 from .pooler import DIRECT_URL, is_pgpool
 
@@ -35,12 +35,7 @@ def failover_by(using: str) -> Iterator[Obstacle]:
     if not os.environ.get(DIRECT_URL):
         return
     pooler = Address.of(using, direct=False)
-    asked = {**pooler.parameters, **pooler.secrets, "dbname": pooler.name}
-    asked |= {"connect_timeout": SECONDS_TO_ANSWER, "client_encoding": "UTF8"}
-    with (
-        suppress(psycopg.Error),
-        psycopg.connect(make_conninfo(**asked), autocommit=True) as connection,
-    ):
+    with suppress(psycopg.Error, TimeoutError), asking(pooler, pooler.name) as connection:
         if is_pgpool(connection) and _fails_over(connection):
             yield Obstacle(
                 "refused",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
+
+from restorehooks.restore.errors import RestoreError
 
 # libpq hides them for another reason: neither is a secret.
 _HIDDEN_AND_NO_SECRET = {"replication", "sslkeylogfile"}
@@ -74,23 +77,57 @@ def secret_keywords() -> set[str]:
     return hidden - _HIDDEN_AND_NO_SECRET
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def without_variables(function: Callable[P, T]) -> Callable[P, T]:
+    """Let what a function raises come without its own frames, whose variables hold secrets.
+
+    Reports of errors show variables. A RestoreError says what is wrong without them.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except RestoreError as error:
+            raise error.with_traceback(None) from None
+
+    return call
+
+
 class Secrets(Mapping[str, str]):
     """Secrets by libpq's keywords, for whoever asks for one: none is shown, copied or stored.
 
-    ``ask`` returns those that hold now: a password that a backend makes for a cloud soon ends.
+    ``ask`` returns the one of a keyword that holds now: a password that a backend makes for a cloud
+    soon ends.
     """
 
-    def __init__(self, ask: Callable[[], Mapping[str, str]]) -> None:
-        self._ask = ask
+    def __init__(self, keywords: Iterable[str] = (), ask: Callable[[str], str] = str) -> None:
+        self._keywords, self._ask = tuple(keywords), ask
 
     def __getitem__(self, keyword: str) -> str:
-        return self._ask()[keyword]
+        if keyword not in self._keywords:
+            raise KeyError(keyword)
+        return self._ask(keyword)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ask())
+        return iter(self._keywords)
 
     def __len__(self) -> int:
-        return len(self._ask())
+        return len(self._keywords)
+
+    def setting(self, settings: Iterable[str]) -> Secrets:
+        """Return the same with options that also set what is given as ``name=value``."""
+        added = [f"-c {each}" for each in settings]
+
+        def ask(keyword: str) -> str:
+            if keyword != "options":
+                return self[keyword]
+            return " ".join([self.get(keyword, ""), *added]).strip()
+
+        return Secrets({*self, "options"}, ask)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Secrets, (dict,)
+        return Secrets, ()
