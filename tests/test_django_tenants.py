@@ -208,6 +208,12 @@ def test_a_new_tenant_a_clone_and_a_fixture(behind: tuple[Project, Database]) ->
         assert found == wanted
         done = project.manage("resetsequences", "--check", "--schema", "c*", "--schema", "f*")
         assert done.stderr == ""
+        # The clone of a sequence that was restarted, and not used since, begins at its start.
+        database.execute("ALTER TABLE beta.shop_order ALTER id RESTART WITH 8")
+        database.execute("SELECT public.clone_schema('beta', 'restarted', 'DATA')")
+        assert next_of(database, "restarted.shop_order_id_seq") == 1
+        project.manage("resetsequences", "--schema", "restarted")
+        assert next_of(database, "restarted.shop_order_id_seq") == 8
         database.execute(
             "ALTER TABLE copy.shop_order ALTER id DROP IDENTITY,"
             " ALTER id SET DEFAULT nextval('acme.shop_order_id_seq')"
@@ -220,7 +226,7 @@ def test_a_new_tenant_a_clone_and_a_fixture(behind: tuple[Project, Database]) ->
             Client.objects.filter(schema_name__in=["fresh", "copy"]).delete()
             """
         )
-        database.execute("DROP SCHEMA IF EXISTS fresh CASCADE; DROP SCHEMA IF EXISTS copy CASCADE")
+        database.execute("DROP SCHEMA IF EXISTS fresh, copy, restarted CASCADE")
     assert said.startswith(
         'Database "default": Schema "copy" draws from sequences of schema "acme":'
         " copy.shop_order.id from acme.shop_order_id_seq."
