@@ -111,12 +111,16 @@ def _same_place(using: str, lock: RestoreLock) -> list[str]:
             found["OPTIONS"].get("service"),
         )
 
-    wanted, live = place(using), identity(lock.connection, lock.address.name)
-    return [alias for alias in connections if place(alias) == wanted or _leads_to(alias, live)]
+    same = [alias for alias in connections if place(alias) == place(using)]
+    others = [alias for alias in connections if alias not in same]
+    live = identity(lock.connection, lock.address.name) if others else None
+    if live and live.database is not None:
+        same += [alias for alias in others if _leads_to(alias, live)]
+    return same
 
 
 def _leads_to(alias: str, live: Identity) -> bool:
-    if live.database is None or connections[alias].vendor != "postgresql":
+    if connections[alias].vendor != "postgresql":
         return False
     with suppress(Exception):  # its backend's, too: nobody can be led there by it now
         found = identity_at(Address.of(alias, direct=False))
