@@ -6,7 +6,6 @@ that these statements use, and runs every command as a superuser.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def test_the_reader_sees_what_it_has_to() -> None:
 
 
 RUN = """
-import contextlib, io, os
+import contextlib, io, os, psycopg
 from django.core.management import call_command
 
 def run(*arguments, **options):
@@ -80,15 +79,25 @@ def run(*arguments, **options):
             call_command(*arguments, stdout=out, **options)
     except (Exception, SystemExit) as error:
         print(arguments, type(error).__name__, str(error)[:300])
+    return out.getvalue()
 """
 OURS = """
 run("resetsequences")
 run("resetsequences", "--check", "--schema=public")
-run("resetsequences", "--sql")
+printed = run("resetsequences", "--sql", "--headroom=3")
 run("resetsequences", "--by-name", "--rewind")
+run("resetsequences", "--all-databases", "--headroom=100")
+run("resetsequences", "--connections=3")
+run("resetsequences", "shop", "auth.Group", "--dry-run")
+run("resetsequences", "--from=env:OTHER")
 run("explainduplicate", "thing_pkey")
-run("dumpdb", os.environ["DUMP"] + ".new", "--force")
+run("explainduplicate", 'unique constraint "thing_pkey": Key (id)=(5) already exists.')
+run("dumpdb", "storage:", "--keep=1")
 run("restoredb", os.environ["DUMP"], dry_run=True)
+run("restoredb", "--kept")
+run("restoredb", "storage:")
+with psycopg.connect(os.environ["URL"]) as direct:
+    direct.execute(printed)
 """
 """What sends no statement of Django's own."""
 EVERYTHING = f"""
@@ -116,10 +125,22 @@ client = Client()
 client.force_login(User.objects.create_superuser("root"))
 answer = client.get("/admin/restorehooks/sequence/", follow=True)
 print("admin", answer.status_code, "shop_order_id_seq" in answer.content.decode())
-run("restoredb", os.environ["DUMP"], "--no-input")
-run("restoredb", "--undo", "--no-input")
+connection.close()
+for dump, *wishes in [
+    (os.environ["PLAIN"], "--owner", "--hooks-dir=hooks", "--migrate"),
+    (os.environ["DUMP"], "--jobs=1", "--no-owner", "--privileges"),
+]:
+    run("restoredb", dump, "--no-input", *wishes)
+    run("restoredb", "--undo", "--no-input")
+run("restoredb", "env:OTHER", "--dry-run")
+run("restoredb", "storage:", "--latest", "--dry-run")
+run("restoredb", "--drop-previous", "--no-input")
 run("restoredb", os.environ["DUMP"], "--in-place", "--table=thing", "--no-input")
+with connection.cursor() as cursor:
+    cursor.execute("DELETE FROM thing")
+run("restoredb", os.environ["DUMP"], "--data-only", "--no-input")
 run("restoredb", os.environ["DUMP"], "--in-place", "--no-input")
+run("migrate")
 """
 
 
@@ -131,28 +152,36 @@ URLS = """
 
 
 def _project(folder: Path, database: Database) -> Project:
-    made = Project(folder, database.server, {"default": database.settings})
+    databases = {"default": database.settings, "other": database.server.settings("postgres")}
+    made = Project(folder, database.server, databases)
     made.write("manage.py", MANAGE)
     made.write("urls.py", URLS)
     made.app("shop", "class Order(models.Model):\n    name = models.CharField(max_length=9)\n")
     middleware = [each for each in SETTINGS["MIDDLEWARE"] if not each.startswith("urls.")]
-    healing = {"RESTOREHOOKS": {"REPAIR_ON_DUPLICATE": True}}
-    made.settings(**{**SETTINGS, **healing, "MIDDLEWARE": middleware, "DATABASE_ROUTERS": []})
+    made.write("hooks/1.sql", "SELECT pg_catalog.now()")
+    others = {
+        "RESTOREHOOKS": {"REPAIR_ON_DUPLICATE": True},
+        "MIDDLEWARE": middleware,
+        "DATABASE_ROUTERS": [],
+        "STORAGES": {
+            "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+            "dumps": {
+                "BACKEND": "django.core.files.storage.FileSystemStorage",
+                "OPTIONS": {"location": str(folder / "dumps")},
+            },
+        },
+    }
+    made.settings(**{**SETTINGS, **others})
     made.manage("makemigrations", "shop")
     return made
 
 
-def _plant(database: Database) -> None:
-    names = {
-        name
-        for each in statements.statements()
-        for name in statements.used(statements.parsed(each.text))
+def _used() -> dict[str, list[str]]:
+    names = {name for each in statements.texts() for name in statements.mentioned(each.text)}
+    return {
+        f"{kind}s": sorted(one.name for one in names if one.kind == kind)
+        for kind in ("function", "operator")
     }
-    plant(
-        database,
-        {one.name for one in names if one.kind == "function"},
-        {one.name for one in names if one.kind == "operator" and re.fullmatch(r"\W+", one.name)},
-    )
 
 
 def test_no_command_calls_what_a_stranger_has_made(
@@ -166,30 +195,42 @@ def test_no_command_calls_what_a_stranger_has_made(
     database.execute("CREATE TABLE thing (id serial PRIMARY KEY); INSERT INTO thing VALUES (5)")
     dump = dumped(database, tmp_path / "x.dump")
     database.disconnect()
-    _plant(database)
+    plant(database, _used())
+    plain = dumped(database, tmp_path / "x.sql", "--inserts", form="plain")
     database.execute("SELECT array_agg(one) FROM unnest('{1}'::oid[]) one WHERE one >= 1")
     database.disconnect()
     seen = ["unnest(oid[])", ">=(oid, integer)", "array_agg(text, oid)"]
     assert [call.name for call in calls(server)] == seen
     fixture = project.write("late.json", '[{"model": "shop.order", "pk": 12, "fields": {}}]')
-    environ = {"DUMP": str(dump), "FIXTURE": str(fixture)}
+    environ = {
+        "DUMP": str(dump),
+        "PLAIN": str(plain),
+        "FIXTURE": str(fixture),
+        "URL": database.url,
+        "OTHER": server.url("postgres"),
+    }
     said = project.shell(EVERYTHING, environ).splitlines()
     assert said == ["healed True", "admin 200 True"]
     assert calls(server)[3:] == []
 
     _plant_first(database)
-    assert {call.name for call in calls(server)[3:]} == {"pg_class(first)", "oid(first)"}
+    assert {call.name for call in calls(server)[3:]} >= {f"{name}(first)" for name in FIRST}
     known = len(calls(server))
     assert project.shell(RUN + OURS, environ) == ""
     assert calls(server)[known:] == []
 
 
+FIRST = ("pg_class", "oid", "set_config", "->>")
+
+
 def _plant_first(database: Database) -> None:
-    """Let a path find relations and types that are named like pg_catalog's before those."""
-    plant_first(database)
+    """Let a path find what is named like pg_catalog's own before that."""
+    plant_first(database, _used())
     database.execute(
         f"ALTER DATABASE {database.name} SET search_path = public, pg_catalog;"
         "ALTER DATABASE postgres SET search_path = public, pg_catalog"
     )
     with database.connect() as connection:
-        connection.execute("SELECT 1::oid FROM pg_class LIMIT 1")
+        connection.execute(
+            "SELECT 1::oid, set_config('a.b', '', false), JSON '[1]' ->> 0 FROM pg_class LIMIT 1"
+        )

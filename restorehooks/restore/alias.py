@@ -77,16 +77,18 @@ def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
 def commit_what_is_open(using: str) -> None:
     """Commit what a project's code has left open: to close its connection would undo that.
 
+    By every alias of the same address, as all for the same database are within ``pointed_at``.
     Raises HookError where it has failed there. In a transaction of ours nothing is done.
     """
-    connection: Any = connections[using]
-    if connection.connection is None or connection.in_atomic_block:
-        return
-    status = connection.connection.info.transaction_status
-    if status == TransactionStatus.INERROR:
-        raise HookError(f'A failed transaction was left open on the alias "{using}".')
-    if status == TransactionStatus.INTRANS:
-        connection.commit()
+    for alias in _spelled_alike(using):
+        connection: Any = connections[alias]
+        if connection.connection is None or connection.in_atomic_block:
+            continue
+        status = connection.connection.info.transaction_status
+        if status == TransactionStatus.INERROR:
+            raise HookError(f'A failed transaction was left open on the alias "{alias}".')
+        if status == TransactionStatus.INTRANS:
+            connection.commit()
 
 
 def close_connections(using: str) -> None:
@@ -98,31 +100,33 @@ def close_connections(using: str) -> None:
 
 
 def _same_place(using: str, lock: RestoreLock) -> list[str]:
-    """Return the aliases for the database of one: of the same settings, or so their servers say."""
+    """Return the aliases for the database of one: of the same address, or so their servers say."""
+    alike = _spelled_alike(using)
+    others = [each for each in connections if each not in alike]
+    live = identity(lock.connection, lock.address.name) if others else None
+    return [*alike, *(each for each in others if live and _is_at(each, live))]
 
+
+def _spelled_alike(using: str) -> list[str]:
     def place(alias: str) -> tuple[Any, ...]:
         found = connections[alias].settings_dict
         return (
-            found["ENGINE"],
+            connections[alias].vendor,
             found["NAME"],
             found["HOST"],
-            str(found["PORT"]),
-            found["OPTIONS"].get("host"),
+            found["PORT"],
+            # With a service, HOST and PORT may be empty in all of them.
             found["OPTIONS"].get("service"),
         )
 
-    same = [alias for alias in connections if place(alias) == place(using)]
-    others = [alias for alias in connections if alias not in same]
-    live = identity(lock.connection, lock.address.name) if others else None
-    if live and live.database is not None:
-        same += [alias for alias in others if _leads_to(alias, live)]
-    return same
+    wanted = place(using)
+    return [alias for alias in connections if place(alias) == wanted]
 
 
-def _leads_to(alias: str, live: Identity) -> bool:
-    if connections[alias].vendor != "postgresql":
+def _is_at(alias: str, live: Identity) -> bool:
+    if live.database is None or connections[alias].vendor != "postgresql":
         return False
-    with suppress(Exception):  # its backend's, too: nobody can be led there by it now
+    with suppress(Exception):  # one that lets nobody in; a backend of the project's raises anything
         found = identity_at(Address.of(alias, direct=False))
         return bool(found and found.is_same(live))
     return False

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from restorehooks import conf
 from restorehooks.announce import announce
 from restorehooks.sequences.repair import reset
-from restorehooks.signals import post_restore, pre_load
+from restorehooks.signals import post_restore, pre_load, sequences_repaired
 from restorehooks.streams import onto_standard_error
 from restorehooks.wording import described, place_of
 
@@ -78,6 +78,12 @@ def run_inside(run: Run, database: str) -> None:
         with _project(run):
             answers = post_restore.send(sender=type(run.report), **run.signal_arguments(database))
         run.report.hooks += [f"post_restore: {_name_of(receiver)}" for receiver, _ in answers]
+
+
+def runs_project_code(run: Run) -> bool:
+    """Return whether ``run_inside`` runs code of the project's, which may do anything."""
+    listened_to = post_restore.has_listeners() or sequences_repaired.has_listeners()
+    return run.request.migrate or listened_to
 
 
 def _migrate(using: str) -> None:

@@ -54,6 +54,7 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
             assert connection  # noqa: S101 - the transaction has begun
             _fill(run, name, connection)
             loaded = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
+            run.lock.flush()  # a number that is on disk is never given out again
             hooks.run_inside(run, name)
             if run.report.hooks:
                 hooks.repair_sequences(run)
@@ -63,20 +64,17 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
             if connection.execute(NUMBER).fetchone() != loaded:
                 raise HookError(ENDED)
             number = loaded
-            # A number that is on disk is never given out again. Ends a run that lost its lock, too.
-            run.lock.flush()
+            run.lock.flush()  # ends a run that lost its lock
             signals = deferred.enter_context(uninterrupted())
             raise_if_interrupted()
     except BaseException as error:
-        if connection is None:
+        if not loaded[0] or not (number[0] or hooks.runs_project_code(run)):
             raise
-        if not connection.closed:
-            # A receiver's SQL may have committed what was loaded; the server knows.
-            run.report.restored = bool(loaded[0]) and was_committed(run.lock, *loaded)
-            raise
-        # Lost at COMMIT: before it or after it, the server knows. Django may be connected again.
-        is_known = isinstance(error, DjangoDatabaseError) and bool(number[0])
-        if not (is_known and was_committed(run.lock, *number)):
+        # A COMMIT was lost on its way, or a receiver's SQL has made one; the server knows.
+        run.report.restored = was_committed(run.lock, *loaded)
+        is_lost = connection is not None and connection.closed  # Django may be connected again
+        at_commit = number[0] and is_lost and isinstance(error, DjangoDatabaseError)
+        if not (at_commit and run.report.restored):
             raise
     signals.over = run.report.restored = True
     return signals

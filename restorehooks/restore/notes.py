@@ -10,6 +10,7 @@ from .dump.facts import Dump
 from .extension_registry import needing
 from .request import Mode
 from .server.address import Connection
+from .server.database_privileges import lost_grantors
 from .server.live import Live
 from .server.obstacles import Rights
 from .server.ownership import missing_roles
@@ -21,6 +22,15 @@ def notes_on_roles(connection: Connection, dump: Dump) -> Iterator[str]:
         yield (
             f"the roles {quoted(missing)} are in the dump and not on the server: what concerns "
             "them is left out, unless an administrator creates them first (--show-globals)"
+        )
+
+
+def notes_on_grants(connection: Connection, live: Live) -> Iterator[str]:
+    """Yield whose grants on the database become the owner's."""
+    if not live.missing and (lost := lost_grantors(connection, live)):
+        yield (
+            f"what {quoted(lost)} granted on the database is granted by its owner then, since "
+            "this role may not SET ROLE to the grantor"
         )
 
 

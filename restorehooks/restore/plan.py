@@ -23,6 +23,7 @@ from .mode import mode_for
 from .needs import require_program
 from .notes import (
     notes_on_extensions,
+    notes_on_grants,
     notes_on_roles,
     notes_on_standbys,
     notes_on_unbelieved,
@@ -230,6 +231,8 @@ def _notes(
     if known.request.hooks_dir and not hooks:
         yield f"there is no hook in {known.request.hooks_dir}, so none is run"
     yield from notes_on_roles(known.connection, known.dump)
+    if mode == "beside":
+        yield from notes_on_grants(known.connection, known.live)
     yield from notes_on_standbys(known.connection)
     yield from warnings(known.dump, known.live, known.rights.role, known.rights)
     yield from notes_on_unbelieved(unbelieved(known.connection, known.address.name, sides))

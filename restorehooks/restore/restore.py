@@ -11,6 +11,7 @@ from django.db import connections
 from restorehooks.signals import pre_restore
 from restorehooks.streams import onto_standard_error
 
+from .alias import commit_what_is_open
 from .archive import commands
 from .archive.messages import naming
 from .beside import restore_beside
@@ -100,6 +101,7 @@ def _restore(run: Run) -> None:
         _agree(run)
         with onto_standard_error():
             pre_restore.send(sender=type(run.report), **run.signal_arguments(address.name))
+            commit_what_is_open(request.using)
         # 4. to 6. Load, hook, put in place.
         if run.plan.mode == "beside":
             restore_beside(run)

@@ -29,7 +29,7 @@ from .message import Failed, LockBudget, in_batches, in_transaction, rolled_back
 from .other_connections import OtherConnections
 from .sending import Rows
 from .session import local_settings
-from .statements import Move, draw, hold, set_forward, table_name
+from .statements import OWNERS_ARE_THE_SAME, Move, draw, hold, set_forward, table_name
 from .verdict import next_value
 
 if TYPE_CHECKING:
@@ -176,13 +176,13 @@ def _drawing(moves: abc.Sequence[Move]) -> list[sql.Composable]:
 
 
 def _setting(moves: abc.Sequence[Move]) -> list[sql.Composable]:
-    oids = sql.Literal([move.sequence.oid for move in moves])
-    in_order = sorted(moves, key=lambda move: move.sequence.oid)
+    held = sorted((move.sequence for move in moves), key=lambda sequence: sequence.oid)
     return [
-        *chain.from_iterable([hold(move.sequence), *_guard(move)] for move in in_order),
+        *chain.from_iterable([hold(sequence), *_guard(sequence)] for sequence in held),
+        OWNERS_ARE_THE_SAME.format(sql.Literal([s.oid for s in held if not s.is_rewritten])),
         *_forget(moves),
         set_forward(moves),
-        STAND.format(oids),
+        STAND.format(sql.Literal([sequence.oid for sequence in held])),
     ]
 
 
@@ -191,12 +191,12 @@ def _forget(moves: abc.Sequence[Move]) -> list[sql.Composable]:
     return [FORGET] if any(move.sequence.cache > 1 for move in moves) else []
 
 
-def _guard(move: Move) -> list[sql.Composable]:
+def _guard(sequence: Sequence) -> list[sql.Composable]:
     """Return what undoes a statement that has found another sequence by the name of a stranger's.
 
     What follows finds it by its oid.
     """
-    found = named(move.sequence)
+    found = named(sequence)
     return [guarded(sequences=[found], is_last=False)] if found else []
 
 

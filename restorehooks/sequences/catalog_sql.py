@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from restorehooks.driver import sql
 
-from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL, as_text
 from .notes import FEEDS, REPLICATING
 from .session import PATH
 from .strangers import STRANGERS, is_strangers, may_draw
@@ -24,10 +24,10 @@ drawing AS MATERIALIZED (
     SELECT kind, oid, tab, att, domain_owner, {_braces(IS_PLAIN_NEXTVAL)} AS simple
     FROM (
         SELECT 'pg_attrdef'::regclass AS kind, oid, adrelid AS tab, adnum AS att,
-               NULL::oid AS domain_owner, adbin::text AS expression
+               NULL::oid AS domain_owner, {as_text("adbin")} AS expression
         FROM pg_attrdef
         UNION ALL  -- a column without a default of its own takes its domain's
-        SELECT 'pg_type'::regclass, t.oid, a.attrelid, a.attnum, t.typowner, t.typdefaultbin::text
+        SELECT 'pg_type'::regclass, t.oid, attrelid, attnum, typowner, {as_text("typdefaultbin")}
         FROM pg_type t JOIN pg_attribute a
             ON a.atttypid = t.oid AND NOT a.atthasdef AND a.attnum > 0
         JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
@@ -128,8 +128,7 @@ sequence AS MATERIALIZED (
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_roles o ON o.oid = c.relowner
     CROSS JOIN me
-    CROSS JOIN LATERAL (
-        SELECT me.may_all OR (c.relacl IS NULL AND c.relowner = me.oid) AS may_all) mine
+    CROSS JOIN LATERAL (SELECT me.may_all OR c.relacl IS NULL AND relowner = me.oid) mine (may_all)
     WHERE c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND ({{tables}}::oid[] IS NULL OR q.seqrelid IN (SELECT seq FROM in_scope))
@@ -147,7 +146,7 @@ sequence AS MATERIALIZED (
 link AS MATERIALIZED (
     SELECT seq, tab, att, bool_or(is_owner) AS is_owner, bool_or(is_identity) AS is_identity,
            bool_or(draws) AS draws, bool_or(draws_more) AS draws_more,
-           bool_or(is_listed) AS is_listed
+           bool_or(is_listed) AS is_listed, c.relowner = sequence.relowner AS of_sequences_owner
     FROM (
         SELECT climb.seq, climb.tab, climb.att, true AS is_owner, climb.is_identity,
                false AS draws, false AS draws_more, false AS is_listed
@@ -176,14 +175,14 @@ top AS MATERIALIZED (
     SELECT * FROM link WHERE (seq, tab, att) NOT IN (SELECT * FROM included)
 ),
 domain (oid, base, typmod) AS (
-    SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd'
+    SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd' AND oid IN (
+        SELECT atttypid FROM top JOIN pg_attribute ON attrelid = tab AND attnum = att)
     UNION ALL
     SELECT domain.oid, t.typbasetype, t.typtypmod
     FROM domain JOIN pg_type t ON t.oid = domain.base AND t.typtype = 'd'
 ),
 kin (root, member) AS (
-    SELECT tab, tab FROM top
-    UNION
+    SELECT tab, tab FROM top UNION
     SELECT kin.root, i.inhrelid FROM kin JOIN pg_inherits i ON i.inhparent = kin.member
 ),
 code AS MATERIALIZED ({{code}}),
@@ -258,7 +257,8 @@ numbered AS MATERIALIZED (
         SELECT attname, attnum, atttypid, atttypmod, attnotnull, atthasdef
         FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum = top.att AND NOT a.attisdropped OFFSET 0) a
-    LEFT JOIN domain b ON b.oid = a.atttypid AND b.base NOT IN (SELECT d.oid FROM domain d)
+    LEFT JOIN domain b ON b.oid = a.atttypid
+        AND b.base NOT IN (SELECT oid FROM pg_type WHERE typtype = 'd')
     CROSS JOIN me
     CROSS JOIN LATERAL (
         SELECT count(*) AS number,

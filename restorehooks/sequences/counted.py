@@ -19,8 +19,9 @@ Pairs = list[tuple[Column, Row]]
 def counted(pairs: Pairs, expressions: Mapping[int, str]) -> tuple[Column, ...]:
     """Return the columns that count, each with the reason why its rows cannot be read, if any."""
     found = [(column, row) for column, row in pairs if _counts(column, row)]
-    drawn = [(column, row) for column, row in found if column.draws]
-    if drawn:  # then what only owns it is a dead owner, unless a trigger fills it
+    # What only owns it is dead where another column draws, unless a trigger fills it. That is not
+    # for another role to say, who may draw: clients may do so for the owner.
+    if any(column.draws and row.of_sequences_owner for column, row in found):
         found = [(c, r) for c, r in found if c.draws or r.draws_more or r.has_trigger]
     elif not found:
         found = [(column, row) for column, row in pairs if _is_of_another_kind(column, row)]

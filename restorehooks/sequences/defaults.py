@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # SQL conditions on a column "expression". 1574 is the oid of nextval, 2205 of regclass, 480 and
 # 714 of the casts from bigint to integer and smallint (pg_proc.dat and pg_type.dat, the same in
 # every version).
-CALLS_NEXTVAL = "expression LIKE '%:funcid 1574 %'"
-"""It calls ``nextval`` somewhere."""
+CALLS_NEXTVAL = "expression LIKE '%funcid 1574 %'"
+"""It calls ``nextval`` somewhere, by an operator perhaps."""
 IS_PLAIN_NEXTVAL = """CASE length(expression) - length(replace(expression, '{', ''))
     WHEN 2 THEN expression LIKE '{FUNCEXPR :funcid 1574 %'
     WHEN 3 THEN (expression LIKE '{FUNCEXPR :funcid 480 %'
@@ -31,9 +31,21 @@ IS_PLAIN_NEXTVAL = """CASE length(expression) - length(replace(expression, '{', 
     ELSE false
 END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
 """It is one of the two simple forms: that of bigserial, and with a cast that of serial."""
+LARGEST = 20_000
+"""Bytes that an expression takes in the catalogue, compressed, up to which it is read at all."""
+
+
+def as_text(stored: str) -> str:
+    """Return the expression for a stored expression's text, NULL for one that nobody writes.
+
+    A few kilobytes may unpack to a gigabyte.
+    """
+    return f"CASE WHEN pg_column_size({stored}) <= {LARGEST} THEN {stored}::text END"
+
+
 ODD_DEFAULTS = f"""
 SELECT 'pg_attrdef'::regclass::oid, oid
-FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) d
+FROM (SELECT oid, adrelid, adnum, {as_text("adbin")} AS expression FROM pg_attrdef) d
 WHERE NOT ({IS_PLAIN_NEXTVAL})
   AND ({CALLS_NEXTVAL} OR EXISTS (
       SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
@@ -41,7 +53,7 @@ WHERE NOT ({IS_PLAIN_NEXTVAL})
         AND owned.classid = 'pg_class'::regclass AND owned.refclassid = 'pg_class'::regclass))
 UNION ALL
 SELECT 'pg_type'::regclass::oid, oid
-FROM (SELECT oid, typdefaultbin::text AS expression FROM pg_type
+FROM (SELECT oid, {as_text("typdefaultbin")} AS expression FROM pg_type
       WHERE typdefaultbin IS NOT NULL) t
 WHERE {CALLS_NEXTVAL} AND NOT ({IS_PLAIN_NEXTVAL})
 """  # noqa: S608 - constants

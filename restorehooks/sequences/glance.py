@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from restorehooks.driver import sql
 
-from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL
+from .defaults import CALLS_NEXTVAL, IS_PLAIN_NEXTVAL, as_text
 from .glance_memory import STATE, Memory
 from .guard import Numbers, Question, combined
 from .message import (
@@ -219,7 +219,7 @@ WHERE (c.relname = ANY({{}}::name[]) OR has_sequence_privilege(q.seqrelid, 'USAG
 # to plan the query for those that a table leads to takes as long as the rest of it.
 ANYTHING_ODD = f"""
 SELECT EXISTS (
-    SELECT FROM (SELECT oid, adrelid, adnum, adbin::text AS expression FROM pg_attrdef) e
+    SELECT FROM (SELECT oid, adrelid, adnum, {as_text("adbin")} AS expression FROM pg_attrdef) e
     WHERE {CALLS_NEXTVAL} AND NOT ({IS_PLAIN_NEXTVAL} AND EXISTS (
         SELECT FROM pg_depend d JOIN pg_depend owned
             ON owned.objid = d.refobjid AND owned.classid = 'pg_class'::regclass
@@ -228,7 +228,7 @@ SELECT EXISTS (
         WHERE d.objid = e.oid AND d.classid = 'pg_attrdef'::regclass
           AND d.refclassid = 'pg_class'::regclass))
 ) OR EXISTS (
-    SELECT FROM (SELECT typdefaultbin::text AS expression FROM pg_type
+    SELECT FROM (SELECT {as_text("typdefaultbin")} AS expression FROM pg_type
                  WHERE typtype = 'd' OFFSET 0) t  -- sorted out by the first columns of a row
     WHERE {CALLS_NEXTVAL}
 ) OR pg_is_in_recovery() OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,

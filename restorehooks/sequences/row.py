@@ -13,7 +13,8 @@ class Row(NamedTuple):
     that it draws from. ``has_trigger``: one before each row that is inserted. ``calls`` is a
     function of somebody else's that reading the table would call; ``of_stranger``: another role,
     who is no superuser, owns the table, a part of it or its schema; ``sequence_of_stranger``: or
-    the sequence, or its schema. ``barred`` is a column that draws from a sequence which numbers
+    the sequence, or its schema. ``of_sequences_owner``: table and sequence have the same owner.
+    ``barred`` is a column that draws from a sequence which numbers
     nothing else, and the quoted role whose rights do not let it count.
     """
 
@@ -66,3 +67,4 @@ class Row(NamedTuple):
     is_filtered: bool
     calls: str | None
     of_stranger: bool
+    of_sequences_owner: bool

@@ -91,6 +91,12 @@ def hold(sequence: Sequence) -> sql.SQL:
 
 ON_THIS_NODE_ALONE = "SET LOCAL citus.enable_ddl_propagation = off; "
 """Without it Citus sends the statement to the workers, and refuses it on a worker."""
+# Holding one whose owner has changed since it was read would give it back to the former one. That
+# alone writes its row; a caller's own transaction undoes it anyway.
+OWNERS_ARE_THE_SAME = sql.SQL(
+    "SELECT format('the owner of %s is another one by now', oid::regclass)::integer FROM pg_class"
+    " WHERE oid = ANY({}::oid[]) AND xmin = pg_current_xact_id_if_assigned()::xid"
+)
 
 
 def set_forward(moves: abc.Iterable[Move]) -> sql.Composed:
@@ -155,12 +161,14 @@ def move_for_dba(sequence: Sequence, verdict: Verdict) -> str:
     if verdict.rewinds:
         return _rewind_for_dba(sequence, verdict, target)
     gap = Move(sequence, verdict.next or 0, target)
-    steps = [hold(sequence), _setval(sequence, target)]
+    steps = [HELD, hold(sequence), _setval(sequence, target), LET_GO]
     if not (sequence.may_alter or gap.may_use_up or gap.gap > AT_MOST):
         steps = [_draw_up_to(sequence, target)]
     return text(IN_OWN_PATH.format(sql.SQL("; ").join(steps)))
 
 
+HELD, LET_GO = sql.SQL("SAVEPOINT held"), sql.SQL("ROLLBACK TO SAVEPOINT held")
+"""What ``setval`` did stays; an owner that has changed since these were printed does, too."""
 IN_OWN_PATH = sql.SQL("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; {}; COMMIT;")
 """So that no operator of somebody else's is taken for one of PostgreSQL's own."""
 AT_MOST = 1_000_000

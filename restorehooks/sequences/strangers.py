@@ -14,8 +14,9 @@ operator, of its negator or commutator (``neqsel``), and with a range type's SUB
 
 Some of it leaves no dependency, and is read off the stored expressions: the type that JSON_VALUE
 returns, and ``satisfies_hash_partition``, which is IMMUTABLE and opens whatever table has the oid
-that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it. A
-virtual generated column is planned as its expression, which may call no function of a user's, but
+that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it, and
+a function for any type may cast what it is given to any other: all casts of a type count. A virtual
+generated column is planned as its expression, which may call no function of a user's, but
 that one.
 """
 
@@ -25,13 +26,17 @@ from restorehooks.driver import sql
 
 FIRST_OF_USERS = 16384
 """The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
+LOGGED_IN = "(SELECT usesysid FROM pg_stat_get_activity(pg_backend_pid()))"
+"""The oid of the role that has connected, whatever the session has been set to since."""
+_LOGGED_IN_AS_SUPERUSER = f"(SELECT rolsuper FROM pg_roles WHERE oid = {LOGGED_IN})"  # noqa: S608
 IS_TRUSTED = (
-    "(r.rolsuper OR r.rolname = session_user OR r.rolname = current_user AND NOT"
-    " (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = session_user))"
+    f"(r.rolsuper OR r.oid = {LOGGED_IN} OR r.rolname IN (session_user, current_user)"
+    f" AND NOT {_LOGGED_IN_AS_SUPERUSER})"
 )
 """The condition that role ``r`` gains nothing by what it has made being called in this session.
 
-Where a superuser has set another role, a function of that role's can set it back: RESET ROLE.
+Where a superuser has set another role, a function of that role's can set it back: RESET ROLE, or
+RESET SESSION AUTHORIZATION.
 """
 STRANGERS = f"SELECT r.oid FROM pg_roles r WHERE NOT {IS_TRUSTED}"  # noqa: S608
 """The query for the roles whose code is not to be called in this session."""
@@ -102,11 +107,6 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
 )"""  # noqa: S608 - constants
 _CODE = f"""
 {_PLANNED},
--- Most constraints are no domain's, and with them the estimate is so high that PostgreSQL 19 makes
--- a hash table of gigabytes.
-checked (typ, con, expression) AS MATERIALIZED (
-    SELECT contypid, oid, conbin::text FROM pg_constraint WHERE contypid <> 0
-),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
     FROM planned JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
@@ -134,7 +134,7 @@ reached (tab, class, obj) AS (
         SELECT 'pg_type'::regclass, prorettype
         FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
         UNION ALL
-        SELECT 'pg_type'::regclass, unnest(ARRAY[typbasetype, typelem])
+        SELECT 'pg_type'::regclass, unnest(ARRAY[typbasetype, typelem, typarray])
         FROM pg_type WHERE reached.class = 'pg_type'::regclass AND oid = reached.obj
         UNION ALL
         SELECT 'pg_type'::regclass, a.atttypid
@@ -148,18 +148,19 @@ reached (tab, class, obj) AS (
                    ('pg_type'::regclass, rngtypid), ('pg_type'::regclass, rngmultitypid)
         ) part (class, obj)
         WHERE reached.class = 'pg_type'::regclass AND reached.obj IN (rngtypid, rngmultitypid)
-        UNION ALL  -- a cast to a domain plans its CHECK constraints
-        SELECT d.refclassid, d.refobjid FROM checked
-        JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = con
-        WHERE reached.class = 'pg_type'::regclass AND typ = reached.obj
+        UNION ALL  -- a cast to a domain plans its CHECK constraints; conrelid is for the index
+        SELECT part.class, part.obj FROM pg_constraint con CROSS JOIN LATERAL (
+            SELECT refclassid AS class, refobjid AS obj FROM pg_depend
+            WHERE classid = 'pg_constraint'::regclass AND objid = con.oid
+            UNION ALL
+            SELECT named.class, named.obj FROM {_named_in("con.conbin::text")}
+        ) part
+        WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
-        SELECT named.class, named.obj
-        FROM checked CROSS JOIN LATERAL {_named_in("checked.expression")}
-        WHERE reached.class = 'pg_type'::regclass AND typ = reached.obj
-        UNION ALL
-        SELECT 'pg_proc'::regclass, castfunc FROM pg_cast
-        WHERE reached.class = 'pg_type'::regclass AND castsource = reached.obj
-            AND casttarget IN ('json'::regtype, 'jsonb'::regtype)
+        SELECT 'pg_proc'::regclass, castfunc  -- of casts from it and to it
+        FROM pg_depend d JOIN pg_cast c ON c.oid = d.objid
+        WHERE reached.class = 'pg_type'::regclass AND d.classid = 'pg_cast'::regclass
+            AND d.refclassid = 'pg_type'::regclass AND d.refobjid = reached.obj
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
 )

@@ -160,7 +160,9 @@ def test_grants_keep_their_grantor(live: Database) -> None:
     assert server.execute(acl, live.name) == left != before
 
 
-def test_a_grant_of_a_role_that_one_may_not_set_is_the_owners_then(live: Database) -> None:
+def test_a_grant_of_a_role_that_one_may_not_set_is_the_owners_then(
+    live: Database, backup: Path
+) -> None:
     """Whoever makes a role with CREATEROLE is its member since 16, and may not SET it."""
     owner = live.role("owner", "LOGIN CREATEDB")
     middle, reader, name = live.role("middle"), live.role("reader"), live.name
@@ -172,6 +174,9 @@ def test_a_grant_of_a_role_that_one_may_not_set_is_the_owners_then(live: Databas
     if live.server.version >= 160000:
         live.server.execute(f"GRANT {middle} TO {owner} WITH INHERIT FALSE, SET FALSE")
     alone(live)
+    with django_as(live, USER=owner):
+        plan = restoredb(str(backup), "--dry-run")
+    assert f'what "{middle}" granted on the database is granted by its owner then' in plan
     with django_as(live, USER=owner), RestoreLock(address := Address.of("default")) as lock:
         found = read_live(address, lock.connection)
         assert obstacles(lock.connection, found) == []

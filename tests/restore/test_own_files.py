@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from restorehooks.restore.errors import DumpError, ProgramError
+from restorehooks.restore.errors import DumpError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from tests.support.databases import Database, MakeDatabase
@@ -47,25 +47,12 @@ def refused(archive: Path, live: Database) -> str:
     return str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
 @pytest.mark.parametrize("pattern", ["blob_*.dat", "[0-9]*.dat", "toc.dat"])
-def test_a_link_that_another_user_made(
-    archive: Path, secret: Path, live: Database, pattern: str
-) -> None:
+def test_a_link(archive: Path, secret: Path, live: Database, pattern: str) -> None:
+    """One that came in a tar file belongs to the reader, who has unpacked it."""
     (file,) = archive.glob(pattern)
-    moved = file.rename(secret if pattern != "toc.dat" else secret.with_name("toc"))
-    file.symlink_to(moved)
-    os.lchown(file, 12345, 12345)
-    assert f"has the link {file.name}, which belongs to another user" in refused(archive, live)
-    os.lchown(file, 0, 0)
-    said = ""
-    try:
-        restore(Request(str(archive)), confirm=lambda _: True)
-    except ProgramError as error:
-        said = str(error)
-    # From 15.20 on pg_restore follows no link at all.
-    if "is not a regular file" not in said:
-        assert live.execute("SELECT convert_from(lo_get(4711), 'UTF8')") == [("content",)]
+    file.symlink_to(file.rename(secret if pattern != "toc.dat" else secret.with_name("toc")))
+    assert f"has the link {file.name}, which may lead to any file" in refused(archive, live)
 
 
 def test_a_data_file_elsewhere(archive: Path, secret: Path, live: Database) -> None:

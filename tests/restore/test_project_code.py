@@ -80,10 +80,16 @@ def test_a_receiver_that_ends_the_process_has_restored_nothing(
     assert neighbours(live) == []
 
 
+@pytest.mark.parametrize("alias", ["default", "twin", "spelled otherwise"])
 def test_what_a_receiver_leaves_open_is_kept(
-    project: Project, live: Database, backup: Path
+    project: Project, live: Database, backup: Path, alias: str
 ) -> None:
-    scrub = "cursor.execute(\"BEGIN; UPDATE customer SET email = 'nobody'\"); print('scrubbed')"
+    """By whatever alias of the same database: all of them lead to the restored one."""
+    own = project.databases["default"]
+    otherwise = {**own, "HOST": "", "OPTIONS": {"host": own["HOST"]}}
+    project.databases = {"default": own, "twin": own, "spelled otherwise": otherwise}
+    scrub = f"cursor = connections['{alias}'].cursor(); "
+    scrub += "cursor.execute(\"BEGIN; UPDATE customer SET email = 'nobody'\"); print('scrubbed')"
     done = receiving(project, f"{scrub}; os.system('echo beside')", str(backup))
     assert json.loads(done.stdout)["outcome"] == "restored"
     assert {"scrubbed", "beside"} <= {*done.stderr.splitlines()}
@@ -101,10 +107,11 @@ def test_a_transaction_that_has_failed_and_was_left_open_is_an_error(
     assert contents(live) == before
 
 
+@pytest.mark.parametrize("then", ["cursor.execute('nonsense')", "connections[using].close()"])
 def test_a_receiver_that_commits_in_place_is_not_said_to_have_changed_nothing(
-    project: Project, live: Database, backup: Path
+    project: Project, live: Database, backup: Path, then: str
 ) -> None:
-    body = "cursor.execute('COMMIT'); cursor.execute('nonsense')"
+    body = f"cursor.execute('COMMIT'); {then}"
     done = receiving(project, body, str(backup), "--in-place")
     report = json.loads(done.stdout)
     assert (report["outcome"], report["restored"], done.returncode) == ("failed", True, 1)
@@ -150,11 +157,13 @@ def test_hooks_as_editors_and_systems_write_them(database: Database, folder: Pat
     (folder / "20.sh").write_text(f"echo without a first line > {folder.parent}/out\n")
     (folder / "20.sh").chmod(0o755)
     (folder / "30.sql").write_bytes(b"SELECT 1\0; SELECT 2")
+    (folder / "40.sql").write_text("COPY told FROM STDIN;\nx\n\\.\n")
     hooks, _ = hook_files.find(folder)
     with RestoreLock(Address.of("default")) as lock:
         for hook in hooks[:2]:
             hook_files.run(hook, lock, database.name, Reporter())
-        with pytest.raises(HookError, match="zero byte"):
-            hook_files.run(hooks[2], lock, database.name, Reporter())
+        for hook, said in zip(hooks[2:], ("zero byte", "belongs in a .sh hook"), strict=True):
+            with pytest.raises(HookError, match=said):
+                hook_files.run(hook, lock, database.name, Reporter())
     assert database.execute("SELECT what FROM told") == [("Müller\r\n",)]
     assert (folder.parent / "out").read_text() == "without a first line\n"

@@ -167,6 +167,8 @@ GRANT USAGE ON SEQUENCE ours.numbers TO {1}; CREATE TABLE ours.person (id int PR
 GRANT REFERENCES ON ours.person TO {1};
 CREATE FUNCTION ours.f(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';
 CREATE FUNCTION ours.g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CREATE FUNCTION ours.same(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 = $2';
+CREATE TEXT SEARCH DICTIONARY ours.words (TEMPLATE = simple);
 SET ROLE {1}; CREATE TABLE theirs.note (id int); CREATE DOMAIN theirs.small AS int
 """
 PARTS = {
@@ -185,6 +187,13 @@ PARTS = {
     " WHERE ours.f(new.id) DO INSTEAD NOTHING",
     "domain constraint d on theirs.small": "ALTER DOMAIN theirs.small ADD CONSTRAINT d"
     " CHECK (ours.f(VALUE))",
+    r"operator theirs\.@@@\(integer,integer\)": "CREATE OPERATOR theirs.@@@ (LEFTARG = int,"
+    " RIGHTARG = int, FUNCTION = ours.same)",
+    "text search configuration theirs.search": "CREATE TEXT SEARCH CONFIGURATION theirs.search"
+    " (COPY = simple); ALTER TEXT SEARCH CONFIGURATION theirs.search ALTER MAPPING FOR word"
+    " WITH ours.words",
+    "publication relation ours.person in publication changes": "RESET ROLE;"
+    " CREATE PUBLICATION changes FOR TABLE ours.person; ALTER PUBLICATION changes OWNER TO {1}",
 }
 
 
@@ -194,6 +203,7 @@ def test_in_place_takes_no_part_of_what_is_somebody_elses(database: Database) ->
         connection.execute(OURS.format(owner, other).encode())
         for named, change in PARTS.items():
             with connection.transaction(force_rollback=True):
+                change = change.format(owner, other)
                 as_other = f"SET LOCAL ROLE {other}; {change}; SET LOCAL ROLE {owner}"
                 connection.execute(as_other.encode())
                 with pytest.raises(TargetError, match=f"{named} .*of .*{other}.* would go with it"):

@@ -138,6 +138,14 @@ def test_rows_whose_order_may_matter_come_over_one(
     assert found == NUMBERS[: 50 if how else 100]
 
 
+def test_rows_that_are_frozen_come_over_one(database: Database) -> None:
+    """Only the transaction that has created the table may add them so."""
+    frozen = copied("COPY t", NUMBERS).replace("stdin", "stdin WITH (FREEZE)")
+    over_several(f"CREATE TABLE t (x int);\n{frozen}".encode(), database)
+    assert database.execute(WRITERS.format("t")) == [(1,)]
+    assert database.execute("SELECT array_agg(x ORDER BY ctid) FROM t") == [([*range(300)],)]
+
+
 def test_rows_of_different_lengths_are_added_each_by_itself(database: Database) -> None:
     text = "".join(
         f"INSERT INTO t VALUES ({n});\nINSERT INTO t VALUES ({n}, '{n}');\n" for n in NUMBERS[:9]

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from django.db import connections, transaction
 
+from restorehooks.sequences import repair
 from restorehooks.sequences.advance import Postponed, advance
 from restorehooks.sequences.catalog import read_catalog
 from restorehooks.sequences.message import LockBudget
@@ -170,6 +171,31 @@ def test_twenty_tables_held_cost_little_more_than_one(
     counts = report.summary()
     assert (counts["failed"], counts["advanced"]) == (20, others)
     assert TIMEOUT / 2 < waits.seconds < 20 * TIMEOUT - 2, "each took as long as one"
+
+
+@pytest.mark.parametrize("last", [5_000, 2_000_000])
+def test_a_sequence_that_gets_another_owner_meanwhile_is_not_given_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    database.execute("CREATE SEQUENCE s; CREATE TABLE t (id int DEFAULT nextval('s'))")
+    database.execute("CREATE SEQUENCE q; CREATE TABLE o (id int DEFAULT nextval('q'))")
+    database.execute(f"INSERT INTO t VALUES ({last}); INSERT INTO o VALUES ({last})")
+    owner = database.role("owner")
+
+    def advance_later(*args, **kwargs):  # type: ignore[no-untyped-def]
+        database.execute(f"ALTER SEQUENCE s OWNER TO {owner}")
+        return advance(*args, **kwargs)
+
+    monkeypatch.setattr(repair, "advance", advance_later)
+    report = reset(DEFAULT, lock_timeout=TIMEOUT)
+    assert entry(report, "q").next_after == last + 1
+    found = entry(report, "s")
+    if last > 1_000_000:
+        assert "the owner of public.s is another one by now" in str(found.reason)
+    else:
+        assert found.next_after == last + 1
+    query = "SELECT sequenceowner FROM pg_sequences WHERE sequencename = 's'"
+    assert database.execute(query) == [(owner,)]
 
 
 def test_an_open_change_of_a_sequence(

@@ -90,6 +90,17 @@ def test_the_sql_can_be_run_twice_and_only_once_does_anything(everything: Databa
     assert standing(everything, "ahead_id_seq") == (50, True)
 
 
+def test_the_sql_leaves_a_sequence_to_its_new_owner(database: Database) -> None:
+    database.execute("CREATE SEQUENCE s; CREATE TABLE t (id int DEFAULT nextval('s'))")
+    database.execute("INSERT INTO t VALUES (5)")
+    text = inspect(DEFAULT).as_sql()
+    owner = database.role("owner")
+    database.execute(f"ALTER SEQUENCE s OWNER TO {owner}")
+    database.execute(text)
+    assert standing(database, "s") == (6, False)
+    assert database.execute("SELECT sequenceowner FROM pg_sequences") == [(owner,)]
+
+
 def test_the_sql_of_a_rewind_goes_back_unless_rows_have_come_since(everything: Database) -> None:
     everything.execute("INSERT INTO ahead VALUES (7)")
     text = inspect(DEFAULT, rewind=True).as_sql()

@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from restorehooks.checks import sequences_are_ahead
 from restorehooks.duplicates.diagnosis import Situation, diagnose
-from tests.support.databases import Database
+from tests.support.databases import Database, MakeDatabase
 from tests.support.projects import Project
 from tests.support.rules import RULES, load, upcoming
 from tests.support.sequences import (
@@ -117,13 +117,34 @@ def test_all_rules_healed(database: Database, rules: dict[str, str]) -> None:
     assert healed > 4
 
 
-def test_nothing_of_a_stranger_was_called(database: Database, project: Project) -> None:
+COMMANDS = (
+    ("check", "--deploy", "--database=default"),
+    ("resetsequences", "--check", "--schema=stranger_index"),
+    ("resetsequences", "--sql", "--by-name"),
+    ("resetsequences", "--rewind", "--connections=2"),
+    ("resetsequences", "--headroom=9"),
+    ("resetsequences", "--from=env:SOURCE"),
+    ("explainduplicate", "by_index_pkey"),
+    ("explainduplicate", 'unique constraint "by_expression_pkey": Key (id)=(50) exists.'),
+)
+
+
+def test_nothing_of_a_stranger_was_called(
+    database: Database, project: Project, make_database: MakeDatabase
+) -> None:
     (file,) = [file for file in RULES if file.stem == "stranger_index"]
-    load(database, file)
+    source = make_database()
+    for each in (source, database):
+        load(each, file)
     project.settings(INSTALLED_APPS=["restorehooks", "django.contrib.contenttypes"])
+    for arguments in COMMANDS:
+        done = project.manage(*arguments, check=False, env={"SOURCE": source.url})
+        assert "Traceback" not in done.stderr
+        assert "stranger_index" in done.stdout + done.stderr
     project.manage("migrate")
     reset(DEFAULT)
-    assert database.execute("SELECT count(*) FROM stranger_index.log") == [(0,)]
+    for each in (source, database):
+        assert each.execute("SELECT count(*) FROM stranger_index.log") == [(0,)]
 
 
 def test_the_hints(database: Database) -> None:

@@ -56,6 +56,20 @@ def test_a_role_that_a_superuser_has_set_does_not_make_its_functions_ours(
         assert called(database) == [(mallory, mallory)]
 
 
+def test_a_role_whose_session_a_superuser_has_taken_up_does_not_make_its_functions_ours(
+    database: Database, mallory: str
+) -> None:
+    """Such a function can say RESET SESSION AUTHORIZATION."""
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE UNIQUE INDEX u ON m.t (id) WHERE m.f(1)")
+    database.execute("TRUNCATE m.log")
+    with django_as(database), connections[DEFAULT].cursor() as cursor:
+        cursor.execute(f"SET SESSION AUTHORIZATION {mallory}")
+        found = entry(reset(DEFAULT), "m.t_id_seq")
+    assert "m.f, a function of another role" in str(found.reason)
+    assert called(database) == []
+
+
 @pytest.mark.parametrize("kind", ["a view", "a foreign table"])
 def test_what_takes_the_place_of_a_table_meanwhile_is_not_read(
     database: Database, mallory: str, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -212,6 +226,9 @@ RANGES = """
     CREATE CAST ({0} AS json) WITH FUNCTION m.j({0});
     ALTER TABLE m.t ADD r {1} DEFAULT '{2}';
 """
+ANY_TO_TEXT = """
+    CREATE TYPE m.e AS ENUM ('a'); {0}; CREATE UNIQUE INDEX u ON m.t (id) WHERE as_text({1}) = 'a'
+"""
 PLANNED = "SELECT max(id) FROM m.t WHERE id > 0"
 UNDEPENDED: dict[str, tuple[int, str, str]] = {
     "another table's key": (
@@ -252,6 +269,20 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         RANGES.format("m.r", "m.ranges", "{}")
         + "CREATE INDEX u ON m.t (JSON_ARRAY(range_merge(r) RETURNING jsonb))",
     ),
+    "a cast of what a function for any type is given": (
+        14, PLANNED, ANY_TO_TEXT.format(
+            "CREATE FUNCTION m.j(m.e) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+            "CREATE CAST (m.e AS text) WITH FUNCTION m.j(m.e)", "'a'::m.e"
+        ),
+    ),
+    "a cast of many such": (
+        14, PLANNED, ANY_TO_TEXT.format(
+            "CREATE FUNCTION m.j(m.e[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+            "CREATE CAST (m.e[] AS text) WITH FUNCTION m.j(m.e[])", "array_append(NULL, 'a'::m.e)"
+        ),
+    ),
     "the type of a value of JSON": (
         17, "SELECT JSON_VALUE('5', '$' RETURNING m.d)",
         """
@@ -270,6 +301,10 @@ def test_what_no_dependency_leads_to_is_not_called(
     since, calls, made = UNDEPENDED[what]
     if database.server.version < since * 10000:
         pytest.skip(f"from PostgreSQL {since} on")
+    database.execute(
+        "CREATE FUNCTION as_text(anyelement) RETURNS text LANGUAGE sql IMMUTABLE AS"
+        " $$ SELECT $1::text $$"
+    )
     with database.connect(user=mallory) as connection:
         connection.execute(made)
     database.execute("TRUNCATE m.log")

@@ -41,11 +41,15 @@ class Open:
 
 def statements() -> Iterator[Statement]:
     """Yield every statement of the package."""
+    return (each for each in texts() if _BEGINS.match(each.text))
+
+
+def texts() -> Iterator[Statement]:
+    """Yield every string of the package: statements, parts of them, and words for people."""
     for path in sorted((ROOT / "restorehooks").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for line, text in _texts(ast.parse(path.read_text())):
-            if _BEGINS.match(text):
-                yield Statement(module, line, text)
+            yield Statement(module, line, text)
 
 
 def _texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -99,13 +103,14 @@ def open_names(tree: Any) -> Iterator[Open]:
             yield from [Open("relation", name) for name in {value["relname"]} - own]
 
 
-def used(tree: Any) -> Iterator[Open]:
-    """Yield all functions and operators of a tree, with a schema or without one."""
-    for key, value in _nodes(tree):
-        if key == "FuncCall":
-            yield Open("function", _last(value["funcname"]))
-        elif key == "A_Expr":
-            yield Open("operator", _last(value["name"]))
+def mentioned(text: str) -> Iterator[Open]:
+    """Yield what may be a function or an operator of a text: it may be a part of a statement."""
+    for name in re.findall(r"(\w+) ?\(", text):
+        yield Open("function", name)
+    for name in re.findall(r"(?<![^\s.])[<>=!~+*/|&@#%^-]+(?![^\s)])", text):
+        yield Open("operator", name)
+    if " LIKE " in text:
+        yield Open("operator", "~~")
 
 
 def _nodes(tree: Any) -> Iterator[tuple[str, Any]]:

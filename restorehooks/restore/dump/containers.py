@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
@@ -15,7 +16,7 @@ from restorehooks.restore.errors import DumpError
 from restorehooks.trust import belongs_to_us
 from restorehooks.wording import first_line, printable, quoted
 
-from .compression import XZ_MEMORY, beginning, compression_of, decompressed
+from .compression import beginning, compression_of, decompressed
 from .contents import TABLE_OF_CONTENTS
 from .copies import PACKED_FILE, private_folder, require_room, write
 from .facts import unreadable
@@ -25,6 +26,9 @@ from .tars import opened_tar
 _HEAD = 1024 * 1024
 """Bytes at the beginning of a file that are looked at: bzip2 yields nothing before 900 kB."""
 _ZIP = b"PK\x03\x04"
+_IN_PIECES = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How members are packed that zipfile unpacks piece by piece: of others it unpacks at once whatever
+it reads, and some forty bytes of bzip2 are 45 MB."""
 _MOST = 10_000
 """Files of a folder that are looked at."""
 _NAMED = 3
@@ -78,9 +82,8 @@ def _kind(source: Path) -> str | None:
 def _in_folder(source: Path) -> Inside | None:
     """Return the one dump of a folder; None leaves it to others to say that there is none."""
     found = []
-    for number, path in enumerate(sorted(source.rglob("*"))):
-        if number == _MOST:
-            return None
+    paths = sorted(islice(source.rglob("*"), _MOST + 1))
+    for path in paths if len(paths) <= _MOST else ():
         if path.name == TABLE_OF_CONTENTS:
             found.append(Inside(printable(str(path.parent.relative_to(source))), path.parent))
         elif path.is_symlink() and not belongs_to_us(path.lstat()):
@@ -89,9 +92,13 @@ def _in_folder(source: Path) -> Inside | None:
                 "may lead to any file: name the dump itself"
             )
         elif path.is_file() and not path.parent.joinpath(TABLE_OF_CONTENTS).exists():
-            with path.open("rb") as stream:
-                if is_dump(beginning(read(stream, _HEAD))):
-                    found.append(Inside(printable(str(path.relative_to(source))), path))
+            try:
+                with path.open("rb") as stream:
+                    head = read(stream, _HEAD)
+            except OSError as error:
+                raise unreadable(path, error) from error
+            if is_dump(beginning(head)):
+                found.append(Inside(printable(str(path.relative_to(source))), path))
     return _the_one(source, found) if found else None
 
 
@@ -120,10 +127,10 @@ def _from_zip(source: Path, private: Path) -> Inside | None:
             files = [info for info in members.infolist() if not info.is_dir()]
             if any(info.flag_bits & 1 for info in files):
                 raise DumpError(f"{source} is an encrypted zip file: unzip it first")
-            if any(_takes_memory(info) for info in files):
+            if any(info.compress_type not in _IN_PIECES for info in files):
                 raise DumpError(
-                    f"{source} is packed by LZMA, which may take as much memory as it unpacks to: "
-                    "unzip it first"
+                    f"{source} is packed in another way than by Deflate, which may take as much "
+                    "memory as it unpacks to: unzip it first"
                 )
             if any(PurePosixPath(info.filename).name == TABLE_OF_CONTENTS for info in files):
                 return _directory_in_zip(source, members, files, private)
@@ -140,10 +147,6 @@ def _from_zip(source: Path, private: Path) -> Inside | None:
             f"{source} is a damaged zip file ({first_line(error)}): copy it again"
         ) from error
     return _only(source, "zip", found, [info.filename for info in files])
-
-
-def _takes_memory(info: zipfile.ZipInfo) -> bool:
-    return info.compress_type == zipfile.ZIP_LZMA and info.file_size > XZ_MEMORY
 
 
 def _directory_in_zip(

@@ -1,8 +1,9 @@
 """That a directory archive leads pg_restore to files of its own alone.
 
-pg_restore opens whatever file the table of contents or a list of large objects names, wherever that
-is, and follows every link. So an archive from somebody else could put any file that the reader may
-read into a table, or into a large object.
+pg_restore before 15.20 opens whatever file the table of contents or a list of large objects names,
+wherever that is, and follows every link. So an archive from somebody else could put any file that
+the reader may read into a table, or into a large object. Whose a link is says nothing: one that was
+in a tar file belongs to whoever has unpacked that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.trust import belongs_to_us
 from restorehooks.wording import printable
 
 from .contents import ArchiveEntry
@@ -27,7 +27,7 @@ _DATA_FILE = re.compile(r"\d+\.dat|blobs(_\d+)?\.toc")
 
 
 def require_own_files(dump: Dump, entries: Iterable[ArchiveEntry]) -> None:
-    """Raise DumpError where a directory archive names a file elsewhere, or has another's link."""
+    """Raise DumpError where a directory archive names a file elsewhere, or has a link."""
     if dump.format != "directory":
         return
     try:
@@ -47,10 +47,10 @@ def require_own_files(dump: Dump, entries: Iterable[ArchiveEntry]) -> None:
 
 def _require_a_file(dump: Dump, file: os.DirEntry[str]) -> None:
     name = printable(file.name)
-    if file.is_symlink() and not belongs_to_us(file.stat(follow_symlinks=False)):
+    if file.is_symlink():
         raise DumpError(
-            f"{dump.source} has the link {name}, which belongs to another user and "
-            "may lead to any file: copy the dump with cp -rL, as that user"
+            f"{dump.source} has the link {name}, which may lead to any file, and pg_dump makes "
+            "none: put the file that is meant there"
         )
     # pg_restore would wait for ever for whoever writes to a pipe.
     if not (file.is_file() or file.is_dir()) and os.path.exists(file):

@@ -72,6 +72,12 @@ def grants(connection: Connection, live: Live, to: str, *, but: str = "") -> Ite
         yield Carry(f'{one.privilege} granted to "{one.grantee or "PUBLIC"}"', statement)
 
 
+def lost_grantors(connection: Connection, live: Live) -> list[str]:
+    """Return who made grants on ``live`` that this role may not make again in their name."""
+    found = map(Grant._make, connection.execute(OF_OID, [live.oid]).fetchall())
+    return sorted({one.grantor for one in found if one.grantor != live.owner and not one.may_act})
+
+
 def _in_order(wanted: Iterable[Grant], owner: str) -> Iterator[Grant]:
     """Yield grants so that each one's grantor has the right to it by then."""
     left, may = list(wanted), {(owner, one.privilege) for one in wanted}

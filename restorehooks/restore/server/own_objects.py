@@ -22,29 +22,34 @@ WHERE n.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'
                   AND d.classid = 'pg_namespace'::regclass AND d.objid = n.oid)
 """
 
-OWN_REST = """
+OWNED = """
+SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
+    WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
+UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
+    WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
+       OR typtype = 'p' AND NOT typisdefined  -- CREATE TYPE name, and no more
+       OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c
+                                    WHERE c.oid = t.typrelid AND c.relkind = 'c')
+UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_catalog.pg_operator
+UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_catalog.pg_opfamily
+UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_catalog.pg_collation
+UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_catalog.pg_conversion
+UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
+UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
+UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
+UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_catalog.pg_publication
+UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_catalog.pg_event_trigger
+UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner
+    FROM pg_catalog.pg_foreign_server
+UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner
+    FROM pg_catalog.pg_foreign_data_wrapper
+"""
+"""All that roles own, but schemas and large objects, on which nothing depends."""
+
+OWN_REST = f"""
 SELECT type, identity FROM (
-    SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
-        WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
-           OR typtype = 'p' AND NOT typisdefined  -- CREATE TYPE name, and no more
-           OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c
-                                        WHERE c.oid = t.typrelid AND c.relkind = 'c')
-    UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_catalog.pg_operator
-    UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_catalog.pg_opfamily
-    UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_catalog.pg_collation
-    UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_catalog.pg_conversion
-    UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
-    UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
-    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
-    UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_catalog.pg_publication
-    UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_catalog.pg_event_trigger
-    UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner
-        FROM pg_catalog.pg_foreign_server
-    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner
-        FROM pg_catalog.pg_foreign_data_wrapper
+    {OWNED}
     UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
         FROM pg_catalog.pg_largeobject_metadata
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
@@ -53,9 +58,9 @@ WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
                   WHERE d.classid = catalog AND d.objid = object.oid
                     -- a partitioned table depends on its own columns like that
                     AND (d.deptype = 'e' OR d.deptype = 'i' AND d.refobjid <> d.objid))
-"""
+"""  # noqa: S608 - a constant
 
-OF_OTHERS = """
+OF_OTHERS = f"""
 WITH relation AS (
     SELECT oid, relowner AS owner, relkind FROM pg_catalog.pg_class
     WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(relowner) <> current_user
@@ -78,13 +83,16 @@ SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_user
         FROM relation r JOIN pg_catalog.pg_policy p ON polrelid = r.oid
     UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, 0, owner
         FROM relation r JOIN pg_catalog.pg_rewrite w ON ev_class = r.oid
-    UNION ALL SELECT 'pg_proc'::regclass, oid, 0, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid, 0, typowner FROM pg_catalog.pg_type
-        WHERE typtype IN ('d', 'e', 'r')
+    UNION ALL SELECT classid, objid, 0, pubowner FROM pg_catalog.pg_depend
+        JOIN pg_catalog.pg_publication p ON refclassid = 'pg_publication'::regclass
+            AND refobjid = p.oid AND deptype = 'a'
+    UNION ALL SELECT 'pg_opclass'::regclass, oid, 0, opcowner FROM pg_catalog.pg_opclass
+    UNION ALL SELECT catalog, oid, 0, owner FROM ({OWNED}) AS owned
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, part)
 WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
-"""
-"""What others own, and all that their tables consist of: a column goes with its type."""
+"""  # noqa: S608 - a constant
+"""What others own, and all that it consists of: a column goes with its type, and a table leaves the
+publication that it is in."""
 
 
 CALLED = f"""
