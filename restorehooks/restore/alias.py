@@ -101,8 +101,10 @@ def close_connections(using: str) -> None:
 
 def _same_place(using: str, lock: RestoreLock) -> list[str]:
     """Return the aliases for the database of one: of the same address, or so their servers say."""
-    alike, live = _spelled_alike(using), identity(lock.connection, lock.address.name)
-    return [*alike, *(each for each in connections if each not in alike and _is_at(each, live))]
+    alike = _spelled_alike(using)
+    others = [each for each in connections if each not in alike]
+    live = identity(lock.connection, lock.address.name) if others else None
+    return [*alike, *(each for each in others if live and _is_at(each, live))]
 
 
 def _spelled_alike(using: str) -> list[str]:
