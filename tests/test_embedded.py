@@ -440,6 +440,8 @@ def test_the_owner_of_a_running_cluster_is_never_taken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = account_module.named_accounts()[0]
+    if account_module._runs_a_cluster(nobody.uid):
+        pytest.skip(f"{nobody.name} runs a cluster of this machine already")
     # A cluster of the machine's own, as far as can be told from outside.
     data = folder / "machine"
     monkeypatch.setattr(account_module, "_is_mapped", lambda _: False)

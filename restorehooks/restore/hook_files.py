@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import stat
 import subprocess
@@ -110,8 +111,12 @@ def _run_sql(path: Path, address: Address, database: str, reporter: Reporter) ->
         except psycopg.Error as error:
             line = _line(text, error)
             reason = error.diag.message_primary or first_line(error)
-            kind = type(error).__name__
-            raise HookError(f"The hook {path.name}{line} failed: {kind}: {reason}") from None
+            said = f"{type(error).__name__}: {reason}{FOR_PSQL if _OF_PSQL.search(text) else ''}"
+            raise HookError(f"The hook {path.name}{line} failed: {said}") from None
+
+
+FOR_PSQL = "; what is for psql alone, rows after a COPY or a backslash, belongs in a .sh hook"
+_OF_PSQL = re.compile(r"^\s*\\|\bCOPY\b[^;]*\b(?:FROM\s+STDIN|TO\s+STDOUT)\b", re.I | re.M)
 
 
 def _line(text: str, error: psycopg.Error) -> str:

@@ -64,22 +64,24 @@ _DEPENDENT = re.compile(
     re.I | re.X | re.S,
 )
 _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})", re.I)
-_LONGEST = 4000
+LOOKED_AT = 4000
 """Characters of a statement that are looked at."""
+_SHOWN = 200
+"""Characters of a name that are kept: no server's has as many."""
 
 
 def made_by_superusers(statement: str) -> str | None:
     """Return what a statement makes that only a superuser may, with its name; None for others."""
-    text = statement[:_LONGEST].lstrip()
+    text = statement[:LOOKED_AT].lstrip()
     for kind, known in _MADE:
         if found := known.match(text):
-            return f"{kind} {found[1]}"
+            return f"{kind} {found[1][:_SHOWN]}"
     return None
 
 
 def hangs_on_it(statement: str) -> bool:
     """Return whether a statement makes or changes what may hang on something of that kind."""
-    return bool(_DEPENDENT.match(statement[:_LONGEST].lstrip()))
+    return bool(_DEPENDENT.match(statement[:LOOKED_AT].lstrip()))
 
 
 def extension_in(statement: str) -> str | None:
@@ -87,5 +89,5 @@ def extension_in(statement: str) -> str | None:
     found = _EXTENSION.match(statement)
     if not found:
         return None
-    name = found[1]
+    name = found[1][:_SHOWN]
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

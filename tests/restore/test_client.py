@@ -215,3 +215,13 @@ def test_both_versions_are_named_where_pg_restore_refuses_the_server() -> None:
     ]
     with pytest.raises(ProgramError, match=r"mismatch server version: 19rc1; .* version: 18\.6$"):
         read_messages(lines)
+
+
+def test_of_messages_without_end_a_few_lines_are_kept() -> None:
+    """What a dump raises, an index's function, say, may have millions of them."""
+    lines = ["pg_restore: error: could not execute query: ERROR:  x", *["x" * 100] * 1000]
+    with pytest.raises(ProgramError) as caught:
+        read_messages([*lines, "Command was: SELECT 1;", *["x" * 100] * 1000])
+    assert len(str(caught.value)) < 3000
+    outcome = read_messages(["pg_restore: warning: x"] * 1000)
+    assert (len(outcome.warnings), outcome.warnings[-1]) == (51, "there are more")

@@ -147,6 +147,19 @@ def test_a_cut_table_of_contents_is_one_sentence(database: Database, tmp_path: P
             read_contents(known)
 
 
+def test_a_name_of_any_length_is_not_read(database: Database, tmp_path: Path) -> None:
+    """A gzipped archive of 1 MB may hold one of a GB."""
+    database.execute("CREATE TABLE shop (id int)")
+    path = dumped(database, tmp_path / "dump", "--compress=0")
+    content = path.read_bytes()
+    name = b"\0\4\0\0\0shop\0\5\0\0\0TABLE"
+    assert content.count(name) == 1
+    long = b"\0\1\0\x10\0" + b"x" * ((1 << 20) + 1) + name[9:]
+    path.write_bytes(content.replace(name, long))
+    with pytest.raises(DumpError, match="is damaged in its table of contents"):
+        read_contents(identify(path))
+
+
 def test_a_role_whose_name_has_a_space_keeps_what_it_owns(
     project: Project, database: Database, make_database: MakeDatabase, tmp_path: Path
 ) -> None:

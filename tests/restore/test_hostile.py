@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from restorehooks.restore.errors import ScriptError
+from restorehooks.restore.dump.identify import identify
+from restorehooks.restore.errors import DumpError, ScriptError
 from restorehooks.restore.processes import lines_of
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
 from restorehooks.restore.script.options import ScriptOptions
+from restorehooks.restore.script.parallel.builds import Builds
 from restorehooks.restore.script.results import ScriptResult
+from restorehooks.restore.script.survey import survey
 from restorehooks.restore.script.wire import StatementFailed, Wire
 from restorehooks.wording import first_line
 from tests.support.databases import Database
@@ -452,6 +456,51 @@ def test_what_a_dump_says_fills_no_memory(prey: Prey) -> None:
         assert process.stdout
         long, end = lines_of(process.stdout, lambda: None)
     assert (end, len(long) < 200000) == ("end", True)
+
+
+FIRST, LAST = "-- PostgreSQL database {}dump\n", "-- PostgreSQL database {}dump complete\n"
+
+
+@pytest.mark.parametrize(
+    ("of", "line"),
+    [
+        ("", "-- Name: {}; Type: TABLE; Schema: public; Owner: -\n"),
+        ("", "CREATE EXTENSION {};\n"),
+        ("", "CREATE EVENT TRIGGER {} ON ddl_command_end;\n"),
+        ("cluster ", "CREATE ROLE {};\n"),
+    ],
+)
+def test_no_name_in_a_dump_fills_the_memory(tmp_path: Path, of: str, line: str) -> None:
+    """A gzipped file of 1 MB has room for a GB of them."""
+    path = tmp_path / "names.sql"
+    lines = (line.format(f"{'x' * 3000}{number}") for number in range(2000))
+    path.write_text("".join([FIRST.format(of), *lines, LAST.format(of)]))
+    tracemalloc.start()
+    try:
+        found = survey(identify(path, whole_server=True))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.ended, kept < 2_000_000 or bool(found.globals_)) == (True, True)
+    assert max(map(len, [*found.extensions, *found.roles, *found.for_superusers, ""])) < 300
+    if found.globals_:
+        path.write_text(f"{FIRST.format(of)}CREATE ROLE {'x' * (65 << 20)};\n{LAST.format(of)}")
+        with pytest.raises(DumpError, match="line 2: more roles and the like than any server has"):
+            survey(identify(path, whole_server=True))
+
+
+def test_of_what_is_built_later_little_is_kept() -> None:
+    builds, count = Builds(None), 0
+    text = b"CREATE INDEX i ON t USING btree (x) WHERE (x = '%s')" % (b"x" * (1 << 20))
+    build = builds.recognise(Statement(text, 1))
+    assert build
+    while builds.has_room_for(build):
+        builds.add(build)
+        count += 1
+        assert count < 20
+    assert not builds.add_after(Statement(b"COMMENT ON INDEX i IS 'x'", 1))
+    builds.take()
+    assert builds.has_room_for(build)
 
 
 def test_no_copy_joins_somebodys_replication(prey: Prey) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from restorehooks.restore import new_folder
-from restorehooks.restore.dump import copies
+from restorehooks.restore.dump import containers, copies
 from restorehooks.restore.dump.compression import decompressed
 from restorehooks.restore.dump.containers import taken_out
 from restorehooks.restore.dump.contents import read_contents
@@ -250,6 +250,30 @@ def test_a_zip_file_takes_no_memory_to_speak_of(tmp_path: Path, method: int) -> 
     ):
         pass
     assert taken[0] < 4 << 20
+
+
+def test_a_folder_of_everything_is_not_read(
+    dumps: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As / is, which is what "$DUMPS/" means where the variable is not set."""
+    for number in range(9):
+        shutil.copy(dumps["plain"], tmp_path / f"{number}.sql")
+    names = iter(Path.rglob(tmp_path, "*"))
+    monkeypatch.setattr(containers, "_MOST", 5)
+    monkeypatch.setattr(Path, "rglob", lambda *_: names)
+    with taken_out(tmp_path) as inside:
+        assert inside is None
+    assert len([*names]) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="takes Linux's /proc")
+def test_a_file_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.sql").symlink_to("/proc/self/mem")
+    with (
+        pytest.raises(DumpError, match=r"x\.sql cannot be read: Input/output error"),
+        taken_out(tmp_path),
+    ):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")

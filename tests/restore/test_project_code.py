@@ -157,11 +157,13 @@ def test_hooks_as_editors_and_systems_write_them(database: Database, folder: Pat
     (folder / "20.sh").write_text(f"echo without a first line > {folder.parent}/out\n")
     (folder / "20.sh").chmod(0o755)
     (folder / "30.sql").write_bytes(b"SELECT 1\0; SELECT 2")
+    (folder / "40.sql").write_text("COPY told FROM STDIN;\nx\n\\.\n")
     hooks, _ = hook_files.find(folder)
     with RestoreLock(Address.of("default")) as lock:
         for hook in hooks[:2]:
             hook_files.run(hook, lock, database.name, Reporter())
-        with pytest.raises(HookError, match="zero byte"):
-            hook_files.run(hooks[2], lock, database.name, Reporter())
+        for hook, said in zip(hooks[2:], ("zero byte", "belongs in a .sh hook"), strict=True):
+            with pytest.raises(HookError, match=said):
+                hook_files.run(hook, lock, database.name, Reporter())
     assert database.execute("SELECT what FROM told") == [("Müller\r\n",)]
     assert (folder.parent / "out").read_text() == "without a first line\n"

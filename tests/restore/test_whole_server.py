@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from restorehooks.restore.dump.identify import identify
 from restorehooks.restore.errors import DumpError, UsageError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
+from restorehooks.restore.script.survey import survey
 from tests.support.databases import Database
 from tests.support.dumps import alone, as_sql, dumped, fill, program
 from tests.support.projects import Project
@@ -148,3 +150,11 @@ def test_what_would_be_created_is_shown_without_passwords(
     assert "PASSWORD '...'" in done.stdout
     assert "SCRAM" not in done.stdout
     assert "CREATE TABLE" not in done.stdout
+
+
+def test_no_text_takes_for_ever_to_look_for_passwords(tmp_path: Path) -> None:
+    path = tmp_path / "all.sql"
+    text = " ".join(f"PASSWORD $a{number}$" for number in range(100_000))
+    path.write_text(f"-- PostgreSQL database cluster dump\nCOMMENT ON ROLE r IS '{text}';\n")
+    found = survey(identify(path, whole_server=True))
+    assert found.globals_ == ["COMMENT ON ROLE r IS 'PASSWORD '...';"]

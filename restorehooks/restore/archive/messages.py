@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restorehooks.restore.errors import DumpError, ProgramError
+from restorehooks.wording import LONGEST
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ _NO_ERROR = re.compile(
     r"(?:creating|executing|processing data for table|connecting to database for restore)\b"
 )
 _ENDS = re.compile(r"^pg_restore: (?:could not read from input file: |unexpected )end of file")
+_MOST = 50
+"""Lines of a message, and messages, that are kept: what a dump raises may have millions."""
 _UNKNOWN_TO_OLD_SERVERS = "SET transaction_timeout = 0;"
 
 
@@ -111,7 +114,7 @@ class _Reading:
             self.close()
             self._message.append(re.sub(r"^could not execute query: (?:ERROR:\s+)?", "", said))
         elif self._message and said and words.endswith(("detail:", "hint:")):
-            self._message.append(said)  # pg_restore's own, after a message of its own
+            self._message[_MOST:] = [said]  # pg_restore's own, after a message of its own
         elif words or _NO_ERROR.match(said):
             self.close()
             self._take_note(words, said)
@@ -122,7 +125,8 @@ class _Reading:
         if said.startswith("from TOC entry "):
             self._entry = re.sub(r"^from TOC entry \d+; \d+ \d+ ", "", said)
         elif "warning:" in words and not said.startswith("errors ignored on restore: "):
-            self.outcome.warnings.append(said)
+            is_shown = len(self.outcome.warnings) < _MOST
+            self.outcome.warnings[_MOST:] = [said[:LONGEST] if is_shown else "there are more"]
         elif _FINISHED.match(said) or _STARTED.match(said):
             self.outcome.finished += 1
             self.outcome.built += bool(_BUILT.match(said))
@@ -132,16 +136,17 @@ class _Reading:
         if line.startswith("Command was: "):
             self._statement.append(line.removeprefix("Command was: "))
         elif self._statement:
-            self._statement.append(line)
+            self._statement[_MOST:] = [line]
         elif self._message and not _PLACE.match(line):
-            self._message.append(line.strip())
+            self._message[_MOST:] = [line.strip()]
 
     def close(self) -> None:
         if self._message:
-            text = " ".join(part for part in self._message if part)
+            text = " ".join(part for part in self._message if part)[:LONGEST]
             problem = Problem(text, "\n".join(self._statement), self._entry)
             self.outcome.problems.append(problem)
-            if problem.statement.strip() != _UNKNOWN_TO_OLD_SERVERS:
+            is_known = problem.statement.strip() == _UNKNOWN_TO_OLD_SERVERS
+            if not is_known or len(self.outcome.problems) > _MOST:
                 raise ProgramError(f"pg_restore: {problem}")
             self._entry = ""
         self._message, self._statement = [], []

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
@@ -81,9 +82,8 @@ def _kind(source: Path) -> str | None:
 def _in_folder(source: Path) -> Inside | None:
     """Return the one dump of a folder; None leaves it to others to say that there is none."""
     found = []
-    for number, path in enumerate(sorted(source.rglob("*"))):
-        if number == _MOST:
-            return None
+    paths = sorted(islice(source.rglob("*"), _MOST + 1))
+    for path in paths if len(paths) <= _MOST else ():
         if path.name == TABLE_OF_CONTENTS:
             found.append(Inside(printable(str(path.parent.relative_to(source))), path.parent))
         elif path.is_symlink() and not belongs_to_us(path.lstat()):
@@ -92,9 +92,13 @@ def _in_folder(source: Path) -> Inside | None:
                 "may lead to any file: name the dump itself"
             )
         elif path.is_file() and not path.parent.joinpath(TABLE_OF_CONTENTS).exists():
-            with path.open("rb") as stream:
-                if is_dump(beginning(read(stream, _HEAD))):
-                    found.append(Inside(printable(str(path.relative_to(source))), path))
+            try:
+                with path.open("rb") as stream:
+                    head = read(stream, _HEAD)
+            except OSError as error:
+                raise unreadable(path, error) from error
+            if is_dump(beginning(head)):
+                found.append(Inside(printable(str(path.relative_to(source))), path))
     return _the_one(source, found) if found else None
 
 

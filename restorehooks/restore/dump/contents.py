@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
+from restorehooks.restore.superusers import LOOKED_AT
 from restorehooks.wording import printable
 
 from .facts import Dump, unreadable
@@ -51,8 +52,8 @@ _WITH_DEFINITION = _FOR_SUPERUSERS.union(
 """Kinds of entries whose SQL is kept; the others' would fill the memory for nothing."""
 _COPIES_OIDS = re.compile(r" WITH OIDS FROM stdin;\s*\Z")
 _ENCODING = re.compile(r"'((?:EUC_|ISO_8859_|KOI8|LATIN|WIN)\w+|BIG5|GBK?\d*|JOHAB|SJIS|UHC)'")
-_LONGEST = 1 << 30
-"""Bytes of the longest string that is believed: PostgreSQL can hold none above 1 GB."""
+_LONGEST, _LONGEST_NAME = 1 << 30, 1 << 20
+"""Bytes of the longest string that is believed, which PostgreSQL can hold, and of all together."""
 _NUMBER = re.compile("[0-9]{1,10}")
 _NEVER_RESTORED = frozenset(
     ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES")
@@ -108,10 +109,9 @@ class ArchiveHeader:
     """
 
     def __init__(self, source: Path, stream: BinaryIO):
-        self._source = source
-        self._stream = stream
+        self._source, self._stream = source, stream
         self._part = "header"
-        self._encoding = "utf-8"
+        self._encoding, self._kept = "utf-8", 0
         self._take(len(MAGIC))
         major, minor, revision, self._int_size, self._offset_size, self._format = self._take(6)
         self.version = (major, minor, revision)
@@ -188,10 +188,9 @@ class ArchiveHeader:
     def _definition(self, kind: str) -> tuple[str, int]:
         """Return the entry's SQL where it is kept, and how many large objects it creates."""
         if kind in _WITH_DEFINITION:
-            return self._string(), 0
-        if kind == "BLOB METADATA":
-            # Since 17: the oids of up to a thousand large objects, a line each.
-            return "", len(self._string().split())
+            return self._string(_LONGEST)[: LOOKED_AT if kind in _FOR_SUPERUSERS else None], 0
+        if kind == "BLOB METADATA":  # since 17: the oids of up to a thousand, a line each
+            return "", len(self._string(_LONGEST).split())
         self._skip_string()
         return "", int(kind == "BLOB")
 
@@ -220,21 +219,22 @@ class ArchiveHeader:
         number = int.from_bytes(bytes(digits), "little")
         return -number if sign else number
 
-    def _string(self) -> str:
-        length = self._length()
+    def _string(self, most: int = _LONGEST_NAME) -> str:
+        length = self._length(most)
+        self._kept += max(0, length)
         return self._take(length).decode(self._encoding, "surrogateescape") if length > 0 else ""
 
     def _skip_string(self) -> int:
         """Return how many bytes it has."""
         return len(self._take(max(0, self._length())))
 
-    def _length(self) -> int:
-        if (length := self._int()) > _LONGEST:
+    def _length(self, most: int = _LONGEST) -> int:
+        if (length := self._int()) > most or self._kept > _LONGEST:
             raise self._damaged()
         return length
 
     def _name(self) -> str | None:
-        length = self._length()
+        length = self._length(_LONGEST_NAME)
         if length < 0:
             return None
         return printable(self._take(length).decode("utf-8", "replace"))

@@ -27,7 +27,15 @@ from .options import ScriptOptions
 from .owners_and_privileges import plain_names
 from .psql import OF_ANOTHER_DATABASE, DatabaseStatements, is_skipped
 from .results import Collected, ScriptResult, script_error, shown
-from .rules import POSITION, brings_statistics, copies_in, decide, filled_by, left_out_around
+from .rules import (
+    LONGEST_POSITION,
+    POSITION,
+    brings_statistics,
+    copies_in,
+    decide,
+    filled_by,
+    left_out_around,
+)
 from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tolerated import ROWS_OF_NO_EXTENSION
@@ -175,7 +183,7 @@ class _Script:
         if astray := self._database.astray(statement, verdict):
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
-            if verdict.what == POSITION:
+            if verdict.what == POSITION and len(statement.text) < LONGEST_POSITION:
                 self._result.positions.append(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             if copies_in(words):

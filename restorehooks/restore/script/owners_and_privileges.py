@@ -141,5 +141,9 @@ def plain_names(names: bytes, encoding: str) -> Iterator[str]:
     for name in re.findall(NAME, names):
         # Like the server, which folds ASCII letters alone.
         text = name[1:-1].replace(b'""', b'"') if name.startswith(b'"') else name.lower()
-        known = text.decode(encoding, "replace")
-        yield known.encode()[:NAME_LIMIT].decode(errors="ignore")
+        yield as_kept(text.decode(encoding, "replace"))
+
+
+def as_kept(name: str) -> str:
+    """Return as much of a name as the server keeps."""
+    return name.encode()[:NAME_LIMIT].decode(errors="ignore")

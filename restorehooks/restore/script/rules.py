@@ -40,8 +40,8 @@ _TRANSACTION = frozenset(
 _CLUSTER_WIDE = frozenset(("group", "owned", "parameter", "role", "system", "tablespace", "user"))
 _ACTING_ROLE = (["role"], ['"role"'], ["session_authorization"], ['"session_authorization"'])
 _NO_MODE: tuple[list[str], ...] = ([], ["work"], ["transaction"])
-POSITION = "sequence position"
-"""What is left out where it might set back a sequence."""
+POSITION, LONGEST_POSITION = "sequence position", 1000
+"""What is left out where it might set back a sequence, and more bytes than pg_dump's has."""
 _ALONE = "only the restore itself begins and ends transactions"
 
 # What may stand between COPY and FROM, every name written as n: a table, and columns of it.

@@ -31,9 +31,14 @@ _STRINGS = re.compile(
     rb"SET (?:SESSION )?standard_conforming_strings\s*(?:=|TO)\s*'?(\w+)'?\s*\Z", re.IGNORECASE
 )
 _ROLE = re.compile(rb"CREATE (?:ROLE|USER|GROUP) (\"(?:[^\"]|\"\")+\"|[^\s;]+)", re.IGNORECASE)
-_SECRET = re.compile(r"(?is)\bPASSWORD\s+(?:(?:e|u&)?'(?:[^'\\]|''|\\.)*'|(\$\w*\$).*?\1)")
+# What begins with a $ may end anywhere, and to look for that would take for ever.
+_SECRET = re.compile(r"(?is)\bPASSWORD\s+(?:(?:e|u&)?'(?:[^'\\]|''|\\.)*'|\$.*)")
 _FILLS = (b"INSERT INTO ", b"COPY ")
 _LARGE_OBJECT = b"SELECT pg_catalog.lowrite("
+_LONGEST_NAME = 200
+"""Characters of a name that are kept: no server's has as many."""
+_MOST_GLOBALS = 64 << 20
+"""Bytes of statements outside of all databases that are kept: no server has as many roles."""
 
 
 @dataclass
@@ -107,6 +112,7 @@ class _Reading:
         self._database = ""
         self._start: tuple[int, int] | None = None
         self._to_the_end = True
+        self._bytes_of_globals = 0
         self.found = Survey()
 
     def run(self, *, to_the_end: bool) -> None:
@@ -124,7 +130,7 @@ class _Reading:
                 if piece.inside:
                     return  # the load will refuse it
                 if connected := _CONNECT.fullmatch(piece.text):
-                    self._database = _name(connected[1])
+                    self._database = _name(connected[1])[:_LONGEST_NAME]
             else:
                 self._statement(piece)
                 if self.found.has_rows and not to_the_end:
@@ -159,9 +165,12 @@ class _Reading:
             self._escapes = strings[1].lower() in (b"off", b"false", b"0")
             found.strings_off = found.strings_off or self._escapes
         if role := _ROLE.match(text):
-            found.roles.append(_unquoted(role[1].decode(errors="replace")))
+            found.roles.append(_unquoted(role[1].decode(errors="replace"))[:_LONGEST_NAME])
         first = words.first(1)
         if self._of_server and self._start is None and first not in (["set"], ["select"]):
+            self._bytes_of_globals += len(text)
+            if self._bytes_of_globals > _MOST_GLOBALS:
+                raise LexingError("more roles and the like than any server has", statement.line)
             shown = _SECRET.sub("PASSWORD '...'", text.decode(errors="replace"))
             found.globals_.append(f"{printable(' '.join(shown.split()))};")
         if first == ["create"]:

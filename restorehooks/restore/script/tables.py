@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from restorehooks.wording import first_of, printable, quoted
 
-from .owners_and_privileges import NAME, plain_names
+from .owners_and_privileges import NAME, as_kept, plain_names
 
 _TABLE = rb"(?:%s\s*\.\s*)?%s" % (NAME, NAME)
 # pg_dump names each object in a comment before its statements.
@@ -38,6 +38,8 @@ _POST_DATA = re.compile(
 )
 _EACH_TABLE = re.compile(_TABLE)
 
+_LONGEST = 1000
+"""Bytes of a name in a comment that are looked at: more than any has."""
 Name = tuple[str, str]
 """Schema and table; the schema is empty where the search_path of the session decides."""
 
@@ -63,7 +65,7 @@ class Tables:
     def comment(self, text: bytes) -> None:
         """Take in a comment between two statements."""
         if found := _NAMED.match(text):
-            self._named[found[1].decode(errors="replace")] += 1
+            self._named[as_kept(found[1][:_LONGEST].decode(errors="replace"))] += 1
 
     def statement(self, text: bytes, encoding: str = "utf-8") -> None:
         """Take in a statement that is run; ``encoding`` is Python's name of the client's."""

@@ -280,7 +280,8 @@ def _resolved(asked: Mapping[str, Any]) -> dict[str, str]:
             and ((keyword := option.keyword.decode()) in said or not _is_default(option))
         }
         if not found.get("user"):
-            raise AddressError(started.error_message.decode(errors="replace").strip())
+            why = started.error_message.decode(errors="replace").strip()
+            raise AddressError(f"{why}: let the address name the user")
         return found
     except UnicodeDecodeError:
         raise AddressError(

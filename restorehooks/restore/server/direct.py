@@ -93,7 +93,7 @@ def identity_at(alias: Address) -> Identity | None:
         try:
             with asking(alias, name) as connection:
                 return identity(connection, asked)
-        except TimeoutError:
+        except (TimeoutError, psycopg.errors.ConnectionTimeout):
             return None
         except psycopg.Error as error:
             if not alias.answers():
@@ -118,22 +118,22 @@ def asking(alias: Address, database: str) -> Iterator[Connection]:
     with psycopg.connect(
         make_conninfo(**{**asked, **alias.secrets}), autocommit=True
     ) as connection:
-        late = Event()
-        with socket.socket(fileno=os.dup(connection.fileno())) as link:
+        late, link = Event(), socket.socket(fileno=connection.fileno())
 
-            def end() -> None:
-                late.set()
-                with suppress(OSError):
-                    link.shutdown(socket.SHUT_RDWR)
+        def end() -> None:
+            late.set()
+            with suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
 
-            timer = Timer(float(SECONDS_TO_ANSWER), end)
-            timer.start()
-            try:
-                yield connection
-            except psycopg.OperationalError:
-                if late.is_set():
-                    raise TimeoutError from None
-                raise
-            finally:
-                timer.cancel()
-                timer.join()
+        timer = Timer(float(SECONDS_TO_ANSWER), end)
+        timer.start()
+        try:
+            yield connection
+        except psycopg.OperationalError:
+            if late.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
+            link.detach()

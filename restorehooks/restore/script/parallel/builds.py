@@ -48,8 +48,8 @@ _ON_WHAT_IS_BUILT = re.compile(
 
 
 _NONE: frozenset[int] = frozenset()
-_MOST = 5000
-"""Statements that are collected, in memory."""
+_MOST, _MOST_BYTES = 5000, 16 << 20
+"""Statements that are collected, in memory, and their bytes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Builds:
         self._tables = tables
         self._found: list[Build] = []
         self._after: list[Statement] = []
+        self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -96,25 +97,32 @@ class Builds:
 
     def has_room_for(self, build: Build) -> bool:
         """Return whether it may be built with the others: foreign keys come after all else."""
-        few = len(self._found) + len(self._after) < _MOST
-        return few and (
+        return self._has_room and (
             build.is_foreign_key or not self._found or not self._found[-1].is_foreign_key
         )
 
     def add(self, build: Build) -> None:
         """Take in something to build."""
         self._found.append(build)
+        self._bytes += len(build.statement.text)
 
     def add_after(self, statement: Statement) -> bool:
         """Take in a statement that depends on what is built alone; return whether it is one."""
-        if depends := bool(self._found and _ON_WHAT_IS_BUILT.match(statement.text)):
+        if depends := bool(
+            self._found and self._has_room and _ON_WHAT_IS_BUILT.match(statement.text)
+        ):
             self._after.append(statement)
+            self._bytes += len(statement.text)
         return depends
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._found) + len(self._after) < _MOST and self._bytes < _MOST_BYTES
 
     def take(self) -> tuple[Sequence[Build], Sequence[Statement]]:
         """Return what is to be built, and what is to be sent after it; that is all then."""
         taken = self._found, self._after
-        self._found, self._after = [], []
+        self._found, self._after, self._bytes = [], [], 0
         return taken
 
 
