@@ -31,14 +31,14 @@ IS_PLAIN_NEXTVAL = """CASE length(expression) - length(replace(expression, '{', 
     ELSE false
 END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
 """It is one of the two simple forms: that of bigserial, and with a cast that of serial."""
-LARGEST = 20_000
+LARGEST = 8_000
 """Bytes that an expression takes in the catalogue, compressed, up to which it is read at all."""
 
 
 def as_text(stored: str) -> str:
     """Return the expression for a stored expression's text, NULL for one that nobody writes.
 
-    A few kilobytes may unpack to a gigabyte.
+    A few hundred kilobytes may unpack to a hundred megabytes.
     """
     return f"CASE WHEN pg_column_size({stored}) <= {LARGEST} THEN {stored}::text END"
 

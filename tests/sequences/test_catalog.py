@@ -505,7 +505,7 @@ def test_a_default_that_unpacks_to_megabytes_is_not_read(database: Database) -> 
         "DO $$ BEGIN EXECUTE format("
         "'CREATE TABLE x (n int DEFAULT nextval(''t_id_seq'') + length(%L));"
         " ALTER DOMAIN d SET DEFAULT nextval(''t_id_seq'') + length(%1$L)',"
-        " repeat('a', 1000000)); END $$; CREATE TABLE y (n d)"
+        " repeat('a', 2000000)); END $$; CREATE TABLE y (n d)"
     )
     found = entry(reset(DEFAULT), "t_id_seq")
     assert (found.status.value, found.next_after, found.reason) == ("advanced", 8, None)
