@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,19 @@ import pytest
 from django.test import override_settings
 from psycopg import sql
 
+from restorehooks.restore import load, load_statements
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import SHOP, alone, dumped, neighbours
+from tests.support.serially import compared
 from tests.support.sftp import Sftp, sftp_server
 from tests.support.storages import WHY_NO_SFTP, Place
+
+
+@pytest.fixture(autouse=True)
+def serially_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare each load of a plain dump with one over one connection: RESTOREHOOKS_SERIALLY_TOO."""
+    if os.environ.get("RESTOREHOOKS_SERIALLY_TOO"):
+        monkeypatch.setattr(load, "load_plain_beside", compared(load_statements.load_plain_beside))
 
 
 @pytest.fixture
