@@ -96,6 +96,7 @@ def _write(results: dict[str, Any], folder: Path, *, readme: bool) -> None:
     if not readme:
         sys.stdout.write(text)
         return
+    picture.draw(contests, folder / "summary.svg", picture.SUMMARY)
     page = ROOT / "docs/benchmarks.md"
     image = "![How many times as long the others take](../benchmarks/results.svg)"
     excerpt = f"{image}\n\n{report.excerpt(contests, facts, results['about'])}\n"

@@ -61,13 +61,17 @@ class Ratio(NamedTuple):
 
 @dataclass(frozen=True)
 class Fact:
-    """Something measured that is no ratio; ``reached`` is None where it has no bound."""
+    """Something measured that is no ratio; ``reached`` is None where it has no bound.
+
+    ``why`` is the reason, where it is missed.
+    """
 
     subject: str
     what: str
     aim: str
     shown: str
     reached: bool | None
+    why: str = ""
 
 
 @dataclass

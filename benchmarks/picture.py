@@ -9,20 +9,29 @@ from pathlib import Path
 from benchmarks import restores, sequences
 from benchmarks.competition import Contest, Ratio
 
-SHOWN = [
+SHOWN: list[tuple[str, dict[str, object]]] = [
     ("sequences", {"tables": 1_000, "over": sequences.SOCKET, "sequences": "all healthy"}),
     ("sequences", {"tables": 1_000, "over": sequences.SOCKET, "sequences": "all behind"}),
     ("sequences", {"tables": 10_000, "over": sequences.SOCKET, "sequences": "all healthy"}),
     ("sequences", {"tables": 1_000, "over": sequences.DISTANT, "sequences": "all healthy"}),
     *(("restores", circumstances) for circumstances in restores.SHOWN),
 ]
+SUMMARY = [SHOWN[0], *SHOWN[4:]]
+"""What the README shows."""
 ON_ONE_SCALE = 5
 """Ratio up to which bars begin at 0; beside a longer one the others would have no length."""
 BASES = {"sequences": sequences.OURS, "restores": restores.OURS}
 
 
-def draw(contests: Sequence[Contest], path: Path) -> None:
-    """Draw how many times as long the peers take as restorehooks, and save it as SVG."""
+def draw(
+    contests: Sequence[Contest],
+    path: Path,
+    shown: Sequence[tuple[str, dict[str, object]]] = SHOWN,
+) -> None:
+    """Draw how many times as long the peers take as restorehooks, and save it as SVG.
+
+    ``shown``: the subject and the circumstances of each panel, from top to bottom.
+    """
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -30,7 +39,7 @@ def draw(contests: Sequence[Contest], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     panels = []
-    for subject, circumstances in SHOWN:
+    for subject, circumstances in shown:
         found = (one for one in contests if one.subject == subject and one.has(circumstances))
         panels += islice(found, 1)
     sizes = [len(contest.results) for contest in panels]

@@ -45,7 +45,7 @@ def aims(contests: Sequence[Contest], facts: Sequence[Fact]) -> str:
         what = "cost of a table among 10,000, to one among 1,000"
         rows.append([what, "at most 1.2", _number(cost), verdict])
     for fact in facts:
-        verdict = "" if fact.reached is None else "reached" if fact.reached else "missed"
+        verdict = {None: "", True: "reached"}.get(fact.reached, f"missed: {fact.why}".rstrip(": "))
         rows.append([fact.what, fact.aim, fact.shown, verdict])
     return _table(rows)
 

@@ -371,6 +371,12 @@ PROOF = 0.03
 """Share of a restore's CPU time that the proof of a directory archive may take at most."""
 
 
+PACKED = (
+    "whether a gzip file is whole is seen once it is decompressed, and that alone is five sixths "
+    "of it"
+)
+
+
 def _proof(bench: Bench) -> Fact:
     """Measure what it costs to read a directory archive to its end, which is done beside the load.
 
@@ -391,7 +397,7 @@ def _proof(bench: Bench) -> Fact:
         found[what] = proof / (_cpu_seconds(bench.server) - before)
     shown = ", ".join(f"{what} {share:.1%}" for what, share in found.items())
     what = "CPU time of the proof of a directory archive, of that of its whole restore"
-    return Fact("restores", what, f"under {PROOF:.0%}", shown, max(found.values()) < PROOF)
+    return Fact("restores", what, f"under {PROOF:.0%}", shown, max(found.values()) < PROOF, PACKED)
 
 
 def _cpu_seconds(server: Server) -> float:
