@@ -154,7 +154,8 @@ def following(numbering: Numbering, last_value: int, is_called: bool) -> int:
 def counting(numbering: Numbering) -> list[Table]:
     """Return the tables whose rows count for the sequence."""
     tables = [t for t in numbering.tables if numbering.is_open or not t.is_strange]
-    draws = any(t.is_exact for t in tables)
+    # Another role's table says nothing of what the sequence's owner no longer uses.
+    draws = any(t.is_exact and not t.is_strange for t in tables)
     found = [
         t
         for t in tables
