@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
+
+from django.db import connections, transaction
 
 from .signals import sequences_repaired
 from .wording import printable
@@ -54,6 +58,31 @@ def announce(report: Report, trigger: Trigger, *, printed: bool = False) -> None
             extra=extra(entry),
         )
     if report.changed:
-        sequences_repaired.send_robust(
-            sender=type(report), using=report.database, report=report, trigger=trigger
-        )
+        with _apart(report.database):
+            sequences_repaired.send_robust(
+                sender=type(report), using=report.database, report=report, trigger=trigger
+            )
+
+
+@contextmanager
+def _apart(using: str) -> Iterator[None]:
+    """Let what receivers break in the block leave an open transaction as it was before.
+
+    A model whose ``save()`` raises has it rolled back in the end, though nobody sees the error.
+    """
+    connection: Any = connections[using]
+
+    def has_failed() -> bool:
+        return bool(connection.connection.info.transaction_status == _INERROR)
+
+    if not connection.in_atomic_block or connection.needs_rollback or has_failed():
+        yield
+        return
+    with transaction.atomic(using):
+        yield
+        if has_failed():
+            transaction.set_rollback(True, using)
+
+
+_INERROR = 3
+"""libpq's PQTRANS_INERROR, for both drivers."""

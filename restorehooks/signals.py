@@ -17,8 +17,8 @@ the entries that were moved) and ``trigger``: ``"pre_migrate"``, ``"post_migrate
 included), ``"loaddata"``, ``"resetsequences"`` (the command), ``"reset_sequences"`` (the
 functions), ``"ResetSequences"`` (the operation), ``"duplicate"`` (after a unique violation),
 ``"admin"`` or ``"restore"``. What a receiver raises is logged and stops nothing. The caller's
-transaction may be open, or broken, when it runs: a query that fails there breaks it, unless it is
-within a ``transaction.atomic(using)`` of the receiver's own.
+transaction may be open, or broken, when it runs: in an open one what receivers do is undone where
+a query of one of them has failed, or a model's ``save()``.
 """
 
 pre_restore = Signal()

@@ -47,8 +47,12 @@ def sentence(text: object) -> str:
 
 
 def quoted(names: Iterable[str]) -> str:
-    """Return names as a sentence lists them: ``"a", "b"``."""
-    return ", ".join(f'"{name}"' for name in names)
+    """Return names as a sentence lists them: ``"a", "b"``; of very many the first alone."""
+    return first_of([f'"{name}"' for name in names], _MOST_NAMES)
+
+
+_MOST_NAMES = 100
+"""Names in one sentence: a dump may have millions."""
 
 
 def no(kind: str, name: str) -> str:

@@ -27,7 +27,7 @@ def one_database(dump: Dump, name: str | None) -> Dump:
             )
         return dump
     found = survey(dump)
-    parts = {part.database: part for part in found.parts}
+    parts = found.parts
     if name not in parts:
         held = f"the databases {quoted(parts)}: name one with" if parts else "no whole database for"
         lacking = f'; it has no whole "{name}"' if name else ""

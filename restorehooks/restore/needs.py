@@ -55,8 +55,8 @@ def held_by(
     if dump.format == "plain":
         found = survey(dump, to_the_end=to_the_end, watch=watch)
         return Holds(
-            extensions=found.extensions,
-            for_superusers=found.for_superusers,
+            extensions=[*found.extensions],
+            for_superusers=[*found.for_superusers],
             rows=found.has_rows,
             rows_alone=found.fills and not found.creates,
             strings_off=found.strings_off,
@@ -66,8 +66,8 @@ def held_by(
     kinds = {entry.kind for entry in entries}
     rows = bool(kinds & _ROWS)
     return Holds(
-        extensions=[entry.tag for entry in entries if entry.kind == "EXTENSION"],
-        for_superusers=[made for entry in entries if (made := _made_by_superusers(entry))],
+        extensions=[*{entry.tag: None for entry in entries if entry.kind == "EXTENSION"}],
+        for_superusers=[*{made: None for entry in entries if (made := _made_by_superusers(entry))}],
         rows=rows,
         rows_alone=rows and kinds <= _ROWS | _BESIDE_ROWS,
         strings_off=strings_are_off(dump),

@@ -29,10 +29,11 @@ from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
 from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.script.parallel.builds import Builds
-from restorehooks.restore.script.results import ScriptResult
+from restorehooks.restore.script.results import Collected, ScriptResult
 from restorehooks.restore.script.survey import survey
+from restorehooks.restore.script.verdicts import LeaveOut
 from restorehooks.restore.script.wire import StatementFailed, Wire
-from restorehooks.wording import first_line
+from restorehooks.wording import first_line, quoted
 from tests.support.databases import Database
 from tests.support.dumps import as_sql, program
 from tests.support.servers import RunningServer
@@ -487,6 +488,32 @@ def test_no_name_in_a_dump_fills_the_memory(tmp_path: Path, of: str, line: str) 
         path.write_text(f"{FIRST.format(of)}CREATE ROLE {'x' * (65 << 20)};\n{LAST.format(of)}")
         with pytest.raises(DumpError, match="line 2: more roles and the like than any server has"):
             survey(identify(path, whole_server=True))
+
+
+def test_what_is_repeated_is_kept_once_and_of_many_names_few_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gzipped file of 1 MB has room for ten million statements."""
+    path = tmp_path / "many.sql"
+    lines = "CREATE EXTENSION x;\nCREATE ROLE r;\nCREATE EVENT TRIGGER e ON sql_drop;\n" * 1000
+    path.write_text(f"{FIRST.format('cluster ')}{(FIRST + lines + LAST).format('', '') * 2}")
+    found = survey(identify(path, whole_server=True))
+    kept = len(found.parts), len(found.extensions), len(found.roles), len(found.for_superusers)
+    assert kept == (1, 1, 1, 1)
+    monkeypatch.setattr("restorehooks.restore.script.survey._MOST_GLOBALS", 100_000)
+    path.write_text(FIRST.format("cluster ") + "a;\n" * 1000)
+    with pytest.raises(DumpError, match="more roles and the like than any server has"):
+        survey(identify(path, whole_server=True))
+    collected = Collected()
+    for number in range(2000):
+        collected.add(LeaveOut("owner", f"the role r{number}"), b"ALTER", number, "utf-8")
+    reasons = collected.all()
+    assert (len(reasons), sum(one.count for one in reasons), reasons[-1].count) == (
+        1001,
+        2000,
+        1000,
+    )
+    assert quoted(map(str, range(1000))).endswith('"99" and 900 more')
 
 
 def test_of_what_is_built_later_little_is_kept() -> None:

@@ -17,6 +17,7 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.script.survey import survey
 from restorehooks.restore.script.tables import Tables
+from restorehooks.restore.server.existing import require_tables
 from restorehooks.signals import pre_load
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import OBJECTS, alone, contents, dumped, neighbours, plain
@@ -235,3 +236,19 @@ def test_every_kind_of_object_is_there_afterwards(
         assert restore(Request(str(file)), confirm=lambda question: True).restored
     with pytest.raises(psycopg.errors.UndefinedTable):
         live.execute("SELECT FROM precious")
+
+
+def test_a_name_that_is_longer_in_utf8_than_on_the_server_is_there(database: Database) -> None:
+    server, made, name = database.server, f"latin1_{database.name}", "\u00e9" * 60
+    create = f"CREATE DATABASE \"{made}\" TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
+    server.execute(create)
+    try:
+        with server.connect(dbname=made, client_encoding="UTF8") as there:
+            there.execute(f'CREATE TABLE "{name}" ()'.encode())
+            tables = Tables()
+            tables.statement(f'CREATE TABLE "{name}" ('.encode())
+            require_tables(there, tables.left)
+            with pytest.raises(RestoreError, match="lacks 1 of them"):
+                require_tables(there, [*tables.left, "other"])
+    finally:
+        server.execute(f'DROP DATABASE "{made}" WITH (FORCE)')

@@ -277,17 +277,28 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
-def test_a_strangers_link_in_a_folder_is_not_followed(
-    dumps: dict[str, Path], tmp_path: Path
-) -> None:
+def test_no_link_leads_out_of_a_folder(dumps: dict[str, Path], tmp_path: Path) -> None:
+    """Whoever made it: one that was in a tar file belongs to whoever has unpacked that."""
     folder = tmp_path / "shared"
     folder.mkdir()
     (folder / "latest").symlink_to(dumps["plain"])
+    for owner in (os.geteuid(), 12345):
+        os.lchown(folder / "latest", owner, owner)
+        with pytest.raises(DumpError, match="the link latest, which leads"), taken_out(folder):
+            pass
+
+
+def test_a_link_within_a_folder_is_no_second_dump(dumps: dict[str, Path], tmp_path: Path) -> None:
+    """As Kubernetes mounts files: each is a link, by way of one that leads to the newest."""
+    folder = tmp_path / "mounted"
+    (folder / "..2026").mkdir(parents=True)
+    shutil.copy(dumps["plain"], folder / "..2026/dump.sql")
+    (folder / "..data").symlink_to("..2026")
+    (folder / "dump.sql").symlink_to("..data/dump.sql")
+    (folder / "gone").symlink_to("nowhere")
     with taken_out(folder) as inside:
         assert inside
-    os.lchown(folder / "latest", 12345, 12345)
-    with pytest.raises(DumpError, match="the link latest, which belongs"), taken_out(folder):
-        pass
+        assert inside.path == folder / "..2026/dump.sql"
 
 
 @pytest.mark.parametrize("form", ["custom", "plain.gz"])

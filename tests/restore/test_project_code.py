@@ -130,6 +130,15 @@ def test_a_receiver_that_rolls_back_in_place_has_restored_nothing(
     assert contents(live) == before
 
 
+@pytest.mark.parametrize("body", ["transaction.set_rollback(True, using)", "cursor.execute('no')"])
+def test_what_a_receiver_of_a_repair_breaks_in_place_undoes_no_restore(
+    project: Project, live: Database, backup: Path, body: str
+) -> None:
+    done = receiving(project, body, str(backup), "--in-place", signal="sequences_repaired")
+    assert json.loads(done.stdout)["outcome"] == "restored"
+    assert live.execute("SELECT count(*) FROM purchase") == [(5000,)]
+
+
 @pytest.mark.parametrize("kind", ["link", "circle", "pipe", "folder"])
 def test_a_hook_that_is_no_file_is_not_passed_over(folder: Path, kind: str) -> None:
     hook = folder / "10-scrub.sql"

@@ -160,7 +160,11 @@ def test_in_place_never_takes_what_is_somebody_elses(
 
 OURS = """
 CREATE SCHEMA ours AUTHORIZATION {0}; CREATE SCHEMA theirs AUTHORIZATION {1};
-GRANT USAGE ON SCHEMA ours TO {1}; GRANT CREATE ON SCHEMA public TO {0}; SET ROLE {0};
+GRANT USAGE ON SCHEMA ours TO {1}; GRANT CREATE ON SCHEMA public TO {0};
+DO $$ BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO {0}', current_database());
+END $$; SET ROLE {0}; CREATE TYPE ours.span AS RANGE (SUBTYPE = int);
+DO $$ BEGIN IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'citext') THEN
+CREATE EXTENSION citext SCHEMA ours; END IF; END $$;
 CREATE AGGREGATE public.everything (*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0');
 CREATE TYPE ours.mood AS ENUM ('good'); CREATE SEQUENCE ours.numbers;
 GRANT USAGE ON SEQUENCE ours.numbers TO {1}; CREATE TABLE ours.person (id int PRIMARY KEY);
@@ -208,7 +212,8 @@ def test_in_place_takes_no_part_of_what_is_somebody_elses(database: Database) ->
                 connection.execute(as_other.encode())
                 with pytest.raises(TargetError, match=f"{named} .*of .*{other}.* would go with it"):
                     drop_own(connection)
-        connection.execute(f"SET ROLE {owner}".encode())
+        brief = f"SET ROLE {other}; CREATE TEMP TABLE brief (mood ours.mood); SET ROLE {owner}"
+        connection.execute(brief.encode())
         drop_own(connection)
         connection.execute("RESET ROLE")
         gone = "SELECT to_regnamespace('ours'), to_regprocedure('public.everything()')"

@@ -168,7 +168,7 @@ def test_a_dump_in_another_encoding_keeps_its_characters(
     for flags in ((), ("--inserts",)):
         path = plain(source, tmp_path / "dump.sql", f"--encoding={encoding}", *flags)
         database.execute(f"DROP TABLE IF EXISTS {table}")
-        restored(path, database)
+        assert restored(path, database).tables.missing() is None
         assert database.execute(f"SELECT x FROM {table} ORDER BY x") == [(text,), (text * 2,)]
 
 

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.trust import belongs_to_us
 from restorehooks.wording import first_line, printable, quoted
 
 from .compression import beginning, compression_of, decompressed
@@ -86,11 +85,8 @@ def _in_folder(source: Path) -> Inside | None:
     for path in paths if len(paths) <= _MOST else ():
         if path.name == TABLE_OF_CONTENTS:
             found.append(Inside(printable(str(path.parent.relative_to(source))), path.parent))
-        elif path.is_symlink() and not belongs_to_us(path.lstat()):
-            raise DumpError(
-                f"{source} has the link {printable(path.name)}, which belongs to another user and "
-                "may lead to any file: name the dump itself"
-            )
+        elif path.is_symlink():
+            _require_inside(source, path)  # what it leads to is found itself
         elif path.is_file() and not path.parent.joinpath(TABLE_OF_CONTENTS).exists():
             try:
                 with path.open("rb") as stream:
@@ -100,6 +96,18 @@ def _in_folder(source: Path) -> Inside | None:
             if is_dump(beginning(head)):
                 found.append(Inside(printable(str(path.relative_to(source))), path))
     return _the_one(source, found) if found else None
+
+
+def _require_inside(folder: Path, link: Path) -> None:
+    """Raise DumpError where a link leads to a file elsewhere: whoever made the folder may mean it.
+
+    Whose it is says nothing, see ``own_files``.
+    """
+    if link.is_file() and not link.resolve().is_relative_to(folder.resolve()):
+        raise DumpError(
+            f"{folder} has the link {printable(link.name)}, which leads to a file elsewhere: name "
+            "the dump itself"
+        )
 
 
 def _from_tar(source: Path, private: Path) -> Inside | None:

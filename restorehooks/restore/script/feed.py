@@ -136,7 +136,7 @@ class _Script:
             while (piece := self._next()) is not None:
                 if isinstance(piece, Comment):
                     self._ending.comment(piece.text)
-                    self._result.tables.comment(piece.text)
+                    self._result.tables.comment(piece.text, self._encoding[1])
                 elif isinstance(piece, MetaCommand):
                     self._meta_command(piece)
                 else:

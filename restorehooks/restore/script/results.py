@@ -15,6 +15,8 @@ _SECRET = re.compile(r"(?i)\b(?:OPTIONS|CONNECTION|(?:ENCRYPTED )?PASSWORD|PASSW
 """What may come before a password: of a role, a server, a user mapping, a subscription."""
 _SHOWN = 100
 """Characters of a statement that a message shows."""
+_MOST, MORE = 1000, "for reasons of the same kind, each with another name"
+"""Reasons that are told apart."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Collected:
 
     def add(self, omitted: LeaveOut, text: bytes, line: int, encoding: str) -> None:
         """Take in a piece of the dump that is left out; the first of each reason is shown."""
+        if len(self._found) >= _MOST and omitted not in self._found:
+            omitted = LeaveOut(omitted.what, MORE)
         first = LeftOut(omitted.what, shown(text, encoding), line, printable(omitted.reason), 0)
         known = self._found.get(omitted, first)
         self._found[omitted] = replace(known, count=known.count + 1)

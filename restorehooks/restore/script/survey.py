@@ -37,13 +37,16 @@ _FILLS = (b"INSERT INTO ", b"COPY ")
 _LARGE_OBJECT = b"SELECT pg_catalog.lowrite("
 _LONGEST_NAME = 200
 """Characters of a name that are kept: no server's has as many."""
-_MOST_GLOBALS = 64 << 20
-"""Bytes of statements outside of all databases that are kept: no server has as many roles."""
+_MOST_GLOBALS, _EACH = 64 << 20, 100
+"""Bytes that statements outside of all databases may take: no server has as many roles. And those
+that each one takes beside its text."""
 
 
 @dataclass
 class Survey:
     """What a plain dump holds.
+
+    What has a name is kept once: a small file may unpack to millions of the same.
 
     parts: of a file that pg_dumpall made, each database's part, whole ones alone.
     roles: those that it creates. globals_: all that it creates beside databases, a statement each,
@@ -55,11 +58,11 @@ class Survey:
     strings_off: it sets standard_conforming_strings to off.
     """
 
-    parts: list[Part] = field(default_factory=list)
-    roles: list[str] = field(default_factory=list)
+    parts: dict[str, Part] = field(default_factory=dict)
+    roles: dict[str, None] = field(default_factory=dict)
     globals_: list[str] = field(default_factory=list)
-    extensions: list[str] = field(default_factory=list)
-    for_superusers: list[str] = field(default_factory=list)
+    extensions: dict[str, None] = field(default_factory=dict)
+    for_superusers: dict[str, None] = field(default_factory=dict)
     creates: bool = False
     fills: bool = False
     has_rows: bool = False
@@ -144,7 +147,7 @@ class _Reading:
         elif line == TRAILER and self._start:
             start, first_line = self._start
             end = self._lexer.offset
-            self.found.parts.append(Part(self._database, start, end, first_line))
+            self.found.parts[self._database] = Part(self._database, start, end, first_line)
             self._start = None
 
     def _statement(self, statement: Statement) -> None:
@@ -165,10 +168,10 @@ class _Reading:
             self._escapes = strings[1].lower() in (b"off", b"false", b"0")
             found.strings_off = found.strings_off or self._escapes
         if role := _ROLE.match(text):
-            found.roles.append(_unquoted(role[1].decode(errors="replace"))[:_LONGEST_NAME])
+            found.roles[_unquoted(role[1].decode(errors="replace"))[:_LONGEST_NAME]] = None
         first = words.first(1)
         if self._of_server and self._start is None and first not in (["set"], ["select"]):
-            self._bytes_of_globals += len(text)
+            self._bytes_of_globals += len(text) + _EACH
             if self._bytes_of_globals > _MOST_GLOBALS:
                 raise LexingError("more roles and the like than any server has", statement.line)
             shown = _SECRET.sub("PASSWORD '...'", text.decode(errors="replace"))
@@ -180,9 +183,9 @@ class _Reading:
         found = self.found
         found.creates = True
         if extension := extension_in(text):
-            found.extensions.append(extension)
+            found.extensions[extension] = None
         elif made := made_by_superusers(text):
-            found.for_superusers.append(printable(made))
+            found.for_superusers[printable(made)] = None
 
 
 def _name(connected: bytes) -> str:

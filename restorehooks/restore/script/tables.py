@@ -62,10 +62,10 @@ class Tables:
         """The names, without their schemas, of the tables that are made and not dropped."""
         return [name for _, name in self._left]
 
-    def comment(self, text: bytes) -> None:
+    def comment(self, text: bytes, encoding: str = "utf-8") -> None:
         """Take in a comment between two statements."""
         if found := _NAMED.match(text):
-            self._named[as_kept(found[1][:_LONGEST].decode(errors="replace"))] += 1
+            self._named[as_kept(found[1][:_LONGEST].decode(encoding, "replace"))] += 1
 
     def statement(self, text: bytes, encoding: str = "utf-8") -> None:
         """Take in a statement that is run; ``encoding`` is Python's name of the client's."""

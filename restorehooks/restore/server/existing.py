@@ -11,6 +11,7 @@ from psycopg.rows import tuple_row
 
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.errors import RestoreError
+from restorehooks.restore.script.owners_and_privileges import as_kept
 from restorehooks.restore.script.tables import shown
 
 from .session_settings import own_names
@@ -65,9 +66,11 @@ def require_tables(connection: psycopg.Connection[Any], names: Sequence[str]) ->
     if not names:
         return
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        there: dict[str, int] = dict(cursor.execute(RELATIONS).fetchall())
+        there: Counter[str] = Counter()
+        for name, count in cursor.execute(RELATIONS).fetchall():
+            there[as_kept(name)] += count  # longer in UTF-8 than in the server's encoding
     named = Counter(name for name in names if "\ufffd" not in name)
-    _require("tables", sum(named.values()), (named - Counter(there)).elements())
+    _require("tables", sum(named.values()), (named - there).elements())
 
 
 def require_entries(connection: psycopg.Connection[Any], entries: Sequence[ArchiveEntry]) -> None:

@@ -24,7 +24,7 @@ WHERE n.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'
 
 OWNED = """
 SELECT 'pg_class'::regclass AS catalog, oid, relowner AS owner FROM pg_catalog.pg_class
-    WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND relpersistence <> 't'
 UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
 UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type AS t
     WHERE typtype IN ('d', 'e', 'r') OR typtype = 'b' AND typcategory <> 'A'
@@ -45,7 +45,15 @@ UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner
 UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner
     FROM pg_catalog.pg_foreign_data_wrapper
 """
-"""All that roles own, but schemas and large objects, on which nothing depends."""
+"""All that roles own, but schemas and large objects, on which nothing depends. Temporary tables
+come and go with other sessions meanwhile."""
+
+IS_PART = """EXISTS (SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = catalog AND d.objid = object.oid
+      -- a partitioned table depends on its own columns like that
+      AND (d.deptype = 'e' OR d.deptype = 'i' AND d.refobjid <> d.objid))"""
+"""Of something else that is listed: of an extension, or a function that a range type has come with.
+Whose it is says nothing: both are a superuser's where any role has made the whole."""
 
 OWN_REST = f"""
 SELECT type, identity FROM (
@@ -53,18 +61,14 @@ SELECT type, identity FROM (
     UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
         FROM pg_catalog.pg_largeobject_metadata
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
-WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                  WHERE d.classid = catalog AND d.objid = object.oid
-                    -- a partitioned table depends on its own columns like that
-                    AND (d.deptype = 'e' OR d.deptype = 'i' AND d.refobjid <> d.objid))
+WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user AND NOT {IS_PART}
 """  # noqa: S608 - a constant
 
 OF_OTHERS = f"""
 WITH relation AS (
     SELECT oid, relowner AS owner, relkind FROM pg_catalog.pg_class
     WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(relowner) <> current_user
-      AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I', 'c')
+      AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I', 'c') AND relpersistence <> 't'
 )
 SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_userbyid(owner)) FROM (
     SELECT 'pg_class'::regclass AS catalog, oid, 0 AS part, owner FROM relation
@@ -87,9 +91,10 @@ SELECT pg_catalog.format('%s %s of "%s"', type, identity, pg_catalog.pg_get_user
         JOIN pg_catalog.pg_publication p ON refclassid = 'pg_publication'::regclass
             AND refobjid = p.oid AND deptype = 'a'
     UNION ALL SELECT 'pg_opclass'::regclass, oid, 0, opcowner FROM pg_catalog.pg_opclass
+    UNION ALL SELECT 'pg_extension'::regclass, oid, 0, extowner FROM pg_catalog.pg_extension
     UNION ALL SELECT catalog, oid, 0, owner FROM ({OWNED}) AS owned
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, part)
-WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user
+WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) <> current_user AND NOT {IS_PART}
 """  # noqa: S608 - a constant
 """What others own, and all that it consists of: a column goes with its type, and a table leaves the
 publication that it is in."""
