@@ -38,9 +38,12 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     before = {alias: _restoring(connections[alias]) for alias in _same_place(using, lock)}
 
     def lift(connection: Any, **_: Any) -> None:
+        is_live = database == lock.address.name  # in place
         if connection.alias in before:
             unlimited(connection.connection)
-        elif _is_live(connection, lock):  # one that did not answer when the others were asked
+            if is_live and connection.alias != using:
+                connection.connection.execute(OTHERS_WAIT)
+        elif not is_live and _is_live(connection, lock):  # it did not answer when it was asked
             connection.close()
             raise HookError(
                 f'The alias "{connection.alias}" leads to the live database, and did not say so '
@@ -59,6 +62,10 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
         for alias in before:
             close_connections(alias)
             before[alias]()
+
+
+OTHERS_WAIT = "SET lock_timeout = '2s'"
+"""For other aliases in place: what the one transaction has locked would be waited for for ever."""
 
 
 def _restoring(connection: Any) -> Callable[[], None]:

@@ -15,9 +15,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections, transaction
 
-from restorehooks.restore import hook_files
+from restorehooks.restore import alias, hook_files
 from restorehooks.restore.alias import pointed_at
 from restorehooks.restore.errors import HookError
 from restorehooks.restore.progress import Reporter
@@ -252,6 +252,23 @@ def test_an_alias_that_answers_only_later_leads_a_hook_to_nothing(
     finally:
         connections["late"].close()
         del connections["late"], connections.settings["late"], connections.settings["legacy"]
+
+
+def test_in_place_another_alias_does_not_wait_for_the_transaction_for_ever(
+    database: Database, lock: RestoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alias, "OTHERS_WAIT", alias.OTHERS_WAIT.replace("2s", "10ms"))
+    database.execute("CREATE TABLE email (address text)")
+    connections.settings["twin"] = connections.settings["default"]
+    try:
+        with pointed_at("default", database.name, lock), transaction.atomic():
+            connections["default"].cursor().execute("LOCK TABLE email")
+            with pytest.raises(OperationalError, match="lock timeout"):
+                connections["twin"].cursor().execute("DELETE FROM email")
+            connections["default"].cursor().execute("DELETE FROM email")
+    finally:
+        connections["twin"].close()
+        del connections["twin"], connections.settings["twin"]
 
 
 def test_an_alias_that_leads_elsewhere_runs_nothing(
