@@ -12,12 +12,12 @@ Estimates call functions, too: how many rows meet a predicate is estimated with 
 operator, of its negator or commutator (``neqsel``), and with a range type's SUBTYPE_DIFF
 (``rangesel``). A cast to a domain plans that domain's CHECK constraints (``load_domaintype_info``).
 
-Some of it leaves no dependency, and is read off the stored expressions: the type that JSON_VALUE
-returns, and ``satisfies_hash_partition``, which is IMMUTABLE and opens whatever table has the oid
-that it is given, so that the key of that one is evaluated. What is made JSON of is cast to it, and
-a function for any type may cast what it is given to any other: all casts of a type count. A virtual
-generated column is planned as its expression, which may call no function of a user's, but
-that one.
+Some of it leaves no dependency, and is read off the stored expressions: types, such as those of a
+whole row or of what JSON_VALUE returns, and ``satisfies_hash_partition``, which is IMMUTABLE and
+opens whatever table has the oid that it is given, so that the key of that one is evaluated. What is
+made JSON of is cast to it, and a function for any type may cast what it is given to any other: all
+casts of such types count, but not those to a type that nothing names. A virtual generated column is
+planned as its expression, which may call no function of a user's, but that one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ FIRST_OF_USERS = 16384
 """The first oid that is no object of PostgreSQL's own (FirstNormalObjectId in transam.h)."""
 LOGGED_IN = "(SELECT usesysid FROM pg_stat_get_activity(pg_backend_pid()))"
 """The oid of the role that has connected, whatever the session has been set to since."""
-_LOGGED_IN_AS_SUPERUSER = f"(SELECT rolsuper FROM pg_roles WHERE oid = {LOGGED_IN})"  # noqa: S608
+_LOGGED_IN_AS_SUPERUSER = (  # where nobody knows it, too: single-user mode has no such role
+    f"coalesce((SELECT rolsuper FROM pg_roles WHERE oid = {LOGGED_IN}), true)"  # noqa: S608
+)
 IS_TRUSTED = (
-    f"(r.rolsuper OR r.oid = {LOGGED_IN} OR r.rolname IN (session_user, current_user)"
-    f" AND NOT {_LOGGED_IN_AS_SUPERUSER})"
+    f"(r.rolsuper OR r.oid IS NOT DISTINCT FROM {LOGGED_IN}"
+    f" OR r.rolname IN (session_user, current_user) AND NOT {_LOGGED_IN_AS_SUPERUSER})"
 )
 """The condition that role ``r`` gains nothing by what it has made being called in this session.
 
@@ -70,12 +72,13 @@ SATISFIES_HASH_PARTITION = 5028
 
 
 def _named_in(expression: str) -> str:
-    """Return the query, by the name of ``named``, for what an expression calls by its oid alone."""
-    pattern = f":typid ([0-9]+) :typmod|:funcid {SATISFIES_HASH_PARTITION} "
+    """Return the query, by the name of ``named``, for an expression's types and that function."""
+    pattern = f":[a-z_]*type?(?:id|Id)? ([0-9]+) |:funcid {SATISFIES_HASH_PARTITION} "
     return f"""(
         SELECT CASE WHEN oids[1] IS NULL THEN 'pg_proc'::regclass ELSE 'pg_type'::regclass END
                    AS class, coalesce(oids[1]::oid, {SATISFIES_HASH_PARTITION}) AS obj
-        FROM regexp_matches({expression}, '{pattern}', 'g') AS oids) named"""  # noqa: S608
+        FROM regexp_matches({expression}, '{pattern}', 'g') AS oids
+        WHERE oids[1] IS NULL OR oids[1]::oid >= {FIRST_OF_USERS}) named"""  # noqa: S608
 
 
 _PLANNED = f"""
@@ -157,21 +160,27 @@ reached (tab, class, obj) AS (
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
-        SELECT 'pg_proc'::regclass, castfunc  -- of casts from it and to it
-        FROM pg_depend d JOIN pg_cast c ON c.oid = d.objid
-        WHERE reached.class = 'pg_type'::regclass AND d.classid = 'pg_cast'::regclass
-            AND d.refclassid = 'pg_type'::regclass AND d.refobjid = reached.obj
+        SELECT classid, objid FROM pg_depend  -- the casts from it and to it
+        WHERE reached.class = 'pg_type'::regclass AND classid = 'pg_cast'::regclass
+            AND refclassid = 'pg_type'::regclass AND refobjid = reached.obj
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
 )
 SELECT reached.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
 FROM reached
-LEFT JOIN pg_proc p ON reached.class = 'pg_proc'::regclass AND p.oid = reached.obj
+LEFT JOIN pg_cast c ON reached.class = 'pg_cast'::regclass AND c.oid = reached.obj
+LEFT JOIN pg_proc p
+    ON p.oid = CASE reached.class WHEN 'pg_proc'::regclass THEN reached.obj ELSE c.castfunc END
 LEFT JOIN pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN pg_type t ON reached.class = 'pg_type'::regclass AND t.oid = reached.obj
 LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
 JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
-WHERE NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
+WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION})
+  AND NOT EXISTS (  -- a cast between a type and one of another role's that nothing names
+      SELECT FROM pg_type other
+      WHERE other.oid IN (c.castsource, c.casttarget) AND other.typowner IN ({STRANGERS})
+        AND (reached.tab, other.oid) NOT IN (
+            SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
 """  # noqa: S608 - constants
 
 

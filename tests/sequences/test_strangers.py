@@ -283,6 +283,20 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
             "CREATE CAST (m.e[] AS text) WITH FUNCTION m.j(m.e[])", "array_append(NULL, 'a'::m.e)"
         ),
     ),
+    "a cast of the whole row": (
+        14, "SELECT public.as_text(t) FROM m.t",
+        "CREATE FUNCTION m.j(m.t) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+        "CREATE CAST (m.t AS text) WITH FUNCTION m.j(m.t);"
+        "CREATE INDEX u ON m.t (public.as_text(t))",
+    ),
+    "a cast of an array of rows": (
+        14, "SELECT public.as_text((ARRAY[t])[1]) FROM m.t",
+        "CREATE FUNCTION m.j(m.t) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
+        "CREATE CAST (m.t AS text) WITH FUNCTION m.j(m.t);"
+        "CREATE INDEX u ON m.t (public.as_text((ARRAY[t])[1]))",
+    ),
     "the type of a value of JSON": (
         17, "SELECT JSON_VALUE('5', '$' RETURNING m.d)",
         """
@@ -313,6 +327,41 @@ def test_what_no_dependency_leads_to_is_not_called(
     database.execute("TRUNCATE m.log")
     assert "a function of another role" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
     assert "another role's code" in diagnose(connections[DEFAULT], "u")[0].sentences
+    assert called(database) == []
+
+
+@pytest.mark.parametrize("role", ["a superuser", "the owner"])
+def test_a_cast_that_nothing_can_call_is_in_nobodys_way(
+    database: Database, mallory: str, role: str
+) -> None:
+    """Whoever may use a type of ours may cast it to one of its own, and no index names that."""
+    app = database.role("app")
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE TYPE m.e AS ENUM ('x')")
+    for name, owner in (("ours", "CURRENT_USER"), ("theirs", app)):
+        database.execute(
+            f"""
+            CREATE TYPE {name}_state AS ENUM ('a'); ALTER TYPE {name}_state OWNER TO {owner};
+            CREATE TABLE {name} (id serial PRIMARY KEY, state {name}_state);
+            CREATE UNIQUE INDEX {name}_u ON {name} (id) WHERE state = 'a';
+            INSERT INTO {name} VALUES (50, 'a'); ALTER TABLE {name} OWNER TO {owner};
+            """
+        )
+        with database.connect(user=mallory) as connection:
+            connection.execute(
+                f"""
+                CREATE FUNCTION m.{name}(public.{name}_state) RETURNS m.e LANGUAGE plpgsql
+                    IMMUTABLE AS $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$;
+                CREATE CAST (public.{name}_state AS m.e) WITH FUNCTION m.{name} AS IMPLICIT
+                """
+            )
+    with django_as(database, **({} if role == "a superuser" else {"USER": app})):
+        report = reset(DEFAULT)
+        said = diagnose(connections[DEFAULT], "theirs_u")[0].sentences
+    assert entry(report, "theirs_id_seq").next_after == 51
+    assert "is not read" not in said
+    if role == "a superuser":
+        assert entry(report, "ours_id_seq").next_after == 51
     assert called(database) == []
 
 
