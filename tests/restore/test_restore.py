@@ -224,6 +224,7 @@ def test_in_place_drops_every_kind_of_thing(
     project: Project, database: Database, backup: Path
 ) -> None:
     database.execute(EVERYTHING)
+    database.execute("SELECT lo_create(99)")
     alone(database)
     project.manage("restoredb", str(backup), YES, "--in-place")
     left = "\n".join(line for line in contents(database).splitlines() if "; Type: " in line)

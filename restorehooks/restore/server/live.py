@@ -66,7 +66,7 @@ SELECT kind, pg_catalog.count(*) FROM (
     UNION ALL SELECT 'event trigger', 'pg_event_trigger'::regclass, oid
         FROM pg_catalog.pg_event_trigger
 ) AS object
-WHERE oid >= 16384  -- FirstNormalObjectId: everything below came with initdb
+WHERE (oid >= 16384 OR kind = 'large object')  -- FirstNormalObjectId: below came with initdb
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = catalog AND d.objid = object.oid AND d.deptype = 'e')
 GROUP BY kind ORDER BY kind

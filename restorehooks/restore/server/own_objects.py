@@ -61,7 +61,8 @@ SELECT type, identity FROM (
     UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner
         FROM pg_catalog.pg_largeobject_metadata
 ) AS object CROSS JOIN LATERAL pg_catalog.pg_identify_object(catalog, oid, 0)
-WHERE oid >= 16384 AND pg_catalog.pg_get_userbyid(owner) = current_user AND NOT {IS_PART}
+WHERE (oid >= 16384 OR catalog = 'pg_largeobject'::regclass)  -- users choose their numbers
+  AND pg_catalog.pg_get_userbyid(owner) = current_user AND NOT {IS_PART}
 """  # noqa: S608 - a constant
 
 OF_OTHERS = f"""
