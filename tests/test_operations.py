@@ -114,6 +114,15 @@ def test_sqlmigrate_mends_when_psql_runs_it(geo: Project, database: Database) ->
     assert database.execute("SELECT nextval('geo_country_id_seq')") == [(13,)]
     database.execute("ALTER TABLE geo_city ALTER id DROP IDENTITY")
     database.psql(printed)
+
+    database.execute(  # a serial column, as before Django 4.1
+        "CREATE SEQUENCE serial OWNED BY geo_city.id;"
+        "ALTER TABLE geo_city ALTER id SET DEFAULT nextval('serial'::regclass)"
+    )
+    if database.server.version < 190000:
+        database.execute(f"ALTER DATABASE {database.name} SET standard_conforming_strings = off")
+    database.psql(printed)
+    assert upcoming(database, "geo_city") == 10
     backwards = geo.manage("sqlmigrate", "geo", "0002", "--backwards").stdout
     assert "setval" not in backwards
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
@@ -30,7 +31,8 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     lead to the very server that the lock is held on, and their sessions have no time limits, may
     write, commit each statement, and wait for no standby. Connections and pools are closed before
     and after: a pool keeps the NAME that it was made with. Raises HookError when the server says
-    that the alias still leads elsewhere, LockLostError when that is not where the lock is held.
+    that the alias still leads elsewhere, and in the block where a connection of another alias leads
+    to the live database; LockLostError when that is not where the lock is held.
     """
     # Functions: reports of errors show variables, and settings hold passwords.
     before = {alias: _restoring(connections[alias]) for alias in _same_place(using, lock)}
@@ -38,6 +40,12 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     def lift(connection: Any, **_: Any) -> None:
         if connection.alias in before:
             unlimited(connection.connection)
+        elif _is_live(connection, lock):  # one that did not answer when the others were asked
+            connection.close()
+            raise HookError(
+                f'The alias "{connection.alias}" leads to the live database, and did not say so '
+                "when the hooks began: nothing was run there."
+            )
 
     connection_created.connect(lift)
     try:
@@ -102,7 +110,7 @@ def close_connections(using: str) -> None:
 def _same_place(using: str, lock: RestoreLock) -> list[str]:
     """Return the aliases for the database of one: of the same address, or so their servers say."""
     alike = _spelled_alike(using)
-    others = [each for each in connections if each not in alike]
+    others = [each for each in _postgresql_aliases() if each not in alike]
     live = identity(lock.connection, lock.address.name) if others else None
     return [*alike, *(each for each in others if live and _is_at(each, live))]
 
@@ -110,25 +118,37 @@ def _same_place(using: str, lock: RestoreLock) -> list[str]:
 def _spelled_alike(using: str) -> list[str]:
     def place(alias: str) -> tuple[Any, ...]:
         found = connections[alias].settings_dict
-        return (
-            connections[alias].vendor,
-            found["NAME"],
-            found["HOST"],
-            found["PORT"],
-            # With a service, HOST and PORT may be empty in all of them.
-            found["OPTIONS"].get("service"),
-        )
+        # With a service, HOST and PORT may be empty in all of them.
+        return found["NAME"], found["HOST"], found["PORT"], found["OPTIONS"].get("service")
 
     wanted = place(using)
-    return [alias for alias in connections if place(alias) == wanted]
+    return [alias for alias in _postgresql_aliases() if place(alias) == wanted]
+
+
+def _postgresql_aliases() -> Iterator[str]:
+    for alias in connections:
+        with suppress(ImproperlyConfigured, ImportError):  # its driver is not installed
+            if connections[alias].vendor == "postgresql":
+                yield alias
 
 
 def _is_at(alias: str, live: Identity) -> bool:
-    if live.database is None or connections[alias].vendor != "postgresql":
-        return False
     with suppress(Exception):  # one that lets nobody in; a backend of the project's raises anything
         found = identity_at(Address.of(alias, direct=False))
-        return bool(found and found.is_same(live))
+        return bool(live.database is not None and found and found.is_same(live))
+    return False
+
+
+def _is_live(connection: Any, lock: RestoreLock) -> bool:
+    """Return whether a new connection leads to the live database."""
+    with suppress(Exception):  # another engine's
+        own, own_mode = connection.connection, connection.connection.autocommit
+        own.autocommit = True  # a question that is refused ends no transaction
+        try:
+            live = identity(lock.connection, lock.address.name)
+            return bool(live.database is not None and identity(own).is_same(live))
+        finally:
+            own.autocommit = own_mode
     return False
 
 

@@ -261,7 +261,7 @@ BEGIN
         WHERE CASE WHEN e.oid IS NULL THEN EXISTS (
                   SELECT FROM pg_depend WHERE objid = q.seqrelid AND refobjid = tab
                       AND refobjsubid = col AND deptype IN ('a', 'i'))
-              ELSE pg_get_expr(e.adbin, tab) ~ '^\\(*nextval\\(''.*''::regclass\\)\\)*(::[a-z ]+)*$'
+              ELSE pg_get_expr(e.adbin, tab) ~ '^[(]*nextval[(]''.*''::regclass[)]+(::[a-z ]+)*$'
                   AND EXISTS (SELECT FROM pg_depend
                               WHERE objid = e.oid AND refobjid = q.seqrelid) END
     LOOP

@@ -19,10 +19,12 @@ from tests.support.storages import WHY_NO_SFTP, Place
 
 
 @pytest.fixture(autouse=True)
-def serially_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def serially_too() -> Iterator[None]:
     """Compare each load of a plain dump with one over one connection: RESTOREHOOKS_SERIALLY_TOO."""
-    if os.environ.get("RESTOREHOOKS_SERIALLY_TOO"):
-        monkeypatch.setattr(load, "load_plain_beside", compared(load_statements.load_plain_beside))
+    with pytest.MonkeyPatch.context() as patch:  # a test's own is undone before its databases go
+        if os.environ.get("RESTOREHOOKS_SERIALLY_TOO"):
+            patch.setattr(load, "load_plain_beside", compared(load_statements.load_plain_beside))
+        yield
 
 
 @pytest.fixture

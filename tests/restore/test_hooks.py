@@ -231,6 +231,29 @@ def test_every_alias_of_the_same_database_goes_along_and_no_other(
         del connections["twin"], connections.settings["twin"]
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_an_alias_that_answers_only_later_leads_a_hook_to_nothing(
+    database: Database, make_database: MakeDatabase, lock: RestoreLock, mode: bool
+) -> None:
+    """A pooler that was paused, say; and no other alias is in the way, with a driver or without."""
+    copy = make_database()
+    own = connections.settings["default"]
+    connections.settings["late"] = {**own, "PORT": "1", "AUTOCOMMIT": mode}
+    connections.settings["legacy"] = {**own, "ENGINE": "no.such.engine"}
+    try:
+        with pointed_at("default", copy.name, lock):
+            connections["late"].settings_dict["PORT"] = own["PORT"]
+            for _ in range(2):
+                with pytest.raises(HookError, match='"late" leads to the live database'):
+                    current("late")
+            connections["late"].settings_dict["NAME"] = "postgres"
+            assert current("late") == "postgres"
+            assert connections["late"].get_autocommit() is mode
+    finally:
+        connections["late"].close()
+        del connections["late"], connections.settings["late"], connections.settings["legacy"]
+
+
 def test_an_alias_that_leads_elsewhere_runs_nothing(
     database: Database, make_database: MakeDatabase, folder: Path, lock: RestoreLock
 ) -> None:

@@ -219,6 +219,26 @@ def test_the_password_of_a_backend_that_makes_one_is_asked_for_when_it_is_needed
     assert address.secrets["password"] == f"token {second + 2}"
 
 
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_backend_that_makes_no_password_any_more_is_a_sentence(
+    database: Database, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """And no variable of ours shows those that it has made."""
+    left = [SECRET] * calls
+    ask = DatabaseWrapper.get_connection_params
+
+    def with_token(wrapper: DatabaseWrapper) -> dict[str, Any]:
+        return {**ask(wrapper), "password": left.pop()}
+
+    monkeypatch.setattr(DatabaseWrapper, "get_connection_params", with_token)
+    said = 'The backend of the alias "default" failed: IndexError: pop from empty list'
+    with pointed("default", _with(database)), pytest.raises(AddressError, match=said) as caught:
+        Address.of("default").connect(database.name)
+    context = caught.value.__context__
+    assert context
+    assert SECRET not in "".join([*own_variables(caught.value), *own_variables(context)])
+
+
 def test_the_password_of_a_backend_that_makes_one_is_for_where_it_leads(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from restorehooks.database_url import ENCODED, LIBPQS
 from restorehooks.restore.errors import AddressError
-from restorehooks.wording import no, quoted
+from restorehooks.wording import described, no, quoted
 
 from .keywords import (
     Secrets,
@@ -83,25 +83,22 @@ class Address:
         connection: Any = connections[using]
         if connection.vendor != "postgresql":
             raise AddressError(f'The alias "{using}" is no PostgreSQL database.')
-        try:
-            asked = connection.get_connection_params()
-        except ImproperlyConfigured as error:
-            raise AddressError(str(error)) from None
+        asked = _asked_of(connection)
         known = variables_of_libpq()
         found = {key: str(asked[key]) for key in asked if key in known and asked[key] is not None}
         if direct and (url := os.environ.get(DIRECT_URL)):
             found = _direct(url, using, _resolved(found))
         is_own = "password" in asked and found.get("password") == str(asked["password"])
-        password = _renewed(connection, found) if is_own else None
+        password = _renewed(connection, found) if is_own else str
         return cls.of_parameters(using, found, connection.settings_dict["OPTIONS"], password)
 
     @classmethod
     def of_parameters(
-        cls, using: str, asked: _Found, options: _Found, password: Callable[[], str] | None = None
+        cls, using: str, asked: _Found, options: _Found, password: Callable[[], str] = str
     ) -> Address:
         """Return where libpq's keywords lead; ``options`` are those of the alias.
 
-        ``password`` returns the one that holds now, where it may be another one later.
+        ``password`` returns the one that holds now, where that is another one than ``asked`` has.
         """
         secret, found = secret_keywords() | {"options"}, _resolved(asked)
         hidden = {key: found[key] for key in found if key in secret}
@@ -114,9 +111,7 @@ class Address:
             host=found.get("host") or found.get("hostaddr") or "localhost",
             port=found.get("port", "5432"),
             parameters={key: found[key] for key in found if key not in _RESOLVED | secret},
-            secrets=Secrets(
-                hidden, lambda key: password() if password and key == "password" else hidden[key]
-            ),
+            secrets=Secrets(hidden, lambda key: (key == "password" and password()) or hidden[key]),
             role=options.get("assume_role"),
         )
 
@@ -216,19 +211,27 @@ def _refusal(address: Address, database: str, error: psycopg.OperationalError) -
     return type(error)(f'connecting to "{database}" on {place}: {said}')
 
 
-def _renewed(connection: Any, found: _Found) -> Callable[[], str]:
-    """Return what asks an alias, as it is now, for its password where ``found`` leads.
+def _asked_of(connection: Any) -> _Found:
+    """Return what an alias asks of libpq; raises AddressError where its backend cannot say."""
+    try:
+        return cast(_Found, connection.get_connection_params())
+    except ImproperlyConfigured as error:
+        raise AddressError(str(error)) from None
+    except Exception as error:  # what makes passwords for a cloud may raise anything
+        said = f'The backend of the alias "{connection.alias}" failed: {described(error)}'
+        raise AddressError(said) from None
 
-    What a backend makes for a cloud may be for one host and user.
-    """
-    own = connection.copy()
+
+def _renewed(connection: Any, found: _Found) -> Callable[[], str]:
+    """Return what asks an alias, as it is now, for its password for the place in ``found``."""
+    own, user = connection.copy(), found.get("user")
     place = {LIBPQS[key]: found[key] for key in ("user", "host", "port") if key in found}
     own.settings_dict.update(place)
 
     def ask() -> str:
-        now = own.get_connection_params()
+        now = _asked_of(own)
         # Another user's would not fit.
-        return str(now["password"] if now.get("user") == found.get("user") else found["password"])
+        return str(now.get("password", "")) if now.get("user") == user else ""
 
     return ask
 

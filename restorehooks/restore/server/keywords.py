@@ -107,6 +107,7 @@ class Secrets(Mapping[str, str]):
     def __init__(self, keywords: Iterable[str] = (), ask: Callable[[str], str] = str) -> None:
         self._keywords, self._ask = tuple(keywords), ask
 
+    @without_variables
     def __getitem__(self, keyword: str) -> str:
         if keyword not in self._keywords:
             raise KeyError(keyword)
