@@ -18,7 +18,7 @@ SHOWN: list[tuple[str, dict[str, object]]] = [
 ]
 SUMMARY = [SHOWN[0], *SHOWN[4:]]
 """What the README shows."""
-ON_ONE_SCALE = 5
+ON_ONE_SCALE = 10
 """Ratio up to which bars begin at 0; beside a longer one the others would have no length."""
 BASES = {"sequences": sequences.OURS, "restores": restores.OURS}
 

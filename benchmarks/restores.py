@@ -60,7 +60,7 @@ LOCKS = (
     "on one core, and the others' index builds use both cores, too"
 )
 SMALL = (
-    "of 1.4 s Django's start takes 0.4, a new database, fifteen connections and the swap 0.4, "
+    "of 1.3 s Django's start takes 0.4, a new database, fifteen connections and the swap 0.4, "
     "however small the dump is"
 )
 

@@ -69,6 +69,9 @@ def report(folder: Path) -> None:
             # A process that was killed as it wrote has left half a line.
             if number.isdecimal() and Path(name).is_file():
                 lines.setdefault(name, set()).add(int(number))
+    if not lines:
+        print("No line was noted: that takes Python 3.12 or later.")
+        return
     whole = folder.with_suffix(".sqlite")
     whole.unlink(missing_ok=True)
     data = CoverageData(str(whole))
