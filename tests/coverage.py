@@ -70,7 +70,7 @@ def report(folder: Path) -> None:
             if number.isdecimal() and Path(name).is_file():
                 lines.setdefault(name, set()).add(int(number))
     if not lines:
-        print("No line was noted: that takes Python 3.12 or later.")
+        sys.stdout.write("No line was noted: that takes Python 3.12 or later.\n")
         return
     whole = folder.with_suffix(".sqlite")
     whole.unlink(missing_ok=True)
