@@ -59,6 +59,10 @@ LOCKS = (
     "a key and a foreign key lock their table: those of one table are built one after the other, "
     "on one core, and the others' index builds use both cores, too"
 )
+EVEN = (
+    "one round of three was disturbed; on PostgreSQL 18 it is 1.01, and on the client both take "
+    "the same CPU time"
+)
 SMALL = (
     "of 1.3 s Django's start takes 0.4, a new database, fifteen connections and the swap 0.4, "
     "however small the dump is"
@@ -82,7 +86,7 @@ TARGETS = [
     _target("restoredb of a plain dump, to psql -1", PLAIN, PSQL, 0.75, CORES),
     _target("the same, nearly all in one table", PLAIN | {"rows": ONE}, PSQL, 0.75, LOCKS),
     _target("the same, 40 MB", PLAIN | {"MB": 40}, PSQL, 1, SMALL),
-    _target("restoredb of a plain dump, to the archive", PLAIN, OURS_ARCHIVE, 1.05, CORES),
+    _target("restoredb of a plain dump, to the archive", PLAIN, OURS_ARCHIVE, 1.05, EVEN),
 ]
 
 
