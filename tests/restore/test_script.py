@@ -118,6 +118,23 @@ def test_several_connections_give_the_same(
     assert without_order(as_sql(database, tmp_path)) == without_order(as_sql(everything, tmp_path))
 
 
+def test_versions_of_columns_are_left_out_and_their_options_stay(
+    connection: psycopg.Connection[Any],
+) -> None:
+    """As pg_dump 18.6 writes a table of 15.20, whose own pg_dump writes no version."""
+    result = run(
+        connection,
+        "CREATE TABLE t (id int, x int);\n"
+        "ALTER TABLE ONLY public.t ALTER COLUMN id SET (pg_attver=26492720);\n"
+        "ALTER TABLE ONLY public.t ALTER COLUMN x SET (n_distinct=5, pg_attver=26492720);\n",
+    )
+    assert kinds(result) == {"column version": 2}
+    options = "SELECT unnest(attoptions) FROM pg_attribute WHERE attrelid = 't'::regclass"
+    found = [option for (option,) in connection.execute(options).fetchall()]
+    assert "n_distinct=5" in found
+    assert "pg_attver=26492720" not in found
+
+
 def test_a_create_dump_names_what_it_leaves_out(
     everything: Database, database: Database, tmp_path: Path
 ) -> None:

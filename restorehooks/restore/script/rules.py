@@ -56,6 +56,13 @@ _CALLED = re.compile(
     rb"(?:(%s)\s*\.\s*)?(%s|[-+*/<>=~!@#%%^&|`?]+)" % (NAME, NAME),
     re.IGNORECASE,
 )
+_OPTIONS = re.compile(
+    rb"(ALTER (?:FOREIGN )?TABLE ONLY .+ ALTER COLUMN .+ SET \()([^()']*)\)\Z", re.DOTALL
+)
+_VERSION = LeaveOut(
+    "column version",
+    "the server that was dumped keeps it for itself; a pg_dump of its own release leaves it out",
+)
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
@@ -173,6 +180,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
         return LeaveOut("superuser only", f"only a superuser may make the {made}")
     if first in ("grant", "revoke") or head[:3] == ["alter", "default", "privileges"]:
         return privileges(statement, options, encoding) or statement
+    if first == "alter" and (unversioned := _without_version(statement)):
+        return unversioned
     if mapped := _MAPPED.match(statement):
         return missing_role(mapped[1], options, encoding, "user mapping") or statement
     if first == "create" and (bare := creates_without_oids(statement)) != statement:
@@ -180,6 +189,21 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
     if head[:2] == ["create", "policy"]:
         return policy(statement, options, encoding) or statement
     return (first == "alter" and ownership(statement, options, encoding)) or statement
+
+
+def _without_version(statement: bytes) -> LeaveOut | Replaced | None:
+    """Leave out an option of a column that no other server knows, pg_attver of 15.20 and the like.
+
+    An older pg_dump, of whatever major, takes it for one that a user has set.
+    """
+    is_one = len(statement) < _MADE and b"pg_attver=" in statement
+    if not (found := _OPTIONS.match(statement) if is_one else None):
+        return None
+    options = found[2].split(b", ")
+    others = [option for option in options if not option.startswith(b"pg_attver=")]
+    if not others or len(others) == len(options):
+        return _VERSION if not others else None
+    return Replaced(found[1] + b", ".join(others) + b")", _VERSION)
 
 
 def called_by_name(statement: bytes, encoding: str) -> tuple[str, str] | None:
