@@ -84,6 +84,4 @@ def _as_sql(run: Run, database: str) -> str:
         )
         text = path.read_text(errors="surrogateescape")
     lines = text.splitlines(keepends=True)
-    return without_order(
-        "".join(line for line in lines if not _OF_THE_DATABASE.search(line))
-    )
+    return without_order("".join(line for line in lines if not _OF_THE_DATABASE.search(line)))
