@@ -563,6 +563,8 @@ def test_nothing_outlives_it_where_a_dump_has_killed_the_keeper(folder: Path) ->
     server.start()
     as_superuser(server, "(setsid sleep 600 <&- >/dev/null 2>&1 &)")
     uid = (folder / "pg" / "cluster").stat().st_uid
+    while not any(name_of(process) == b"sleep" for process in processes_of(uid)):
+        time.sleep(0.01)  # until then it is one of the server's session, and ends with it
     os.kill(keeper_of(folder / "pg"), signal.SIGKILL)
     assert has_ended(folder / "pg")
     assert processes_of(uid)
