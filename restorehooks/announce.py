@@ -57,7 +57,7 @@ def announce(report: Report, trigger: Trigger, *, printed: bool = False) -> None
             printable(entry.reason or ""),
             extra=extra(entry),
         )
-    if report.changed:
+    if report.changed and sequences_repaired.has_listeners():
         with _apart(report.database):
             sequences_repaired.send_robust(
                 sender=type(report), using=report.database, report=report, trigger=trigger

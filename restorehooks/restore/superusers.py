@@ -66,7 +66,7 @@ _DEPENDENT = re.compile(
 _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})", re.I)
 LOOKED_AT = 4000
 """Characters of a statement that are looked at."""
-_SHOWN = 200
+LONGEST_NAME = 200
 """Characters of a name that are kept: no server's has as many."""
 
 
@@ -75,7 +75,7 @@ def made_by_superusers(statement: str) -> str | None:
     text = statement[:LOOKED_AT].lstrip()
     for kind, known in _MADE:
         if found := known.match(text):
-            return f"{kind} {found[1][:_SHOWN]}"
+            return f"{kind} {found[1][:LONGEST_NAME]}"
     return None
 
 
@@ -89,5 +89,5 @@ def extension_in(statement: str) -> str | None:
     found = _EXTENSION.match(statement)
     if not found:
         return None
-    name = found[1][:_SHOWN]
+    name = found[1][:LONGEST_NAME]
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

@@ -242,12 +242,13 @@ def plain(database: Database, to: Path, *flags: str) -> Path:
 
 def as_sql(database: Database, folder: Path) -> str:
     """Return all that is in the database as pg_dump writes it, the same each time."""
-    text = plain(database, folder / "as.sql").read_text(errors="surrogateescape")
-    return "".join(
-        line
-        for line in text.splitlines(keepends=True)
-        if not line.startswith(("\\restrict", "\\unrestrict"))
-    )
+    return without_key(plain(database, folder / "as.sql"))
+
+
+def without_key(dump: Path) -> str:
+    """Return a plain dump without the key that pg_dump makes up for each."""
+    lines = dump.read_text(errors="surrogateescape").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
 def restored(path: Path, into: Database, **wishes: object) -> ScriptResult:

@@ -196,14 +196,15 @@ def _without_version(statement: bytes) -> LeaveOut | Replaced | None:
 
     An older pg_dump, of whatever major, takes it for one that a user has set.
     """
-    is_one = len(statement) < _MADE and b"pg_attver=" in statement
-    if not (found := _OPTIONS.match(statement) if is_one else None):
+    if len(statement) >= _MADE or b"pg_attver=" not in statement:
+        return None
+    if not (found := _OPTIONS.match(statement)):
         return None
     options = found[2].split(b", ")
     others = [option for option in options if not option.startswith(b"pg_attver=")]
-    if not others or len(others) == len(options):
-        return _VERSION if not others else None
-    return Replaced(found[1] + b", ".join(others) + b")", _VERSION)
+    if others == options:
+        return None
+    return Replaced(found[1] + b", ".join(others) + b")", _VERSION) if others else _VERSION
 
 
 def called_by_name(statement: bytes, encoding: str) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from restorehooks.restore.dump.facts import HEADER, TRAILER, Dump, Part
 from restorehooks.restore.dump.proof import open_plain
 from restorehooks.restore.errors import DumpError
-from restorehooks.restore.superusers import extension_in, made_by_superusers
+from restorehooks.restore.superusers import LONGEST_NAME, extension_in, made_by_superusers
 from restorehooks.wording import printable
 
 from .buffer import LexingError
@@ -35,8 +35,6 @@ _ROLE = re.compile(rb"CREATE (?:ROLE|USER|GROUP) (\"(?:[^\"]|\"\")+\"|[^\s;]+)",
 _SECRET = re.compile(r"(?is)\bPASSWORD\s+(?:(?:e|u&)?'(?:[^'\\]|''|\\.)*'|\$.*)")
 _FILLS = (b"INSERT INTO ", b"COPY ")
 _LARGE_OBJECT = b"SELECT pg_catalog.lowrite("
-_LONGEST_NAME = 200
-"""Characters of a name that are kept: no server's has as many."""
 _MOST_GLOBALS, _EACH = 64 << 20, 100
 """Bytes that statements outside of all databases may take: no server has as many roles. And those
 that each one takes beside its text."""
@@ -133,7 +131,7 @@ class _Reading:
                 if piece.inside:
                     return  # the load will refuse it
                 if connected := _CONNECT.fullmatch(piece.text):
-                    self._database = _name(connected[1])[:_LONGEST_NAME]
+                    self._database = _name(connected[1])[:LONGEST_NAME]
             else:
                 self._statement(piece)
                 if self.found.has_rows and not to_the_end:
@@ -168,7 +166,7 @@ class _Reading:
             self._escapes = strings[1].lower() in (b"off", b"false", b"0")
             found.strings_off = found.strings_off or self._escapes
         if role := _ROLE.match(text):
-            found.roles[_unquoted(role[1].decode(errors="replace"))[:_LONGEST_NAME]] = None
+            found.roles[_unquoted(role[1].decode(errors="replace"))[:LONGEST_NAME]] = None
         first = words.first(1)
         if self._of_server and self._start is None and first not in (["set"], ["select"]):
             self._bytes_of_globals += len(text) + _EACH
