@@ -16,8 +16,13 @@ Some of it leaves no dependency, and is read off the stored expressions: types, 
 whole row or of what JSON_VALUE returns, and ``satisfies_hash_partition``, which is IMMUTABLE and
 opens whatever table has the oid that it is given, so that the key of that one is evaluated. What is
 made JSON of is cast to it, and a function for any type may cast what it is given to any other: all
-casts of such types count, but not those to a type that nothing names. A virtual generated column is
-planned as its expression, which may call no function of a user's, but that one.
+casts of such types count, but not those to a type that nothing names. A function of ours for any
+type finds functions and operators by the type that it is given, and another role may have made
+better matches for a type of its own: such a type counts. A virtual generated column is planned as
+its expression, which may call no function of a user's, but that one.
+
+What is in an index is IMMUTABLE, and PostgreSQL's own functions of that kind do no harm. A domain's
+CHECK and an operator, which an estimate calls, may have those that run a query or end a session.
 """
 
 from __future__ import annotations
@@ -63,7 +68,9 @@ DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_datab
 ANY_FUNCTION_OR_TYPE = (
     f"(EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"  # noqa: S608
     f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
-    f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS})))"
+    f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS}))"
+    f" OR EXISTS (SELECT FROM pg_operator WHERE oid >= {FIRST_OF_USERS}"
+    f" AND oprowner IN ({STRANGERS})))"
 )
 """The condition without which there is no function that planning could call, and no type that could
 be given one."""
@@ -166,7 +173,20 @@ reached (tab, class, obj) AS (
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
 )
-SELECT reached.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
+SELECT reached.tab, CASE
+    WHEN p.oid IS NOT NULL THEN quote_ident(n.nspname) || '.' || quote_ident(p.proname)
+    WHEN EXISTS (  -- a domain's CHECK may call what no index may, PostgreSQL's own functions too
+        SELECT FROM pg_constraint con
+        CROSS JOIN regexp_matches(con.conbin::text, ':(?:op)?funcid ([0-9]+) ', 'g') AS oids
+        JOIN pg_proc called ON called.oid = oids[1]::oid AND called.provolatile <> 'i'
+        WHERE con.contypid = t.oid AND con.conrelid = 0
+    ) OR t.oid IS NOT NULL AND reached.tab IN (  -- a function for any type resolves names with it
+        SELECT tab FROM reached JOIN pg_proc f ON f.oid = obj
+        JOIN pg_type a ON a.oid = ANY(f.proargtypes) AND a.typtype = 'p'
+        WHERE class = 'pg_proc'::regclass
+    ) THEN format_type(t.oid, NULL)
+    WHEN EXISTS (SELECT FROM pg_proc WHERE oid = o.oprcode AND provolatile <> 'i')
+    THEN o.oid::regoperator::text END AS function
 FROM reached
 LEFT JOIN pg_cast c ON reached.class = 'pg_cast'::regclass AND c.oid = reached.obj
 LEFT JOIN pg_proc p
@@ -201,8 +221,10 @@ def _for(tables: str | None = None, query: str = _CODE) -> str:
 
 
 STRANGERS_CODE = _for()
-"""The query for them: the table, and a function's quoted name. NULL where it is a type, or an
-operator, that another role has made: its owner can let it call a function at any time."""
+"""The query for them: the table, and what would be called: the name of a function, of a domain or
+operator of theirs that calls one of anybody's, or of a type of theirs that a function for any type
+is given. NULL where it is a type, or an operator, that another role has made and that calls nothing
+yet: its owner can let it call a function at any time."""
 ANY_CODE = f"SELECT EXISTS ({_for(query=f'{_PLANNED} SELECT FROM planned')})"  # noqa: S608 - constants
 """Whether it can find anything at all: to plan the whole of it takes longer."""
 NO_CODE = "SELECT NULL::oid AS tab, NULL::text AS function WHERE false"
