@@ -192,7 +192,7 @@ def test_a_column_that_becomes_a_virtual_one_while_we_wait_is_not_read(
     with swapped_while_we_wait(database, mallory, VIRTUAL.format(oid)):
         report = reset(DEFAULT)
     assert called(database) == []
-    assert "reading m.t would call" in str(entry(report, "m.t_id_seq").reason)
+    assert "reading m.t could run" in str(entry(report, "m.t_id_seq").reason)
     database.execute("SELECT max(id) FROM m.t")
     assert called(database) == [("postgres", "postgres")], "this is no trap"
 
