@@ -314,6 +314,18 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "a negator in the place of NOT": (
+        14, "SELECT FROM m.t WHERE NOT (id OPERATOR(m.<<<) 7)",
+        """
+        CREATE FUNCTION m.g(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.note(); RETURN true; END $$;
+        CREATE OPERATOR m.<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ne,
+                               NEGATOR = OPERATOR(m.>>>));
+        CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+                               NEGATOR = OPERATOR(m.<<<));
+        CREATE UNIQUE INDEX u ON m.t (id) WHERE NOT (id OPERATOR(m.<<<) 7)
+        """,
+    ),
     "a function of another type that one for any type calls": (
         14, PLANNED,
         """
@@ -549,17 +561,15 @@ def test_the_key_of_a_table_that_a_partitioned_one_is_part_of_is_not_called(
 
 
 def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory: str) -> None:
-    """Operators that only belong together, and types without code, call nothing in planning."""
+    """Operators of functions that are not theirs, and types without code, call nothing."""
     with database.connect(user=mallory) as connection:
         connection.execute(
             """
-            CREATE FUNCTION m.g(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-                $$ BEGIN PERFORM m.note(); RETURN true; END $$;
             CREATE OPERATOR m.<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4lt,
                                    NEGATOR = OPERATOR(m.>>>), COMMUTATOR = OPERATOR(m.>>>>));
-            CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+            CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ge,
                                    NEGATOR = OPERATOR(m.<<<));
-            CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+            CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4gt,
                                     COMMUTATOR = OPERATOR(m.<<<));
             CREATE DOMAIN m.called AS int CHECK (m.f(VALUE));
             CREATE DOMAIN m.d AS int CHECK (VALUE > 0);
