@@ -391,7 +391,7 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
             CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_try_advisory_lock,
                                    NEGATOR = OPERATOR(m.<<<));
             CREATE INDEX u ON m.t (n) WHERE id > 0 OR n OPERATOR(m.<<<) 7;
-            DROP FUNCTION m.f; ANALYZE m.t
+            DROP FUNCTION m.f, m.note; ANALYZE m.t
             """
         )
     locked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 5 AND objid = 7"
