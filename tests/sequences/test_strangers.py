@@ -315,7 +315,7 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         """,
     ),
     "a negator in the place of NOT": (
-        14, "SELECT FROM m.t WHERE NOT (id OPERATOR(m.<<<) 7)",
+        14, "SELECT NOT (id OPERATOR(m.<<<) 7) FROM m.t",
         """
         CREATE FUNCTION m.g(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
             $$ BEGIN PERFORM m.note(); RETURN true; END $$;
