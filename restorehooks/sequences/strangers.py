@@ -10,7 +10,8 @@ conditions on the partition keys of its parents.
 
 Estimates call functions, too: how many rows meet a predicate is estimated with the function of an
 operator, of its negator or commutator (``neqsel``), and with a range type's SUBTYPE_DIFF
-(``rangesel``). A cast to a domain plans that domain's CHECK constraints (``load_domaintype_info``).
+(``rangesel``). For NOT and an operator its negator is called (``negate_clause``). A cast to a
+domain plans that domain's CHECK constraints (``load_domaintype_info``).
 
 Some of it leaves no dependency, and is read off the stored expressions: types, such as those of a
 whole row or of what JSON_VALUE returns, and ``satisfies_hash_partition``, which is IMMUTABLE and
@@ -149,11 +150,9 @@ reached (tab, class, obj) AS (
     FROM reached CROSS JOIN LATERAL (
         SELECT 'pg_proc'::regclass::oid AS class, oprcode::oid AS obj
         FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
-        UNION ALL  -- estimates are made with these
-        SELECT 'pg_operator'::regclass, other.oid FROM pg_operator o
-        JOIN pg_operator other ON other.oid IN (o.oprcom, o.oprnegate)
-            AND (o.oprrest::oid <> 0 OR other.oprrest::oid <> 0)
-        WHERE reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
+        UNION ALL  -- estimates are made with these, and NOT is done by the negator
+        SELECT 'pg_operator'::regclass, unnest(ARRAY[oprcom, oprnegate])
+        FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
         UNION ALL
         SELECT 'pg_type'::regclass, prorettype
         FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj

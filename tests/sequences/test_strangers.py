@@ -312,6 +312,18 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "a negator in the place of NOT": (
+        14, "SELECT NOT (id OPERATOR(m.<<<) 7) FROM m.t",
+        """
+        CREATE FUNCTION m.g(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.note(); RETURN true; END $$;
+        CREATE OPERATOR m.<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ne,
+                               NEGATOR = OPERATOR(m.>>>));
+        CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+                               NEGATOR = OPERATOR(m.<<<));
+        CREATE UNIQUE INDEX u ON m.t (id) WHERE NOT (id OPERATOR(m.<<<) 7)
+        """,
+    ),
     "a function of another type that one for any type calls": (
         14, PLANNED,
         """
@@ -398,7 +410,7 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
             CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_try_advisory_lock,
                                    NEGATOR = OPERATOR(m.<<<));
             CREATE INDEX u ON m.t (n) WHERE id > 0 OR n OPERATOR(m.<<<) 7;
-            DROP FUNCTION m.f; ANALYZE m.t
+            DROP FUNCTION m.f, m.note; ANALYZE m.t
             """
         )
     locked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 5 AND objid = 7"
@@ -573,13 +585,11 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     with database.connect(user=mallory) as connection:
         connection.execute(
             """
-            CREATE FUNCTION m.g(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-                $$ BEGIN PERFORM m.note(); RETURN true; END $$;
             CREATE OPERATOR m.<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4lt,
                                    NEGATOR = OPERATOR(m.>>>), COMMUTATOR = OPERATOR(m.>>>>));
-            CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+            CREATE OPERATOR m.>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ge,
                                    NEGATOR = OPERATOR(m.<<<));
-            CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = m.g,
+            CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4gt,
                                     COMMUTATOR = OPERATOR(m.<<<));
             CREATE DOMAIN m.called AS int CHECK (m.f(VALUE));
             CREATE DOMAIN m.d AS int CHECK (VALUE > 0);
