@@ -79,7 +79,7 @@ def _read_env_file() -> str | None:
             # A link of somebody else's would choose among the files of ours.
             if not (belongs_to_us(status) and belongs_to_us(path.lstat())):
                 return "The file .env is not read, since it belongs to another user."
-            if who := who_else_may_write(status):
+            if who := who_else_may_write(file.fileno()):
                 return f"The file .env is not read, since {who} may write to it."
             text = file.read()
     except OSError as error:
