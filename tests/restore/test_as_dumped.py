@@ -132,6 +132,17 @@ def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
     assert contents(database) == kept
 
 
+def test_in_place_a_dump_drops_what_it_has_made_itself(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE t (id int, secret text); CREATE TABLE secret (id int)")
+    dump, end = plain(database, tmp_path / "t.sql"), "--\n-- PostgreSQL database dump complete"
+    scrubs = "ALTER TABLE public.t DROP COLUMN secret;\nDROP TABLE public.secret;\n\n"
+    dump.write_text(dump.read_text().replace(end, scrubs + end))
+    restored(database, dump, in_place=True)
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
+    assert database.execute(f"{columns} AND NOT attisdropped") == [("id",)]
+    assert database.execute("SELECT to_regclass('secret')") == [(None,)]
+
+
 # --- Settings ----------------------------------------------------------------------------------
 
 DAYS = """

@@ -95,6 +95,13 @@ class Tables:
         """Return whether a table of this name was made, gone again or not."""
         return self._name(written, encoding) in self._made
 
+    def drops_its_own(self, text: bytes, encoding: str) -> bool:
+        """Return whether a statement drops tables that were all made before."""
+        found = _DROP.match(text)
+        return bool(
+            found and all(self.makes(each, encoding) for each in _EACH_TABLE.findall(found[1]))
+        )
+
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""
         named, left = self._named | Counter(name for _, name in self._made), Counter(self.left)
