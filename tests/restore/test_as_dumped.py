@@ -76,9 +76,14 @@ def test_in_place_default_privileges_hold_where_the_dump_s_are_not_wanted(
 
 
 @pytest.mark.parametrize(
-    "taking", ["TRUNCATE t", "DELETE FROM ONLY t", "UPDATE t SET x = 'b'", "-- first\nTRUNCATE t"]
+    ("taking", "before"),
+    [
+        ("TRUNCATE t", False),
+        ("DELETE FROM ONLY t", False),
+        ("UPDATE t SET x = 'b'", False),
+        ("-- first\nTRUNCATE t", True),
+    ],
 )
-@pytest.mark.parametrize("before", [False, True])
 def test_where_rows_are_added_none_is_taken_away(
     database: Database, tmp_path: Path, taking: str, before: bool
 ) -> None:
