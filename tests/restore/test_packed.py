@@ -287,6 +287,34 @@ def test_no_link_leads_out_of_a_folder(dumps: dict[str, Path], tmp_path: Path) -
             pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize("linked", ["dump", "folder"])
+def test_another_users_link_leads_to_no_dump_that_is_not_theirs(
+    dumps: dict[str, Path], tmp_path: Path, linked: str
+) -> None:
+    """What you alone may read would be restored where they can read it."""
+    (ours := tmp_path / "ours").mkdir()
+    shutil.copy(dumps["plain"], dump := ours / "dump.sql")
+    link = tmp_path / "latest"
+    link.symlink_to(dump if linked == "dump" else ours)
+    source = link if linked == "dump" else link / "dump.sql"
+    target = link.resolve()
+    target.chmod(0o600 if linked == "dump" else 0o700)
+    with taken_out(source):  # the link is ours
+        pass
+    os.lchown(link, 12345, 12345)
+    said = f"{link} is a link of another user's, to what is not theirs: name the dump itself"
+    with pytest.raises(DumpError, match=re.escape(said)), taken_out(source):
+        pass
+    target.chmod(0o755)  # they can read it
+    with taken_out(source):
+        pass
+    target.chmod(0o700)
+    os.chown(target, 12345, 12345)  # as the one who makes the backups does it
+    with taken_out(source):
+        pass
+
+
 def test_a_link_within_a_folder_is_no_second_dump(dumps: dict[str, Path], tmp_path: Path) -> None:
     """As Kubernetes mounts files: each is a link, by way of one that leads to the newest."""
     folder = tmp_path / "mounted"
