@@ -427,6 +427,33 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     assert taken[0] < 5 << 20
 
 
+@pytest.mark.parametrize(("length", "count"), [(8, 10_000), (100_000, 100)])
+def test_a_tar_archive_of_many_members_takes_no_memory_to_speak_of(
+    dumps: dict[str, Path], tmp_path: Path, length: int, count: int
+) -> None:
+    """Each is remembered by what finds it, and a name may have a megabyte."""
+    path = tmp_path / "many.tar"
+    member = tarfile.TarInfo("x" * length).tobuf(tarfile.GNU_FORMAT)
+    path.write_bytes(dumps["tar"].read_bytes()[: -2 * tarfile.BLOCKSIZE] + member * count)
+    dump = identify(path)
+    with peak() as taken:
+        prove_files(dump, read_contents(dump))
+    assert taken[0] < 3 << 20
+
+
+def test_a_map_of_holes_is_not_read(tmp_path: Path) -> None:
+    """tarfile reads as many numbers as it says there are, and gzip makes a thousandth of them."""
+    header = tarfile.TarInfo("x")
+    header.size = 2 << 20
+    header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    path = tmp_path / "holes.tgz"
+    with gzip.open(path, "wb", 1) as packed:
+        packed.write(header.tobuf(tarfile.PAX_FORMAT) + b"100000000\n" + b"0\n" * (1 << 20))
+    with peak() as taken, pytest.raises(DumpError, match="a member with holes"), taken_out(path):
+        pass
+    assert taken[0] < 4 << 20
+
+
 @pytest.mark.parametrize("between", [1, 100])
 def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, between: int) -> None:
     """tarfile remembers what each says, and reads those that follow each other in each other."""

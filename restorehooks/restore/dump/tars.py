@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.wording import first_line, size_in_words
@@ -35,6 +35,10 @@ class Member(tarfile.TarInfo):
         if found.size < 0 or found.sparse is not None:  # as an extended header has it
             raise tarfile.ReadError("a member with holes, or of less than nothing")
         return found
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        # The map of holes is as long as it says itself, and tarfile would read it whole.
+        raise tarfile.ReadError("a member with holes")
 
 
 class _Members(tarfile.TarFile):
@@ -65,6 +69,20 @@ def opened_tar(source: Path, stream: BinaryIO) -> Iterator[_Members]:
         raise DumpError(
             f"{source} is cut off or damaged ({error}): dump or copy it again"
         ) from error
+
+
+@contextmanager
+def opened_member(path: Path, name: str) -> Iterator[BinaryIO]:
+    """Open the first file of a name in a tar file that is not compressed.
+
+    Raises KeyError where there is none, TarError, OSError.
+    """
+    with _Members.open(path, "r:") as members:
+        for member in members:
+            if member.name == name and member.isreg():
+                yield cast(BinaryIO, members.extractfile(member))
+                return
+    raise KeyError(name)
 
 
 def each_member(path: Path) -> Iterable[tarfile.TarInfo]:
