@@ -180,6 +180,26 @@ def test_unpacking_stops_before_the_disk_is_full(
     assert list(spool.iterdir()) == []
 
 
+def test_unpacking_stops_before_there_can_be_no_more_files(
+    tmp_path: Path, dumps: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (status := os.statvfs(tmp_path)).f_files:
+        pytest.skip("there is no such number")
+    bomb, spool = tmp_path / "bomb.tgz", tmp_path / "spool"
+    spool.mkdir()
+    with tarfile.open(bomb, "w:gz") as members:
+        members.add(dumps["directory"] / "toc.dat", "d/toc.dat")
+        for number in range(100):
+            members.addfile(tarfile.TarInfo(f"d/{number}.dat"))
+    monkeypatch.setattr(copies, "_FILES_KEPT_FREE", 10 * status.f_files)
+    with (
+        pytest.raises(DumpError, match=r"hardly any more files.*--spool-dir"),
+        copies.unpacked(identify(bomb), spool),
+    ):
+        pass
+    assert list(spool.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
