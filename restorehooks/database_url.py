@@ -72,10 +72,10 @@ def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
     """Let a plus sign, hosts, their ports and the query mean what they mean to libpq."""
     # urlsplit takes one host: from Python 3.14 on it refuses several of IPv6.
     place, _, query = url.partition("://")[2].partition("?")
-    hosts, _, name = place.partition("/")
+    hosts, _, path = place.partition("/")
     places = hosts.rpartition("@")[2].split(",")
     found = [match for place in places if (match := _PLACE.fullmatch(place))]
-    database["NAME"] = unquote(name)
+    database["NAME"] = unquote(path)
     database["HOST"] = ",".join(unquote(each["host"]) for each in found)
     if len(places) > 1:
         database["PORT"] = ",".join(each["port"] or "" for each in found)
