@@ -131,6 +131,7 @@ reached (tab, class, obj) AS (
         AND d.refobjsubid IN (0, a.attnum)
     UNION ALL
     SELECT tab, named.class, named.obj FROM planned CROSS JOIN LATERAL {_named_in("expression")}
+    WHERE num_nulls(tab) = 0  -- always; else 19 expects millions, and takes memory for them
     UNION
     SELECT reached.tab, edge.class, edge.obj
     FROM reached CROSS JOIN LATERAL (

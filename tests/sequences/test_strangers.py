@@ -602,13 +602,14 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     assert called(database) == []
 
 
-def test_many_constraints_make_no_estimate_of_millions(database: Database) -> None:
+@pytest.mark.parametrize("what", ["constraints", "indexes"])
+def test_many_make_no_estimate_of_millions(database: Database, what: str) -> None:
     """PostgreSQL 19 makes a hash table of as many rows as a recursive query may have."""
-    checks = ", ".join("CHECK (n > 0)" for _ in range(500))
-    database.execute(
-        f"CREATE TABLE a (n int, {checks}); CREATE TABLE b (n int, {checks});"
-        f"CREATE TABLE c (n int, {checks}); ANALYZE pg_constraint; ANALYZE pg_depend"
-    )
+    each = "CHECK (n > {})" if what == "constraints" else "EXCLUDE (abs(n + {}) WITH =)"
+    many = ", ".join(each.format(number) for number in range(500))
+    for name in "abc" if what == "constraints" else "a":
+        database.execute(f"CREATE TABLE {name} (n int, {many})")
+    database.execute("ANALYZE pg_constraint; ANALYZE pg_depend; ANALYZE pg_index")
     with database.connect() as connection:
         connection.execute("SET search_path = pg_catalog")
         ((plan,),) = connection.execute(f"EXPLAIN (FORMAT JSON) {STRANGERS_CODE}")
