@@ -245,11 +245,11 @@ WHERE code.function IS NOT NULL GROUP BY member.root
 NAMESAKE = f"""
 SELECT min(namesake.oid::regprocedure::text) FROM pg_depend d
 CROSS JOIN LATERAL (
-    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] AS types
+    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] || p.proargtypes::oid[] AS types
     FROM pg_proc f JOIN pg_proc p ON p.proname = f.proname AND p.pronamespace = f.pronamespace
     WHERE d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
     UNION ALL
-    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright]
+    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright, p.oprleft, p.oprright]
     FROM pg_operator o JOIN pg_operator p
         ON p.oprname = o.oprname AND p.oprnamespace = o.oprnamespace
     WHERE d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
@@ -261,7 +261,7 @@ WHERE d.classid = 'pg_class'::regclass AND d.objid = {{index}}
 """The query for a function of theirs that the text of an index's expressions may mean.
 
 One for any type stands in the index, and one for the very type, of the same name and in the same
-schema, is the better match.
+schema, is the better match. Or theirs is for any row: the text does not name the type of one.
 """
 
 

@@ -481,6 +481,16 @@ NAMESAKES = {
         " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
         "CREATE OPERATOR shop.@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = m.same)",
     ),
+    "a function of a row whose type its text does not name": (
+        "(shop.norm(ROW(id, name)))",
+        """
+        CREATE TYPE shop.pair AS (id int, name text);
+        CREATE FUNCTION shop.norm(shop.pair) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN RETURN lower($1.name); END $$
+        """,
+        "CREATE FUNCTION shop.norm(record) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$",
+    ),
 }
 
 
