@@ -208,11 +208,10 @@ LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = r
 JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
 WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
        OR NOT {_HARMLESS} AND reached.tab IN (SELECT tab FROM theirs))
-  AND NOT EXISTS (  -- a cast between a type and one of another role's that nothing names
-      SELECT FROM pg_type other
-      WHERE other.oid IN (c.castsource, c.casttarget) AND other.typowner IN ({STRANGERS})
-        AND (reached.tab, other.oid) NOT IN (
-            SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
+  AND NOT EXISTS (  -- a cast between a type and a user's that nothing names
+      SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
+      WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (
+          SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
 """  # noqa: S608 - constants
 
 

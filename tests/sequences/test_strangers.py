@@ -421,6 +421,25 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
 
 
+def test_a_cast_of_ours_between_types_that_nothing_names_is_in_nobodys_way(
+    database: Database, mallory: str
+) -> None:
+    """PostGIS has a STABLE one from topogeometry to geometry."""
+    database.execute(
+        """
+        CREATE TYPE geo AS ENUM ('a'); CREATE TYPE topo AS (g geo);
+        CREATE FUNCTION as_geo(topo) RETURNS geo LANGUAGE plpgsql STABLE
+            AS $$ BEGIN RETURN $1.g; END $$;
+        CREATE CAST (topo AS geo) WITH FUNCTION as_geo
+        """
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            "ALTER TABLE m.t ADD g public.geo; CREATE INDEX u ON m.t (g) WHERE g IS NOT NULL"
+        )
+    assert entry(reset(DEFAULT), "m.t_id_seq").next_after == 51
+
+
 @pytest.mark.parametrize("role", ["a superuser", "the owner"])
 def test_a_cast_that_nothing_can_call_is_in_nobodys_way(
     database: Database, mallory: str, role: str
