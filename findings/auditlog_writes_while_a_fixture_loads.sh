@@ -4,10 +4,11 @@
 # django-auditlog 3.4.1, Django 5.2.8, PostgreSQL 18.6. A fixture by dumpdata holds orders and their
 # log, all with their ids. One expects that loading it writes no log of its own, as with
 # django-simple-history, or else that there are entries too many. Each order that is loaded makes
-# an entry, with a number of the log's sequence, and loaddata resets sequences at its end alone. Where the log's app is the first of the two in INSTALLED_APPS, the first order
-# collides with the log: nothing is loaded. Where it is the last, the log is written over the
-# entries that were just made, as far as their ids are the same, and the others stay.
-# AUDITLOG_DISABLE_ON_RAW_SAVE = True, which is not the default, avoids both.
+# an entry, with a number of the log's sequence, and loaddata resets sequences at its end alone.
+# Where the log's app is the first of the two in INSTALLED_APPS, the first order collides with the
+# log: nothing is loaded. Where it is the last, the log is written over the entries that were just
+# made, as far as their ids are the same, and the others stay. AUDITLOG_DISABLE_ON_RAW_SAVE = True,
+# which is not the default, avoids both.
 #
 # Seen: of 3 orders and the log "1 update", with the log last "1 update, 2 create, 3 create", with
 # the log first an IntegrityError for the key (id)=(1), with the setting "1 update" in both.

@@ -1,12 +1,12 @@
 #!/bin/sh
 # TRUNCATE ... RESTART IDENTITY sets back the sequence of a logical replication subscriber.
 #
-# PostgreSQL 18.6 (14.23 and 19rc1 alike). The manual says that sequences are not replicated, and so one
-# expects that nothing that the publisher does moves a sequence of the subscriber: setval and ALTER
-# SEQUENCE on the publisher do not. TRUNCATE is replicated together with its RESTART IDENTITY, and
-# that restarts the subscriber's own sequence at its START. Where the subscriber numbers rows, too,
-# from a number far away (ALTER SEQUENCE ... RESTART WITH, or setval, as for a cutover or for two
-# writers), it is back at 1, among the publisher's numbers. manage.py flush is such a TRUNCATE.
+# PostgreSQL 18.6 (14.23 and 19rc1 alike). The manual says that sequences are not replicated, and
+# so one expects that nothing that the publisher does moves a sequence of the subscriber: setval and
+# ALTER SEQUENCE on the publisher do not. TRUNCATE is replicated together with its RESTART IDENTITY,
+# and that restarts the subscriber's own sequence at its START. Where the subscriber numbers rows,
+# too, from a number far away (ALTER SEQUENCE ... RESTART WITH, or setval, as for a cutover or for
+# two writers), it is back at 1, among the publisher's numbers. manage.py flush is such a TRUNCATE.
 #
 # Seen: the subscriber's next number is 1000002 before, after setval, ALTER SEQUENCE ... RESTART and
 # TRUNCATE on the publisher, and 1 after TRUNCATE ... RESTART IDENTITY there. The next row of the
