@@ -146,6 +146,20 @@ def test_every_kind_of_drop_may_miss(
     assert target.execute("SELECT count(*) FROM pg_largeobject_metadata") == [(2,)]
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_partitioned_table_takes_its_own_place(
+    database: Database, tmp_path: Path, in_place: bool
+) -> None:
+    """The dump drops the partition's key by itself, which the server refuses."""
+    database.execute(
+        "CREATE TABLE shop (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE shop_rest PARTITION OF shop DEFAULT; INSERT INTO shop VALUES (1)"
+    )
+    dump = plain(database, tmp_path / "d.sql", "--clean", "--if-exists")
+    restored(database, dump, in_place=in_place)
+    assert rows(database) == 1
+
+
 def test_in_place_a_wrapper_makes_way_for_the_one_of_the_dump(
     make_database: MakeDatabase, database: Database, tmp_path: Path
 ) -> None:
