@@ -140,6 +140,29 @@ def test_empty_tables_are_no_rows(
     assert "NO ROWS" not in contents(live)
 
 
+FAMILIES = """
+INSERT INTO a VALUES (1);
+CREATE TABLE events (at int) PARTITION BY RANGE (at);
+CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (2);
+CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (2) TO (3);
+"""
+
+
+@pytest.mark.parametrize("form", ["custom", "directory"])
+def test_tables_whose_rows_the_dump_leaves_out_are_named(
+    live: Database, shop: Database, tmp_path: Path, form: str
+) -> None:
+    shop.execute(FAMILIES)
+    for said in said_before(dumped(shop, tmp_path / "whole", form=form)):
+        assert "holds no rows of" not in said
+    excluded = [f"--exclude-table-data={table}" for table in ("crm.a", "events_1")]
+    for said in said_before(dumped(shop, tmp_path / "some", *excluded, form=form)):
+        assert 'holds no rows of "crm.a", "public.events_1"' in said
+        assert "NO ROWS" not in said
+    for said in said_before(dumped(shop, tmp_path / "none", "--schema-only", form=form)):
+        assert "holds no rows of" not in said
+
+
 @pytest.mark.parametrize("form", ["custom", "plain"])
 def test_large_objects_are_rows_enough(
     live: Database, shop: Database, tmp_path: Path, form: str

@@ -392,6 +392,7 @@ ODD = {
     "holes": [("x", EXTENDED, 22, b"22 GNU.sparse.map=0,3\n"), ("a.sql", b"0", 3, b"abc")],
     "less than nothing": [("x", EXTENDED, 13, b"13 size=-512\n"), ("a.sql", b"0", 3, b"abc")],
     "back": [("a", b"0", 3, b"abc"), ("a.sql", b"0", -1024, b"abc")],
+    "no header": [("a", b"0", 3, b"abc" + bytes(509) + b"no header"), ("a.sql", b"0", 3, b"abc")],
 }
 
 

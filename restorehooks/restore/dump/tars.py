@@ -18,6 +18,18 @@ _LONGEST_NAME = 1024 * 1024
 class Member(tarfile.TarInfo):
     """A member whose name takes no more memory than a name may: tarfile believes any length."""
 
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Member:
+        """Read the next header. Raises ReadError where tarfile would take what is none for the end.
+
+        The end is a block of zeros, or that of the file.
+        """
+        none = tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
+        try:
+            return super().fromtarfile(tar)
+        except none as error:
+            raise tarfile.ReadError(f"a header that makes no sense: {error}") from error
+
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type not in tarfile.REGULAR_TYPES and isinstance(tar, _Members):
             tar.bytes_of_headers += self.size  # the next one is read in the midst of this one
