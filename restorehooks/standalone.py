@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ import environ
 from django.conf import settings
 
 from restorehooks.database_url import EMBEDDED, UrlError, database_settings
-from restorehooks.trust import belongs_to_us, who_else_may_write, why_not_run
+from restorehooks.trust import belongs_to_us, is_read_only, who_else_may_write, why_not_run
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
@@ -54,9 +56,11 @@ def configured(*, needs_database: bool = True) -> Iterator[None]:
 
 
 _COMMENT = re.compile(
-    r"^((?:export +)?(?:DATABASE_URL|RESTOREHOOKS_\w+)=.*?)[ \t]+(?:#.*)?$", re.MULTILINE
+    r"^((?:export +)?(?:DATABASE_URL|RESTOREHOOKS_\w+)=.*?)(?<![ \t])[ \t]+(?:#.*)?$", re.MULTILINE
 )
 """What follows a value of ours, as shells and Docker Compose read it. A URL holds no space."""
+_LONGEST = 1 << 20
+"""Characters of a file .env, which may have come with a dump."""
 
 
 class _File(environ.Env):  # type: ignore[misc]
@@ -74,18 +78,22 @@ def _read_env_file() -> str | None:
     if not path.is_file():
         return None
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig", opener=_opened) as file:
             status = os.fstat(file.fileno())
             # A link of somebody else's would choose among the files of ours.
             if not (belongs_to_us(status) and belongs_to_us(path.lstat())):
                 return "The file .env is not read, since it belongs to another user."
-            if who := who_else_may_write(status):
+            if who := who_else_may_write(file.fileno()):
                 return f"The file .env is not read, since {who} may write to it."
-            text = file.read()
+            text = file.read(_LONGEST + 1)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "The file .env is not read: it is a link in a folder that others may write to."
         return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
         text = "\0"
+    if len(text) > _LONGEST:
+        return "The file .env is not read, since it has more than 1 MB."
     if "\0" in text:
         raise StandaloneError("The file .env is not UTF-8 text.")
     has_other_lines = _read_variables(text)
@@ -93,6 +101,19 @@ def _read_env_file() -> str | None:
     if has_other_lines and "DATABASE_URL" not in {*found, *os.environ}:
         return "The file .env has lines that are not of the form NAME=VALUE."
     return _take(found)
+
+
+def _opened(name: str, flags: int) -> int:
+    """Open a file, and wait for nobody; a link only where no other user can put one there.
+
+    Exchanged with a file of ours without a pause, it is opened, and then looks like that file.
+    """
+    folder = Path(name).absolute().parent
+    status = folder.stat()
+    stays = status.st_mode & stat.S_ISVTX or not who_else_may_write(folder) or is_read_only(folder)
+    if not (belongs_to_us(status) and stays):
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _read_variables(text: str) -> bool:
@@ -128,12 +149,15 @@ def _take(found: dict[str, str]) -> str | None:
 
 
 def _leave_out_of_path() -> None:
-    """Remove from PATH the folders in which another user could have put a psql for dbshell."""
+    """Remove from PATH the folders in which another user could put a psql for dbshell.
+
+    One that is not there yet may be made by whoever writes to the folder above.
+    """
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(
         entry
         for entry in path
-        if os.path.isabs(entry) and not (os.path.isdir(entry) and why_not_run(Path(entry)))
+        if os.path.isabs(entry) and os.path.isdir(entry) and not why_not_run(Path(entry))
     )
 
 

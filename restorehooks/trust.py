@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,18 +30,57 @@ def why_not_opened(path: Path) -> str | None:
     return None if path.is_file() or path.is_dir() else "is a pipe or a device"
 
 
-def who_else_may_write(status: os.stat_result) -> str | None:
-    """Return who but root and this user may write there: every user, or a group; None for nobody.
+def link_astray(path: Path) -> Path | None:
+    """Return the first link on the way to a file that may lead its maker to what is not theirs.
 
-    A group counts that has another member, by name or as that one's own group.
+    That is another user's, to what belongs to somebody else and is not for all to read. Raises
+    OSError where the way cannot be looked at.
+    """
+    for place in _way_to(path) if os.name == "posix" else ():
+        link = place.lstat() if place.is_symlink() else None
+        if link and not belongs_to_us(link) and place.exists():
+            target = place.stat()
+            if target.st_uid != link.st_uid and not target.st_mode & stat.S_IROTH:
+                return place
+    return None
+
+
+def who_else_may_write(place: Path | int) -> str | None:
+    """Return who but root and this user may write to a file or folder; None for nobody.
+
+    That is every user, a group, or whom its access control list names. A group counts that has
+    another member, by name or as that one's own group, or whose members are not known. ``place``
+    may be the descriptor of an open file. Raises OSError where it cannot be looked at.
     """
     if os.name != "posix":
         return None
+    status = os.stat(place)
     if status.st_mode & stat.S_IWOTH:
         return "every user"
-    if not status.st_mode & stat.S_IWGRP:
+    if not status.st_mode & stat.S_IWGRP:  # where there is a list, that is its mask
         return None
-    return _shared_group(status.st_gid)
+    for tag, may, number in _access_control_list(place):
+        if not may & _WRITE:
+            continue
+        if tag == _USER and number not in (0, os.geteuid()):
+            return "a user in its access control list"
+        if tag in (_OWNING_GROUP, _GROUP):
+            gid = status.st_gid if tag == _OWNING_GROUP else number
+            if group := _shared_group(gid):
+                return group
+    return None
+
+
+_USER, _OWNING_GROUP, _GROUP, _WRITE = 0x02, 0x04, 0x08, 0x02
+
+
+def _access_control_list(place: Path | int) -> list[tuple[int, int, int]]:
+    """Return what kind, which permissions and whose: linux/posix_acl.h, posix_acl_xattr.h."""
+    try:
+        packed = os.getxattr(place, "system.posix_acl_access")
+    except (AttributeError, OSError):  # another system, or there is none
+        return [(_OWNING_GROUP, _WRITE, 0)]
+    return [*struct.iter_unpack("<HHI", packed[4:])]
 
 
 def _shared_group(gid: int) -> str | None:
@@ -58,7 +98,18 @@ def _shared_group(gid: int) -> str | None:
     for name in group.gr_mem:
         with suppress(KeyError):
             members.add(pwd.getpwnam(name).pw_uid)
-    return f'the group "{group.gr_name}"' if members - {0, os.geteuid()} else None
+    # A directory service lists its groups, and whose own group each is, only if it is told to.
+    is_listed = gid in {each.gr_gid for each in grp.getgrall()} or group.gr_name == _user_name()
+    return None if is_listed and members <= {0, os.geteuid()} else f'the group "{group.gr_name}"'
+
+
+def _user_name() -> str:
+    """Return the name of this user, which that one's own group has as a rule."""
+    import pwd
+
+    with suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return ""
 
 
 def why_not_run(path: Path) -> str | None:
@@ -74,7 +125,7 @@ def why_not_run(path: Path) -> str | None:
         is_link = stat.S_ISLNK(status.st_mode)
         if not belongs_to_us(status) and not (is_link and _stays(place)):
             return f"{place} belongs to another user"
-        who = None if is_link else who_else_may_write(status)
+        who = None if is_link else who_else_may_write(place)
         # In a sticky folder (/tmp) nobody renames what is another's, and everybody makes new files.
         if who and not (place != places[-1] and status.st_mode & stat.S_ISVTX):
             return f"{who} may write to {place}"
@@ -83,7 +134,7 @@ def why_not_run(path: Path) -> str | None:
 
 def _stays(link: Path) -> bool:
     """Return whether nobody else can put another link there, not even this one's owner."""
-    return not who_else_may_write(link.parent.stat())
+    return not who_else_may_write(link.parent)
 
 
 def why_anybody_may_replace(path: Path) -> str | None:

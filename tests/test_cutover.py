@@ -131,6 +131,21 @@ def test_too_little_headroom_stops_the_apply(old: Database, new: Database) -> No
     assert new.execute("SELECT name FROM orders WHERE id = 113") == [("new",)]
 
 
+def test_a_truncate_that_restarts_takes_the_headroom_away_and_a_repair_gives_it_back(
+    old: Database, new: Database
+) -> None:
+    give_headroom = ("resetsequences", "--from", "other", "--headroom", "1000")
+    call_command(*give_headroom, verbosity=0)
+    assert insert(new, "new") == 1112
+    old.execute("TRUNCATE orders RESTART IDENTITY")
+    wait_until(lambda: new.execute("SELECT count(*) FROM orders") == [(0,)])
+    assert new.execute("SELECT last_value, is_called FROM orders_id_seq") == [(1, False)]
+
+    assert insert(old, "old") == 1
+    call_command(*give_headroom, verbosity=0)
+    assert insert(new, "new") == 1003
+
+
 def _is_stuck(connection: psycopg.Connection[tuple[object, ...]], old: Database) -> bool:
     if connection.info.server_version < 150000:
         return True

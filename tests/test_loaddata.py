@@ -105,6 +105,51 @@ def test_models_of_every_kind(shop: Project, database: Database) -> None:
     assert "moved" not in shop.manage("loaddata", "all").stdout
 
 
+AUDITED = """
+    class Entry(models.Model):
+        name = models.CharField(max_length=20)
+
+    class Item(models.Model):
+        pass
+
+    def log(sender, instance, **kwargs):
+        Entry.objects.create(name=f"item {instance.pk}")
+
+    models.signals.post_save.connect(log, sender=Item)
+"""
+
+
+def test_a_row_that_a_receiver_inserts_collides_with_none_of_the_fixture(
+    project: Project, database: Database
+) -> None:
+    project.app("shop", models=AUDITED)
+    project.settings(INSTALLED_APPS=APPS, MIGRATION_MODULES={"shop": None})
+    project.manage("migrate", "--run-syncdb")
+    log = [row("entry", number, name="old") for number in (1, 2)]
+    fixture(project, "log_first", *log, row("item", 1), row("item", 2))
+    done = project.manage("loaddata", "log_first")
+    assert done.stdout.splitlines()[0] == (
+        'In database "default", moved 2 of 2 sequences past their rows:'
+        " public.shop_entry_id_seq to 5, public.shop_item_id_seq to 3."
+    )
+    entries = "SELECT id, name FROM shop_entry ORDER BY id"
+    assert database.execute(entries) == [(1, "old"), (2, "old"), (3, "item 1"), (4, "item 2")]
+    assert upcoming(database, "shop_entry") == 5
+
+    empty = "TRUNCATE shop_entry, shop_item RESTART IDENTITY"
+    database.execute(empty)
+    more = row("entry", 5, name="old")
+    fixture(project, "mixed", row("item", 1), row("entry", 2, name="old"), row("item", 2), more)
+    fixture(project, "last", row("item", 3))
+    project.manage("loaddata", "mixed", "last")
+    drawn = [(1, "item 1"), (3, "item 2"), (6, "item 3")]
+    assert database.execute(entries) == sorted([*drawn, (2, "old"), (5, "old")])
+
+    django_only(project)
+    database.execute(empty)
+    assert "shop_entry_pkey" in project.manage("loaddata", "log_first", check=False).stderr
+
+
 def test_what_djangos_own_does_when_ours_is_switched_off(shop: Project, database: Database) -> None:
     fixture(shop, "proxy", row("vip", 6, name="ann"))
     fixture(shop, "low", row("product", 1, title="pen"))

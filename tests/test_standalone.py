@@ -216,6 +216,38 @@ def test_a_strangers_link_chooses_no_env_file(tmp_path: Path, database: Database
     assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
+def test_a_link_is_followed_where_nobody_else_can_put_one(
+    tmp_path: Path, database: Database, mode: int
+) -> None:
+    """Exchanged without a pause with a file of ours, a link is opened and then looks like that."""
+    (tmp_path / "ours").write_text(f"DATABASE_URL={database.url}\n")
+    (folder := tmp_path / "folder").mkdir()
+    (folder / ".env").symlink_to("../ours")
+    folder.chmod(mode)
+    done = restorehooks(folder, "resetsequences", env=environment(database.server))
+    said = "The file .env is not read: it is a link in a folder that others may write to."
+    if mode == 0o777:
+        assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_env_file_of_any_length_takes_no_time_and_no_memory(
+    tmp_path: Path, database: Database
+) -> None:
+    """It may have come with a dump, in a tar file."""
+    file, bare = tmp_path / ".env", environment(database.server)
+    blanks = " " * 500_000
+    file.write_text(f"DATABASE_URL={database.url}{blanks}#\nRESTOREHOOKS_X=1{blanks}x\n")
+    assert restorehooks(tmp_path, "resetsequences", env=bare).returncode == 0
+    with file.open("ab") as more:
+        more.truncate(2 << 20)
+    done = restorehooks(tmp_path, "resetsequences", env=bare)
+    said = "The file .env is not read, since it has more than 1 MB."
+    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+
+
 EACH_IN_A_FORK = """
 import json, os, sys
 import environ

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from restorehooks import programs
 from restorehooks.embedded import ServerError, server_folder
 from restorehooks.restore.errors import ProgramError
-from restorehooks.trust import why_anybody_may_replace, why_not_run
+from restorehooks.trust import who_else_may_write, why_anybody_may_replace, why_not_run
 
 EVERYBODY, STICKY = 0o777, 0o1777
 
@@ -79,6 +80,58 @@ def test_a_folder_that_a_group_may_write_to(planted: Path) -> None:
     os.chown(planted, 0, 12345)
     planted.chmod(0o775)  # a group that nobody is in, as each user's own is
     assert _is_run(planted)
+
+
+USER, GROUP, NO_ID = 0x02, 0x08, 0xFFFFFFFF
+
+
+def _may_be_written_by(folder: Path, tag: int, number: int) -> None:
+    """Let a user or group write to what is made in a folder, as setfacl -d does."""
+    entries = [
+        *((0x01, 7, NO_ID), (0x04, 5, NO_ID), (0x10, 7, NO_ID), (0x20, 5, NO_ID)),
+        (tag, 7, number),
+    ]
+    packed = b"".join(struct.pack("<HHI", *entry) for entry in sorted(entries))
+    try:
+        os.setxattr(folder, "system.posix_acl_default", struct.pack("<I", 2) + packed)
+    except (AttributeError, OSError):
+        pytest.skip("there are no access control lists")
+
+
+def test_what_an_access_control_list_lets_others_write(planted: Path) -> None:
+    """Who shares a folder so gets each file that is made in it: the mode shows the list's mask."""
+    nobody = pwd.getpwnam("nobody")
+    for tag, number, who in [
+        (USER, nobody.pw_uid, "a user in its access control list"),
+        (GROUP, nobody.pw_gid, f'the group "{grp.getgrgid(nobody.pw_gid).gr_name}"'),
+        (USER, os.geteuid(), None),
+        (GROUP, 12345, None),
+    ]:
+        _may_be_written_by(planted.parent, tag, number)
+        (inside := planted.parent / "shared").mkdir()
+        shutil.copyfile(planted / "pg_dump", inside / "pg_dump")
+        for place in (inside, inside / "pg_dump"):
+            assert place.stat().st_mode & 0o020
+            assert who_else_may_write(place) == who
+        assert bool(why_not_run(inside)) == bool(who)
+        with (inside / "pg_dump").open() as opened:
+            assert who_else_may_write(opened.fileno()) == who
+        shutil.rmtree(inside)
+
+
+def test_a_group_whose_members_nobody_lists_counts(
+    planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory service answers for one group or user, and as a rule does not list them all."""
+    planted.chmod(0o775)
+    group, name = 12345, pwd.getpwuid(os.geteuid()).pw_name
+    if os.geteuid() == 0:
+        os.chown(planted, 0, group)
+    for named, who in [("domain users", 'the group "domain users"'), (name, None)]:
+        monkeypatch.setattr(
+            grp, "getgrgid", lambda gid, named=named: grp.struct_group((named, "x", 12345, []))
+        )
+        assert who_else_may_write(planted) == who
 
 
 def test_a_link_to_what_others_may_write(planted: Path, tmp_path: Path) -> None:

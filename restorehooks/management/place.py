@@ -169,7 +169,7 @@ def disagreement_here() -> str | None:
 def _is_trusted(manage: Path) -> bool:
     with suppress(OSError):  # no such file
         found = manage.stat()
-        return belongs_to_us(found) and not who_else_may_write(found)
+        return belongs_to_us(found) and not who_else_may_write(manage)
     return False
 
 

@@ -63,7 +63,7 @@ def _require_ours(path: Path) -> None:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise HookError(f"The hook {path} is no file: rename it, or put a file there.")
-        if who_else_may_write(path.stat()) == "every user" and not is_read_only(path):
+        if who_else_may_write(path) == "every user" and not is_read_only(path):
             raise HookError(f"Every user may write to the hook {path}: chmod o-w {path}")
         why = why_anybody_may_replace(path)
     except OSError as error:

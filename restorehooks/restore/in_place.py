@@ -10,6 +10,8 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import connections, transaction
 
+from restorehooks.sequences.message import READ_COMMITTED
+
 from . import hooks
 from .alias import pointed_at
 from .dump.contents import ArchiveEntry
@@ -18,12 +20,18 @@ from .interrupts import Handler, raise_if_interrupted, uninterrupted
 from .load import load_in_transaction, prove_first
 from .progress import heartbeat
 from .run import Run
+from .server.default_privileges import default_privileges_off
 from .server.extension_rows import clear_tables
 from .server.lock_table import require_locks
 from .server.lost_commit import NUMBER, was_committed
 from .server.own_objects import drop_own
+from .server.session_settings import time_zone_of_the_database
 
 ENDED = "A receiver or a migration has ended the transaction of the restore, by COMMIT or ROLLBACK."
+DEFAULTS_OFF = (
+    'the default privileges of "{}" add nothing to those that the dump gives; with --no-privileges '
+    "they alone hold"
+)
 _LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}
 """Locks that creating one takes: a table brings a TOAST table and its index along."""
 
@@ -52,6 +60,7 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
         with ExitStack() as at_work, transaction.atomic(using=using, durable=True):
             connection = connections[using].connection
             assert connection  # noqa: S101 - the transaction has begun
+            connection.execute(READ_COMMITTED)  # what was waited for is looked at again
             _fill(run, name, connection)
             loaded = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
             run.lock.flush()  # a number that is on disk is never given out again
@@ -91,7 +100,12 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
         if not run.request.partial:
             clear_tables(connection, plan.extensions, superuser=plan.superuser)
     run.step("load", f'loading into "{name}"')
-    load_in_transaction(run, connection)
+    with ExitStack() as stack:
+        stack.enter_context(time_zone_of_the_database(connection))
+        has_own = plan.mode == "in place" and run.request.privileges is not False
+        if has_own and stack.enter_context(default_privileges_off(connection)):
+            run.note(DEFAULTS_OFF.format(plan.user))
+        load_in_transaction(run, connection)
 
 
 def _locks(entries: Sequence[ArchiveEntry]) -> int:

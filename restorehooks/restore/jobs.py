@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from restorehooks.sequences.other_connections import FREE
+
 from .dump.facts import Dump
 from .extension_registry import one_job
 from .request import Mode
@@ -42,19 +44,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-LEFT = """
-SELECT least(
-    pg_catalog.current_setting('max_connections')::int
-        - pg_catalog.current_setting('superuser_reserved_connections')::int
-        - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL),
-    (SELECT nullif(rolconnlimit, -1) - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
-                                        WHERE usename = rolname)
-     FROM pg_catalog.pg_roles WHERE rolname = session_user))
-"""
-
-
 def _connections_left(connection: Connection) -> int:
-    row = connection.execute(LEFT).fetchone()
+    row = connection.execute(FREE).fetchone()
     return int(row[0]) - SPARE if row else 1
 
 

@@ -145,6 +145,7 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
     """Return what this restore wants of the statements, and what the server has for it."""
     request, plan = run.request, run.plan
     user = plan.owners.load_as or plan.user
+    whole_in_place = plan.mode == "in place" and not request.partial
     all_owners = plan.superuser or request.owner is True
     return replace(
         script_options(connection, user=user, all_owners=all_owners),
@@ -153,7 +154,8 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         no_privileges=request.privileges is False,
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
-        others=called_of_others if plan.mode == "in place" and not request.partial else None,
+        others=called_of_others if whole_in_place else None,
+        keeps_others=whole_in_place,
         skip_superuser_only=request.skip_superuser_only,
         without_extension=run.without_extension,
         one_database=of_one_database(plan.extensions),

@@ -60,7 +60,7 @@ def _why_unseen(column: Column, row: Row, expressions: Mapping[int, str]) -> str
         return f"row-level security may hide rows of {column.quoted}"
     if row.calls is not None:
         return (
-            f"reading {column.quoted_table} would call {row.calls}, a function of another role:"
+            f"reading {column.quoted_table} could run another role's code, through {row.calls}:"
             " let the table's owner repair it"
         )
     return None

@@ -273,7 +273,7 @@ BEGIN
             SELECT tab::regclass::text, called INTO _name, _function
             FROM ({found}) AS t (tab, called) ORDER BY 1 LIMIT 1;
             IF _function IS NOT NULL THEN
-                RAISE 'reading % would call %, a function of another role', _name, _function;
+                RAISE 'reading % could run another role''s code, through %', _name, _function;
             END IF;
         END IF;
         IF _look.query IS NOT NULL THEN

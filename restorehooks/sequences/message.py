@@ -83,12 +83,13 @@ class Failed(NamedTuple):
         if not _is_open(connection):
             raise error
         cause: Any = error.__cause__
-        is_unqualified = isinstance(cause, errors.UndefinedFunction) and cause.diag.internal_query
+        unknown = errors.UndefinedFunction, errors.UndefinedObject  # the other one is a type
+        is_unqualified = isinstance(cause, unknown) and cause.diag.internal_query
         return cls(first_line(error) + (UNQUALIFIED if is_unqualified else ""))
 
 
 UNQUALIFIED = (
-    ", which an SQL function in an index or the like calls without its schema: name that there,"
+    ", which an SQL function in an index or the like uses without its schema: name that there,"
     " or give the function a SET search_path"
 )
 

@@ -19,7 +19,7 @@ from .lone_rows import is_far
 from .model import Reading, Sequence
 from .sending import Statement, execute
 from .session import local_settings
-from .strangers import DATABASES_OWNER, IS_TRUSTED
+from .strangers import DATABASES_OWNER, IS_TRUSTED, may_draw
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -255,6 +255,7 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
                    JOIN pg_attrdef e ON e.oid = d.objid AND d.classid = 'pg_attrdef'::regclass
                    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) numbered
              JOIN pg_class t ON t.oid = numbered.tab
+                 AND {may_draw("t.relowner", "c.oid", "c.relowner")}
              JOIN pg_namespace tn ON tn.oid = t.relnamespace
              JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = numbered.att),
        (p.position ->> 1)::bigint, (p.position ->> 2)::boolean,

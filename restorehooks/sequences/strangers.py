@@ -10,7 +10,8 @@ conditions on the partition keys of its parents.
 
 Estimates call functions, too: how many rows meet a predicate is estimated with the function of an
 operator, of its negator or commutator (``neqsel``), and with a range type's SUBTYPE_DIFF
-(``rangesel``). A cast to a domain plans that domain's CHECK constraints (``load_domaintype_info``).
+(``rangesel``). For NOT and an operator its negator is called (``negate_clause``). A cast to a
+domain plans that domain's CHECK constraints (``load_domaintype_info``).
 
 Some of it leaves no dependency, and is read off the stored expressions: types, such as those of a
 whole row or of what JSON_VALUE returns, and ``satisfies_hash_partition``, which is IMMUTABLE and
@@ -18,6 +19,13 @@ opens whatever table has the oid that it is given, so that the key of that one i
 made JSON of is cast to it, and a function for any type may cast what it is given to any other: all
 casts of such types count, but not those to a type that nothing names. A virtual generated column is
 planned as its expression, which may call no function of a user's, but that one.
+
+A function of ours is no safer where another role decides that it is called, and with what: its text
+finds functions and operators by their names, and the other role may have made better matches. So in
+that role's tables, and with its types and operators, only PostgreSQL's own functions count as
+harmless, those of extensions, and those in C; not those for any type, which find more by the type
+that they are given; and none that is not IMMUTABLE. No index has such a one, but a domain's CHECK
+and an operator that an estimate calls may have it: one that runs a query, or ends a session.
 """
 
 from __future__ import annotations
@@ -63,7 +71,9 @@ DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_datab
 ANY_FUNCTION_OR_TYPE = (
     f"(EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"  # noqa: S608
     f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
-    f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS})))"
+    f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS}))"
+    f" OR EXISTS (SELECT FROM pg_operator WHERE oid >= {FIRST_OF_USERS}"
+    f" AND oprowner IN ({STRANGERS})))"
 )
 """The condition without which there is no function that planning could call, and no type that could
 be given one."""
@@ -72,13 +82,14 @@ SATISFIES_HASH_PARTITION = 5028
 
 
 def _named_in(expression: str) -> str:
-    """Return the query, by the name of ``named``, for an expression's types and that function."""
-    pattern = f":[a-z_]*type?(?:id|Id)? ([0-9]+) |:funcid {SATISFIES_HASH_PARTITION} "
+    """Return the query, by the name of ``named``, for an expression's types and functions."""
     return f"""(
         SELECT CASE WHEN oids[1] IS NULL THEN 'pg_proc'::regclass ELSE 'pg_type'::regclass END
-                   AS class, coalesce(oids[1]::oid, {SATISFIES_HASH_PARTITION}) AS obj
-        FROM regexp_matches({expression}, '{pattern}', 'g') AS oids
-        WHERE oids[1] IS NULL OR oids[1]::oid >= {FIRST_OF_USERS}) named"""  # noqa: S608
+                   AS class, coalesce(oids[1], oids[2])::oid AS obj
+        FROM regexp_matches({expression},
+            ':[a-z_]*type?(?:id|Id)? ([0-9]+) |:(?:op)?funcid ([0-9]+) ', 'g') AS oids
+        WHERE coalesce(oids[1], oids[2])::oid >= {FIRST_OF_USERS}
+            OR oids[2]::oid IN (SELECT oid FROM risky)) named"""  # noqa: S608
 
 
 _PLANNED = f"""
@@ -108,8 +119,19 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
 )"""  # noqa: S608 - constants
+_HARMLESS = """(
+    p.provolatile = 'i'
+    AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
+         OR EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+                    AND refclassid = 'pg_extension'::regclass AND deptype = 'e'))
+    AND NOT EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes) AND typtype = 'p')
+)"""
 _CODE = f"""
 {_PLANNED},
+risky AS MATERIALIZED (  -- PostgreSQL's own that are not harmless, whoever lets them be called
+    SELECT oid FROM pg_proc WHERE oid < {FIRST_OF_USERS}
+        AND (provolatile <> 'i' OR oid = {SATISFIES_HASH_PARTITION})
+),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
     FROM planned JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
@@ -123,16 +145,15 @@ reached (tab, class, obj) AS (
         AND d.refobjsubid IN (0, a.attnum)
     UNION ALL
     SELECT tab, named.class, named.obj FROM planned CROSS JOIN LATERAL {_named_in("expression")}
+    WHERE num_nulls(tab) = 0  -- always; else 19 expects millions, and takes memory for them
     UNION
     SELECT reached.tab, edge.class, edge.obj
     FROM reached CROSS JOIN LATERAL (
         SELECT 'pg_proc'::regclass::oid AS class, oprcode::oid AS obj
         FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
-        UNION ALL  -- estimates are made with these
-        SELECT 'pg_operator'::regclass, other.oid FROM pg_operator o
-        JOIN pg_operator other ON other.oid IN (o.oprcom, o.oprnegate)
-            AND (o.oprrest::oid <> 0 OR other.oprrest::oid <> 0)
-        WHERE reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
+        UNION ALL  -- estimates are made with these, and NOT is done by the negator
+        SELECT 'pg_operator'::regclass, unnest(ARRAY[oprcom, oprnegate])
+        FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
         UNION ALL
         SELECT 'pg_type'::regclass, prorettype
         FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
@@ -164,7 +185,17 @@ reached (tab, class, obj) AS (
         WHERE reached.class = 'pg_type'::regclass AND classid = 'pg_cast'::regclass
             AND refclassid = 'pg_type'::regclass AND refobjid = reached.obj
     ) edge
-    WHERE edge.obj >= {FIRST_OF_USERS} OR edge.obj = {SATISFIES_HASH_PARTITION}
+    WHERE edge.obj >= {FIRST_OF_USERS}
+        OR edge.class = 'pg_proc'::regclass AND edge.obj IN (SELECT oid FROM risky)
+),
+theirs (tab) AS MATERIALIZED (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IN (SELECT tab FROM reached) AND {is_strangers("c", "n")}
+    UNION
+    SELECT tab FROM reached
+    LEFT JOIN pg_type t ON class = 'pg_type'::regclass AND t.oid = obj
+    LEFT JOIN pg_operator o ON class = 'pg_operator'::regclass AND o.oid = obj
+    WHERE coalesce(t.typowner, o.oprowner) IN ({STRANGERS})
 )
 SELECT reached.tab, quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS function
 FROM reached
@@ -175,12 +206,12 @@ LEFT JOIN pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN pg_type t ON reached.class = 'pg_type'::regclass AND t.oid = reached.obj
 LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
 JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
-WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION})
-  AND NOT EXISTS (  -- a cast between a type and one of another role's that nothing names
-      SELECT FROM pg_type other
-      WHERE other.oid IN (c.castsource, c.casttarget) AND other.typowner IN ({STRANGERS})
-        AND (reached.tab, other.oid) NOT IN (
-            SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
+WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
+       OR NOT {_HARMLESS} AND reached.tab IN (SELECT tab FROM theirs))
+  AND NOT EXISTS (  -- a cast between a type and a user's that nothing names
+      SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
+      WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (
+          SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
 """  # noqa: S608 - constants
 
 
@@ -201,8 +232,9 @@ def _for(tables: str | None = None, query: str = _CODE) -> str:
 
 
 STRANGERS_CODE = _for()
-"""The query for them: the table, and a function's quoted name. NULL where it is a type, or an
-operator, that another role has made: its owner can let it call a function at any time."""
+"""The query for them: the table, and the quoted name of a function, theirs or one that could run
+theirs. NULL where it is a type, or an operator, that another role has made: its owner can let it
+call a function at any time."""
 ANY_CODE = f"SELECT EXISTS ({_for(query=f'{_PLANNED} SELECT FROM planned')})"  # noqa: S608 - constants
 """Whether it can find anything at all: to plan the whole of it takes longer."""
 NO_CODE = "SELECT NULL::oid AS tab, NULL::text AS function WHERE false"
@@ -223,11 +255,11 @@ WHERE code.function IS NOT NULL GROUP BY member.root
 NAMESAKE = f"""
 SELECT min(namesake.oid::regprocedure::text) FROM pg_depend d
 CROSS JOIN LATERAL (
-    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] AS types
+    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] || p.proargtypes::oid[] AS types
     FROM pg_proc f JOIN pg_proc p ON p.proname = f.proname AND p.pronamespace = f.pronamespace
     WHERE d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
     UNION ALL
-    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright]
+    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright, p.oprleft, p.oprright]
     FROM pg_operator o JOIN pg_operator p
         ON p.oprname = o.oprname AND p.oprnamespace = o.oprnamespace
     WHERE d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
@@ -239,7 +271,7 @@ WHERE d.classid = 'pg_class'::regclass AND d.objid = {{index}}
 """The query for a function of theirs that the text of an index's expressions may mean.
 
 One for any type stands in the index, and one for the very type, of the same name and in the same
-schema, is the better match.
+schema, is the better match. Or theirs is for any row: the text does not name the type of one.
 """
 
 

@@ -109,6 +109,16 @@ def test_a_copy_is_made_and_scrubbed_and_the_source_is_as_it_was(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_as_many_connections_dump_as_the_source_lets_in(
+    live: Database, production: Database, reader: str
+) -> None:
+    production.disconnect()
+    production.server.execute(f"ALTER DATABASE {production.name} CONNECTION LIMIT 3")
+    _, steps = copied(live, production.server.url(production.name, user=reader))
+    assert "jobs" not in steps[0]
+    assert live.execute("SELECT count(*) FROM customer") != [(0,)]
+
+
 @pytest.mark.parametrize("source", ["alias:production", "env:PRODUCTION"])
 def test_an_alias_and_a_variable_and_no_password_in_any_argument(
     live: Database,

@@ -173,6 +173,23 @@ def test_a_sequence_that_is_planted_at_the_source_uses_none_up(
     database.execute("ALTER TABLE new.b OWNER TO CURRENT_USER")
 
 
+def test_a_table_whose_owner_may_not_draw_leads_to_no_sequence_of_the_source(
+    database: Database, other_database: Database
+) -> None:
+    """A default may draw from any sequence, the far one of somebody trusted included."""
+    database.execute("CREATE SCHEMA new; CREATE TABLE new.b (id serial PRIMARY KEY)")
+    mallory = other_database.role("mallory")
+    other_database.execute(
+        f"CREATE SEQUENCE far; SELECT setval('far', 2147483000);"
+        f"CREATE SCHEMA new AUTHORIZATION {mallory}"
+    )
+    with other_database.connect(user=mallory) as connection:
+        connection.execute("CREATE TABLE new.b (id int DEFAULT nextval('public.far'))")
+    assert entry(taken_along(), "new.b_id_seq").next_after == 1
+    other_database.execute(f"GRANT USAGE ON SEQUENCE far TO {mallory}")
+    assert entry(taken_along(), "new.b_id_seq").next_after == 2147483002
+
+
 def test_a_sequence_that_is_locked_at_the_source_is_said_and_the_others_are_taken(
     database: Database, other_database: Database
 ) -> None:

@@ -151,7 +151,7 @@ def test_an_index_that_is_made_while_another_table_is_read_is_not_called(
     with once(database, mallory, reads, "SELECT", trap):
         report = reset(DEFAULT)
     assert called(database) == []
-    assert "m.f, a function of another role" in str(entry(report, "m.t19_id_seq").reason)
+    assert "another role's code, through m.f" in str(entry(report, "m.t19_id_seq").reason)
 
 
 CAST = """
@@ -192,7 +192,7 @@ def test_a_column_that_becomes_a_virtual_one_while_we_wait_is_not_read(
     with swapped_while_we_wait(database, mallory, VIRTUAL.format(oid)):
         report = reset(DEFAULT)
     assert called(database) == []
-    assert "reading m.t would call" in str(entry(report, "m.t_id_seq").reason)
+    assert "reading m.t could run" in str(entry(report, "m.t_id_seq").reason)
     database.execute("SELECT max(id) FROM m.t")
     assert called(database) == [("postgres", "postgres")], "this is no trap"
 
@@ -367,5 +367,5 @@ def test_what_the_owner_of_a_type_adds_to_it_while_we_wait_is_not_called(
     """
     with once(database, mallory, waits, "LOCK TABLE m.t", check):
         found = entry(reset(DEFAULT), "z.o_id_seq")
-    assert "z.o would call m.g, a function of another role" in str(found.reason)
+    assert "z.o could run another role's code, through m.g" in str(found.reason)
     assert called(database) == []

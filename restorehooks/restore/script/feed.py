@@ -228,7 +228,8 @@ class _Script:
         self._left_out.add(omitted, piece.text, piece.line, self._encoding[1])
 
     def _failed(self, error: StatementFailed) -> ScriptError:
-        more = hint(error.statement.text, error.sqlstate, creates=self._sender.creates)
+        text, creates = error.statement.text, self._sender.creates
+        more = hint(text, error.sqlstate, creates=creates, in_function=error.in_function)
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
 

@@ -47,6 +47,15 @@ DATA_ONLY = (
     "the dump creates no table before it fills them, as pg_dump --data-only makes it: "
     "give --data-only to add its rows to tables that are there"
 )
+IN_TRIGGER = (
+    "a dump sets an empty search_path, so that the functions of triggers find only what they name "
+    "with its schema: switch them off (ALTER TABLE ... DISABLE TRIGGER USER) until the rows are "
+    "there, or make a plain dump with --disable-triggers and restore it as a superuser"
+)
+IN_FUNCTION = (
+    "a dump sets an empty search_path, so that functions find only what they name with its schema: "
+    "change the function (ALTER FUNCTION ... SET search_path = ...), and dump again"
+)
 FOR_SUPERUSERS = (
     "restore as a superuser, or leave out what only a superuser may make with --skip-superuser-only"
 )
@@ -62,14 +71,20 @@ _MADE = 4000
 _NO_TABLE = ("42P01", "3F000")
 
 
-def hint(statement: bytes, sqlstate: str | None, *, creates: bool) -> str:
+def hint(
+    statement: bytes, sqlstate: str | None, *, creates: bool, in_function: bool = False
+) -> str:
     """Return what to do about a failure, empty where the server's message is all there is to say.
 
-    ``creates`` says that the dump has created something before.
+    ``creates`` says that the dump has created something before, and ``in_function`` that a
+    function did not find a name.
     """
     if _SAID_BY_PG_DUMP.search(statement):
         return STDERR_INSIDE
-    if sqlstate in _NO_TABLE and not creates and statement[:5].upper() in (b"COPY ", b"INSER"):
+    rows_alone = not creates and statement[:5].upper() in (b"COPY ", b"INSER")
+    if in_function:
+        return IN_TRIGGER if rows_alone else IN_FUNCTION
+    if sqlstate in _NO_TABLE and rows_alone:
         return DATA_ONLY
     made = statement[:_MADE].decode(errors="replace")
     if sqlstate == _DENIED and (made_by_superusers(made) or extension_in(made)):

@@ -49,6 +49,7 @@ class ScriptOptions:
         outlives a rollback, and may set back a sequence that is ahead).
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
+    keeps_others: leave out a DROP of what may have an owner: what is ours was dropped before.
     kept_tables: (schema, table) of extensions whose rows stay as they are.
     others: called with the connection, gives (schema, name) of the functions and operators that
         roles without our rights have made, where the dump's calls could take those.
@@ -72,6 +73,7 @@ class ScriptOptions:
     no_privileges: bool = False
     data_only: bool = False
     drops_may_miss: bool = False
+    keeps_others: bool = False
     kept_tables: frozenset[tuple[str, str]] = frozenset()
     others: Callable[[psycopg.Connection[Any]], frozenset[tuple[str, str]]] | None = None
     skip_superuser_only: bool = False

@@ -19,6 +19,10 @@ _LONGEST = 10_000
 UNDEFINED = frozenset(("42704", "42P01", "42883", "42703", "3F000"))
 """An undefined object, table, function or column, an invalid schema name
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+_NO_OWNER = frozenset(
+    ("access", "cast", "extension", "language", "procedural", "transform", "user")
+)
+"""Kinds of things that have none, or come and go with something else, as DROP names them."""
 _DUPLICATE = frozenset(("42710",))
 _INITIAL = re.compile(rb"(?:DROP|ALTER|CREATE|SELECT)\s", re.IGNORECASE)
 # What ``pg_dump --clean`` puts in the place of a view before it drops what the view needs.
@@ -129,6 +133,13 @@ def _drops(statement: bytes, words: Words) -> bool:
         said = set(words)
         return "drop" in said and said.isdisjoint(("add", ","))
     return first == "drop" or any(known.match(statement) for known in (_DUMMY_VIEW, _UNLINK))
+
+
+def drops_what_is_owned(statement: bytes, words: Words) -> bool:
+    """Return whether a statement drops, or prepares to drop, something that has an owner."""
+    kind, *rest = words.first(4)[1:]
+    without = kind in _NO_OWNER or (kind == "text" and rest[1] in ("parser", "template"))
+    return not without and _drops(statement, words)
 
 
 def sent_under_savepoint(

@@ -27,19 +27,33 @@ SECONDS_TO_CANCEL = 5.0
 
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 _IDLE = (TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
+_NOT_FOUND = ("42P01", "42883", "42704", "3F000")
+"""There is no such table, function, type or schema."""
+_FUNCTION = ("PL/", "SQL function ")
+"""How the context of an error in a function begins: "PL/pgSQL function public.f() line 1"."""
 
 
 class StatementFailed(Exception):  # noqa: N818 - the server's verdict
     """The server refused a statement; ``sqlstate`` is None where it gave none.
 
     ``row`` is the one that it refused of a COPY over several connections, counted from 1.
+    ``in_function``: a function that the statement calls did not find a name.
     """
 
-    def __init__(self, statement: Statement, message: str, sqlstate: str | None, row: int = 0):
+    def __init__(
+        self,
+        statement: Statement,
+        message: str,
+        sqlstate: str | None,
+        row: int = 0,
+        *,
+        in_function: bool = False,
+    ):
         super().__init__(message)
         self.statement = statement
         self.sqlstate = sqlstate
         self.row = row
+        self.in_function = in_function
 
 
 class Wire(Channel):
@@ -178,6 +192,9 @@ class Wire(Channel):
         message = said(DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message()
         for more in (DiagnosticField.MESSAGE_DETAIL, DiagnosticField.MESSAGE_HINT):
             message += f"; {said(more).rstrip('.')}" if said(more) else ""
-        if said(DiagnosticField.CONTEXT).startswith("COPY"):
-            message += f" ({said(DiagnosticField.CONTEXT)})"
-        return StatementFailed(statement, message, said(DiagnosticField.SQLSTATE) or None)
+        sqlstate = said(DiagnosticField.SQLSTATE) or None
+        where = said(DiagnosticField.CONTEXT)
+        in_function = sqlstate in _NOT_FOUND and where.startswith(_FUNCTION)
+        if in_function or where.startswith("COPY"):
+            message += f" ({where})"
+        return StatementFailed(statement, message, sqlstate, in_function=in_function)

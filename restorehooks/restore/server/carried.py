@@ -101,8 +101,20 @@ def _attributes(connection: Connection, live: Live, to: str) -> Iterator[Carry]:
         yield Carry(f"the security label of {provider}", query)
 
 
-LIBRARIES = "session_preload_libraries"
-"""What a superuser lets sessions load, such as the provider of a dump's security labels."""
+FOR_THE_LOAD = {
+    "array_nulls",
+    "datestyle",
+    "default_text_search_config",
+    "intervalstyle",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "session_preload_libraries",
+    "timezone",
+    "timezone_abbreviations",
+}
+"""Settings under which rows mean something else, or a materialized view has other ones; and what a
+superuser lets sessions load, such as the provider of a dump's security labels."""
 
 
 def carry_settings(
@@ -110,10 +122,12 @@ def carry_settings(
 ) -> None:
     """Give the side database the live one's settings for the hooks to run under, but its limits.
 
-    ``for_the_load`` that alone which says what its sessions load: all else is the dump's to set.
+    ``for_the_load`` those alone that decide about rows, extensions' and users' own (with a dot in
+    their names) among them: all else is the dump's to set.
     What this role may not set is left out: it was named before loading began.
     """
     for name, carry in _settings(connection, live, side) if not live.missing else ():
-        if name == LIBRARIES if for_the_load else name not in LIMITS:
+        decides = "." in name or name.lower() in FOR_THE_LOAD
+        if decides if for_the_load else name not in LIMITS:
             with suppress(psycopg.Error):
                 connection.execute(carry.statement)

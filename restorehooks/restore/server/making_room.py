@@ -30,7 +30,7 @@ _KINDS = {
 }
 _ENABLED = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
-TRIGGERS = """
+FIRING = """
 WITH RECURSIVE filled (oid) AS (
     SELECT pg_catalog.unnest(%s::oid[])
     UNION
@@ -38,11 +38,14 @@ WITH RECURSIVE filled (oid) AS (
     JOIN pg_catalog.pg_class c ON c.oid = f.oid AND c.relkind = 'p'
     JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid
 )
-SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_catalog.pg_trigger
-WHERE tgrelid IN (SELECT oid FROM filled) AND NOT tgisinternal AND tgenabled <> 'D'
-ORDER BY tgrelid, tgname
+SELECT oid::regclass::text, kind, name::text, enabled::text FROM filled JOIN (
+    SELECT tgrelid AS of, 'TRIGGER' AS kind, tgname AS name, tgenabled AS enabled
+    FROM pg_catalog.pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT ev_class, 'RULE', rulename, ev_enabled FROM pg_catalog.pg_rewrite
+) AS found ON found.of = filled.oid
+WHERE enabled <> 'D' ORDER BY oid, kind, name
 """
-"""The triggers of tables, and of all that a row which is put into them may go to."""
+"""The triggers and rules of tables, and of all that a row which is put into them may go to."""
 
 
 @contextmanager
@@ -71,10 +74,10 @@ def replaced(
     for one in planned.dropped:
         # Nothing else depends on it; what does is dropped too, or a part of it.
         _run(connection, f"DROP {_KINDS[one.relkind]} IF EXISTS {one.written} CASCADE")
-    triggers = _empty(connection, [one for one, _ in planned.kept])
+    switched_off = _empty(connection, [one for one, _ in planned.kept])
     yield
-    for table, name, enabled in triggers:
-        how = f"{_ENABLED[enabled]} TRIGGER {_name(connection, name)}"
+    for table, kind, name, enabled in switched_off:
+        how = f"{_ENABLED[enabled]} {kind} {_name(connection, name)}"
         _run(connection, f"ALTER TABLE ONLY {table} {how}")
     require_own_code(connection, planned.foreign_keys)  # a cast can be made at any time
     for key in planned.foreign_keys:
@@ -88,15 +91,15 @@ def _standing(planned: Replacement) -> Iterator[Standing]:
 
 def _empty(
     connection: psycopg.Connection[Any], kept: Sequence[Standing]
-) -> list[tuple[str, str, str]]:
-    """Empty the tables that keep their structure; return their triggers, which are disabled."""
+) -> list[tuple[str, str, str, str]]:
+    """Empty the tables that keep their structure; return what was switched off of them."""
     tables = [one for one in kept if one.relkind == "r"]
     filled = [one.oid for one in kept if one.relkind in "rp"]
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        found = cursor.execute(TRIGGERS, [filled]).fetchall()
-    for table, name, _ in found:
+        found = cursor.execute(FIRING, [filled]).fetchall()
+    for table, kind, name, _ in found:
         # ONLY: what a partition has of it is in the list, and may be enabled in another way.
-        _run(connection, f"ALTER TABLE ONLY {table} DISABLE TRIGGER {_name(connection, name)}")
+        _run(connection, f"ALTER TABLE ONLY {table} DISABLE {kind} {_name(connection, name)}")
     if tables:
         written = ", ".join(one.written for one in tables)
         _run(connection, f"TRUNCATE TABLE ONLY {written}")

@@ -85,6 +85,19 @@ def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
                 cursor.execute(SET_PATH, before)
 
 
+@contextmanager
+def time_zone_of_the_database(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Work in the time zone that others have here, within the caller's transaction.
+
+    Django sets its own for its connections, and the days of a materialized view depend on it.
+    """
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        before = cursor.execute(CURRENT, ["TimeZone"]).fetchone()
+        cursor.execute("RESET TimeZone")
+        yield
+        cursor.execute(SET, ["TimeZone", *(before or ())])
+
+
 def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> None:
     """Lift the time limits of a session, or with "LOCAL" those of its transaction.
 

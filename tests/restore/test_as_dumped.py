@@ -1,0 +1,189 @@
+"""What is restored is what was dumped, whatever the live database or its roles set by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restorehooks.restore.errors import RestoreError
+from restorehooks.restore.report import RestoreReport
+from restorehooks.restore.request import Request
+from restorehooks.restore.restore import restore
+from tests.support.databases import Database
+from tests.support.dumps import alone, contents, dumped, plain
+
+HOW: dict[str, dict[str, Any]] = {
+    "whole": {"in_place": True},
+    "one table": {"in_place": True, "tables": ("secret",)},
+    "one schema": {"in_place": True, "schemas": ("shut",)},
+}
+
+
+def restored(live: Database, dump: Path, **options: Any) -> RestoreReport:
+    alone(live)
+    return restore(Request(str(dump), **options), confirm=lambda question: True)
+
+
+# --- Default privileges ------------------------------------------------------------------------
+
+DEFAULTS = """
+CREATE SCHEMA shut;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {0} WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES IN SCHEMA shut GRANT INSERT ON TABLES TO {0};
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT INSERT ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+CREATE TABLE secret (id int); REVOKE ALL ON secret FROM {0}, PUBLIC;
+CREATE TABLE shut.secret (id int); REVOKE ALL ON shut.secret FROM {0};
+CREATE TABLE open (id int);
+CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION f() TO PUBLIC;
+"""
+PRIVILEGES = """
+SELECT name, acl::text FROM (
+    SELECT relname AS name, coalesce(relacl, acldefault('r', relowner)) AS acls FROM pg_class
+    WHERE relname IN ('secret', 'open')
+    UNION ALL SELECT proname, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+    WHERE proname = 'f'
+    UNION ALL SELECT (defaclnamespace::regnamespace::text || defaclobjtype::text)::name, defaclacl
+    FROM pg_default_acl
+) AS one CROSS JOIN LATERAL unnest(acls) AS acl ORDER BY 1, 2
+"""
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_in_place_default_privileges_add_nothing_to_those_of_the_dump(
+    database: Database, tmp_path: Path, how: str
+) -> None:
+    database.execute(DEFAULTS.format(database.role("intern")))
+    before = database.execute(PRIVILEGES)
+    report = restored(database, dumped(database, tmp_path / "shop.dump"), **HOW[how])
+    assert database.execute(PRIVILEGES) == before
+    assert any("default privileges" in note for note in report.notes)
+
+
+def test_in_place_default_privileges_hold_where_the_dump_s_are_not_wanted(
+    database: Database, tmp_path: Path
+) -> None:
+    intern = database.role("intern")
+    database.execute(DEFAULTS.format(intern))
+    restored(database, plain(database, tmp_path / "shop.sql"), in_place=True, privileges=False)
+    asked = "SELECT has_table_privilege(%s, 'secret', 'SELECT')"
+    assert database.execute(asked, intern) == [(True,)]
+
+
+# --- Rows --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "taking", ["TRUNCATE t", "DELETE FROM ONLY t", "UPDATE t SET x = 'b'", "-- first\nTRUNCATE t"]
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_where_rows_are_added_none_is_taken_away(
+    database: Database, tmp_path: Path, taking: str, before: bool
+) -> None:
+    database.execute("CREATE TABLE t (x text); INSERT INTO t VALUES ('new')")
+    dump = plain(database, tmp_path / "rows.sql", "--data-only")
+    copied, text = "COPY public.t", dump.read_text()
+    dump.write_text(
+        f"{taking};\n{text}" if before else text.replace(copied, f"{taking};\n{copied}")
+    )
+    database.execute("UPDATE t SET x = 'live'")
+    kept = contents(database)
+    with pytest.raises(RestoreError, match="only added"):
+        restored(database, dump, data_only=True)
+    assert contents(database) == kept
+
+
+def test_a_rule_of_a_table_that_keeps_its_structure_takes_no_row(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute("""
+        CREATE TABLE t (id int); INSERT INTO t VALUES (1), (2);
+        CREATE TABLE p (id int) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (9); INSERT INTO p VALUES (3);
+        CREATE VIEW seen AS SELECT id FROM t UNION ALL SELECT id FROM p;
+        CREATE RULE away AS ON INSERT TO t DO INSTEAD NOTHING;
+        CREATE RULE "a way" AS ON INSERT TO p DO INSTEAD NOTHING;
+        CREATE RULE away AS ON INSERT TO p1 DO INSTEAD NOTHING;
+        CREATE RULE off AS ON UPDATE TO t DO INSTEAD NOTHING; ALTER TABLE t DISABLE RULE off;
+        ALTER TABLE p1 ENABLE ALWAYS RULE away""")
+    before = contents(database)
+    dump = dumped(database, tmp_path / "t.dump", "--inserts")
+    restored(database, dump, in_place=True, tables=("t", "p"))
+    assert database.execute("SELECT id FROM seen ORDER BY id") == [(1,), (2,), (3,)]
+    assert contents(database) == before
+
+
+def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute("""
+        CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+        CREATE FUNCTION f(t) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE VIEW v AS SELECT id, count(*) FROM t GROUP BY t.id; CREATE TYPE mood AS ENUM ('a');
+        SELECT lo_create(99); CREATE CAST (mood AS t) WITH INOUT""")
+    dump = plain(database, tmp_path / "t.sql", "--clean", "--if-exists")
+    restored(database, dump, in_place=True)  # over what is ours
+    database.execute(f"ALTER TABLE t OWNER TO {database.role('other')}; UPDATE t SET id = 2")
+    kept = contents(database)
+    with pytest.raises(RestoreError, match="already exists"):
+        restored(database, dump, in_place=True)
+    assert contents(database) == kept
+
+
+# --- Settings ----------------------------------------------------------------------------------
+
+DAYS = """
+CREATE TABLE t (id int PRIMARY KEY, at timestamptz, x text);
+INSERT INTO t VALUES (1, '2026-01-01 20:00+00', 'die Katzen');
+CREATE MATERIALIZED VIEW days AS
+    SELECT at::date AS day, to_tsvector(x) AS words, at::text AS at,
+           current_setting('shop.tenant', true) AS tenant FROM t
+"""
+DAY = "SELECT day::text, words::text, at, tenant FROM days"
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_materialized_view_is_filled_under_the_settings_of_the_database(
+    database: Database, tmp_path: Path, form: str, in_place: bool
+) -> None:
+    for setting in (
+        "timezone = 'Asia/Tokyo'",
+        "DateStyle = 'German'",
+        "default_text_search_config = 'german'",
+        "shop.tenant = 'acme'",
+    ):
+        database.execute(f'ALTER DATABASE "{database.name}" SET {setting}')
+    with database.connect() as connection:  # which the settings are made for
+        connection.execute(DAYS.encode())
+        before = connection.execute(DAY).fetchall()
+    make = plain if form == "plain" else dumped
+    dump = make(database, tmp_path / "shop.dump")
+    assert "05:00:00 JST" in str(before)
+    restored(database, dump, in_place=in_place)
+    assert database.execute(DAY) == before
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_where_the_database_is_missing_what_is_its_own_is_said_to_be_left_out(
+    database: Database, tmp_path: Path, form: str
+) -> None:
+    database.execute(f'ALTER DATABASE "{database.name}" SET search_path = crm')
+    database.execute("CREATE TABLE t (id int)")
+    dump = dumped(database, tmp_path / "shop.dump", "--create", form=form)
+    alone(database)
+    there = restore(Request(str(dump), dry_run=True)).notes
+    database.server.execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')
+    missing = restore(Request(str(dump), dry_run=True)).notes
+    assert any("settings" in note and "left out" in note for note in missing)
+    assert form == "plain" or not any("settings" in note for note in there)
+
+
+def test_the_schema_public_may_be_quoted(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE t (id int)")
+    for form in ("plain", "custom"):
+        flags = ("--schema=public", "--quote-all-identifiers")
+        restored(database, dumped(database, tmp_path / "shop.dump", *flags, form=form))
+        assert database.execute("SELECT count(*) FROM t") == [(0,)]
