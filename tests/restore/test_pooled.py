@@ -16,6 +16,7 @@ from psycopg import sql
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.restore.server import address, direct, lock
+from restorehooks.restore.server import pooler as asked_soon
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
@@ -222,7 +223,7 @@ def test_an_alias_that_lets_nobody_in_does_not_leave_it_to_the_variable(
 def test_a_pooler_that_is_paused_is_not_waited_for(
     live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (address, direct):
+    for module in (address, direct, asked_soon):
         monkeypatch.setattr(module, "SECONDS_TO_ANSWER", "1")
     monkeypatch.setenv(DIRECT_URL, live.url)
     with pooled(live) as pooler:
