@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from restorehooks.restore.errors import LockLostError
+from restorehooks.restore.server import pooler as pooler_module
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.live import read_live
 from restorehooks.restore.server.lock import RestoreLock
@@ -225,6 +226,7 @@ def test_a_standby_promoted_in_mid_run_gets_nothing_put_in_place(
 def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not(
     live: Database, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pooler_module, "SECONDS_TO_END", 0.2)
     sent: list[bytes] = []
 
     def note(data: bytes, state: dict[str, Any]) -> bytes:

@@ -28,7 +28,7 @@ PGPOOL_VERSION = "SHOW pool_version"
 SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
 SECONDS_TO_END = 2.0
-"""How long a session may take to end after its connection."""
+"""How long another session may take to begin, and to end after its connection."""
 STILL_THERE = """
 SELECT pg_catalog.pg_backend_pid(), EXISTS (
     SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) %s)
@@ -72,7 +72,7 @@ def _keeps_sessions(
     """
     deadline = time.monotonic() + SECONDS_TO_END
     with suppress(psycopg.Error, TimeoutError):
-        with link() as second, soon(second):
+        with link() as second, soon(second, SECONDS_TO_END):
             (other,) = second.execute(OWN_PROCESS).fetchone() or (pid,)
         with soon(connection):
             while other != pid and time.monotonic() < deadline:
@@ -88,7 +88,7 @@ SECONDS_A_LOOK = 0.02
 
 
 @contextmanager
-def soon(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def soon(connection: psycopg.Connection[Any], seconds: float | None = None) -> Iterator[None]:
     """Raise TimeoutError where what the block asks is not answered soon: the connection has ended.
 
     A pooler that is paused, or full, accepts connections, and answers when it goes on.
@@ -100,7 +100,7 @@ def soon(connection: psycopg.Connection[Any]) -> Iterator[None]:
         with suppress(OSError):
             link.shutdown(socket.SHUT_RDWR)
 
-    timer = Timer(float(SECONDS_TO_ANSWER), end)
+    timer = Timer(seconds or float(SECONDS_TO_ANSWER), end)
     timer.start()
     try:
         yield
