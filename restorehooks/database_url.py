@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -70,15 +70,17 @@ A URL's query may say it too: the folder of a socket stands there, and psql take
 
 def _as_libpq_reads_it(url: str, database: dict[str, Any]) -> None:
     """Let a plus sign, hosts, their ports and the query mean what they mean to libpq."""
-    parts = urlsplit(url)
-    places = parts.netloc.rpartition("@")[2].split(",")
+    # urlsplit takes one host: from Python 3.14 on it refuses several of IPv6.
+    place, _, query = url.partition("://")[2].partition("?")
+    hosts, _, path = place.partition("/")
+    places = hosts.rpartition("@")[2].split(",")
     found = [match for place in places if (match := _PLACE.fullmatch(place))]
-    database["NAME"] = unquote(parts.path[1:])
+    database["NAME"] = unquote(path)
     database["HOST"] = ",".join(unquote(each["host"]) for each in found)
     if len(places) > 1:
         database["PORT"] = ",".join(each["port"] or "" for each in found)
     options = database.get("OPTIONS", {})
-    for name, (value, *_) in parse_qs(parts.query).items():
+    for name, (value, *_) in parse_qs(query).items():
         if isinstance(options.get(name), int) and str(options[name]) != value:
             options[name] = value  # with its leading zeros
     for name in LIBPQS.keys() & options.keys():

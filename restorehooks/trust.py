@@ -30,6 +30,21 @@ def why_not_opened(path: Path) -> str | None:
     return None if path.is_file() or path.is_dir() else "is a pipe or a device"
 
 
+def link_astray(path: Path) -> Path | None:
+    """Return the first link on the way to a file that may lead its maker to what is not theirs.
+
+    That is another user's, to what belongs to somebody else and is not for all to read. Raises
+    OSError where the way cannot be looked at.
+    """
+    for place in _way_to(path) if os.name == "posix" else ():
+        link = place.lstat() if place.is_symlink() else None
+        if link and not belongs_to_us(link) and place.exists():
+            target = place.stat()
+            if target.st_uid != link.st_uid and not target.st_mode & stat.S_IROTH:
+                return place
+    return None
+
+
 def who_else_may_write(place: Path | int) -> str | None:
     """Return who but root and this user may write to a file or folder; None for nobody.
 

@@ -23,10 +23,21 @@ def first_line(error: BaseException | str) -> str:
     return error if isinstance(error, str) else type(error).__name__
 
 
-def described(error: BaseException) -> str:
-    """Return the type and first line of an error that somebody else's code raised."""
-    name = type(error).__name__
-    return f"{name}: {first_line(error)}" if str(error).strip() else name
+def described(error: BaseException, *, hiding: Iterable[str] = ()) -> str:
+    """Return the type and first line of an error that somebody else's code raised.
+
+    It shows no login and no query of an address, such as the signature of one that is signed, and
+    none of the secrets in ``hiding``.
+    """
+    name, said = type(error).__name__, str(error)
+    for secret in hiding:
+        for form in (secret, repr(secret)[1:-1]):
+            said = said.replace(form, "...")
+    said = _QUERY.sub("?...", without_login(first_line(said)))
+    return f"{name}: {said}" if said else name
+
+
+_QUERY = re.compile(r"\?[^\s?=]+=\S*")
 
 
 def place_of(error: BaseException) -> str:

@@ -136,3 +136,4 @@ def test_what_is_mounted_where() -> None:
     assert dump["volumes"][0] == f"./backups:{workdir}"
     assert dump["entrypoint"] == ["restorehooks", "dumpdb"]
     assert dump["environment"] == restore["environment"]
+    assert dump["user"] == restore["user"]  # what one writes, readable by its user alone, both read

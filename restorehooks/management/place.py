@@ -25,7 +25,11 @@ from restorehooks.database_url import (
 from restorehooks.restore.errors import AddressError, RestoreError, UsageError
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.direct import Identity, identity
-from restorehooks.restore.server.keywords import secrets_in, variables_of_libpq
+from restorehooks.restore.server.keywords import (
+    secrets_in,
+    variables_of_libpq,
+    without_variables,
+)
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.trust import belongs_to_us, who_else_may_write
 
@@ -217,6 +221,7 @@ def _identity(address: Address) -> Identity | None:
         return None
 
 
+@without_variables
 def _use_database_url(using: str) -> None:
     url = os.environ.get("DATABASE_URL", "")
     if not url or url.startswith(EMBEDDED):

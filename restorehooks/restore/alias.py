@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from .errors import HookError
 from .server.address import Address
 from .server.direct import Identity, identity, identity_at
-from .server.keywords import variables_of_libpq
+from .server.keywords import variables_of_libpq, without_variables
 from .server.lock import RestoreLock
 from .server.session_settings import unlimited
 
@@ -54,7 +54,7 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     try:
         for alias in before:
             close_connections(alias)
-            _point(connections[alias].settings_dict, database, lock)
+            _point(connections[alias], database, lock)
         require_database(using, database, lock)
         yield
     finally:
@@ -73,7 +73,9 @@ def _restoring(connection: Any) -> Callable[[], None]:
     return lambda: settings.update(before)
 
 
-def _point(settings: dict[str, Any], database: str, lock: RestoreLock) -> None:
+@without_variables
+def _point(connection: Any, database: str, lock: RestoreLock) -> None:
+    settings = connection.settings_dict
     found, libpqs = {**lock.address.parameters, **lock.address.secrets}, variables_of_libpq()
     place = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
     # The time to connect is bounded, since signals may be deferred meanwhile. The alias's own

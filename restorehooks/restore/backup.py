@@ -155,7 +155,7 @@ def _require_free(to: Path, *, force: bool) -> None:
 
 def _why_not_replaced(to: Path) -> str | None:
     """Return why what is there cannot be an earlier dump, which alone is ever deleted."""
-    if to.is_symlink() or to.is_file():
+    if to.is_file() or (to.is_symlink() and not to.exists()):
         return None
     if not to.is_dir():
         return "is a pipe or a device"
@@ -215,7 +215,7 @@ class _Unfinished:
             raise UsageError(
                 f"{self.to} was created by somebody else in the meantime, and was left alone."
             ) from None
-        os.fsync(self.parent)
+        rename.sync(self.parent)
 
     def _require_earlier_dump(self, to: FolderEntry) -> None:
         """Put back what was replaced, and raise UsageError, where somebody had put it there."""

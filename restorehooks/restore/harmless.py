@@ -18,11 +18,11 @@ _HARMLESS = (
     ),
     (
         'the schema "public" is there already',
-        re.compile(r"CREATE SCHEMA public;"),
+        re.compile(r'CREATE SCHEMA (?:public|"public");'),
     ),
     (
         'the comment on the schema "public" belongs to its owner',
-        re.compile(r"COMMENT ON SCHEMA public IS '(?:[^']|'')*';"),
+        re.compile(r"COMMENT ON SCHEMA (?:public|\"public\") IS '(?:[^']|'')*';"),
     ),
 )
 

@@ -10,6 +10,8 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import connections, transaction
 
+from restorehooks.sequences.message import READ_COMMITTED
+
 from . import hooks
 from .alias import pointed_at
 from .dump.contents import ArchiveEntry
@@ -58,6 +60,7 @@ def _in_one_transaction(run: Run, name: str, deferred: ExitStack) -> Handler:
         with ExitStack() as at_work, transaction.atomic(using=using, durable=True):
             connection = connections[using].connection
             assert connection  # noqa: S101 - the transaction has begun
+            connection.execute(READ_COMMITTED)  # what was waited for is looked at again
             _fill(run, name, connection)
             loaded = connection.execute(NUMBER).fetchone()  # type: ignore[assignment]
             run.lock.flush()  # a number that is on disk is never given out again

@@ -74,6 +74,11 @@ def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]
             "the dump's lines end with a carriage return and a line feed: strings and functions "
             "of several lines keep both"
         )
+    if live.missing and dump.format != "plain":
+        yield (
+            "the database is made anew: owner, settings, privileges and comment that the dump has "
+            "for it are left out; pg_restore --create --schema-only -f - shows them"
+        )
     if dump.creates_database:
         yield "the dump's own CREATE DATABASE and settings of it are left out"
 

@@ -66,6 +66,15 @@ def replace(source: FolderEntry, to: FolderEntry, old: FolderEntry) -> None:
                 raise
 
 
+def sync(folder: int) -> None:
+    """Let the names in an open folder outlive a crash, where its file system can promise that."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in {*_UNSUPPORTED, errno.EBADF}:
+            raise
+
+
 def exists(entry: FolderEntry) -> bool:
     """Return whether there is something of the name, be it a link to nothing."""
     try:

@@ -145,6 +145,7 @@ reached (tab, class, obj) AS (
         AND d.refobjsubid IN (0, a.attnum)
     UNION ALL
     SELECT tab, named.class, named.obj FROM planned CROSS JOIN LATERAL {_named_in("expression")}
+    WHERE num_nulls(tab) = 0  -- always; else 19 expects millions, and takes memory for them
     UNION
     SELECT reached.tab, edge.class, edge.obj
     FROM reached CROSS JOIN LATERAL (
@@ -207,11 +208,10 @@ LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = r
 JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
 WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
        OR NOT {_HARMLESS} AND reached.tab IN (SELECT tab FROM theirs))
-  AND NOT EXISTS (  -- a cast between a type and one of another role's that nothing names
-      SELECT FROM pg_type other
-      WHERE other.oid IN (c.castsource, c.casttarget) AND other.typowner IN ({STRANGERS})
-        AND (reached.tab, other.oid) NOT IN (
-            SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
+  AND NOT EXISTS (  -- a cast between a type and a user's that nothing names
+      SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
+      WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (
+          SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
 """  # noqa: S608 - constants
 
 
@@ -255,11 +255,11 @@ WHERE code.function IS NOT NULL GROUP BY member.root
 NAMESAKE = f"""
 SELECT min(namesake.oid::regprocedure::text) FROM pg_depend d
 CROSS JOIN LATERAL (
-    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] AS types
+    SELECT p.oid, p.proowner AS owner, f.proargtypes::oid[] || p.proargtypes::oid[] AS types
     FROM pg_proc f JOIN pg_proc p ON p.proname = f.proname AND p.pronamespace = f.pronamespace
     WHERE d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
     UNION ALL
-    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright]
+    SELECT p.oprcode, p.oprowner, ARRAY[o.oprleft, o.oprright, p.oprleft, p.oprright]
     FROM pg_operator o JOIN pg_operator p
         ON p.oprname = o.oprname AND p.oprnamespace = o.oprnamespace
     WHERE d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
@@ -271,7 +271,7 @@ WHERE d.classid = 'pg_class'::regclass AND d.objid = {{index}}
 """The query for a function of theirs that the text of an index's expressions may mean.
 
 One for any type stands in the index, and one for the very type, of the same name and in the same
-schema, is the better match.
+schema, is the better match. Or theirs is for any row: the text does not name the type of one.
 """
 
 

@@ -164,3 +164,26 @@ def test_a_materialized_view_is_filled_under_the_settings_of_the_database(
     assert "05:00:00 JST" in str(before)
     restored(database, dump, in_place=in_place)
     assert database.execute(DAY) == before
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_where_the_database_is_missing_what_is_its_own_is_said_to_be_left_out(
+    database: Database, tmp_path: Path, form: str
+) -> None:
+    database.execute(f'ALTER DATABASE "{database.name}" SET search_path = crm')
+    database.execute("CREATE TABLE t (id int)")
+    dump = dumped(database, tmp_path / "shop.dump", "--create", form=form)
+    alone(database)
+    there = restore(Request(str(dump), dry_run=True)).notes
+    database.server.execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')
+    missing = restore(Request(str(dump), dry_run=True)).notes
+    assert any("settings" in note and "left out" in note for note in missing)
+    assert form == "plain" or not any("settings" in note for note in there)
+
+
+def test_the_schema_public_may_be_quoted(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE t (id int)")
+    for form in ("plain", "custom"):
+        flags = ("--schema=public", "--quote-all-identifiers")
+        restored(database, dumped(database, tmp_path / "shop.dump", *flags, form=form))
+        assert database.execute("SELECT count(*) FROM t") == [(0,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -376,9 +377,25 @@ def test_force_replaces_an_earlier_dump_and_nothing_else(
         project.manage("dumpdb", str(folder), "--force", "--format=directory")
         assert (folder / "toc.dat").exists()
     os.mkfifo(tmp_path / "pipe")
-    done = project.manage("dumpdb", str(tmp_path / "pipe"), "--force", check=False)
-    assert "is a pipe or a device" in done.stderr
-    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        done = project.manage("dumpdb", str(tmp_path / name), "--force", check=False)
+        assert "is a pipe or a device" in done.stderr
+        assert (tmp_path / name).is_fifo()
+
+
+def test_a_file_system_on_which_no_folder_can_be_synced(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's fsync_fname() ignores the same: CIFS and some FUSE file systems say it."""
+    from restorehooks.restore.backup import back_up
+
+    def no_folder(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", no_folder)
+    assert back_up(tmp_path / "x.dump").path.is_file()
 
 
 @pytest.mark.parametrize("exchanges", [True, False])

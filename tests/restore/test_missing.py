@@ -242,6 +242,27 @@ def test_names_are_those_that_the_server_keeps(database: Database, tmp_path: Pat
     assert tables.missing() is None
 
 
+def test_renames_of_many_tables_take_no_time() -> None:
+    """Of some kilobytes compressed: all names were copied for each one, in half an hour."""
+    tables = Tables()
+    for number in range(20_000):
+        tables.statement(b"CREATE TABLE a.t%d ()" % number)
+    tables.statement(b"CREATE TABLE b.other ()")
+    for _ in range(10_000):
+        tables.statement(b"ALTER TABLE a.t1 RENAME TO t1")
+        tables.statement(b"ALTER SCHEMA a RENAME TO b")
+        tables.statement(b"ALTER SCHEMA b RENAME TO a")
+        tables.statement(b"DROP SCHEMA c")
+    assert tables.makes(b"a.other", "utf-8")
+    assert not tables.makes(b"b.other", "utf-8")
+    tables.statement(b"ALTER TABLE a.t1 SET SCHEMA c")
+    assert sorted(tables.left)[:2] == ["other", "t0"]
+    assert len(tables.left) == 20_001
+    assert tables.missing() is None
+    tables.statement(b"DROP SCHEMA a")
+    assert tables.left == ["t1"]
+
+
 def test_every_kind_of_object_is_there_afterwards(
     live: Database, make_database: MakeDatabase, tmp_path: Path
 ) -> None:

@@ -180,6 +180,26 @@ def test_unpacking_stops_before_the_disk_is_full(
     assert list(spool.iterdir()) == []
 
 
+def test_unpacking_stops_before_there_can_be_no_more_files(
+    tmp_path: Path, dumps: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (status := os.statvfs(tmp_path)).f_files:
+        pytest.skip("there is no such number")
+    bomb, spool = tmp_path / "bomb.tgz", tmp_path / "spool"
+    spool.mkdir()
+    with tarfile.open(bomb, "w:gz") as members:
+        members.add(dumps["directory"] / "toc.dat", "d/toc.dat")
+        for number in range(100):
+            members.addfile(tarfile.TarInfo(f"d/{number}.dat"))
+    monkeypatch.setattr(copies, "_FILES_KEPT_FREE", 10 * status.f_files)
+    with (
+        pytest.raises(DumpError, match=r"hardly any more files.*--spool-dir"),
+        copies.unpacked(identify(bomb), spool),
+    ):
+        pass
+    assert list(spool.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -287,6 +307,34 @@ def test_no_link_leads_out_of_a_folder(dumps: dict[str, Path], tmp_path: Path) -
             pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize("linked", ["dump", "folder"])
+def test_another_users_link_leads_to_no_dump_that_is_not_theirs(
+    dumps: dict[str, Path], tmp_path: Path, linked: str
+) -> None:
+    """What you alone may read would be restored where they can read it."""
+    (ours := tmp_path / "ours").mkdir()
+    shutil.copy(dumps["plain"], dump := ours / "dump.sql")
+    link = tmp_path / "latest"
+    link.symlink_to(dump if linked == "dump" else ours)
+    source = link if linked == "dump" else link / "dump.sql"
+    target = link.resolve()
+    target.chmod(0o600 if linked == "dump" else 0o700)
+    with taken_out(source):  # the link is ours
+        pass
+    os.lchown(link, 12345, 12345)
+    said = f"{link} is a link of another user's, to what is not theirs: name the dump itself"
+    with pytest.raises(DumpError, match=re.escape(said)), taken_out(source):
+        pass
+    target.chmod(0o755)  # they can read it
+    with taken_out(source):
+        pass
+    target.chmod(0o700)
+    os.chown(target, 12345, 12345)  # as the one who makes the backups does it
+    with taken_out(source):
+        pass
+
+
 def test_a_link_within_a_folder_is_no_second_dump(dumps: dict[str, Path], tmp_path: Path) -> None:
     """As Kubernetes mounts files: each is a link, by way of one that leads to the newest."""
     folder = tmp_path / "mounted"
@@ -344,6 +392,7 @@ ODD = {
     "holes": [("x", EXTENDED, 22, b"22 GNU.sparse.map=0,3\n"), ("a.sql", b"0", 3, b"abc")],
     "less than nothing": [("x", EXTENDED, 13, b"13 size=-512\n"), ("a.sql", b"0", 3, b"abc")],
     "back": [("a", b"0", 3, b"abc"), ("a.sql", b"0", -1024, b"abc")],
+    "no header": [("a", b"0", 3, b"abc" + bytes(509) + b"no header"), ("a.sql", b"0", 3, b"abc")],
 }
 
 
@@ -397,6 +446,33 @@ def test_millions_of_members_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     with peak() as taken, pytest.raises(DumpError), taken_out(path):
         pass
     assert taken[0] < 5 << 20
+
+
+@pytest.mark.parametrize(("length", "count"), [(8, 10_000), (100_000, 100)])
+def test_a_tar_archive_of_many_members_takes_no_memory_to_speak_of(
+    dumps: dict[str, Path], tmp_path: Path, length: int, count: int
+) -> None:
+    """Each is remembered by what finds it, and a name may have a megabyte."""
+    path = tmp_path / "many.tar"
+    member = tarfile.TarInfo("x" * length).tobuf(tarfile.GNU_FORMAT)
+    path.write_bytes(dumps["tar"].read_bytes()[: -2 * tarfile.BLOCKSIZE] + member * count)
+    dump = identify(path)
+    with peak() as taken:
+        prove_files(dump, read_contents(dump))
+    assert taken[0] < 3 << 20
+
+
+def test_a_map_of_holes_is_not_read(tmp_path: Path) -> None:
+    """tarfile reads as many numbers as it says there are, and gzip makes a thousandth of them."""
+    header = tarfile.TarInfo("x")
+    header.size = 2 << 20
+    header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    path = tmp_path / "holes.tgz"
+    with gzip.open(path, "wb", 1) as packed:
+        packed.write(header.tobuf(tarfile.PAX_FORMAT) + b"100000000\n" + b"0\n" * (1 << 20))
+    with peak() as taken, pytest.raises(DumpError, match="a member with holes"), taken_out(path):
+        pass
+    assert taken[0] < 4 << 20
 
 
 @pytest.mark.parametrize("between", [1, 100])

@@ -27,12 +27,14 @@ from psycopg import pq
 
 import restorehooks
 from restorehooks.management.place import disagreement
+from restorehooks.restore.alias import pointed_at
 from restorehooks.restore.backup import back_up
 from restorehooks.restore.errors import AddressError, ProgramError, ScriptError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.restore.server.pooler import DIRECT_URL
 from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import dumped, program
@@ -237,6 +239,25 @@ def test_a_backend_that_makes_no_password_any_more_is_a_sentence(
     context = caught.value.__context__
     assert context
     assert SECRET not in "".join([*own_variables(caught.value), *own_variables(context)])
+
+
+def test_where_it_fails_when_the_alias_is_to_lead_to_the_copy_no_variable_shows_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(wrapper: DatabaseWrapper) -> dict[str, Any]:
+        raise IndexError
+
+    with (
+        pointed("default", _with(database, password=SECRET)),
+        RestoreLock(Address.of("default")) as lock,
+    ):
+        monkeypatch.setattr(DatabaseWrapper, "get_connection_params", fail)
+        with (
+            pytest.raises(AddressError, match="failed: IndexError") as caught,
+            pointed_at("default", database.name, lock),
+        ):
+            pass
+    assert SECRET not in "".join(own_variables(caught.value))
 
 
 def test_the_password_of_a_backend_that_makes_one_is_for_where_it_leads(

@@ -227,6 +227,40 @@ def test_a_storage_that_cannot_be_used_is_one_sentence(database: Database, tmp_p
             list_storage(Request("storage:"))
 
 
+class Talkative(FileSystemStorage):
+    """A storage whose errors repeat how it is reached, as those of requests and azure-core do."""
+
+    def __init__(self, says: str, **options: Any) -> None:
+        super().__init__()
+        self.says = says
+        if "made" in says:
+            raise TypeError(f"not to be {says} with {options}")
+
+    def listdir(self, path: str) -> Any:
+        raise ConnectionError(self.says)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "401 Unauthorized for url: https://bob:sEcReT@127.0.0.1/dav/",
+        "Max retries exceeded with url: /dumps?sv=2026&sig=sEcReT (Caused by a timeout)",
+        "no answer for key sEcReT\nkey",
+        "made",
+    ],
+)
+def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says: str) -> None:
+    options = {"says": says, "secret_key": "sEcReT\nkey", "params": {"password": "sEcReT"}}
+    backend = {"BACKEND": f"{__name__}.Talkative", "OPTIONS": options}
+    with (
+        override_settings(STORAGES={"dumps": backend}),
+        pytest.raises(StorageError, match="Error: ") as found,
+    ):
+        list_storage(Request("storage:"))
+    assert "sEcReT" not in str(found.value)
+    assert says.split()[0] in str(found.value)
+
+
 def said(*arguments: str) -> str:
     """Run restoredb and return its standard output."""
     out = io.StringIO()

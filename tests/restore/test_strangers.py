@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.restore import load
+from restorehooks.restore import in_place, load
 from restorehooks.restore.errors import BusyError, RestoreError, ScriptError, TargetError
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
@@ -22,6 +22,7 @@ from restorehooks.restore.script.options import ScriptOptions
 from restorehooks.restore.server import making_room, positions, replacing, sessions, swap
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock, lock_key
+from restorehooks.restore.server.lock_table import require_locks
 from restorehooks.restore.server.own_objects import called_of_others
 from restorehooks.restore.server.session_settings import own_names
 from restorehooks.restore.undo import undo
@@ -379,6 +380,31 @@ def test_what_a_stranger_adds_to_such_a_table_meanwhile_is_not_called(
         after(load._send_entries, load, "_send_entries")
     only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)
     with suppress(TargetError):
+        restore(only, confirm=lambda _: True)
+    assert _ran(live) == []
+
+
+def test_no_old_snapshot_hides_in_place_what_a_stranger_has_added(
+    live: Database, backup: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore(Request(str(backup), in_place=True), confirm=lambda _: True)
+    live.execute(f"GRANT REFERENCES ON customer TO {stranger}")
+    fan, added = LATER["an index, while its table is locked"]
+    with live.connect(user=stranger) as connection:
+        connection.execute(fan)
+    setting = "SET default_transaction_isolation = 'repeatable read'"
+    live.execute(f'ALTER DATABASE "{live.name}" {setting}; TRUNCATE m.log')
+    alone(live)
+
+    def once_it_has_begun(*args: Any) -> None:
+        require_locks(*args)
+        with live.connect(user=stranger) as connection:
+            connection.execute(added)
+        live.execute("TRUNCATE m.log")
+
+    monkeypatch.setattr(in_place, "require_locks", once_it_has_begun)
+    only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)
+    with pytest.raises(TargetError, match="a function of another role"):
         restore(only, confirm=lambda _: True)
     assert _ran(live) == []
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from django.db import connections
 
 from restorehooks.restore.errors import LockLostError
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.live import read_live
 from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.restore.server.pooler import DIRECT_URL
+from restorehooks.restore.server.sides import create_side, drop
+from restorehooks.restore.server.swap import swap
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, contents, neighbours
@@ -115,6 +119,20 @@ def test_of_several_hosts_one_is_the_server_of_the_whole_run(
             lock.require_here(lock.connection.cursor())
             with pytest.raises(LockLostError):
                 lock.require_here(elsewhere.cursor())
+            assert_nobody_is_disconnected_at(twin, lock)
+
+
+def assert_nobody_is_disconnected_at(twin: Database, lock: RestoreLock) -> None:
+    """Let the address lead to a twin on another server, as a proxy may, when a swap begins."""
+    found = read_live(lock.address, lock.connection)
+    made = create_side(lock, found, "a test")
+    place = {key: twin.server.params[key] for key in ("host", "port")}
+    lock.address = replace(lock.address, parameters={**lock.address.parameters, **place})
+    with twin.connect() as inside:
+        with pytest.raises(LockLostError):
+            swap(lock, found, made, by="a test", seconds=0.5)
+        assert inside.execute("SELECT 1").fetchone() == (1,)
+    drop(lock.connection, made[0])
 
 
 def as_standby_of(primary: RunningServer, second: RunningServer) -> None:

@@ -421,6 +421,25 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
 
 
+def test_a_cast_of_ours_between_types_that_nothing_names_is_in_nobodys_way(
+    database: Database, mallory: str
+) -> None:
+    """PostGIS has a STABLE one from topogeometry to geometry."""
+    database.execute(
+        """
+        CREATE TYPE geo AS ENUM ('a'); CREATE TYPE topo AS (g geo);
+        CREATE FUNCTION as_geo(topo) RETURNS geo LANGUAGE plpgsql STABLE
+            AS $$ BEGIN RETURN $1.g; END $$;
+        CREATE CAST (topo AS geo) WITH FUNCTION as_geo
+        """
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            "ALTER TABLE m.t ADD g public.geo; CREATE INDEX u ON m.t (g) WHERE g IS NOT NULL"
+        )
+    assert entry(reset(DEFAULT), "m.t_id_seq").next_after == 51
+
+
 @pytest.mark.parametrize("role", ["a superuser", "the owner"])
 def test_a_cast_that_nothing_can_call_is_in_nobodys_way(
     database: Database, mallory: str, role: str
@@ -499,6 +518,16 @@ NAMESAKES = {
         "CREATE FUNCTION m.same(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
         " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$;"
         "CREATE OPERATOR shop.@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = m.same)",
+    ),
+    "a function of a row whose type its text does not name": (
+        "(shop.norm(ROW(id, name)))",
+        """
+        CREATE TYPE shop.pair AS (id int, name text);
+        CREATE FUNCTION shop.norm(shop.pair) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN RETURN lower($1.name); END $$
+        """,
+        "CREATE FUNCTION shop.norm(record) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM m.note(); RETURN 'a'; END $$",
     ),
 }
 
@@ -626,13 +655,14 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
     assert called(database) == []
 
 
-def test_many_constraints_make_no_estimate_of_millions(database: Database) -> None:
+@pytest.mark.parametrize("what", ["constraints", "indexes"])
+def test_many_make_no_estimate_of_millions(database: Database, what: str) -> None:
     """PostgreSQL 19 makes a hash table of as many rows as a recursive query may have."""
-    checks = ", ".join("CHECK (n > 0)" for _ in range(500))
-    database.execute(
-        f"CREATE TABLE a (n int, {checks}); CREATE TABLE b (n int, {checks});"
-        f"CREATE TABLE c (n int, {checks}); ANALYZE pg_constraint; ANALYZE pg_depend"
-    )
+    each = "CHECK (n > {})" if what == "constraints" else "EXCLUDE (abs(n + {}) WITH =)"
+    many = ", ".join(each.format(number) for number in range(500))
+    for name in "abc" if what == "constraints" else "a":
+        database.execute(f"CREATE TABLE {name} (n int, {many})")
+    database.execute("ANALYZE pg_constraint; ANALYZE pg_depend; ANALYZE pg_index")
     with database.connect() as connection:
         connection.execute("SET search_path = pg_catalog")
         ((plan,),) = connection.execute(f"EXPLAIN (FORMAT JSON) {STRANGERS_CODE}")

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
+from restorehooks.trust import link_astray
 from restorehooks.wording import first_line, printable, quoted
 
 from .compression import beginning, compression_of, decompressed
@@ -48,12 +49,16 @@ def taken_out(source: Path, folder: Path | None = None) -> Iterator[Inside | Non
 
     None where ``source`` itself is the dump, or where it is nothing that holds one. ``folder`` is
     where it is unpacked, by default where temporary files go. Raises DumpError where there are
-    several, none, or no room.
+    several, none, or no room, or a link of another user's leads to it.
     """
     try:
+        link = link_astray(source)
         kind = _kind(source)
     except OSError as error:
         raise unreadable(source, error) from error
+    if link:
+        said = "is a link of another user's, to what is not theirs: name the dump itself"
+        raise DumpError(f"{link} {said}")
     if kind is None:
         yield None
     elif kind == "folder":

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.restore.superusers import LOOKED_AT
 from restorehooks.wording import printable
 
 from .facts import Dump, unreadable
-from .tars import Member
+from .tars import opened_member
 
 OLDEST_ARCHIVE = (1, 10)
 NEWEST_ARCHIVE = (1, 16)
@@ -287,9 +287,8 @@ def strings_are_off(dump: Dump) -> bool:
 def _header_of(dump: Dump) -> Iterator[ArchiveHeader]:
     try:
         if dump.format == "tar":
-            with tarfile.open(dump.path, "r:", tarinfo=Member) as members:
-                found = members.extractfile(TABLE_OF_CONTENTS)
-                yield ArchiveHeader(dump.source, cast(BinaryIO, found))
+            with opened_member(dump.path, TABLE_OF_CONTENTS) as stream:
+                yield ArchiveHeader(dump.source, stream)
         else:
             path = dump.path / TABLE_OF_CONTENTS if dump.format == "directory" else dump.path
             with path.open("rb") as stream:

@@ -24,6 +24,8 @@ from .tars import opened_tar
 _CHUNK = 1024 * 1024
 _KEPT_FREE = 64 * _CHUNK
 """Bytes of a file system that a copy leaves to others."""
+_FILES_KEPT_FREE = 1000
+"""Files that a file system with a limit to their number is left with."""
 PACKED_FILE = re.compile(
     r"toc\.dat|(?:\d+\.dat|blobs(?:_\d+)?\.toc|blob_\d+\.dat)(?:\.gz|\.lz4|\.zst)?"
 )
@@ -125,6 +127,10 @@ def require_room(folder: Path, size: int) -> None:
     if size + _KEPT_FREE > free:
         why = f"{size_in_words(size)} wanted, {size_in_words(free)} free"
         raise _no_room(folder.resolve().parent, why)
+    if os.name == "posix":
+        status = os.statvfs(folder)
+        if status.f_files and status.f_favail < _FILES_KEPT_FREE:  # 0 where there is no limit
+            raise _no_room(folder.resolve().parent, "hardly any more files can be made")
 
 
 def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
@@ -137,6 +143,7 @@ def write(stream: IO[bytes], path: Path, head: bytes = b"") -> None:
         return os.open(name, flags, 0o600)
 
     try:
+        require_room(path.parent, 0)
         with open(path, "xb", opener=private) as copy:
             chunk = head
             while chunk or (chunk := stream.read(_CHUNK)):

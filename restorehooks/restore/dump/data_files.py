@@ -14,12 +14,15 @@ from restorehooks.restore.errors import DumpError
 
 from .compression import decompressed
 from .contents import ArchiveEntry
+from .copies import PACKED_FILE
 from .facts import Compression, Dump, unreadable
 from .tars import each_member
 
 _SUFFIXES: dict[str, Compression | None] = {"": None, ".gz": "gzip", ".lz4": "lz4", ".zst": "zstd"}
 """What pg_restore tries after a file's name, in its order (compress_io.c)."""
 _CHUNK = 1024 * 1024
+_LONGEST_NAME = 100
+"""Characters of a data file's name that are believed: pg_dump gives it a number of ten digits."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ def data_files(dump: Dump) -> Iterator[Find]:
         return
     try:
         places = {
-            one.name: (one.offset_data, one.size) for one in each_member(dump.path) if one.isreg()
+            one.name: (one.offset_data, one.size)
+            for one in each_member(dump.path)
+            if one.isreg() and len(one.name) <= _LONGEST_NAME and PACKED_FILE.fullmatch(one.name)
         }
     except (OSError, tarfile.TarError) as error:
         raise DumpError(f"{dump.source} cannot be read ({error}): copy or dump it again") from error

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
 from restorehooks.wording import first_line, size_in_words
@@ -17,6 +17,18 @@ _LONGEST_NAME = 1024 * 1024
 
 class Member(tarfile.TarInfo):
     """A member whose name takes no more memory than a name may: tarfile believes any length."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Member:
+        """Read the next header. Raises ReadError where tarfile would take what is none for the end.
+
+        The end is a block of zeros, or that of the file.
+        """
+        none = tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
+        try:
+            return super().fromtarfile(tar)
+        except none as error:
+            raise tarfile.ReadError(f"a header that makes no sense: {error}") from error
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type not in tarfile.REGULAR_TYPES and isinstance(tar, _Members):
@@ -35,6 +47,10 @@ class Member(tarfile.TarInfo):
         if found.size < 0 or found.sparse is not None:  # as an extended header has it
             raise tarfile.ReadError("a member with holes, or of less than nothing")
         return found
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        # The map of holes is as long as it says itself, and tarfile would read it whole.
+        raise tarfile.ReadError("a member with holes")
 
 
 class _Members(tarfile.TarFile):
@@ -65,6 +81,20 @@ def opened_tar(source: Path, stream: BinaryIO) -> Iterator[_Members]:
         raise DumpError(
             f"{source} is cut off or damaged ({error}): dump or copy it again"
         ) from error
+
+
+@contextmanager
+def opened_member(path: Path, name: str) -> Iterator[BinaryIO]:
+    """Open the first file of a name in a tar file that is not compressed.
+
+    Raises KeyError where there is none, TarError, OSError.
+    """
+    with _Members.open(path, "r:") as members:
+        for member in members:
+            if member.name == name and member.isreg():
+                yield cast(BinaryIO, members.extractfile(member))
+                return
+    raise KeyError(name)
 
 
 def each_member(path: Path) -> Iterable[tarfile.TarInfo]:

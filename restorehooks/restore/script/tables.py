@@ -42,6 +42,8 @@ _LONGEST = 1000
 """Bytes of a name in a comment that are looked at: more than any has."""
 Name = tuple[str, str]
 """Schema and table; the schema is empty where the search_path of the session decides."""
+BySchema = dict[str, dict[str, None]]
+"""Names of tables: a dump may have many, and rename each, or their schema, many times."""
 
 
 class Tables:
@@ -54,13 +56,13 @@ class Tables:
         self.keyed = False
         self._schema = ""
         self._named: Counter[str] = Counter()
-        self._made: set[Name] = set()
-        self._left: dict[Name, None] = {}
+        self._made: BySchema = {}
+        self._left: BySchema = {}
 
     @property
     def left(self) -> list[str]:
         """The names, without their schemas, of the tables that are made and not dropped."""
-        return [name for _, name in self._left]
+        return _names(self._left)
 
     def comment(self, text: bytes, encoding: str = "utf-8") -> None:
         """Take in a comment between two statements."""
@@ -70,22 +72,24 @@ class Tables:
     def statement(self, text: bytes, encoding: str = "utf-8") -> None:
         """Take in a statement that is run; ``encoding`` is Python's name of the client's."""
         if found := _CREATE.match(text):
-            name = self._name(found[1], encoding)
-            self._made.add(name)
-            self._left[name] = None
+            schema, name = self._name(found[1], encoding)
+            for tables in (self._made, self._left):
+                tables.setdefault(schema, {})[name] = None
         elif found := _DROP.match(text):
             for each in _EACH_TABLE.findall(found[1]):
-                self._left.pop(self._name(each, encoding), None)
+                schema, name = self._name(each, encoding)
+                self._left.get(schema, {}).pop(name, None)
         elif found := _DROP_SCHEMA.match(text):
-            gone = set(plain_names(found[1], encoding))
-            self._left = {name: None for name in self._left if name[0] not in gone}
+            for gone in plain_names(found[1], encoding):
+                self._left.pop(gone, None)
         elif found := _MOVE.match(text):
             old, to = self._name(found[1], encoding), next(plain_names(found[3], encoding))
             renamed = found[2][:1] in b"Rr"
-            self._rename({old: (old[0], to) if renamed else (to, old[1])})
+            self._move(old, (old[0], to) if renamed else (to, old[1]))
         elif found := _RENAME_SCHEMA.match(text):
             before, after = (next(plain_names(each, encoding)) for each in found.groups())
-            self._rename({one: (after, one[1]) for one in self._left if one[0] == before})
+            for tables in (self._made, self._left):
+                _rename_schema(tables, before, after)
         elif found := _PATH.match(text):
             self._schema = next(plain_names(found[1], encoding))
         elif not self.keyed:
@@ -93,16 +97,17 @@ class Tables:
 
     def makes(self, written: bytes, encoding: str) -> bool:
         """Return whether a table of this name was made, gone again or not."""
-        return self._name(written, encoding) in self._made
+        schema, name = self._name(written, encoding)
+        return name in self._made.get(schema, {})
 
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""
-        named, left = self._named | Counter(name for _, name in self._made), Counter(self.left)
+        named, left = self._named | Counter(_names(self._made)), Counter(self.left)
         gone = [name for name, count in named.items() if left[name] < count]
         if not gone:
             return None
         return (
-            f"the dump names {sum(named.values())} tables and makes {len(self._left)} that stay: "
+            f"the dump names {sum(named.values())} tables and makes {len(self.left)} that stay: "
             f"{shown(gone)} will be MISSING"
         )
 
@@ -110,13 +115,26 @@ class Tables:
         parts = [*plain_names(written, encoding)]
         return (parts[0], parts[1]) if len(parts) > 1 else (self._schema, parts[0])
 
-    def _rename(self, names: dict[Name, Name]) -> None:
-        self._left = {names.get(one, one): None for one in self._left}
-        self._made = {names.get(one, one) for one in self._made}
-        for (_, old), (_, new) in names.items():
-            if self._named[old]:
-                self._named.subtract((old,))
-                self._named[new] += 1
+    def _move(self, old: Name, new: Name) -> None:
+        for tables in (self._made, self._left):
+            if old[1] in tables.get(old[0], {}):
+                del tables[old[0]][old[1]]
+                tables.setdefault(new[0], {})[new[1]] = None
+        if self._named[old[1]]:
+            self._named.subtract((old[1],))
+            self._named[new[1]] += 1
+
+
+def _names(tables: BySchema) -> list[str]:
+    return [name for names in tables.values() for name in names]
+
+
+def _rename_schema(tables: BySchema, before: str, after: str) -> None:
+    moved = tables.pop(before, {})
+    fewer, more = sorted((moved, tables.get(after, {})), key=len)
+    more.update(fewer)
+    if more:
+        tables[after] = more
 
 
 def shown(names: Iterable[str], most: int = 5) -> str:

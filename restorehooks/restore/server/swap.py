@@ -152,6 +152,7 @@ def _exchange(
 
     # Of the same database, since a NOTIFY is heard in no other.
     with connect_maintenance(lock.address, lock.connection.info.dbname) as terminator:
+        lock.require_here(terminator.cursor())  # the address may lead to another server by now
         while True:
             # Nobody is disconnected as long as it would be for nothing.
             why = ", ".join(unendable(terminator, databases))

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -55,7 +56,9 @@ class Store:
         except FileNotFoundError:
             raise StorageError(f"{what}: there is no such thing in the storage {self}") from None
         except Exception as error:  # each backend has its own
-            raise StorageError(f"{what}: the storage {self} says {described(error)}") from error
+            raise StorageError(
+                f"{what}: the storage {self} says {_said(self.alias, error)}"
+            ) from error
 
     def __str__(self) -> str:
         return f'"{self.alias}"'
@@ -186,6 +189,23 @@ def _configured(alias: str) -> dict[str, Any]:
     return cast(dict[str, Any], storages.backends[alias])
 
 
+def _said(alias: str, error: Exception) -> str:
+    """Return what a storage says, without its secrets: some repeat what they were given."""
+    return described(error, hiding=_secrets(_configured(alias).get("OPTIONS", {})))
+
+
+def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secrets(value)
+        elif isinstance(value, str) and value and _SECRET.search(name):
+            yield value
+
+
+_SECRET = re.compile("auth|connection_string|cred|key|pass|sas|secret|signature|token", re.I)
+"""What the names of options have in them that no message is to show."""
+
+
 @contextmanager
 def opened_store(alias: str | None) -> Iterator[Store]:
     """Open the storage of this alias, by default the one that ``RESTOREHOOKS["STORAGE"]`` names.
@@ -201,7 +221,8 @@ def opened_store(alias: str | None) -> Iterator[Store]:
     try:
         backend: Storage = storages.create_storage(_configured(wanted))
     except Exception as error:  # a package that is missing, an option that is wrong
-        raise StorageError(f'The storage "{wanted}" cannot be used: {described(error)}') from error
+        said = _said(wanted, error)
+        raise StorageError(f'The storage "{wanted}" cannot be used: {said}') from error
     try:
         yield Store(wanted, backend)
     finally:

@@ -157,7 +157,7 @@ class _Files(_Direct):
         to = FolderEntry(self._made.parent, self.base)
         try:
             rename.into_free_name(FolderEntry(self._made.folder, "dump"), to)
-            os.fsync(self._made.parent)
+            rename.sync(self._made.parent)
         except FileExistsError:
             raise self.taken() from None
         self.undo()
