@@ -18,6 +18,8 @@ from restorehooks.sequences import repair
 from restorehooks.sequences.glance import all_fine
 from restorehooks.sequences.notes import note_on_subscription
 from restorehooks.sequences.reading import read
+from restorehooks.sequences.repair import reset_table
+from restorehooks.sequences.scope import Limits
 from restorehooks.sequences.strangers import STRANGERS_CODE
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
@@ -360,6 +362,13 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "SQL that a function in C is given": (
+        14, PLANNED,
+        """
+        CREATE INDEX u ON m.t (id)
+            WHERE st_mapalgebraexpr('SELECT m.note()', true, true, '') IS NOT NULL
+        """,
+    ),
 }  # fmt: skip
 FOR_ANY_TYPE = """
     GRANT CREATE ON SCHEMA public TO PUBLIC;
@@ -374,6 +383,8 @@ FOR_ANY_TYPE = """
         $$ SELECT public.fold('text', $1) $$;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
         SET search_path = public AS $$ SELECT $1 = $2 $$;
+    CREATE FUNCTION st_mapalgebraexpr(text, boolean, boolean, text)  -- as PostGIS's is
+        RETURNS xml LANGUAGE internal IMMUTABLE AS 'query_to_xml';
 """
 """What may call a function without a dependency on it: from which version on, how, and made how."""
 
@@ -608,6 +619,62 @@ def test_the_key_of_a_table_that_a_partitioned_one_is_part_of_is_not_called(
     assert called(database) == []
 
 
+def test_the_key_of_another_roles_table_that_ours_is_part_of_is_not_called(
+    database: Database, mallory: str
+) -> None:
+    """It is the key's owner who lets it call a function of ours, by which it calls theirs."""
+    database.execute(FOR_ANY_TYPE)
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE TABLE m.p (id int, n text) PARTITION BY LIST ((n || public.folded('a')));
+            CREATE TABLE m.part PARTITION OF m.p FOR VALUES IN ('xx') PARTITION BY RANGE (id);
+            CREATE TABLE m.leaf PARTITION OF m.part DEFAULT;
+            """
+        )
+    database.execute(
+        """
+        CREATE SCHEMA ours; CREATE SEQUENCE ours.s;
+        ALTER TABLE m.part OWNER TO postgres; ALTER TABLE m.part SET SCHEMA ours;
+        ALTER TABLE m.leaf OWNER TO postgres; ALTER TABLE m.leaf SET SCHEMA ours;
+        ALTER TABLE ours.part ALTER id SET DEFAULT nextval('ours.s')
+        """
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$"
+        )
+    database.execute("SELECT max(id) FROM ours.part")
+    assert called(database) == [("postgres", "postgres")], "this is no trap"
+    database.execute("TRUNCATE m.log")
+    (found,) = reset_table(connections[DEFAULT], "ours", "part", Limits())
+    assert "another role's code, through public.folded" in str(found.reason)
+    assert called(database) == []
+
+
+def test_in_another_roles_schema_the_index_of_a_table_of_ours_is_our_own(
+    database: Database, mallory: str
+) -> None:
+    """So it is in a managed cloud: the administrator's role has the schema, and is no superuser."""
+    app = database.role("app")
+    database.execute(f"GRANT ALL ON SCHEMA m TO {app}")
+    with database.connect(user=app) as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION m.norm(text) RETURNS text LANGUAGE sql IMMUTABLE
+                AS $$ SELECT lower($1) $$;
+            CREATE TABLE m.ours (id serial PRIMARY KEY, name text);
+            CREATE UNIQUE INDEX ours_u ON m.ours (m.norm(name));
+            INSERT INTO m.ours VALUES (5, 'a')
+            """
+        )
+    database.execute(f"ALTER SCHEMA m OWNER TO {mallory}")
+    with django_as(database, USER=app):
+        assert entry(reset(DEFAULT), "m.ours_id_seq").next_after == 6
+        assert "is not read" not in diagnose(connections[DEFAULT], "ours_u")[0].sentences
+
+
 def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory: str) -> None:
     """Operators that only belong together, types without code and extensions do no harm."""
     database.execute("CREATE EXTENSION citext")
@@ -642,6 +709,11 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
             CREATE INDEX ON m.by_extension (id) WHERE name = 'a' OR lower(name) = 'b';
             CREATE INDEX ON m.by_extension (strpos(name, 'a'::citext));  -- an SQL function
             INSERT INTO m.by_extension VALUES (5);
+            CREATE DOMAIN m.past AS date CHECK (VALUE <= now());
+            CREATE DOMAIN m.seen AS m.past CHECK (to_char(VALUE, 'Y') <> '');
+            CREATE TABLE m.by_value (id serial PRIMARY KEY, day m.seen);
+            CREATE INDEX ON m.by_value (date_part('year', day)) WHERE day IS NOT NULL;
+            INSERT INTO m.by_value VALUES (5, '2000-01-01');
             INSERT INTO m.by_operator VALUES (5);
             INSERT INTO m.by_domain VALUES (5);
             INSERT INTO m.by_range SELECT n, m.r(n, n + 2) FROM generate_series(1, 5) AS n;
