@@ -121,16 +121,16 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
 )"""  # noqa: S608 - constants
-HARMLESS = """(
-    p.provolatile = 'i'
+_GIVEN_ANY = """EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes)
+                        AND (typtype = 'p' OR typname IN ('regproc', 'regprocedure')))"""
+HARMLESS = f"""(
+    p.provolatile = 'i' AND NOT {_GIVEN_ANY}
     AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
              AND p.proname !~ 'mapalgebra|standardize_address'  -- PostGIS's, which run queries
          OR EXISTS (SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
                     WHERE classid = 'pg_proc'::regclass AND objid = p.oid
                         AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
                         AND (p.prosqlbody IS NOT NULL OR e.extname = 'citext')))
-    AND NOT EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes)
-                        AND (typtype = 'p' OR typname IN ('regproc', 'regprocedure')))
 )"""
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
@@ -192,17 +192,18 @@ reached (tab, class, obj) AS (
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
-        SELECT classid, objid FROM pg_depend  -- the casts from it and to it
-        WHERE reached.class = 'pg_type'::regclass AND classid = 'pg_cast'::regclass
-            AND refclassid = 'pg_type'::regclass AND refobjid = reached.obj
+        SELECT 'pg_cast'::regclass, oid FROM pg_cast  -- as many columns may depend on the type
+        WHERE reached.class = 'pg_type'::regclass AND oid >= {FIRST_OF_USERS}
+            AND reached.obj IN (castsource, casttarget)
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS}
         OR edge.class = 'pg_proc'::regclass AND edge.obj IN (SELECT oid FROM risky)
 ),
-theirs (tab) AS MATERIALIZED (
-    SELECT tab FROM planned JOIN pg_class c ON c.oid = rel WHERE relowner IN ({STRANGERS})
+theirs (tab, decide) AS MATERIALIZED (  -- what is called; an enum or a row is only given to it
+    SELECT tab, true FROM planned JOIN pg_class c ON c.oid = rel WHERE relowner IN ({STRANGERS})
     UNION
-    SELECT tab FROM reached
+    SELECT tab, o.oid IS NOT NULL OR t.typtype IN ('d', 'r') AND class = 'pg_type'::regclass
+    FROM reached
     LEFT JOIN pg_type t ON class IN ('pg_type'::regclass, 'pg_attribute'::regclass) AND t.oid = obj
     LEFT JOIN pg_operator o ON class = 'pg_operator'::regclass AND o.oid = obj
     WHERE coalesce(t.typowner, o.oprowner) IN ({STRANGERS})
@@ -218,7 +219,8 @@ LEFT JOIN pg_type t
 LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
 JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
 WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
-       OR NOT {HARMLESS} AND reached.tab IN (SELECT tab FROM theirs))
+       OR NOT {HARMLESS} AND reached.tab IN (SELECT tab FROM theirs WHERE decide)
+       OR {_GIVEN_ANY} AND reached.tab IN (SELECT tab FROM theirs))
   AND NOT EXISTS (  -- a cast between a type and a user's that nothing names
       SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
       WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (

@@ -418,7 +418,7 @@ def test_no_old_snapshot_hides_in_place_what_a_stranger_has_added(
 
     monkeypatch.setattr(in_place, "require_locks", once_it_has_begun)
     only = Request(str(backup), tables=("customer",), in_place=True, analyze=False)
-    with pytest.raises(TargetError, match="another role.s code"):
+    with pytest.raises(TargetError, match="another role's code"):
         restore(only, confirm=lambda _: True)
     assert _ran(live) == []
 

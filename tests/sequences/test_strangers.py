@@ -659,13 +659,15 @@ def test_in_another_roles_schema_the_index_of_a_table_of_ours_is_our_own(
     """So it is in a managed cloud: the administrator's role has the schema, and is no superuser."""
     app = database.role("app")
     database.execute(f"GRANT ALL ON SCHEMA m TO {app}")
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE TYPE m.state AS ENUM ('new')")
     with database.connect(user=app) as connection:
         connection.execute(
             """
             CREATE FUNCTION m.norm(text) RETURNS text LANGUAGE sql IMMUTABLE
                 AS $$ SELECT lower($1) $$;
-            CREATE TABLE m.ours (id serial PRIMARY KEY, name text);
-            CREATE UNIQUE INDEX ours_u ON m.ours (m.norm(name));
+            CREATE TABLE m.ours (id serial PRIMARY KEY, name text, state m.state);
+            CREATE UNIQUE INDEX ours_u ON m.ours (m.norm(name)) WHERE state = 'new';
             INSERT INTO m.ours VALUES (5, 'a')
             """
         )
