@@ -70,14 +70,14 @@ PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
 ANY_FUNCTION_OR_TYPE = (
-    f"(EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"  # noqa: S608
+    "(EXISTS (SELECT FROM pg_proc WHERE proname = 'st_mapalgebraexpr')"  # noqa: S608
+    f" OR EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"
     f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
     f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS}))"
     f" OR EXISTS (SELECT FROM pg_operator WHERE oid >= {FIRST_OF_USERS}"
     f" AND oprowner IN ({STRANGERS})))"
 )
-"""The condition without which there is no function that planning could call, and no type that could
-be given one."""
+"""Without it there is no function that planning could call, and no type that could be given one."""
 SATISFIES_HASH_PARTITION = 5028
 """The oid of that function (pg_proc.dat)."""
 

@@ -432,6 +432,25 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
 
 
+def test_whoever_has_made_no_function_has_none_called_either(
+    database: Database, mallory: str
+) -> None:
+    """PostgreSQL's own are enough for what runs the SQL that it is given."""
+    database.execute(FOR_ANY_TYPE)
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr(
+                'SELECT pg_try_advisory_lock(5, 7)', true, true, '') IS NOT NULL;
+            DROP FUNCTION m.f, m.note
+            """
+        )
+    locked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 5 AND objid = 7"
+    assert not all_fine(connections[DEFAULT], [])
+    assert "public.st_mapalgebraexpr" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
+    assert not database.execute(locked)
+
+
 def test_a_cast_of_ours_between_types_that_nothing_names_is_in_nobodys_way(
     database: Database, mallory: str
 ) -> None:
