@@ -365,8 +365,8 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
     "SQL that a function in C is given": (
         14, PLANNED,
         """
-        CREATE INDEX u ON m.t (id)
-            WHERE st_mapalgebraexpr('SELECT m.note()', true, true, '') IS NOT NULL
+        CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr('a'::tsquery,
+            'SELECT ''a''::tsquery, ''b''::tsquery FROM m.note()') IS NOT NULL
         """,
     ),
 }  # fmt: skip
@@ -383,8 +383,8 @@ FOR_ANY_TYPE = """
         $$ SELECT public.fold('text', $1) $$;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
         SET search_path = public AS $$ SELECT $1 = $2 $$;
-    CREATE FUNCTION st_mapalgebraexpr(text, boolean, boolean, text)  -- as PostGIS's is
-        RETURNS xml LANGUAGE internal IMMUTABLE AS 'query_to_xml';
+    CREATE FUNCTION st_mapalgebraexpr(tsquery, text) RETURNS tsquery LANGUAGE internal IMMUTABLE
+        AS 'tsquery_rewrite_query';  -- runs SQL, as PostGIS's does
 """
 """What may call a function without a dependency on it: from which version on, how, and made how."""
 
@@ -440,12 +440,16 @@ def test_whoever_has_made_no_function_has_none_called_either(
     with database.connect(user=mallory) as connection:
         connection.execute(
             """
-            CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr(
-                'SELECT pg_try_advisory_lock(5, 7)', true, true, '') IS NOT NULL;
+            CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr('a'::tsquery,
+                'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')
+                IS NOT NULL;
             DROP FUNCTION m.f, m.note
             """
         )
     locked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 5 AND objid = 7"
+    with database.connect() as connection:
+        connection.execute(PLANNED)
+        assert connection.execute(locked).fetchall(), "this is no trap"
     assert not all_fine(connections[DEFAULT], [])
     assert "public.st_mapalgebraexpr" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
     assert not database.execute(locked)
