@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import pwd
 import re
 import shutil
 import sys
@@ -323,7 +324,7 @@ def test_another_users_link_leads_to_no_dump_that_is_not_theirs(
     with taken_out(source):  # the link is ours
         pass
     os.lchown(link, 12345, 12345)
-    said = f"{link} is a link of another user's, to what is not theirs: name the dump itself"
+    said = f"{link} is a link of another user's, to what they may not read: name the dump itself"
     with pytest.raises(DumpError, match=re.escape(said)), taken_out(source):
         pass
     target.chmod(0o755)  # they can read it
@@ -332,6 +333,50 @@ def test_another_users_link_leads_to_no_dump_that_is_not_theirs(
     target.chmod(0o700)
     os.chown(target, 12345, 12345)  # as the one who makes the backups does it
     with taken_out(source):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize("way", ["closed", "file", "contents", "inside"])
+def test_another_users_link_leads_past_no_door_that_is_closed_to_them(
+    dumps: dict[str, Path], tmp_path: Path, way: str
+) -> None:
+    """What a mode lets everybody read may be in a home; in an open folder, what none may read."""
+    (ours := tmp_path / "ours").mkdir()
+    if way == "contents":
+        shutil.copytree(dumps["directory"], ours, dirs_exist_ok=True)
+        dump, source = ours / "toc.dat", ours
+    else:
+        dump = Path(shutil.copy(dumps["plain"], ours / "dump.sql"))
+        source = ours if way == "inside" else dump
+    link = tmp_path / "link"
+    link.symlink_to(source if way == "closed" else ours)
+    source = link / "dump.sql" if way == "file" else link
+    os.lchown(link, 12345, 12345)
+    ours.chmod(0o755)
+    dump.chmod(0o644)
+    with taken_out(source):
+        pass
+    closed = ours if way == "closed" else dump
+    closed.chmod(0o600)
+    with pytest.raises(DumpError, match="to what they may not read"), taken_out(source):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_link_of_whoever_reads_as_one_of_a_group_is_followed(
+    dumps: dict[str, Path], tmp_path: Path
+) -> None:
+    """As the user backup links to the latest dump of postgres', which the group backup reads."""
+    backup = pwd.getpwnam("backup")
+    (folder := tmp_path / "dumps").mkdir()
+    shutil.copy(dumps["plain"], dump := folder / "dump.sql")
+    (link := folder / "latest").symlink_to("dump.sql")
+    os.chown(folder, 12345, backup.pw_gid)
+    os.chown(dump, 12345, backup.pw_gid)
+    os.lchown(link, backup.pw_uid, backup.pw_gid)
+    dump.chmod(0o640)
+    with taken_out(link):
         pass
 
 
