@@ -137,8 +137,8 @@ def _take(found: dict[str, str]) -> str | None:
     """Put what is ours into the environment; return a sentence about what was not taken."""
     ours = {name: found[name] for name in found if name.startswith("RESTOREHOOKS_")}
     url = found.get("DATABASE_URL")
-    if url is not None:
-        os.environ.setdefault("DATABASE_URL", url)
+    if url is not None and not os.environ.get("DATABASE_URL"):
+        os.environ["DATABASE_URL"] = url
     # They would send the password of another URL to a server that the file names.
     if ours and os.environ.get("DATABASE_URL") != url:
         names = ", ".join(ours)

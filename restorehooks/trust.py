@@ -38,8 +38,7 @@ def link_astray(path: Path) -> Path | None:
     """
     places = [*_way_to(path)] if os.name == "posix" else []
     for number, place in enumerate(places):
-        # The links of /proc are nobody's in a container of another user than root.
-        if not place.is_symlink() or Path("/proc") in place.parents:
+        if not place.is_symlink() or place.parent in _SYSTEMS:
             continue
         maker, behind = place.lstat(), {*places[number + 1 :]} - {*place.parents}
         if not belongs_to_us(maker) and not all(
@@ -47,6 +46,10 @@ def link_astray(path: Path) -> Path | None:
         ):
             return place
     return None
+
+
+_SYSTEMS = (Path("/proc"), Path("/dev"))
+"""Whose links are the system's, and nobody's in a container where root has no id."""
 
 
 def _may_open(user: int, place: Path) -> bool:
