@@ -30,6 +30,10 @@ def why_not_opened(path: Path) -> str | None:
     return None if path.is_file() or path.is_dir() else "is a pipe or a device"
 
 
+ASTRAY = "is a link of another user's, to what they may not read: name the dump itself"
+"""What is said of a link that ``link_astray`` returns."""
+
+
 def link_astray(path: Path) -> Path | None:
     """Return the first link on the way to a file that may lead its maker to what is not theirs.
 

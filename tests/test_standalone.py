@@ -218,6 +218,13 @@ def test_a_strangers_link_chooses_no_env_file(tmp_path: Path, database: Database
 LED = "The file .env is not read: it is a link that others may lead elsewhere."
 
 
+def test_an_empty_variable_hides_no_env_file(tmp_path: Path, database: Database) -> None:
+    """As Docker Compose sets one that has no value."""
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database.url}\n")
+    bare = {**environment(database.server), "DATABASE_URL": ""}
+    assert restorehooks(tmp_path, "resetsequences", env=bare).returncode == 0
+
+
 @pytest.mark.parametrize("way", ["link", "folder", "writable"])
 def test_no_strangers_link_behind_one_of_ours_chooses_an_env_file(
     tmp_path: Path, database: Database, way: str

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.trust import link_astray
+from restorehooks.trust import ASTRAY, link_astray
 from restorehooks.wording import first_line, printable, quoted
 
 from .compression import beginning, compression_of, decompressed
@@ -77,9 +77,7 @@ def _require_theirs(path: Path) -> None:
     except OSError as error:
         raise unreadable(path, error) from error
     if link:
-        raise DumpError(
-            f"{link} is a link of another user's, to what they may not read: name the dump itself"
-        )
+        raise DumpError(f"{link} {ASTRAY}")
 
 
 def _kind(source: Path) -> str | None:
