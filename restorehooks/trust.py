@@ -57,12 +57,22 @@ _SYSTEMS = (Path("/proc"), Path("/dev"))
 
 
 def _may_open(user: int, place: Path) -> bool:
-    """Return whether a user may read a file or enter a folder, as far as its mode says."""
+    """Return whether a user may read a file or enter a folder, as POSIX decides it."""
     status = place.lstat()
     if status.st_uid == user or stat.S_ISLNK(status.st_mode):
         return True
+    groups, is_named = _groups_of(user), False
     wanted = stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else stat.S_IROTH
-    return bool(status.st_mode & (wanted << 3 if status.st_gid in _groups_of(user) else wanted))
+    for tag, may, number in _access_control_list(place):
+        may &= status.st_mode >> 3  # where there is a list, that is its mask
+        if tag == _USER and number == user:
+            return bool(may & wanted)
+        gid = {_OWNING_GROUP: status.st_gid, _GROUP: number}.get(tag)
+        if gid in groups:
+            if may & wanted:
+                return True
+            is_named = True
+    return not is_named and bool(status.st_mode & wanted)
 
 
 def _groups_of(user: int) -> list[int]:
@@ -121,7 +131,7 @@ def who_else_may_write(place: Path | int) -> str | None:
     return None
 
 
-_USER, _OWNING_GROUP, _GROUP, _WRITE = 0x02, 0x04, 0x08, 0x02
+_USER, _OWNING_GROUP, _GROUP, _WRITE, _ALL = 0x02, 0x04, 0x08, 0x02, 0x07
 
 
 def _access_control_list(place: Path | int) -> list[tuple[int, int, int]]:
@@ -129,7 +139,7 @@ def _access_control_list(place: Path | int) -> list[tuple[int, int, int]]:
     try:
         packed = os.getxattr(place, "system.posix_acl_access")
     except (AttributeError, OSError):  # another system, or there is none
-        return [(_OWNING_GROUP, _WRITE, 0)]
+        return [(_OWNING_GROUP, _ALL, 0)]
     return [*struct.iter_unpack("<HHI", packed[4:])]
 
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import shutil
+import struct
 import sys
 import tarfile
 import tempfile
@@ -17,7 +18,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -364,19 +365,28 @@ def test_another_users_link_leads_past_no_door_that_is_closed_to_them(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
-def test_a_link_of_whoever_reads_as_one_of_a_group_is_followed(
-    dumps: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("listed", "may"), [(None, True), (4, True), (0, False)], ids=["group", "list", "no"]
+)
+def test_a_link_of_whoever_may_read_what_it_leads_to_is_followed(
+    dumps: dict[str, Path], tmp_path: Path, listed: int | None, may: bool
 ) -> None:
-    """As the user backup links to the latest dump of postgres', which the group backup reads."""
-    backup = pwd.getpwnam("backup")
-    (folder := tmp_path / "dumps").mkdir()
-    shutil.copy(dumps["plain"], dump := folder / "dump.sql")
-    (link := folder / "latest").symlink_to("dump.sql")
-    os.chown(folder, 12345, backup.pw_gid)
-    os.chown(dump, 12345, backup.pw_gid)
-    os.lchown(link, backup.pw_uid, backup.pw_gid)
+    """As one of the group of a dump, or because its access control list says so."""
+    reader, nobody = pwd.getpwnam("nobody"), 0xFFFFFFFF
+    shutil.copy(dumps["plain"], dump := tmp_path / "dump.sql")
+    (link := tmp_path / "latest").symlink_to("dump.sql")
+    os.chown(dump, 12345, reader.pw_gid)
+    os.lchown(link, reader.pw_uid, reader.pw_gid)
     dump.chmod(0o640)
-    with taken_out(link):
+    if listed is not None:
+        entries = [(0x01, 6, nobody), (0x02, listed, reader.pw_uid), (0x04, 4 - listed, nobody)]
+        entries += [(0x10, 4, nobody), (0x20, 0, nobody)]
+        packed = b"".join(struct.pack("<HHI", *each) for each in entries)
+        try:
+            os.setxattr(dump, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+        except (AttributeError, OSError):
+            pytest.skip("no access control lists are kept here")
+    with nullcontext() if may else pytest.raises(DumpError, match="may not read"), taken_out(link):
         pass
 
 
