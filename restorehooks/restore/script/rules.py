@@ -25,13 +25,13 @@ from .owners_and_privileges import (
     privileges,
 )
 from .policies import policy
+from .rows import takes_away
 from .tolerated import drops_what_is_owned
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
 _STRUCTURE = frozenset(("create", "alter", "drop", "comment", "grant", "revoke", "security"))
 _DATA = frozenset(("copy", "delete", "insert", "merge", "truncate", "update"))
-_TAKES_AWAY = _DATA - {"copy", "insert"}
 _READING = frozenset(
     ("analyze", "call", "do", "lock", "refresh", "select", "table", "values", "with")
 )
@@ -84,6 +84,8 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
     """
     if options.kept_tables and (kept := _kept_rows(statement, options, encoding)):
         return kept
+    if options.data_only and (taking := takes_away(statement, words)):
+        raise Refused(f"rows are only added to those that are there, and {taking} is more")
     if statement.startswith(b"INSERT INTO "):
         return statement
     head = words.first(_HEAD)
@@ -100,8 +102,6 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
         return _setting(statement, head, options, encoding)
     if found := _STATISTICS.match(statement):
         return _statistics(found[1].decode(), options) or statement
-    if options.data_only and first in _TAKES_AWAY:
-        raise Refused(f"rows are only added to those that are there, and {first.upper()} is more")
     if options.data_only and _SETVAL.match(statement):
         return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:

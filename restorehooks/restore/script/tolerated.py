@@ -19,9 +19,7 @@ _LONGEST = 10_000
 UNDEFINED = frozenset(("42704", "42P01", "42883", "42703", "3F000"))
 """An undefined object, table, function or column, an invalid schema name
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-_NO_OWNER = frozenset(
-    ("access", "cast", "extension", "language", "procedural", "transform", "user")
-)
+_NO_OWNER = frozenset(("access", "cast", "language", "procedural", "transform", "user"))
 """Kinds of things that have none, or come and go with something else, as DROP names them."""
 _DUPLICATE = frozenset(("42710",))
 _INITIAL = re.compile(rb"(?:DROP|ALTER|CREATE|SELECT)\s", re.IGNORECASE)
