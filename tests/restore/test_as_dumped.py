@@ -284,6 +284,27 @@ def test_where_the_database_is_missing_what_is_its_own_is_said_to_be_left_out(
     assert form == "plain" or not any("settings" in note for note in there)
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_the_schema_public_keeps_what_all_may_do_in_it(
+    database: Database, tmp_path: Path, by_hand: bool
+) -> None:
+    reader = database.role("reader")
+    database.execute("CREATE TABLE t (id int)")
+    flags = () if by_hand else ("--schema=public", "--clean")
+    dump = plain(database, tmp_path / "shop.sql", *flags)
+    if by_hand:
+        dump.write_text(
+            f'DROP SCHEMA IF EXISTS "public" CASCADE;\nCREATE SCHEMA public;\n{dump.read_text()}'
+        )
+    acl = "SELECT nspowner::regrole::text, nspacl::text FROM pg_namespace WHERE nspname = 'public'"
+    before = database.execute(acl)
+    restored(database, dump)
+    assert database.execute(acl) == before
+    assert database.execute("SELECT has_schema_privilege(%s, 'public', 'USAGE')", reader) == [
+        (True,)
+    ]
+
+
 def test_the_schema_public_may_be_quoted(database: Database, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id int)")
     for form in ("plain", "custom"):

@@ -26,7 +26,7 @@ from .owners_and_privileges import (
 )
 from .policies import policy
 from .rows import takes_away
-from .tolerated import drops_what_is_owned
+from .tolerated import needless_drop
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -68,7 +68,6 @@ _VERSION = LeaveOut(
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
-_DROPPED = LeaveOut("drop", "what the role owns was dropped before, and what others own stays")
 _NO_OIDS = LeaveOut("object ids", "rows have none of their own since PostgreSQL 12")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
@@ -178,8 +177,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
     if options.data_only:
         only_triggers = _TRIGGERS.match(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
-    if options.keeps_others and drops_what_is_owned(statement, words):
-        return _DROPPED
+    if needless := needless_drop(statement, words, options):
+        return needless
     first = head[0]
     beginning = statement[:_MADE].decode(encoding, "replace")
     leaves_out = options.skip_superuser_only and not options.superuser
