@@ -64,6 +64,12 @@ NO_LIBRARY = (
     "--skip-superuser-only"
 )
 WITHOUT_EXTENSION = "leave it out, and its rows with it, by --skip-superuser-only"
+OF_OTHERS = (
+    "what other roles own stays: restore as its owner (assume_role in the settings, or "
+    "PGOPTIONS='-c role=OWNER'), or without --in-place"
+)
+EXISTS = frozenset(("42P06", "42P07", "42710", "42723"))
+"""A duplicate schema, table, object or function."""
 _DENIED = "42501"
 _NO_LIBRARY = ("58P01", "42883", "XX000")
 _MADE = 4000
