@@ -40,6 +40,7 @@ from .rules import (
 from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tolerated import ROWS_OF_NO_EXTENSION
+from .triggers import switches_triggers
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .wire import StatementFailed, Wire
 from .words import Words
@@ -222,6 +223,7 @@ class _Script:
         else:
             may_fail = self._sender.run(statement, words)
             self._result.statistics += brings_statistics(statement.text)
+            self._result.switches += switches_triggers(statement.text)
             self._result.tables.statement(statement.text, self._encoding[1])
         if may_fail:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)

@@ -6,10 +6,12 @@ import re
 
 from restorehooks.restore.superusers import extension_in, made_by_superusers
 
+from .triggers import SWITCH
+
 _HINTS = (
     (
         "42501",
-        re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z"),
+        SWITCH,
         "only a superuser may switch off the triggers that guard foreign keys: dump again without "
         "--disable-triggers, or restore as a superuser",
     ),
@@ -36,6 +38,18 @@ _HINTS = (
         re.compile(rb"SET (?:SESSION |LOCAL )?standard_conforming_strings\b", re.IGNORECASE),
         "PostgreSQL 19 and later know no other value than on: dump again with "
         "PGOPTIONS='-c standard_conforming_strings=on' pg_dump",
+    ),
+    (
+        "23503",
+        re.compile(rb"(?:COPY|INSERT INTO) "),
+        "where the dump has that row, too, it has the tables in the order of their names: dump "
+        "again with pg_dump --data-only, which puts those first that others refer to",
+    ),
+    (
+        "55000",
+        re.compile(rb"ALTER TABLE ONLY [^;']+ ATTACH PARTITION "),
+        "from PostgreSQL 17 on a partition has no identity of its own: take it away in the "
+        "database that was dumped (ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY), and dump again",
     ),
 )
 _SAID_BY_PG_DUMP = re.compile(rb"^pg_dump(?:all)?: ", re.MULTILINE)

@@ -26,6 +26,7 @@ from .owners_and_privileges import (
 )
 from .policies import policy
 from .tolerated import drops_what_is_owned
+from .triggers import switches_triggers
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -65,7 +66,6 @@ _VERSION = LeaveOut(
     "column version",
     "the server that was dumped keeps it for itself; a pg_dump of its own release leaves it out",
 )
-_TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
 _DROPPED = LeaveOut("drop", "what the role owns was dropped before, and what others own stays")
@@ -176,7 +176,7 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
     if beyond := _beyond_the_schemas(head, words):
         return beyond
     if options.data_only:
-        only_triggers = _TRIGGERS.match(statement)
+        only_triggers = switches_triggers(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
     if options.keeps_others and drops_what_is_owned(statement, words):
         return _DROPPED
