@@ -594,6 +594,27 @@ CREATE TABLE public.shop ("""
     assert "ALTER COLUMN ... DROP IDENTITY" in said
 
 
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_a_constraint_whose_name_a_not_null_has_taken_names_the_way_out(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, form: str
+) -> None:
+    if database.server.version < 180000:
+        pytest.skip("up to 17 a NOT NULL has no name")
+    source = make_database()
+    source.execute(
+        "CREATE TABLE b (x int); ALTER TABLE b ADD CONSTRAINT b_x_not_null CHECK (x > 0) NOT VALID;"
+        "ALTER TABLE b ALTER COLUMN x SET NOT NULL"
+    )
+    named = b"CONSTRAINT b_x_not_null1 NOT NULL"
+    dump = dumped(source, tmp_path / "d", form=form)
+    restored(database, dump)
+    # As the server that was dumped would have it, were it a 17.
+    content, unnamed = dump.read_bytes(), b"NOT NULL".rjust(len(named))
+    assert named in content
+    dump.write_bytes(content.replace(named, unnamed))
+    assert "ALTER TABLE ... RENAME CONSTRAINT" in refused(database, dump)
+
+
 def test_a_function_that_names_no_schema_is_named(
     make_database: MakeDatabase, database: Database, tmp_path: Path
 ) -> None:

@@ -8,6 +8,13 @@ from restorehooks.restore.superusers import extension_in, made_by_superusers
 
 from .triggers import SWITCH
 
+_LIKE_A_NOT_NULL = re.compile(
+    rb"ALTER TABLE [^;']+\sADD CONSTRAINT \S+_not_null[0-9]*\"?\s", re.DOTALL
+)
+_NAME_TAKEN = (
+    "from PostgreSQL 18 on a NOT NULL is a constraint, which may have taken this name: give it "
+    "another one where it was dumped (ALTER TABLE ... RENAME CONSTRAINT), and dump again"
+)
 _HINTS = (
     (
         "42501",
@@ -51,6 +58,7 @@ _HINTS = (
         "from PostgreSQL 17 on a partition has no identity of its own: take it away in the "
         "database that was dumped (ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY), and dump again",
     ),
+    ("42710", _LIKE_A_NOT_NULL, _NAME_TAKEN),
 )
 _SAID_BY_PG_DUMP = re.compile(rb"^pg_dump(?:all)?: ", re.MULTILINE)
 STDERR_INSIDE = (
@@ -109,3 +117,11 @@ def hint(
         return NO_LIBRARY
     known = (text for code, what, text in _HINTS if code == sqlstate and what.match(statement))
     return next(known, "")
+
+
+def hint_for_a_constraint(statement: bytes) -> str:
+    """Return what to do where its name may be why a constraint could not be made, else nothing.
+
+    For what pg_restore runs, which does not tell SQLSTATEs.
+    """
+    return _NAME_TAKEN if _LIKE_A_NOT_NULL.match(statement) else ""
