@@ -23,10 +23,11 @@ planned as its expression, which may call no function of a user's, but that one.
 A function of ours is no safer where another role decides that it is called, and with what: its text
 finds functions and operators by their names, and the other role may have made better matches. So in
 that role's tables, and with its types and operators, only PostgreSQL's own functions count as
-harmless, those in C, and those in SQL whose names were resolved when they were made; not those for
-any type, which find more by the type that they are given, nor those that run SQL, or a function,
-that they are given; and none that is not IMMUTABLE. No index has such a one, but a domain's CHECK
-and an operator that an estimate calls may have it: one that runs a query, or ends a session.
+harmless, and those of well-known extensions in C, or in SQL whose names were resolved when they
+were made; not those for any type, which find more by the type that they are given, nor those that
+run a function that they are given; and none that is not IMMUTABLE. No index has such a one, but a
+domain's CHECK and an operator that an estimate calls may have it: one that runs a query, or ends a
+session.
 """
 
 from __future__ import annotations
@@ -69,9 +70,32 @@ def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
 PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
+_KNOWN = ", ".join(
+    f"'{extension}'"
+    for extension in (
+        *("btree_gin", "btree_gist", "citext", "cube", "fuzzystrmatch", "hstore", "intarray"),
+        *("isn", "ltree", "pg_trgm", "pgcrypto", "plpgsql", "postgis", "seg", "unaccent"),
+        *("uuid-ossp", "vector"),
+    )
+)
+"""Extensions of which no function in C that is IMMUTABLE runs what it is given as text.
+
+Others have such: PostGIS's ``postgis_raster`` runs SQL, ``address_standardizer`` queries the table
+of a name. Nothing in the catalogue shows that.
+"""
+_OF_KNOWN = f"""
+    SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
+    WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND refclassid = 'pg_extension'::regclass
+        AND deptype = 'e' AND e.extname IN ({_KNOWN})
+"""
+_OF_TYPE = """
+    SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+        AND refclassid = 'pg_type'::regclass AND deptype = 'i'
+"""
+"""A function that makes a value of a range type: PostgreSQL's own, made with the type."""
 ANY_FUNCTION_OR_TYPE = (
-    "(EXISTS (SELECT FROM pg_proc WHERE proname = 'st_mapalgebraexpr')"  # noqa: S608
-    f" OR EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"
+    f"(EXISTS (SELECT FROM pg_proc p WHERE oid >= {FIRST_OF_USERS}"  # noqa: S608
+    f" AND (proowner IN ({STRANGERS}) OR NOT EXISTS ({_OF_KNOWN})))"
     f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
     f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS}))"
     f" OR EXISTS (SELECT FROM pg_operator WHERE oid >= {FIRST_OF_USERS}"
@@ -125,12 +149,9 @@ _GIVEN_ANY = """EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes)
                         AND (typtype = 'p' OR typname IN ('regproc', 'regprocedure')))"""
 HARMLESS = f"""(
     p.provolatile = 'i' AND NOT {_GIVEN_ANY}
-    AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
-             AND p.proname !~ 'mapalgebra|standardize_address'  -- PostGIS's, which run queries
-         OR EXISTS (SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
-                    WHERE classid = 'pg_proc'::regclass AND objid = p.oid
-                        AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
-                        AND (p.prosqlbody IS NOT NULL OR e.extname = 'citext')))
+    AND (EXISTS ({_OF_TYPE}) OR EXISTS ({_OF_KNOWN}
+        AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
+             OR p.prosqlbody IS NOT NULL OR e.extname = 'citext')))  -- it names the schemas
 )"""
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
