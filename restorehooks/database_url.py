@@ -43,7 +43,7 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # they tell the password
             database = dict(env.db_url_config(url))
         unquote(url, errors="strict")
-    except (ImproperlyConfigured, ValueError, KeyError):
+    except (ImproperlyConfigured, ValueError, KeyError, RecursionError, MemoryError):
         database = {}
     is_cut_short = bool(set("/?") & set(rest.rpartition("@")[0]))  # in the midst of a password
     is_cut_short = is_cut_short or "#" in url or "%00" in url  # libpq reads nothing after a NUL

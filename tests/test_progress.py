@@ -85,6 +85,11 @@ def test_a_log_says_that_a_step_of_no_known_length_goes_on(clock: list[float]) -
     assert said == ["running migrate", "still running migrate, 0:30 so far, time left unknown"]
 
 
+def test_a_name_on_a_terminal_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    OnTerminal().step('restoring into "a:bomb:b" on db:warning:5432')
+    assert capsys.readouterr().err == 'restoring into "a:bomb:b" on db:warning:5432\n'
+
+
 def test_the_clock_on_a_terminal_goes_on_when_all_is_read(
     clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,10 +74,10 @@ class ServerFolder:
             uid = place.stat().st_uid if place.exists() else os.geteuid()
             if uid != os.geteuid() and not (is_root and may_own(uid)):
                 raise ServerError(f"The server in {self.path} belongs to another user.")
+        for folder in missing:  # whatever the umask is
+            folder.chmod(0o711 if is_root else 0o700)
         if not is_root:
             return
-        for folder in missing:
-            folder.chmod(0o711)
         # An earlier version gave the folder itself to the server's user.
         is_roots = self.path.stat().st_uid == 0
         if why := why_not_run(self.path if is_roots else self.path.parent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -79,7 +80,7 @@ class SharedProcess:
             self._leave()
             if isinstance(error, OSError):
                 where = ": set XDG_DATA_HOME to a folder of yours"
-                hint = where if isinstance(error, PermissionError) else ""
+                hint = where if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else ""
                 raise ServerError(
                     f"The server in {self.folder.path} cannot be started: {error}{hint}"
                 ) from None

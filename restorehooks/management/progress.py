@@ -136,7 +136,7 @@ class OnTerminal(Reporter):
         from rich.table import Column
 
         # Not a command's stderr: that ends each piece with a new line, and paints it red.
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, emoji=False)  # a name may be ":x:"
         # Refreshed by hand: a thread of its own would be in the way of forking safely.
         self.bar = Bar(
             SpinnerColumn(),

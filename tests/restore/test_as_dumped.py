@@ -76,9 +76,14 @@ def test_in_place_default_privileges_hold_where_the_dump_s_are_not_wanted(
 
 
 @pytest.mark.parametrize(
-    "taking", ["TRUNCATE t", "DELETE FROM ONLY t", "UPDATE t SET x = 'b'", "-- first\nTRUNCATE t"]
+    ("taking", "before"),
+    [
+        ("TRUNCATE t", False),
+        ("DELETE FROM ONLY t", False),
+        ("UPDATE t SET x = 'b'", False),
+        ("-- first\nTRUNCATE t", True),
+    ],
 )
-@pytest.mark.parametrize("before", [False, True])
 def test_where_rows_are_added_none_is_taken_away(
     database: Database, tmp_path: Path, taking: str, before: bool
 ) -> None:
@@ -130,6 +135,17 @@ def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
     with pytest.raises(RestoreError, match="already exists"):
         restored(database, dump, in_place=True)
     assert contents(database) == kept
+
+
+def test_in_place_a_dump_drops_what_it_has_made_itself(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE t (id int, secret text); CREATE TABLE secret (id int)")
+    dump, end = plain(database, tmp_path / "t.sql"), "--\n-- PostgreSQL database dump complete"
+    scrubs = "ALTER TABLE public.t DROP COLUMN secret;\nDROP TABLE public.secret;\n\n"
+    dump.write_text(dump.read_text().replace(end, scrubs + end))
+    restored(database, dump, in_place=True)
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
+    assert database.execute(f"{columns} AND NOT attisdropped") == [("id",)]
+    assert database.execute("SELECT to_regclass('secret')") == [(None,)]
 
 
 # --- Settings ----------------------------------------------------------------------------------

@@ -475,6 +475,15 @@ def test_a_map_of_holes_is_not_read(tmp_path: Path) -> None:
     assert taken[0] < 4 << 20
 
 
+def test_what_zstd_packed_with_a_long_window_is_not_called_damaged(tmp_path: Path) -> None:
+    if sys.version_info < (3, 14):
+        pytest.importorskip("backports.zstd")
+    path = tmp_path / "x.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd\x00\x90" + b"\x29\x00\x00hello")  # 256 MB
+    with decompressed(path, "zstd") as stream, pytest.raises(DumpError, match="zstd -d --long=31"):
+        stream.read()
+
+
 @pytest.mark.parametrize("between", [1, 100])
 def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, between: int) -> None:
     """tarfile remembers what each says, and reads those that follow each other in each other."""

@@ -423,6 +423,15 @@ def test_no_old_snapshot_hides_in_place_what_a_stranger_has_added(
     assert _ran(live) == []
 
 
+def test_a_look_at_the_catalogue_is_not_compiled(database: Database) -> None:
+    """It takes seconds to compile it, while tables are locked."""
+    with database.connect() as connection:
+        connection.execute("SET jit = on")
+        with own_names(connection):
+            assert connection.execute("SHOW jit").fetchone() == ("off",)
+        assert connection.execute("SHOW jit").fetchone() == ("on",)
+
+
 def test_whoever_holds_the_lock_for_no_restore_is_named(
     live: Database, backup: Path, stranger: str
 ) -> None:

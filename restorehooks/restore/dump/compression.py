@@ -98,7 +98,8 @@ NO_WHEEL_OF_LZ4 = (3, 15)
 
 XZ_MEMORY = 256 << 20
 """Bytes that unpacking xz may take: ``xz -9`` takes 65 MB, and a header may ask for 4 GB."""
-_CHUNK = 1024 * 1024
+_PIECE = 64 * 1024
+"""Bytes that are read at a time: what is left of them is copied at each stream's end."""
 
 
 class _Xz(io.RawIOBase):
@@ -118,7 +119,7 @@ class _Xz(io.RawIOBase):
             if self._decoder.eof:
                 if not (more := self._next_stream()):
                     return 0
-            elif self._decoder.needs_input and not (more := self._raw.read(_CHUNK)):
+            elif self._decoder.needs_input and not (more := self._raw.read(_PIECE)):
                 raise EOFError
             content = self._unpacked(more, len(buffer))
         buffer[: len(content)] = content
@@ -127,7 +128,7 @@ class _Xz(io.RawIOBase):
     def _next_stream(self) -> bytes:
         """Begin the next stream and return what is read of it, nothing where there is none."""
         more = self._decoder.unused_data.lstrip(b"\0")
-        while not more and (block := self._raw.read(_CHUNK)):
+        while not more and (block := self._raw.read(_PIECE)):
             more = block.lstrip(b"\0")
         self._decoder = lzma.LZMADecompressor(memlimit=XZ_MEMORY) if more else self._decoder
         return bytes(more)
@@ -184,6 +185,8 @@ class _Content(io.RawIOBase):
             if isinstance(error, OSError) and error.errno:  # of a disk or a network
                 raise unreadable(self._path, error) from error
             reason = f"cannot be read to its end ({error}): it is damaged; copy or dump it again"
+            if "too much memory" in str(error):  # zstd's own words
+                reason = "was packed with zstd --long: unpack it with zstd -d --long=31 first"
             raise DumpError(f"{self._path} {reason}") from error
         if self._progress:
             self._progress(self._raw.tell())

@@ -86,7 +86,10 @@ def _kind(source: Path) -> str | None:
 def _in_folder(source: Path) -> Inside | None:
     """Return the one dump of a folder; None leaves it to others to say that there is none."""
     found = []
-    paths = sorted(islice(source.rglob("*"), _MOST + 1))
+    try:
+        paths = sorted(islice(source.rglob("*"), _MOST + 1))
+    except OSError as error:
+        raise unreadable(source, error) from error
     for path in paths if len(paths) <= _MOST else ():
         if path.name == TABLE_OF_CONTENTS:
             found.append(Inside(printable(str(path.parent.relative_to(source))), path.parent))

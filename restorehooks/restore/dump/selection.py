@@ -137,15 +137,17 @@ class _Contents:
 
     def with_partitions(self, chosen: set[int]) -> set[int]:
         """Add the partitions of the tables: a partitioned table has no rows of its own."""
-        found, before = set(chosen), -1
-        while before != len(found):
-            before = len(found)
-            for entry in self._entries:  # a table is attached before its own partitions are
-                if entry.kind == "TABLE ATTACH":
-                    tables = [n for n in entry.depends_on if self._is_table(n)]
-                    parents = [n for n in tables if self._by_id[n].tag != entry.tag]
-                    if found.intersection(parents):
-                        found.update(tables)
+        attached: dict[int, list[int]] = {}
+        for entry in self._entries:
+            if entry.kind == "TABLE ATTACH":
+                tables = [n for n in entry.depends_on if self._is_table(n)]
+                for parent in (n for n in tables if self._by_id[n].tag != entry.tag):
+                    attached.setdefault(parent, []).extend(tables)
+        found, waiting = set(chosen), [*chosen]
+        while waiting:
+            more = set(attached.get(waiting.pop(), ())) - found
+            found |= more
+            waiting += more
         return found
 
     def with_schemas(self, chosen: set[int]) -> set[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import psycopg
@@ -205,7 +206,10 @@ class _Script:
             return LeaveOut("rows", ROWS_OF_NO_EXTENSION.format(name))
         if other := self._sender.overload_of(statement):
             raise Refused(OVERLOAD.format(other))
-        return decide(statement, words, self._sender.options, encoding)
+        options = self._sender.options
+        if options.keeps_others and self._result.tables.drops_its_own(statement, encoding):
+            options = replace(options, keeps_others=False)
+        return decide(statement, words, options, encoding)
 
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:
         may_fail = None

@@ -27,6 +27,7 @@ _DUPLICATE = frozenset(("42710",))
 _INITIAL = re.compile(rb"(?:DROP|ALTER|CREATE|SELECT)\s", re.IGNORECASE)
 # What ``pg_dump --clean`` puts in the place of a view before it drops what the view needs.
 _DUMMY_VIEW = re.compile(rb"CREATE OR REPLACE VIEW [^;']+ AS\nSELECT\n    NULL::")
+_UNMADE = re.compile(rb"\bDROP\s+(?:CONSTRAINT|DEFAULT)\b", re.IGNORECASE)
 _UNLINK = re.compile(rb"SELECT (?:pg_catalog\.)?lo_unlink\('?\d+'?\)\s*\Z")
 _LANGUAGE = re.compile(
     rb"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE [^;']+\Z", re.IGNORECASE
@@ -137,6 +138,8 @@ def _drops(statement: bytes, words: Words) -> bool:
 
 def drops_what_is_owned(statement: bytes, words: Words) -> bool:
     """Return whether a statement drops, or prepares to drop, something that has an owner."""
+    if words.first(1) == ["alter"] and not _UNMADE.search(statement):
+        return False  # a column, say, that the dump has made itself
     kind, *rest = words.first(4)[1:]
     without = kind in _NO_OWNER or (kind == "text" and rest[1] in ("parser", "template"))
     return not without and _drops(statement, words)

@@ -15,7 +15,6 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
-from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import make_conninfo
 
 from restorehooks.database_url import ENCODED, LIBPQS
@@ -29,8 +28,8 @@ from .keywords import (
     variables_of_libpq,
     without_variables,
 )
-from .pooler import DIRECT_URL, require_direct
-from .session_settings import OWN_PATH, SET_PATH, unlimited
+from .pooler import DIRECT_URL, SECONDS_TO_ANSWER, require_direct
+from .session_settings import OWN_PATH, SET_PATH, read_any_text, unlimited
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _Found = Mapping[str, Any]
@@ -42,8 +41,6 @@ _OURS = {"client_encoding": "UTF8", "application_name": "restorehooks", **KEEPAL
 
 SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
-SECONDS_TO_ANSWER = "5"
-"""How long a server may take to answer whether it is there."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # A service is resolved already; the programs choose their encoding by the dump.
@@ -131,18 +128,21 @@ class Address:
         and the server.
         """
         asked = {**_OURS, **self.parameters, "dbname": database}
-        try:
+
+        def link() -> Connection:
             # No variable holds the secrets: reports of errors show variables.
-            connection = psycopg.connect(
+            return psycopg.connect(
                 make_conninfo(**{**asked, **self.secrets, **extra}), autocommit=True
             )
+
+        try:
+            connection = link()
         except psycopg.OperationalError as error:
             raise _refusal(self, database, error) from None
-        for kind in ("text", "name"):
-            connection.adapters.register_loader(kind, _AnyText)
         try:
+            read_any_text(connection)
             # Before any setting is made, which a pooler would hand on to somebody else.
-            require_direct(connection, f"{self.host}:{self.port}", database)
+            require_direct(connection, f"{self.host}:{self.port}", database, link)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             connection.execute(SET_PATH, [OWN_PATH])
@@ -234,18 +234,6 @@ def _renewed(connection: Any, found: _Found) -> Callable[[], str]:
         return str(now.get("password", "")) if now.get("user") == user else ""
 
     return ask
-
-
-class _AnyText(Loader):
-    """Reads a text whatever its encoding is.
-
-    Databases share the names of databases and roles, and each is in the encoding of the database
-    that it was made from. What is no UTF-8 is replaced, so that such a name is nobody else's.
-    """
-
-    def load(self, data: Buffer) -> str:
-        """Return the text."""
-        return bytes(data).decode(errors="replace")
 
 
 def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:
