@@ -115,8 +115,7 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
                JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
                WHERE a.attrelid = stxrelid AND a.attgenerated = 'v'))
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
-    UNION ALL
-    SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
+    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
     FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
@@ -127,10 +126,10 @@ HARMLESS = f"""(
     p.provolatile = 'i' AND NOT {_GIVEN_ANY}
     AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
              AND p.proname !~ 'mapalgebra|standardize_address'  -- PostGIS's, which run queries
+         OR p.prosqlbody IS NOT NULL  -- what it calls by name is in pg_depend
          OR EXISTS (SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
-                    WHERE classid = 'pg_proc'::regclass AND objid = p.oid
-                        AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
-                        AND (p.prosqlbody IS NOT NULL OR e.extname = 'citext')))
+                    WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e'
+                        AND refclassid = 'pg_extension'::regclass AND e.extname = 'citext'))
 )"""
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
@@ -162,8 +161,9 @@ reached (tab, class, obj) AS (
         SELECT 'pg_operator'::regclass, unnest(ARRAY[oprcom, oprnegate])
         FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
         UNION ALL
-        SELECT 'pg_type'::regclass, prorettype
-        FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
+        SELECT refclassid, refobjid FROM pg_depend JOIN pg_proc p ON p.oid = objid
+        WHERE reached.class = classid AND classid = 'pg_proc'::regclass AND objid = reached.obj
+            AND refobjid <> prosupport
         UNION ALL  -- a value of a domain has met its CHECK constraints
         SELECT CASE typtype WHEN 'd' THEN reached.class ELSE 'pg_type'::regclass END,
                CASE typtype WHEN 'd' THEN typbasetype ELSE oid END
