@@ -23,10 +23,10 @@ planned as its expression, which may call no function of a user's, but that one.
 A function of ours is no safer where another role decides that it is called, and with what: its text
 finds functions and operators by their names, and the other role may have made better matches. So in
 that role's tables, and with its types and operators, only PostgreSQL's own functions count as
-harmless, those in C, and those in SQL whose names were resolved when they were made; not those for
-any type, which find more by the type that they are given, nor those that run SQL, or a function,
-that they are given; and none that is not IMMUTABLE. No index has such a one, but a domain's CHECK
-and an operator that an estimate calls may have it: one that runs a query, or ends a session.
+harmless, those in C, and those in SQL whose names were resolved when they were made and which read
+no table; not those for any type, which find more by the type that they are given, nor those that
+run SQL, or a function, that they are given; and none that is not IMMUTABLE, as a domain's CHECK may
+have it, or an operator that an estimate calls: one that runs a query, or ends a session.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
     )
 
 
-PG_DATABASE_OWNER = 6171
-"""The role that stands for the database's owner (pg_authid.dat)."""
+PG_DATABASE_OWNER = 6171  # stands for the database's owner (pg_authid.dat)
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
 ANY_FUNCTION_OR_TYPE = (
     "(EXISTS (SELECT FROM pg_proc WHERE proname = 'st_mapalgebraexpr')"  # noqa: S608
@@ -78,8 +77,7 @@ ANY_FUNCTION_OR_TYPE = (
     f" AND oprowner IN ({STRANGERS})))"
 )
 """Without it there is no function that planning could call, and no type that could be given one."""
-SATISFIES_HASH_PARTITION = 5028
-"""The oid of that function (pg_proc.dat)."""
+SATISFIES_HASH_PARTITION = 5028  # pg_proc.dat
 
 
 def _named_in(expression: str) -> str:
@@ -126,11 +124,13 @@ HARMLESS = f"""(
     p.provolatile = 'i' AND NOT {_GIVEN_ANY}
     AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
              AND p.proname !~ 'mapalgebra|standardize_address'  -- PostGIS's, which run queries
-         OR p.prosqlbody IS NOT NULL  -- what it calls by name is in pg_depend
+         OR p.prosqlbody IS NOT NULL AND NOT EXISTS (  -- pg_depend has all that it calls
+             SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+                 AND refclassid = 'pg_class'::regclass)
          OR EXISTS (SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
                     WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e'
                         AND refclassid = 'pg_extension'::regclass AND e.extname = 'citext'))
-)"""
+)"""  # noqa: S608 - constants
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
 {_PLANNED},

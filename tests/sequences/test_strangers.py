@@ -370,6 +370,13 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE INDEX u ON m.t (id) WHERE bound('a') = 'x'
         """,
     ),
+    "a table of another role that such a function reads": (
+        14, "SELECT max(id) FROM m.s",
+        """
+        CREATE TABLE m.s (id serial PRIMARY KEY); INSERT INTO m.s VALUES (5);
+        CREATE UNIQUE INDEX u ON m.s (id) WHERE top(1) > 0; CREATE INDEX ON m.t (id) WHERE m.f(1)
+        """,
+    ),
     "SQL that a function in C is given": (
         14, PLANNED,
         """
@@ -390,6 +397,7 @@ FOR_ANY_TYPE = """
     CREATE FUNCTION folded(text) RETURNS text LANGUAGE sql IMMUTABLE AS
         $$ SELECT public.fold('text', $1) $$;
     CREATE FUNCTION bound(text) RETURNS text IMMUTABLE RETURN folded($1);
+    CREATE FUNCTION top(int) RETURNS int IMMUTABLE BEGIN ATOMIC SELECT max(id) FROM m.t; END;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
         SET search_path = public AS $$ SELECT $1 = $2 $$;
     CREATE FUNCTION st_mapalgebraexpr(tsquery, text) RETURNS tsquery LANGUAGE internal IMMUTABLE
