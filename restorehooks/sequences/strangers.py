@@ -23,10 +23,10 @@ planned as its expression, which may call no function of a user's, but that one.
 A function of ours is no safer where another role decides that it is called, and with what: its text
 finds functions and operators by their names, and the other role may have made better matches. So in
 that role's tables, and with its types and operators, only PostgreSQL's own functions count as
-harmless, and those of well-known extensions in C, or in SQL whose names were resolved when they
-were made; not those for any type, which find more by the type that they are given, nor those that
-run a function that they are given; and none that is not IMMUTABLE. No index has such a one, but a
-domain's CHECK and an operator that an estimate calls may have it: one that runs a query, or ends a
+harmless, those of well-known extensions in C, and those in SQL whose names were resolved when they
+were made and which read no table; not those for any type, which find more by the type that they are
+given, nor those that run a function that they are given; and none that is not IMMUTABLE, as a
+domain's CHECK may have it, or an operator that an estimate calls: one that runs a query, or ends a
 session.
 """
 
@@ -67,8 +67,7 @@ def is_strangers(relation: str, schema: str, strangers: str = STRANGERS) -> str:
     )
 
 
-PG_DATABASE_OWNER = 6171
-"""The role that stands for the database's owner (pg_authid.dat)."""
+PG_DATABASE_OWNER = 6171  # stands for the database's owner (pg_authid.dat)
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
 _KNOWN = ", ".join(
     f"'{extension}'"
@@ -102,8 +101,7 @@ ANY_FUNCTION_OR_TYPE = (
     f" AND oprowner IN ({STRANGERS})))"
 )
 """Without it there is no function that planning could call, and no type that could be given one."""
-SATISFIES_HASH_PARTITION = 5028
-"""The oid of that function (pg_proc.dat)."""
+SATISFIES_HASH_PARTITION = 5028  # pg_proc.dat
 
 
 def _named_in(expression: str) -> str:
@@ -139,8 +137,7 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
                JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
                WHERE a.attrelid = stxrelid AND a.attgenerated = 'v'))
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
-    UNION ALL
-    SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
+    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
     FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
@@ -149,10 +146,12 @@ _GIVEN_ANY = """EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes)
                         AND (typtype = 'p' OR typname IN ('regproc', 'regprocedure')))"""
 HARMLESS = f"""(
     p.provolatile = 'i' AND NOT {_GIVEN_ANY}
-    AND (EXISTS ({_OF_TYPE}) OR EXISTS ({_OF_KNOWN}
-        AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
-             OR p.prosqlbody IS NOT NULL OR e.extname = 'citext')))  -- it names the schemas
-)"""
+    AND (EXISTS ({_OF_TYPE})
+         OR EXISTS ({_OF_KNOWN} AND (p.prolang IN (12, 13) OR e.extname = 'citext'))
+         OR p.prosqlbody IS NOT NULL AND NOT EXISTS (  -- pg_depend has all that it calls
+             SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+                 AND refclassid = 'pg_class'::regclass))
+)"""  # noqa: S608 - constants
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
 {_PLANNED},
@@ -183,8 +182,9 @@ reached (tab, class, obj) AS (
         SELECT 'pg_operator'::regclass, unnest(ARRAY[oprcom, oprnegate])
         FROM pg_operator WHERE reached.class = 'pg_operator'::regclass AND oid = reached.obj
         UNION ALL
-        SELECT 'pg_type'::regclass, prorettype
-        FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
+        SELECT refclassid, refobjid FROM pg_depend JOIN pg_proc p ON p.oid = objid
+        WHERE reached.class = classid AND classid = 'pg_proc'::regclass AND objid = reached.obj
+            AND refobjid <> prosupport
         UNION ALL  -- a value of a domain has met its CHECK constraints
         SELECT CASE typtype WHEN 'd' THEN reached.class ELSE 'pg_type'::regclass END,
                CASE typtype WHEN 'd' THEN typbasetype ELSE oid END

@@ -362,6 +362,21 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "the same in a function whose own names are resolved": (
+        14, PLANNED,
+        """
+        CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$;
+        CREATE INDEX u ON m.t (id) WHERE bound('a') = 'x'
+        """,
+    ),
+    "a table of another role that such a function reads": (
+        14, "SELECT max(id) FROM m.s",
+        """
+        CREATE TABLE m.s (id serial PRIMARY KEY); INSERT INTO m.s VALUES (5);
+        CREATE UNIQUE INDEX u ON m.s (id) WHERE top(1) > 0; CREATE INDEX ON m.t (id) WHERE m.f(1)
+        """,
+    ),
     "SQL that a function in C is given": (
         14, PLANNED,
         """
@@ -381,6 +396,8 @@ FOR_ANY_TYPE = """
         $$ SELECT lower($2) $$;
     CREATE FUNCTION folded(text) RETURNS text LANGUAGE sql IMMUTABLE AS
         $$ SELECT public.fold('text', $1) $$;
+    CREATE FUNCTION bound(text) RETURNS text IMMUTABLE RETURN folded($1);
+    CREATE FUNCTION top(int) RETURNS int IMMUTABLE BEGIN ATOMIC SELECT max(id) FROM m.t; END;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
         SET search_path = public AS $$ SELECT $1 = $2 $$;
     CREATE FUNCTION st_mapalgebraexpr(tsquery, text) RETURNS tsquery LANGUAGE internal IMMUTABLE
@@ -702,7 +719,10 @@ def test_in_another_roles_schema_the_index_of_a_table_of_ours_is_our_own(
 
 def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory: str) -> None:
     """Operators that only belong together, types without code and extensions do no harm."""
-    database.execute("CREATE EXTENSION citext")
+    database.execute(
+        "CREATE EXTENSION citext; CREATE FUNCTION bound(text) RETURNS text IMMUTABLE"
+        " RETURN lower($1)"
+    )
     with database.connect(user=mallory) as connection:
         connection.execute(
             """
@@ -734,6 +754,8 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
             CREATE INDEX ON m.by_extension (id) WHERE name = 'a' OR lower(name) = 'b';
             CREATE INDEX ON m.by_extension (strpos(name, 'a'::citext));  -- an SQL function
             INSERT INTO m.by_extension VALUES (5);
+            CREATE TABLE m.by_body (id serial PRIMARY KEY, name text);
+            CREATE INDEX ON m.by_body (bound(name)); INSERT INTO m.by_body VALUES (5);
             CREATE DOMAIN m.past AS date CHECK (VALUE <= now());
             CREATE DOMAIN m.seen AS m.past CHECK (to_char(VALUE, 'Y') <> '');
             CREATE TABLE m.by_value (id serial PRIMARY KEY, day m.seen);
