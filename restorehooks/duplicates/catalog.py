@@ -13,9 +13,10 @@ from restorehooks import conf
 from restorehooks.driver import sql
 from restorehooks.sequences.guard import guarded
 from restorehooks.sequences.message import send
+from restorehooks.sequences.planning import STRANGERS_OF_TABLES
 from restorehooks.sequences.sending import Rows
 from restorehooks.sequences.session import PATH
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
+from restorehooks.sequences.strangers import IS_TRUSTED
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -18,10 +18,10 @@ from .listed import Listed, guessed, listed
 from .message import LockBudget, send
 from .model import Column, Sequence
 from .notes import read_subscriptions
+from .planning import ANY_CODE, NO_CODE, STRANGERS_CODE
 from .row import Row
 from .scope import Limits
 from .session import AS_WRITTEN
-from .strangers import ANY_CODE, NO_CODE, STRANGERS_CODE
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -27,9 +27,10 @@ from .message import (
     lookup,
     send_once,
 )
+from .planning import ANY_FUNCTION_OR_TYPE, STRANGERS_CODE
 from .sending import Rows, Statement
 from .session import TENANT
-from .strangers import ANY_FUNCTION_OR_TYPE, STRANGERS, STRANGERS_CODE, is_strangers
+from .strangers import STRANGERS, is_strangers
 
 if TYPE_CHECKING:
     from collections import abc

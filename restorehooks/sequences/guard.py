@@ -20,8 +20,9 @@ from restorehooks.driver import sql, text
 from .citus import ROWS_ELSEWHERE
 from .message import in_batches
 from .model import Sequence
+from .planning import NAMESAKE, STRANGERS_OF_TABLES
 from .sending import Rows, Statement
-from .strangers import NAMESAKE, STRANGERS_OF_TABLES, is_strangers
+from .strangers import is_strangers
 
 QUESTIONS = 20
 """Questions to a statement: fewer results to take in, and no query so long that planning slows."""

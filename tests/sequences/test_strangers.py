@@ -17,10 +17,10 @@ from restorehooks.duplicates.target import Target, find_targets
 from restorehooks.sequences import repair
 from restorehooks.sequences.glance import all_fine
 from restorehooks.sequences.notes import note_on_subscription
+from restorehooks.sequences.planning import STRANGERS_CODE
 from restorehooks.sequences.reading import read
 from restorehooks.sequences.repair import reset_table
 from restorehooks.sequences.scope import Limits
-from restorehooks.sequences.strangers import STRANGERS_CODE
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
 from tests.support.strangers import mallory_in, once

@@ -19,7 +19,8 @@ from psycopg.rows import tuple_row
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.dump.selection import RELATIONS, named, with_theirs
 from restorehooks.restore.errors import TargetError
-from restorehooks.sequences.strangers import HARMLESS, IS_TRUSTED, STRANGERS, STRANGERS_OF_TABLES
+from restorehooks.sequences.planning import HARMLESS, STRANGERS_OF_TABLES
+from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS
 from restorehooks.wording import quoted
 
 from .session_settings import own_names
