@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import psycopg
@@ -20,7 +21,7 @@ from restorehooks.wording import first_line
 
 from .buffer import LexingError
 from .ending import Ending
-from .hints import hint
+from .hints import EXISTS, OF_OTHERS, hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .options import ScriptOptions
@@ -205,7 +206,10 @@ class _Script:
             return LeaveOut("rows", ROWS_OF_NO_EXTENSION.format(name))
         if other := self._sender.overload_of(statement):
             raise Refused(OVERLOAD.format(other))
-        return decide(statement, words, self._sender.options, encoding)
+        options = self._sender.options
+        if options.keeps_others and self._result.tables.drops_its_own(statement, encoding):
+            options = replace(options, keeps_others=False)
+        return decide(statement, words, options, encoding)
 
     def _send(self, statement: Statement, words: Words, *, oids: bool = False) -> None:
         may_fail = None
@@ -230,6 +234,8 @@ class _Script:
     def _failed(self, error: StatementFailed) -> ScriptError:
         text, creates = error.statement.text, self._sender.creates
         more = hint(text, error.sqlstate, creates=creates, in_function=error.in_function)
+        if self._sender.options.keeps_others and error.sqlstate in EXISTS:
+            more = OF_OTHERS
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
 

@@ -100,6 +100,13 @@ class Tables:
         schema, name = self._name(written, encoding)
         return name in self._made.get(schema, {})
 
+    def drops_its_own(self, text: bytes, encoding: str) -> bool:
+        """Return whether a statement drops tables that were all made before."""
+        found = _DROP.match(text)
+        return bool(
+            found and all(self.makes(each, encoding) for each in _EACH_TABLE.findall(found[1]))
+        )
+
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""
         named, left = self._named | Counter(_names(self._made)), Counter(self.left)

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
+from psycopg.adapt import Buffer, Loader
 from psycopg.rows import tuple_row
 
 from restorehooks.sequences.session import NO_VIEWS
@@ -29,7 +30,12 @@ OWN_PATH = "pg_catalog, pg_temp"
 (VIEWS,) = NO_VIEWS
 CURRENT = "SELECT pg_catalog.current_setting(%s, true)"
 SET = "SELECT pg_catalog.set_config(%s, %s, false)"
-CURRENT_PATH = "SELECT pg_catalog.current_setting('search_path')"
+CURRENT_OWN = """
+SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('jit')
+"""
+SET_OWN = """
+SELECT pg_catalog.set_config('search_path', %s, false), pg_catalog.set_config('jit', %s, false)
+"""
 SET_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 WATCHED = "client_connection_check_interval=2000"
@@ -68,12 +74,13 @@ def no_views(connection: psycopg.Connection[Any]) -> Iterator[None]:
 def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Resolve names in pg_catalog alone while the block runs, on anybody's connection.
 
-    The path is as it was afterwards; where the block fails inside a transaction, once that is
+    No query is compiled: for one of the catalogue that takes seconds, with tables locked. All is as
+    it was afterwards; where the block fails inside a transaction, once that is
     rolled back.
     """
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        before = cursor.execute(CURRENT_PATH).fetchone()
-        cursor.execute(SET_PATH, [OWN_PATH])
+        before = cursor.execute(CURRENT_OWN).fetchone()
+        cursor.execute(SET_OWN, [OWN_PATH, "off"])
         try:
             yield
         finally:
@@ -81,7 +88,7 @@ def own_names(connection: psycopg.Connection[Any]) -> Iterator[None]:
                 _STATUS.IDLE,
                 _STATUS.INTRANS,
             ):
-                cursor.execute(SET_PATH, before)
+                cursor.execute(SET_OWN, before)
 
 
 @contextmanager
@@ -109,3 +116,21 @@ def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> No
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():
         connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
+
+
+class _AnyText(Loader):
+    """Reads a text whatever its encoding is."""
+
+    def load(self, data: Buffer) -> str:
+        """Return the text."""
+        return bytes(data).decode(errors="replace")
+
+
+def read_any_text(connection: psycopg.Connection[Any]) -> None:
+    """Let a connection read the names of databases and roles, which all databases share.
+
+    Each is in the encoding of the database that it was made from. What is no UTF-8 is replaced, so
+    that such a name is nobody else's.
+    """
+    for kind in ("text", "name"):
+        connection.adapters.register_loader(kind, _AnyText)
