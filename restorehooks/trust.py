@@ -45,11 +45,20 @@ def link_astray(path: Path) -> Path | None:
         if not place.is_symlink() or place.parent in _SYSTEMS:
             continue
         maker, behind = place.lstat(), {*places[number + 1 :]} - {*place.parents}
-        if not belongs_to_us(maker) and not all(
-            _may_open(maker.st_uid, each) for each in behind if os.path.lexists(each)
+        if not belongs_to_us(maker) and not (
+            _is_same(path, places[-1])
+            and all(_may_open(maker.st_uid, each) for each in behind if os.path.lexists(each))
         ):
             return place
     return None
+
+
+def _is_same(path: Path, place: Path) -> bool:
+    """Return whether a way ends there for the system, too: by /proc/PID/root it may not."""
+    try:
+        return path.samefile(place)
+    except OSError:  # one of them is not there
+        return os.path.exists(path) == os.path.exists(place)
 
 
 _SYSTEMS = (Path("/proc"), Path("/dev"))

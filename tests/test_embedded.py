@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import environ
 import psycopg
@@ -273,6 +275,40 @@ def test_a_sockets_folder_is_where_nobody_else_may_replace_it(
     made = launch_module._socket_folder(ServerFolder(tmp_path / ("long" * 30)), None, 5432)
     made.rmdir()
     assert (made.parent, [*tmp_path.iterdir()]) == (Path("/tmp"), [])
+
+
+@pytest.mark.parametrize("umask", [0, 0o77])
+def test_new_folders_have_the_same_permissions_under_any_umask(folder: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        ServerFolder(folder / "new" / "pg").make()
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (folder / "new", folder / "new/pg")]
+    assert modes == [0o711 if os.geteuid() == 0 else 0o700, 0o700]
+
+
+def test_no_permissions_are_changed_by_a_name_that_others_may_exchange(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In somebody else's folder a link to a folder of root's could take the place of a new one."""
+    (closed := folder / "closed").mkdir(0o700)
+    (theirs := folder / "theirs").mkdir()
+    theirs.chmod(0o777)
+    make = Path.mkdir
+
+    def mkdir(self: Path, *how: Any, **ways: Any) -> None:
+        make(self, *how, **ways)
+        if self.parent.parent == theirs:  # the last one
+            self.parent.rename(theirs / "moved")
+            self.parent.symlink_to(closed)
+            (closed / self.name).mkdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with suppress(ServerError):
+        ServerFolder(theirs / "new" / "pg").make()
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "a, b", "größe's 100%", "-D"])

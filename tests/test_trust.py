@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ import pytest
 from restorehooks import programs
 from restorehooks.embedded import ServerError, server_folder
 from restorehooks.restore.errors import ProgramError
-from restorehooks.trust import who_else_may_write, why_anybody_may_replace, why_not_run
+from restorehooks.trust import (
+    link_astray,
+    who_else_may_write,
+    why_anybody_may_replace,
+    why_not_run,
+)
 
 EVERYBODY, STICKY = 0o777, 0o1777
 
@@ -226,3 +232,25 @@ def test_every_link_on_the_way_is_looked_at(tmp_path: Path) -> None:
         os.lchown(opened / "second", 65534, 65534)
         assert why_not_run(path) == f"{opened / 'second'} belongs to another user"
         assert "second there is another user's" in str(why_anybody_may_replace(path))
+
+
+def test_a_link_by_way_of_a_process_leads_where_the_system_goes(tmp_path: Path) -> None:
+    """In that one's own mounts something else may be there."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("it takes root, and mounts of Linux")
+    (closed := tmp_path / "closed").write_text("ours")
+    (theirs := tmp_path / "theirs").write_text("theirs")
+    mounted = f"mount --bind {closed} {theirs} && echo && read -r _"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", mounted], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        if not process.stdout.readline():
+            pytest.skip("no mounts of one's own here")
+        (link := tmp_path / "link").symlink_to(f"/proc/{process.pid}/root{theirs}")
+        os.chown(theirs, 12345, 12345)
+        os.lchown(link, 12345, 12345)
+        assert link.read_text() == "ours"
+        assert link_astray(link) == link
+        process.stdin.close()

@@ -65,17 +65,14 @@ class ServerFolder:
 
         Raises :exc:`ServerError` for a folder that holds something else or belongs to another user.
         """
-        missing = [folder for folder in self.path.parents if not folder.exists()]
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_root = os.geteuid() == 0
+        _make_folders(self.path, 0o711 if is_root else 0o700)
         if any(self.path.iterdir()) and not (self.path / "users").exists():
             raise ServerError(f"{self.path} holds something else than a private server's data.")
-        is_root = os.geteuid() == 0
         for place in (self.path, self.cluster):
             uid = place.stat().st_uid if place.exists() else os.geteuid()
             if uid != os.geteuid() and not (is_root and may_own(uid)):
                 raise ServerError(f"The server in {self.path} belongs to another user.")
-        for folder in missing:  # whatever the umask is
-            folder.chmod(0o711 if is_root else 0o700)
         if not is_root:
             return
         # An earlier version gave the folder itself to the server's user.
@@ -189,6 +186,21 @@ class ServerFolder:
     def end_of_log(self) -> str:
         """Return the last error in the log."""
         return last_error(_read(self.log, from_end=True) if self.log.exists() else "")
+
+
+def _make_folders(path: Path, mode: int) -> None:
+    """Make a folder, and those above it that are missing with these permissions.
+
+    Each has them from the beginning: another user may put something else in its place.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    before = os.umask(0o777 & ~mode)
+    try:
+        for folder in reversed(missing):
+            folder.mkdir(mode, exist_ok=True)
+        path.mkdir(0o700, exist_ok=True)
+    finally:
+        os.umask(before)
 
 
 def _is_socket_of(owner: int | None, path: Path) -> bool:

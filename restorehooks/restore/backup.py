@@ -232,6 +232,8 @@ def _unfinished(to: Path) -> Iterator[_Unfinished]:
         try:
             prefix = f".{to.name[:40]}."
             made = stack.enter_context(new_folder(to.parent, prefix, ".unfinished"))
+            if why := made.why_led_astray():
+                raise RestoreError(f"{to} cannot be written: {why}")
             yield _Unfinished(to, made.folder, made.parent, made.way / "dump")
         except OSError as error:
             raise RestoreError(f"{to} cannot be written: {error.strerror}") from None

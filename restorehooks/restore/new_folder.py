@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from restorehooks.trust import why_anybody_may_replace
+
 from .errors import RestoreError
 
 
@@ -28,10 +30,13 @@ class NewFolder:
     parent: int
     way: Path
 
-    @property
-    def may_be_led_astray(self) -> bool:
-        """Whoever renames the folder leads what goes the ``way`` elsewhere."""
-        return self.way == self.path
+    def why_led_astray(self) -> str | None:
+        """Return why what goes the ``way`` may be led elsewhere, a remedy with it; None if never.
+
+        Raises OSError where the folders above it cannot be looked at.
+        """
+        why = why_anybody_may_replace(self.path.absolute()) if self.way == self.path else None
+        return f"{why}; chmod +t prevents that" if why else None
 
 
 @contextmanager

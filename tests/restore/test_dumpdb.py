@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import signal
 import stat
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from restorehooks.restore.errors import RestoreError
 from tests.support import ROOT
 from tests.support.databases import Database
 from tests.support.dumps import EVERYTHING, SHOP, alone, contents, dumped
@@ -308,6 +310,24 @@ def test_in_a_folder_of_others_nothing_of_theirs_is_used_or_followed(
     written = backup.back_up(shared / "shop.dump")
     assert written.path.stat().st_size > 1000
     assert [path.read_text() for path in victim.iterdir()] == ["precious"]
+
+
+def test_without_a_way_by_a_descriptor_every_user_may_not_replace_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restorehooks.restore import backup, new_folder
+
+    database.execute(SHOP)
+    alone(database)
+    monkeypatch.setattr(new_folder, "_way_into", lambda folder, made: Path(made))
+    (shared := tmp_path / "shared").mkdir()
+    shared.chmod(0o777)
+    said = f"every user may write to {shared}, and replace what is there; chmod"
+    with pytest.raises(RestoreError, match=re.escape(said)):
+        backup.back_up(shared / "shop.dump")
+    assert list(shared.iterdir()) == []
+    shared.chmod(0o1777)
+    backup.back_up(shared / "shop.dump")
 
 
 def test_a_name_that_is_not_utf_8_works(project: Project, database: Database) -> None:

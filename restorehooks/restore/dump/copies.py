@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError, ProgramError, RestoreError
 from restorehooks.restore.new_folder import new_folder
-from restorehooks.trust import why_anybody_may_replace, why_not_run
+from restorehooks.trust import why_not_run
 from restorehooks.wording import size_in_words
 
 from .compression import decompressed
@@ -93,11 +93,11 @@ def private_folder(folder: Path | None) -> Iterator[Path]:
             made = stack.enter_context(new_folder(above, "restorehooks-"))
             # Whoever may rename it could put another dump there, once this one is proved.
             why_not = why_not_run(path := made.path.absolute())
-            refused = made.may_be_led_astray and why_anybody_may_replace(path)
+            refused = made.why_led_astray()
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
         if refused:
-            raise _no_room(folder, f"{refused}; chmod +t prevents that")
+            raise _no_room(folder, refused)
         yield made.way if why_not else path
 
 
