@@ -210,6 +210,33 @@ def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
     assert contents(database) == kept
 
 
+@pytest.mark.parametrize(
+    ("made", "written"),
+    [
+        ("TABLE t (id int)", "TABLE IF NOT EXISTS public.t (id int)"),
+        ("VIEW t AS SELECT 1 AS id", 'OR REPLACE VIEW "public"."t" AS SELECT 2 AS id'),
+        ("SEQUENCE t", "SEQUENCE IF NOT EXISTS public.t"),
+    ],
+)
+def test_in_place_no_create_of_a_dump_takes_over_what_is_somebody_elses(
+    database: Database, tmp_path: Path, made: str, written: str
+) -> None:
+    database.execute("CREATE TABLE own (id int)")
+    dump = plain(database, tmp_path / "t.sql")
+    text = dump.read_text().replace("CREATE TABLE public.own", f"CREATE {written};\n\\g<0>")
+    dump.write_text(text.replace("\\g<0>", "CREATE TABLE public.own"))
+    restored(database, dump, in_place=True)
+    restored(database, dump, in_place=True)  # over what is ours
+    kind, _, _ = made.partition(" ")
+    database.execute(
+        f"DROP {kind} t; CREATE {made}; ALTER {kind} t OWNER TO {database.role('other')}"
+    )
+    before = database.execute("SELECT * FROM t")
+    with pytest.raises(RestoreError, match=r"t. is there already; what other roles own stays"):
+        restored(database, dump, in_place=True)
+    assert database.execute("SELECT * FROM t") == before
+
+
 def test_in_place_extensions_stay_with_what_others_have_of_them(
     database: Database, tmp_path: Path
 ) -> None:

@@ -16,6 +16,13 @@ _NAMED = re.compile(rb"-- Name: (.+); Type: TABLE; Schema: ")
 _CREATE = re.compile(
     rb"CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(%s)(?=[\s(])" % _TABLE, re.I
 )
+_TAKES_OVER = re.compile(
+    rb"CREATE\s+(?:OR\s+REPLACE\s+(?:RECURSIVE\s+)?VIEW"
+    rb"|(?:(?:UNLOGGED|FOREIGN)\s+)?TABLE\s+IF\s+NOT\s+EXISTS"
+    rb"|(?:UNLOGGED\s+)?SEQUENCE\s+IF\s+NOT\s+EXISTS"
+    rb"|MATERIALIZED\s+VIEW\s+IF\s+NOT\s+EXISTS)\s+(%s)(?=[\s(]|\Z)" % _TABLE,
+    re.I,
+)
 _DROP = re.compile(
     rb"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s)*)(?=\s|\Z)" % (_TABLE, _TABLE), re.I
 )
@@ -44,6 +51,15 @@ Name = tuple[str, str]
 """Schema and table; the schema is empty where the search_path of the session decides."""
 BySchema = dict[str, dict[str, None]]
 """Names of tables: a dump may have many, and rename each, or their schema, many times."""
+
+
+def takes_over(statement: bytes, standing: frozenset[tuple[str, str]], encoding: str) -> str | None:
+    """Return which of the relations that are there a CREATE would take for its own."""
+    if not standing or not (found := _TAKES_OVER.match(statement)):
+        return None
+    *schemas, name = plain_names(found[1], encoding)
+    each = (one for one in standing if one[1] == name and schemas in ([], [one[0]]))
+    return next((".".join(one) for one in each), None)
 
 
 class Tables:
