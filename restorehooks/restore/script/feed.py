@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from restorehooks.restore.errors import RestoreError, ScriptError
 from restorehooks.restore.progress import Progress
-from restorehooks.wording import first_line, printable
+from restorehooks.wording import first_line
 
 from .buffer import LexingError
 from .ending import Ending
@@ -39,7 +39,7 @@ from .rules import (
 )
 from .scanner import Unfinished
 from .sending import Sender, can_wait
-from .tables import takes_over
+from .tables import refuse_to_take_over
 from .tolerated import ROWS_OF_NO_EXTENSION
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .wire import StatementFailed, Wire
@@ -208,8 +208,7 @@ class _Script:
         if other := self._sender.overload_of(statement):
             raise Refused(OVERLOAD.format(other))
         options = self._sender.options
-        if there := takes_over(statement, options.standing, encoding):
-            raise Refused(f'"{printable(there)}" is there already; {OF_OTHERS}')
+        refuse_to_take_over(statement, options.standing, encoding)
         if options.keeps_others and self._result.tables.drops_its_own(statement, encoding):
             options = replace(options, keeps_others=False)
         return decide(statement, words, options, encoding)

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 
 from restorehooks.wording import first_of, printable, quoted
 
+from .hints import OF_OTHERS
 from .owners_and_privileges import NAME, as_kept, plain_names
+from .verdicts import Refused
 
 _TABLE = rb"(?:%s\s*\.\s*)?%s" % (NAME, NAME)
 # pg_dump names each object in a comment before its statements.
@@ -53,13 +55,16 @@ BySchema = dict[str, dict[str, None]]
 """Names of tables: a dump may have many, and rename each, or their schema, many times."""
 
 
-def takes_over(statement: bytes, standing: frozenset[tuple[str, str]], encoding: str) -> str | None:
-    """Return which of the relations that are there a CREATE would take for its own."""
+def refuse_to_take_over(
+    statement: bytes, standing: frozenset[tuple[str, str]], encoding: str
+) -> None:
+    """Raise Refused for a CREATE that takes a relation that is there for what it makes."""
     if not standing or not (found := _TAKES_OVER.match(statement)):
-        return None
+        return
     *schemas, name = plain_names(found[1], encoding)
-    each = (one for one in standing if one[1] == name and schemas in ([], [one[0]]))
-    return next((".".join(one) for one in each), None)
+    for one in standing:
+        if one[1] == name and schemas in ([], [one[0]]):
+            raise Refused(f"{quoted(['.'.join(one)])} is there already; {OF_OTHERS}")
 
 
 class Tables:
