@@ -251,9 +251,17 @@ def test_in_place_extensions_stay_with_what_others_have_of_them(
 def test_in_place_a_dump_drops_what_it_has_made_itself(database: Database, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id int, secret text); CREATE TABLE secret (id int)")
     dump, end = plain(database, tmp_path / "t.sql"), "--\n-- PostgreSQL database dump complete"
-    scrubs = "ALTER TABLE public.t DROP COLUMN secret;\nDROP TABLE public.secret;\n\n"
+    scrubs = """
+        ALTER TABLE public.t DROP COLUMN secret; DROP TABLE public.secret;
+        CREATE SCHEMA "Shut"; CREATE TABLE "Shut".secret (id int);
+        CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE MATERIALIZED VIEW public.v AS SELECT 1; ALTER TABLE public.t ADD CHECK (id > 0);
+        DROP SCHEMA IF EXISTS "Shut" CASCADE; DROP FUNCTION public.f(int);
+        DROP MATERIALIZED VIEW public.v; ALTER TABLE ONLY public.t DROP CONSTRAINT t_id_check;
+        """
     dump.write_text(dump.read_text().replace(end, scrubs + end))
-    restored(database, dump, in_place=True)
+    report = restored(database, dump, in_place=True)
+    assert report.left_out == []
     columns = "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
     assert database.execute(f"{columns} AND NOT attisdropped") == [("id",)]
     assert database.execute("SELECT to_regclass('secret')") == [(None,)]
