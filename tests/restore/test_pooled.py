@@ -16,6 +16,7 @@ from psycopg import sql
 
 from restorehooks.restore.errors import AddressError
 from restorehooks.restore.server import address, direct, lock
+from restorehooks.restore.server import pooler as pooler_module
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.pooler import DIRECT_URL
 from restorehooks.signals import post_restore
@@ -35,8 +36,9 @@ def command(*arguments: str) -> str:
 
 @pytest.mark.parametrize("mode", ["transaction", "session", "statement", "pgpool", "odyssey"])
 def test_it_is_refused_and_the_pooled_sessions_are_left_as_they_were(
-    live: Database, backup: Path, tmp_path: Path, mode: str
+    live: Database, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
+    monkeypatch.setattr(pooler_module, "SECONDS_TO_END", 0.2)
     before = contents(live)
     with pooled(live, mode) as pooler:
         for arguments in (
@@ -222,7 +224,7 @@ def test_an_alias_that_lets_nobody_in_does_not_leave_it_to_the_variable(
 def test_a_pooler_that_is_paused_is_not_waited_for(
     live: Database, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (address, direct):
+    for module in (address, direct, pooler_module):
         monkeypatch.setattr(module, "SECONDS_TO_ANSWER", "1")
     monkeypatch.setenv(DIRECT_URL, live.url)
     with pooled(live) as pooler:

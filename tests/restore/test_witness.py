@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from restorehooks.restore.errors import LockLostError
+from restorehooks.restore.server import pooler as pooler_module
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.live import read_live
 from restorehooks.restore.server.lock import RestoreLock
@@ -225,14 +226,21 @@ def test_a_standby_promoted_in_mid_run_gets_nothing_put_in_place(
 def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not(
     live: Database, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pooler_module, "SECONDS_TO_END", 0.2)
     sent: list[bytes] = []
 
     def note(data: bytes, state: dict[str, Any]) -> bytes:
         sent.append(data)
         return data
 
+    with (  # pgagroal passes on the server's own process number
+        proxy(live, ours=note, keeps_sessions=True) as pooler,
+        pointed("default", pooler.settings(live)),
+        pytest.raises(CommandError, match=DIRECT_URL),
+    ):
+        restoredb(str(backup))
     with (
-        proxy(live, ours=note, theirs=as_a_pooler) as pooler,
+        proxy(live, ours=note, theirs=as_a_pooler, keeps_sessions=True) as pooler,
         pointed("default", pooler.settings(live)),
     ):
         for arguments in ([str(backup)], [str(backup), "--dry-run"], ["--undo"]):
@@ -257,6 +265,20 @@ def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not
         call_command("dumpdb", str(file), f"--direct={without_name}", stderr=StringIO())
         assert file.exists()
         assert DIRECT_URL not in os.environ
+    assert live.execute("SELECT count(*) FROM precious") == [(300,)]
+
+
+def test_a_proxy_that_gives_each_client_a_session_is_no_pooler(
+    live: Database, backup: Path, tmp_path: Path
+) -> None:
+    """Neon's hides the number of the server's process, and has no other address."""
+    with (
+        proxy(live, theirs=as_a_pooler) as before,
+        pointed("default", before.settings(live)),
+    ):
+        assert "Restored" in restoredb(str(backup))
+        assert "as it was" in restoredb("--undo")
+        call_command("dumpdb", str(tmp_path / "new.dump"), stdout=StringIO(), stderr=StringIO())
     assert live.execute("SELECT count(*) FROM precious") == [(300,)]
 
 

@@ -8,10 +8,12 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from tests.support.databases import Database
 
+TERMINATE = b"X\0\0\0\4"
 PLAIN = {"sslmode": "disable", "gssencmode": "disable"}
 """Options of a connection that a proxy can read."""
 
@@ -21,12 +23,14 @@ class Proxy:
     """A proxy that passes on what ``ours`` and ``theirs`` make of each piece of bytes.
 
     ``ours`` is called with what a client sends, ``theirs`` with what the server does; each with a
-    dict of the connection's own. None cuts the connection.
+    dict of the connection's own. None cuts the connection. With ``keeps_sessions`` the server's
+    session outlives it, as a pooler's does.
     """
 
     server: str
     ours: Callable[[bytes, dict[str, Any]], bytes | None] = lambda data, state: data
     theirs: Callable[[bytes, dict[str, Any]], bytes | None] = lambda data, state: data
+    keeps_sessions: bool = False
     listener: socket.socket = field(
         default_factory=lambda: socket.create_server(("localhost", 0)), init=False
     )
@@ -68,10 +72,13 @@ class Proxy:
         change: Callable[[bytes, dict[str, Any]], bytes | None],
         state: dict[str, Any],
     ) -> None:
+        keeps = self.keeps_sessions and to.family == socket.AF_UNIX
         with contextlib.suppress(OSError):
             while (data := source.recv(65536)) and (changed := change(data, state)) is not None:
+                if keeps and changed == TERMINATE:
+                    break
                 to.sendall(changed)
-        for end in (source, to):
+        for end in (source,) if keeps else (source, to):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
@@ -110,10 +117,14 @@ def at_commit(
     return ours
 
 
+_NUMBERS = count(4_000_000)
+"""Numbers of processes that no server has."""
+
+
 def as_a_pooler(data: bytes, state: dict[str, Any]) -> bytes:
-    """Give a connection the process number of the pooler, as PgBouncer does."""
+    """Give a connection a process number of its own, as PgBouncer does, and Neon's proxy."""
     at = -1 if state.get("begun") else data.find(b"K\0\0\0\x0c")
     if at < 0:
         return data
     state["begun"] = True
-    return data[: at + 5] + struct.pack("!I", 4242) + data[at + 9 :]
+    return data[: at + 5] + struct.pack("!I", next(_NUMBERS)) + data[at + 9 :]

@@ -33,7 +33,7 @@ _MADE = re.compile(
     rb"CREATE\s+(%s)\s+(?!IF\s+NOT\s)(%s)(?=[\s(]|\Z)" % (_KINDS, _TABLE), re.IGNORECASE
 )
 _GONE = re.compile(
-    rb"DROP\s+(%s)\s+(?:IF\s+EXISTS\s+)?(%s)\s*(?:\([^;']*\)\s*)?(?:(?:CASCADE|RESTRICT)\s*)?\Z"
+    rb"DROP\s+(%s)\s+(?:IF\s+EXISTS\s+)?(%s)\s*(?:\([^;'()]*\)\s*)?(?:(?:CASCADE|RESTRICT)\s*)?\Z"
     % (_KINDS, _TABLE),
     re.IGNORECASE,
 )

@@ -15,7 +15,6 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg import pq, sql
-from psycopg.adapt import Buffer, Loader
 from psycopg.conninfo import make_conninfo
 
 from restorehooks.database_url import ENCODED, LIBPQS
@@ -29,8 +28,8 @@ from .keywords import (
     variables_of_libpq,
     without_variables,
 )
-from .pooler import DIRECT_URL, require_direct
-from .session_settings import OWN_PATH, SET_PATH, unlimited
+from .pooler import DIRECT_URL, SECONDS_TO_ANSWER, require_direct
+from .session_settings import OWN_PATH, SET_PATH, read_any_text, unlimited
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _Found = Mapping[str, Any]
@@ -42,8 +41,6 @@ _OURS = {"client_encoding": "UTF8", "application_name": "restorehooks", **KEEPAL
 
 SECONDS_TO_CONNECT = "15"
 """How long a server may take to accept a connection, where nobody gave a connect_timeout."""
-SECONDS_TO_ANSWER = "5"
-"""How long a server may take to answer whether it is there."""
 
 _PLACE = {"host", "hostaddr", "port", "load_balance_hosts"}
 # A service is resolved already; the programs choose their encoding by the dump.
@@ -59,7 +56,8 @@ class Address:
 
     ``parameters`` are libpq's keywords without the database's name and without ``secrets``, which
     are those that libpq hides, and what a session is to set (``options``): policies are told keys
-    so. What is shown of it, as a part of a report too, holds neither.
+    so. What is shown of it, as a part of a report too, holds neither. ``is_direct``: an earlier
+    connection has found no pooler there.
     """
 
     using: str
@@ -70,6 +68,7 @@ class Address:
     parameters: Mapping[str, str]
     secrets: Secrets
     role: str | None
+    is_direct: bool = False
 
     @classmethod
     @without_variables
@@ -131,18 +130,22 @@ class Address:
         and the server.
         """
         asked = {**_OURS, **self.parameters, "dbname": database}
-        try:
+
+        def link() -> Connection:
             # No variable holds the secrets: reports of errors show variables.
-            connection = psycopg.connect(
+            return psycopg.connect(
                 make_conninfo(**{**asked, **self.secrets, **extra}), autocommit=True
             )
+
+        try:
+            connection = link()
         except psycopg.OperationalError as error:
             raise _refusal(self, database, error) from None
-        for kind in ("text", "name"):
-            connection.adapters.register_loader(kind, _AnyText)
         try:
+            read_any_text(connection)
             # Before any setting is made, which a pooler would hand on to somebody else.
-            require_direct(connection, f"{self.host}:{self.port}", database)
+            place = f"{self.host}:{self.port}"
+            require_direct(connection, place, database, None if self.is_direct else link)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             connection.execute(SET_PATH, [OWN_PATH])
@@ -153,7 +156,7 @@ class Address:
         return connection
 
     def pinned(self, connection: Connection) -> Address:
-        """Return the address of the one server that a connection leads to.
+        """Return the address of the one server that a connection of :meth:`connect` leads to.
 
         An alias may name several servers, and a name may mean another one tomorrow.
         """
@@ -161,8 +164,8 @@ class Address:
         place = {"host": info.host, "port": str(info.port)}
         if info.hostaddr and info.hostaddr != info.host:
             place["hostaddr"] = info.hostaddr
-        kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
-        return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
+        kept = {key: value for key, value in self.parameters.items() if key not in _PLACE} | place
+        return replace(self, host=info.host, port=place["port"], parameters=kept, is_direct=True)
 
     def answers(self) -> bool:
         """Return whether the server is there and takes connections, whoever may connect."""
@@ -234,18 +237,6 @@ def _renewed(connection: Any, found: _Found) -> Callable[[], str]:
         return str(now.get("password", "")) if now.get("user") == user else ""
 
     return ask
-
-
-class _AnyText(Loader):
-    """Reads a text whatever its encoding is.
-
-    Databases share the names of databases and roles, and each is in the encoding of the database
-    that it was made from. What is no UTF-8 is replaced, so that such a name is nobody else's.
-    """
-
-    def load(self, data: Buffer) -> str:
-        """Return the text."""
-        return bytes(data).decode(errors="replace")
 
 
 def _direct(url: str, using: str, pooler: Mapping[str, str]) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Event, Timer
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -15,8 +13,8 @@ from psycopg.conninfo import make_conninfo
 from restorehooks.restore.errors import AddressError
 from restorehooks.wording import first_line
 
-from .address import SECONDS_TO_ANSWER, Address, Connection
-from .pooler import DIRECT_URL
+from .address import Address, Connection
+from .pooler import DIRECT_URL, SECONDS_TO_ANSWER, soon
 
 IDENTIFIER = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
 """The cluster's, which its standbys share. Some servers let nobody ask for it."""
@@ -108,32 +106,12 @@ def identity_at(alias: Address) -> Identity | None:
 
 @contextmanager
 def asking(alias: Address, database: str) -> Iterator[Connection]:
-    """Give a connection for short questions. Raises TimeoutError where they are not answered.
-
-    A pooler that is paused accepts connections, and answers when it goes on.
-    """
+    """Give a connection for short questions. Raises TimeoutError where they are not answered."""
     asked = {**alias.parameters, "dbname": database, "client_encoding": "UTF8"}
     asked |= {"connect_timeout": SECONDS_TO_ANSWER}
     # No variable holds the secrets: reports of errors show variables.
-    with psycopg.connect(
-        make_conninfo(**{**asked, **alias.secrets}), autocommit=True
-    ) as connection:
-        late, link = Event(), socket.socket(fileno=connection.fileno())
-
-        def end() -> None:
-            late.set()
-            with suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
-
-        timer = Timer(float(SECONDS_TO_ANSWER), end)
-        timer.start()
-        try:
-            yield connection
-        except psycopg.OperationalError:
-            if late.is_set():
-                raise TimeoutError from None
-            raise
-        finally:
-            timer.cancel()
-            timer.join()
-            link.detach()
+    with (
+        psycopg.connect(make_conninfo(**{**asked, **alias.secrets}), autocommit=True) as connection,
+        soon(connection),
+    ):
+        yield connection

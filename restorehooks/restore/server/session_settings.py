@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
+from psycopg.adapt import Buffer, Loader
 from psycopg.rows import tuple_row
 
 from restorehooks.sequences.session import NO_VIEWS
@@ -115,3 +116,21 @@ def unlimited(connection: psycopg.Connection[Any], scope: str = "SESSION") -> No
     # Some systems cannot watch a socket, and refuse it.
     with suppress(psycopg.Error), connection.transaction():
         connection.execute(f"SET {scope} {WATCHED.replace('=', ' TO ')}".encode())
+
+
+class _AnyText(Loader):
+    """Reads a text whatever its encoding is."""
+
+    def load(self, data: Buffer) -> str:
+        """Return the text."""
+        return bytes(data).decode(errors="replace")
+
+
+def read_any_text(connection: psycopg.Connection[Any]) -> None:
+    """Let a connection read the names of databases and roles, which all databases share.
+
+    Each is in the encoding of the database that it was made from. What is no UTF-8 is replaced, so
+    that such a name is nobody else's.
+    """
+    for kind in ("text", "name"):
+        connection.adapters.register_loader(kind, _AnyText)
