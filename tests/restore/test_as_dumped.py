@@ -135,6 +135,16 @@ def test_where_rows_are_added_none_is_taken_away(
     assert contents(database) == kept
 
 
+def test_rows_that_the_dump_s_role_could_not_see_are_said_to_be_missing(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
+    dump = plain(database, tmp_path / "shop.sql", "--enable-row-security")
+    said = restored(database, dump, dry_run=True).notes
+    assert any("NO OTHERS" in note for note in said)
+    assert not any("NO OTHERS" in note for note in restored(database, plain(database, dump)).notes)
+
+
 def test_where_rows_are_added_none_is_overwritten(database: Database, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, x text); INSERT INTO t VALUES (1, 'a')")
     dump = plain(database, tmp_path / "rows.sql", "--data-only", "--inserts")
