@@ -25,7 +25,7 @@ from .script.rules import POSITION
 from .script.tolerated import EXTENSION
 from .server.building import building
 from .server.existing import require_tables
-from .server.own_objects import called_of_others
+from .server.own_objects import called_of_others, standing
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
 from .server.session_settings import PAST_AUTOVACUUM
@@ -156,6 +156,7 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         kept_tables=kept_tables(connection, plan.mode, request),
         others=called_of_others if whole_in_place else None,
         keeps_others=whole_in_place,
+        standing=standing(connection) if whole_in_place else frozenset(),
         skip_superuser_only=request.skip_superuser_only,
         without_extension=run.without_extension,
         one_database=of_one_database(plan.extensions),

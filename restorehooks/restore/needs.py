@@ -28,6 +28,7 @@ class Holds:
     extensions: those that it creates. for_superusers: what it makes that only a superuser may.
     rows: it has rows. rows_alone: it fills tables and creates nothing.
     strings_off: it sets standard_conforming_strings to off.
+    row_security: it was made with --enable-row-security.
     keys: it has indexes, keys or the like, or no tables, or was not read to its end.
     missing_tables: a sentence where it names tables that it does not make, or drops again.
     """
@@ -37,6 +38,7 @@ class Holds:
     rows: bool = True
     rows_alone: bool = False
     strings_off: bool = False
+    row_security: bool = False
     keys: bool = True
     missing_tables: str | None = None
 
@@ -60,6 +62,7 @@ def held_by(
             rows=found.has_rows,
             rows_alone=found.fills and not found.creates,
             strings_off=found.strings_off,
+            row_security=found.row_security,
             keys=found.tables.keyed or not found.tables.left or not found.ended,
             missing_tables=found.tables.missing(),
         )

@@ -14,7 +14,7 @@ from .archive.rows import holds_rows
 from .dump.contents import ArchiveEntry
 from .dump.facts import Dump, described
 from .dump.proof import ACCEPT_UNFINISHED
-from .dump.rows import NO_KEYS, NO_ROWS, what_is_missing
+from .dump.rows import NO_KEYS, NO_ROWS, SOME_ROWS, what_is_missing
 from .errors import UsageError
 from .extension_registry import require_place
 from .jobs import jobs_for, notes_on_jobs
@@ -263,7 +263,8 @@ def _missing(known: Known) -> Sequence[str]:
     if known.live.empty:
         return found
     if known.dump.format == "plain":
-        lacks = {NO_ROWS: not known.holds.rows, NO_KEYS: not known.holds.keys}
+        holds = known.holds
+        lacks = {NO_ROWS: not holds.rows, SOME_ROWS: holds.row_security, NO_KEYS: not holds.keys}
         return [*(what for what, is_so in lacks.items() if is_so), *found]
 
     def rows() -> bool:

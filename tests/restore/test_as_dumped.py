@@ -135,6 +135,16 @@ def test_where_rows_are_added_none_is_taken_away(
     assert contents(database) == kept
 
 
+def test_rows_that_the_dump_s_role_could_not_see_are_said_to_be_missing(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
+    dump = plain(database, tmp_path / "shop.sql", "--enable-row-security")
+    said = restored(database, dump, dry_run=True).notes
+    assert any("NO OTHERS" in note for note in said)
+    assert not any("NO OTHERS" in note for note in restored(database, plain(database, dump)).notes)
+
+
 def test_where_rows_are_added_none_is_overwritten(database: Database, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, x text); INSERT INTO t VALUES (1, 'a')")
     dump = plain(database, tmp_path / "rows.sql", "--data-only", "--inserts")
@@ -210,6 +220,33 @@ def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
     assert contents(database) == kept
 
 
+@pytest.mark.parametrize(
+    ("made", "written"),
+    [
+        ("TABLE t (id int)", "TABLE IF NOT EXISTS public.t (id int)"),
+        ("VIEW t AS SELECT 1 AS id", 'OR REPLACE VIEW "public"."t" AS SELECT 2 AS id'),
+        ("SEQUENCE t", "SEQUENCE IF NOT EXISTS public.t"),
+    ],
+)
+def test_in_place_no_create_of_a_dump_takes_over_what_is_somebody_elses(
+    database: Database, tmp_path: Path, made: str, written: str
+) -> None:
+    database.execute("CREATE TABLE own (id int)")
+    dump = plain(database, tmp_path / "t.sql")
+    text = dump.read_text().replace("CREATE TABLE public.own", f"CREATE {written};\n\\g<0>")
+    dump.write_text(text.replace("\\g<0>", "CREATE TABLE public.own"))
+    restored(database, dump, in_place=True)
+    restored(database, dump, in_place=True)  # over what is ours
+    kind, _, _ = made.partition(" ")
+    database.execute(
+        f"DROP {kind} t; CREATE {made}; ALTER {kind} t OWNER TO {database.role('other')}"
+    )
+    before = database.execute("SELECT * FROM t")
+    with pytest.raises(RestoreError, match=r"t. is there already; what other roles own stays"):
+        restored(database, dump, in_place=True)
+    assert database.execute("SELECT * FROM t") == before
+
+
 def test_in_place_extensions_stay_with_what_others_have_of_them(
     database: Database, tmp_path: Path
 ) -> None:
@@ -224,9 +261,17 @@ def test_in_place_extensions_stay_with_what_others_have_of_them(
 def test_in_place_a_dump_drops_what_it_has_made_itself(database: Database, tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (id int, secret text); CREATE TABLE secret (id int)")
     dump, end = plain(database, tmp_path / "t.sql"), "--\n-- PostgreSQL database dump complete"
-    scrubs = "ALTER TABLE public.t DROP COLUMN secret;\nDROP TABLE public.secret;\n\n"
+    scrubs = """
+        ALTER TABLE public.t DROP COLUMN secret; DROP TABLE public.secret;
+        CREATE SCHEMA "Shut"; CREATE TABLE "Shut".secret (id int);
+        CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE MATERIALIZED VIEW public.v AS SELECT 1; ALTER TABLE public.t ADD CHECK (id > 0);
+        DROP SCHEMA IF EXISTS "Shut" CASCADE; DROP FUNCTION public.f(int);
+        DROP MATERIALIZED VIEW public.v; ALTER TABLE ONLY public.t DROP CONSTRAINT t_id_check;
+        """
     dump.write_text(dump.read_text().replace(end, scrubs + end))
-    restored(database, dump, in_place=True)
+    report = restored(database, dump, in_place=True)
+    assert report.left_out == []
     columns = "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
     assert database.execute(f"{columns} AND NOT attisdropped") == [("id",)]
     assert database.execute("SELECT to_regclass('secret')") == [(None,)]

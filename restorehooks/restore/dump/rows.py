@@ -10,6 +10,10 @@ from .contents import POST_DATA, ArchiveEntry
 
 NO_ROWS = "the dump holds NO ROWS, only structure"
 NO_KEYS = "the dump holds no indexes, keys, constraints or triggers"
+SOME_ROWS = (
+    "the dump was made with --enable-row-security: it holds the rows that its role could see, and "
+    "NO OTHERS"
+)
 
 
 def what_is_missing(

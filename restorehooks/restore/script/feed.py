@@ -39,6 +39,7 @@ from .rules import (
 )
 from .scanner import Unfinished
 from .sending import Sender, can_wait
+from .tables import refuse_to_take_over
 from .tolerated import ROWS_OF_NO_EXTENSION
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .wire import StatementFailed, Wire
@@ -207,6 +208,7 @@ class _Script:
         if other := self._sender.overload_of(statement):
             raise Refused(OVERLOAD.format(other))
         options = self._sender.options
+        refuse_to_take_over(statement, options.standing, encoding)
         if options.keeps_others and self._result.tables.drops_its_own(statement, encoding):
             options = replace(options, keeps_others=False)
         return decide(statement, words, options, encoding)
@@ -235,7 +237,7 @@ class _Script:
         text, creates = error.statement.text, self._sender.creates
         more = hint(text, error.sqlstate, creates=creates, in_function=error.in_function)
         if self._sender.options.keeps_others and error.sqlstate in EXISTS:
-            more = OF_OTHERS
+            more = more or OF_OTHERS
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
 

@@ -50,6 +50,7 @@ class ScriptOptions:
     drops_may_miss: leave out a DROP of what is not there, which ``pg_dump --clean`` writes for
         every object. It calls that harmless, and so it is where everything is restored.
     keeps_others: leave out a DROP of what may have an owner: what is ours was dropped before.
+    standing: (schema, name) of tables, views and sequences of others: nothing takes them over.
     kept_tables: (schema, table) of extensions whose rows stay as they are.
     others: called with the connection, gives (schema, name) of the functions and operators that
         roles without our rights have made, where the dump's calls could take those.
@@ -74,6 +75,7 @@ class ScriptOptions:
     data_only: bool = False
     drops_may_miss: bool = False
     keeps_others: bool = False
+    standing: frozenset[tuple[str, str]] = frozenset()
     kept_tables: frozenset[tuple[str, str]] = frozenset()
     others: Callable[[psycopg.Connection[Any]], frozenset[tuple[str, str]]] | None = None
     skip_superuser_only: bool = False

@@ -68,6 +68,7 @@ class Survey:
     ended: bool = False
     cut: str = ""
     strings_off: bool = False
+    row_security: bool = False
 
 
 def survey(
@@ -167,6 +168,7 @@ class _Reading:
             found.strings_off = found.strings_off or self._escapes
         if role := _ROLE.match(text):
             found.roles[_unquoted(role[1].decode(errors="replace"))[:LONGEST_NAME]] = None
+        found.row_security |= words.first(4) == ["set", "row_security", "=", "on"]
         first = words.first(1)
         if self._of_server and self._start is None and first not in (["set"], ["select"]):
             self._bytes_of_globals += len(text) + _EACH

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 
 from restorehooks.wording import first_of, printable, quoted
 
+from .hints import OF_OTHERS
 from .owners_and_privileges import NAME, as_kept, plain_names
+from .verdicts import Refused
 
 _TABLE = rb"(?:%s\s*\.\s*)?%s" % (NAME, NAME)
 # pg_dump names each object in a comment before its statements.
@@ -16,9 +18,26 @@ _NAMED = re.compile(rb"-- Name: (.+); Type: TABLE; Schema: ")
 _CREATE = re.compile(
     rb"CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(%s)(?=[\s(])" % _TABLE, re.I
 )
+_TAKES_OVER = re.compile(
+    rb"CREATE\s+(?:OR\s+REPLACE\s+(?:RECURSIVE\s+)?VIEW"
+    rb"|(?:(?:UNLOGGED|FOREIGN)\s+)?TABLE\s+IF\s+NOT\s+EXISTS"
+    rb"|(?:UNLOGGED\s+)?SEQUENCE\s+IF\s+NOT\s+EXISTS"
+    rb"|MATERIALIZED\s+VIEW\s+IF\s+NOT\s+EXISTS)\s+(%s)(?=[\s(]|\Z)" % _TABLE,
+    re.I,
+)
 _DROP = re.compile(
     rb"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s)*)(?=\s|\Z)" % (_TABLE, _TABLE), re.I
 )
+_KINDS = rb"SCHEMA|VIEW|MATERIALIZED\s+VIEW|SEQUENCE|FUNCTION|PROCEDURE|TYPE|DOMAIN"
+_MADE = re.compile(
+    rb"CREATE\s+(%s)\s+(?!IF\s+NOT\s)(%s)(?=[\s(]|\Z)" % (_KINDS, _TABLE), re.IGNORECASE
+)
+_GONE = re.compile(
+    rb"DROP\s+(%s)\s+(?:IF\s+EXISTS\s+)?(%s)\s*(?:\([^;'()]*\)\s*)?(?:(?:CASCADE|RESTRICT)\s*)?\Z"
+    % (_KINDS, _TABLE),
+    re.IGNORECASE,
+)
+_ALTERED = re.compile(rb"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(%s)\s" % _TABLE, re.I)
 _DROP_SCHEMA = re.compile(
     rb"DROP\s+SCHEMA\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s)*)(?=\s|\Z)" % (NAME, NAME), re.I
 )
@@ -46,10 +65,23 @@ BySchema = dict[str, dict[str, None]]
 """Names of tables: a dump may have many, and rename each, or their schema, many times."""
 
 
+def refuse_to_take_over(
+    statement: bytes, standing: frozenset[tuple[str, str]], encoding: str
+) -> None:
+    """Raise Refused for a CREATE that takes a relation that is there for what it makes."""
+    if not standing or not (found := _TAKES_OVER.match(statement)):
+        return
+    *schemas, name = plain_names(found[1], encoding)
+    for one in standing:
+        if one[1] == name and schemas in ([], [one[0]]):
+            raise Refused(f"{quoted(['.'.join(one)])} is there already; {OF_OTHERS}")
+
+
 class Tables:
     """Follows a dump and knows which tables it has named and made so far.
 
-    What functions and DO blocks do is not seen. ``keyed``: there was an index, a key or the like.
+    Of the other things that may be dropped again it knows those that it has made. What functions
+    and DO blocks do is not seen. ``keyed``: there was an index, a key or the like.
     """
 
     def __init__(self) -> None:
@@ -58,6 +90,7 @@ class Tables:
         self._named: Counter[str] = Counter()
         self._made: BySchema = {}
         self._left: BySchema = {}
+        self._others: set[tuple[bytes, str, str]] = set()
 
     @property
     def left(self) -> list[str]:
@@ -92,6 +125,8 @@ class Tables:
                 _rename_schema(tables, before, after)
         elif found := _PATH.match(text):
             self._schema = next(plain_names(found[1], encoding))
+        elif found := _MADE.match(text):
+            self._others.add(self._key(found, encoding))
         elif not self.keyed:
             self.keyed = _POST_DATA.match(text) is not None
 
@@ -101,11 +136,17 @@ class Tables:
         return name in self._made.get(schema, {})
 
     def drops_its_own(self, text: bytes, encoding: str) -> bool:
-        """Return whether a statement drops tables that were all made before."""
-        found = _DROP.match(text)
-        return bool(
-            found and all(self.makes(each, encoding) for each in _EACH_TABLE.findall(found[1]))
-        )
+        """Return whether a statement drops what was all made before, or a part of such a table."""
+        if found := _DROP.match(text):
+            return all(self.makes(each, encoding) for each in _EACH_TABLE.findall(found[1]))
+        if found := _ALTERED.match(text):
+            return self.makes(found[1], encoding)
+        found = _GONE.match(text)
+        return found is not None and self._key(found, encoding) in self._others
+
+    def _key(self, found: re.Match[bytes], encoding: str) -> tuple[bytes, str, str]:
+        kind, (schema, name) = found[1].upper(), self._name(found[2], encoding)
+        return kind, "" if kind == b"SCHEMA" else schema, name
 
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""

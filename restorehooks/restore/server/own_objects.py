@@ -118,6 +118,19 @@ def called_of_others(connection: psycopg.Connection[Any]) -> frozenset[tuple[str
         return frozenset(cursor.execute(CALLED.encode()).fetchall())
 
 
+STANDING = """
+SELECT n.nspname::text, c.relname::text
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
+"""
+
+
+def standing(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """Return schema and name of the tables, views and sequences that are there."""
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        return frozenset(cursor.execute(STANDING).fetchall())
+
+
 _WORDS = {"statistics object": "STATISTICS", "foreign-data wrapper": "FOREIGN DATA WRAPPER"}
 """What SQL calls a kind of object where pg_identify_object has other words."""
 
