@@ -9,7 +9,7 @@ from restorehooks.restore.superusers import extension_in, made_by_superusers
 from .triggers import SWITCH
 
 _LIKE_A_NOT_NULL = re.compile(
-    rb"ALTER TABLE [^;']+\sADD CONSTRAINT \S+_not_null[0-9]*\"?\s", re.DOTALL
+    rb"""ALTER TABLE [^;']+\sADD CONSTRAINT (?:"(?:[^"]|"")*|\w*)_not_null[0-9]*"?\s"""
 )
 _NAME_TAKEN = (
     "from PostgreSQL 18 on a NOT NULL is a constraint, which may have taken this name: give it "
