@@ -126,14 +126,20 @@ def _line(text: str, error: psycopg.Error) -> str:
 
 def _run_sh(path: Path, address: Address, database: str, reporter: Reporter) -> None:
     argv = [str(path)] if _has_interpreter(path) else ["/bin/sh", str(path)]
-    process = subprocess.Popen(  # noqa: S603 - an argv list
-        argv,
-        env=environment(address, database),
-        stdin=subprocess.DEVNULL,
-        stdout=sys.__stderr__ or subprocess.DEVNULL,  # None would be standard output
-        start_new_session=True,
-        preexec_fn=die_with_parent(),
-    )
+    try:
+        process = subprocess.Popen(  # noqa: S603 - an argv list
+            argv,
+            env=environment(address, database),
+            stdin=subprocess.DEVNULL,
+            stdout=sys.__stderr__ or subprocess.DEVNULL,  # None would be standard output
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+    except OSError as error:  # its frames have the environment, and reports of errors show that
+        raise HookError(
+            f"The hook {path.name} cannot be started, by the program that its first line names: "
+            f"{error.strerror}"
+        ) from None
     try:
         while (code := process.poll()) is None:
             with suppress(subprocess.TimeoutExpired):

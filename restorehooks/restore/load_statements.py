@@ -29,7 +29,6 @@ from .server.own_objects import called_of_others
 from .server.ownership import script_options
 from .server.positions import carry_forward, positions_in
 from .server.session_settings import PAST_AUTOVACUUM
-from .server.trigger_states import put_back
 
 STATEMENTS_A_COMMIT = 100
 """Statements to a transaction, in a database that is dropped on a failure.
@@ -83,9 +82,6 @@ def load_plain(run: Run, connection: psycopg.Connection[Any], others: Connection
     run.has_statistics = result.statistics > 0
     name_left_out(run, [result.left_out])
     _say_what_is_missing(run, result)
-    if result.switches and run.plan.mode == "data only":
-        with run.plan.address.connect(run.plan.address.name) as other:
-            put_back(connection, other)
     run.report.left_out += carry_forward(connection, positions_in(result.positions))
 
 

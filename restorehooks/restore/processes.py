@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO
 
+from restorehooks.restore.errors import ProgramError
+
 SECONDS_TO_STOP = 5.0
 """How long a program may take to end after SIGTERM before it gets SIGKILL."""
 SECONDS_A_TICK = 0.3
@@ -38,19 +40,23 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program of PostgreSQL's; whatever ends the block ends it and its workers too.
 
-    ``environment`` is added to this process's own without libpq's variables.
+    ``environment`` is added to this process's own without libpq's variables. Raises ProgramError
+    where the program cannot be started.
     """
-    process = subprocess.Popen(  # noqa: S603 - an argv list
-        argv,
-        env={**quiet_environment(), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
-        start_new_session=True,
-        umask=0o077,
-        preexec_fn=die_with_parent(),
-    )
+    try:
+        process = subprocess.Popen(  # noqa: S603 - an argv list
+            argv,
+            env={**quiet_environment(), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
+            start_new_session=True,
+            umask=0o077,
+            preexec_fn=die_with_parent(),
+        )
+    except OSError as error:  # its frames have the environment, and reports of errors show that
+        raise ProgramError(f"{argv[0]} cannot be started: {error.strerror}") from None
     try:
         yield process
     finally:

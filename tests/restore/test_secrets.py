@@ -364,6 +364,54 @@ def test_nor_does_one_where_something_else_goes_wrong(
     assert not [said for said in own if SECRET in said]
 
 
+def every_variable(error: BaseException | None) -> list[str]:
+    """Return those of all frames, the standard library's too, of an error and what led to it."""
+    said: list[str] = []
+    while error:
+        said += [shown(frame) for frame, _ in walk_tb(error.__traceback__)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return said
+
+
+def test_nor_does_one_of_a_program_that_cannot_be_started(
+    live: Database, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    hook = hooks / "scrub.sh"
+    hook.write_text("#!/no/such/program\n")
+    hook.chmod(0o700)
+    fork = subprocess.Popen
+
+    def full(argv: list[str], **how: Any) -> Any:
+        if "PGPASSWORD" in how.get("env", {}) and "pg_restore" in argv[0]:
+            argv = ["/no/such/pg_restore"]
+        return fork(argv, **how)
+
+    for hooked, message in ((True, "scrub.sh cannot be started"), (False, "cannot be started")):
+        if not hooked:
+            monkeypatch.setattr(subprocess, "Popen", full)
+        options = [f"--hooks-dir={hooks}"] * hooked
+        with (
+            pointed("default", _with(live, password=SECRET)),
+            pytest.raises(CommandError, match=message) as told,
+        ):
+            call_command("restoredb", str(backup), "--no-input", *options, stderr=StringIO())
+        shows = every_variable(told.value.__context__)
+        assert len(shows) > 3
+        assert not [said for said in shows if SECRET in said]
+
+
+def test_nor_does_one_where_a_password_cannot_be_sent(live: Database) -> None:
+    """Or where Ctrl-C comes while a backend makes one."""
+    wrong = f"{SECRET}\udcff"
+    with pointed("default", _with(live, password=wrong)), pytest.raises(UnicodeEncodeError) as told:
+        Address.of("default")
+    shows = own_variables(told.value)
+    assert shows
+    assert not [said for said in shows if SECRET in said]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -233,6 +233,12 @@ def test_a_pooler_is_refused_before_anything_is_set_and_the_server_itself_is_not
         sent.append(data)
         return data
 
+    with (  # pgagroal passes on the server's own process number
+        proxy(live, ours=note, keeps_sessions=True) as pooler,
+        pointed("default", pooler.settings(live)),
+        pytest.raises(CommandError, match=DIRECT_URL),
+    ):
+        restoredb(str(backup))
     with (
         proxy(live, ours=note, theirs=as_a_pooler, keeps_sessions=True) as pooler,
         pointed("default", pooler.settings(live)),

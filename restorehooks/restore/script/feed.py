@@ -21,7 +21,7 @@ from restorehooks.wording import first_line
 
 from .buffer import LexingError
 from .ending import Ending
-from .hints import hint
+from .hints import EXISTS, OF_OTHERS, hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .options import ScriptOptions
@@ -40,7 +40,6 @@ from .rules import (
 from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tolerated import ROWS_OF_NO_EXTENSION
-from .triggers import switches_triggers
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .wire import StatementFailed, Wire
 from .words import Words
@@ -223,7 +222,6 @@ class _Script:
         else:
             may_fail = self._sender.run(statement, words)
             self._result.statistics += brings_statistics(statement.text)
-            self._result.switches += switches_triggers(statement.text)
             self._result.tables.statement(statement.text, self._encoding[1])
         if may_fail:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
@@ -236,6 +234,8 @@ class _Script:
     def _failed(self, error: StatementFailed) -> ScriptError:
         text, creates = error.statement.text, self._sender.creates
         more = hint(text, error.sqlstate, creates=creates, in_function=error.in_function)
+        if self._sender.options.keeps_others and error.sqlstate in EXISTS:
+            more = OF_OTHERS
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
 

@@ -6,8 +6,6 @@ import re
 
 from restorehooks.restore.superusers import extension_in, made_by_superusers
 
-from .triggers import SWITCH
-
 _LIKE_A_NOT_NULL = re.compile(
     rb"""ALTER TABLE [^;']+\sADD CONSTRAINT (?:"(?:[^"]|"")*|\w*)_not_null[0-9]*"?\s"""
 )
@@ -18,7 +16,7 @@ _NAME_TAKEN = (
 _HINTS = (
     (
         "42501",
-        SWITCH,
+        re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z"),
         "only a superuser may switch off the triggers that guard foreign keys: dump again without "
         "--disable-triggers, or restore as a superuser",
     ),
@@ -86,6 +84,12 @@ NO_LIBRARY = (
     "--skip-superuser-only"
 )
 WITHOUT_EXTENSION = "leave it out, and its rows with it, by --skip-superuser-only"
+OF_OTHERS = (
+    "what other roles own stays: restore as its owner (assume_role in the settings, or "
+    "PGOPTIONS='-c role=OWNER'), or without --in-place"
+)
+EXISTS = frozenset(("42P06", "42P07", "42710", "42723"))
+"""A duplicate schema, table, object or function."""
 _DENIED = "42501"
 _NO_LIBRARY = ("58P01", "42883", "XX000")
 _MADE = 4000

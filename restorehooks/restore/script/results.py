@@ -62,8 +62,7 @@ class Collected:
 class ScriptResult:
     """What was sent and what was not: the numbers of statements and of rows.
 
-    ``statistics`` counts the statements that brought planner statistics, ``switches`` those that
-    switched all triggers of a table off or on.
+    ``statistics`` counts the statements that brought planner statistics.
 
     ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
     anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
@@ -74,7 +73,6 @@ class ScriptResult:
     statements: int = 0
     rows: int = 0
     statistics: int = 0
-    switches: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
     complete: bool = False
     reason: str = ""

@@ -56,7 +56,8 @@ class Address:
 
     ``parameters`` are libpq's keywords without the database's name and without ``secrets``, which
     are those that libpq hides, and what a session is to set (``options``): policies are told keys
-    so. What is shown of it, as a part of a report too, holds neither.
+    so. What is shown of it, as a part of a report too, holds neither. ``is_direct``: an earlier
+    connection has found no pooler there.
     """
 
     using: str
@@ -67,6 +68,7 @@ class Address:
     parameters: Mapping[str, str]
     secrets: Secrets
     role: str | None
+    is_direct: bool = False
 
     @classmethod
     @without_variables
@@ -142,7 +144,8 @@ class Address:
         try:
             read_any_text(connection)
             # Before any setting is made, which a pooler would hand on to somebody else.
-            require_direct(connection, f"{self.host}:{self.port}", database, link)
+            place = f"{self.host}:{self.port}"
+            require_direct(connection, place, database, None if self.is_direct else link)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             connection.execute(SET_PATH, [OWN_PATH])
@@ -153,7 +156,7 @@ class Address:
         return connection
 
     def pinned(self, connection: Connection) -> Address:
-        """Return the address of the one server that a connection leads to.
+        """Return the address of the one server that a connection of :meth:`connect` leads to.
 
         An alias may name several servers, and a name may mean another one tomorrow.
         """
@@ -161,8 +164,8 @@ class Address:
         place = {"host": info.host, "port": str(info.port)}
         if info.hostaddr and info.hostaddr != info.host:
             place["hostaddr"] = info.hostaddr
-        kept = {key: value for key, value in self.parameters.items() if key not in _PLACE}
-        return replace(self, host=info.host, port=place["port"], parameters={**kept, **place})
+        kept = {key: value for key, value in self.parameters.items() if key not in _PLACE} | place
+        return replace(self, host=info.host, port=place["port"], parameters=kept, is_direct=True)
 
     def answers(self) -> bool:
         """Return whether the server is there and takes connections, whoever may connect."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import wraps
+from traceback import clear_frames
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
@@ -82,9 +83,9 @@ T = TypeVar("T")
 
 
 def without_variables(function: Callable[P, T]) -> Callable[P, T]:
-    """Let what a function raises come without its own frames, whose variables hold secrets.
+    """Let what a function raises show no variables of its own, or of what it calls: secrets.
 
-    Reports of errors show variables. A RestoreError says what is wrong without them.
+    Reports of errors show variables. A RestoreError says what is wrong without those frames.
     """
 
     @wraps(function)
@@ -93,6 +94,12 @@ def without_variables(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except RestoreError as error:
             raise error.with_traceback(None) from None
+        except BaseException as error:  # Ctrl-C too
+            raised: BaseException | None = error
+            while raised:
+                clear_frames(raised.__traceback__)
+                raised = raised.__cause__ or raised.__context__
+            raise
 
     return call
 

@@ -40,18 +40,23 @@ def require_direct(
     connection: psycopg.Connection[Any],
     place: str,
     database: str,
-    link: Callable[[], psycopg.Connection[Any]],
+    link: Callable[[], psycopg.Connection[Any]] | None,
 ) -> None:
     """Raise PoolerError where a pooler answers, AddressError where another database does.
 
-    ``place`` is the address in a sentence, ``link`` makes another connection to it.
+    ``place`` is the address in a sentence, ``link`` makes another connection to it, and is None
+    where it is known that no pooler answers there.
     """
     row = connection.execute(WHERE_I_AM).fetchone()
     assert row  # noqa: S101 - it has no FROM
     pid, found, client_port, port = row
-    if (pid != connection.info.backend_pid and _keeps_sessions(connection, pid, link)) or (
-        not _both_ends_agree(connection, client_port, port) and is_pgpool(connection)
-    ):
+    if link is None or _both_ends_agree(connection, pid, client_port, port):
+        is_pooled = False
+    elif pid == connection.info.backend_pid:
+        is_pooled = is_pgpool(connection) or _keeps_sessions(connection, pid, link) is True
+    else:
+        is_pooled = _keeps_sessions(connection, pid, link) is not False
+    if is_pooled:
         raise PoolerError(
             f"A pooler answers at {place}, and this needs sessions of its own: give the server's "
             f"own address with --direct or in {DIRECT_URL}."
@@ -65,22 +70,24 @@ def require_direct(
 
 def _keeps_sessions(
     connection: psycopg.Connection[Any], pid: int, link: Callable[[], psycopg.Connection[Any]]
-) -> bool:
+) -> bool | None:
     """Return whether a session outlives its connection: a pooler gives it to the next client.
 
     A proxy that gives each client a session of its own may hide its process number, too (Neon's).
+    None where that is not found out, and where all connections are one session.
     """
     deadline = time.monotonic() + SECONDS_TO_END
     with suppress(psycopg.Error, TimeoutError):
-        with link() as second, soon(second, SECONDS_TO_END):
+        # While a transaction is open, a pooler has another session for the second client.
+        with connection.transaction(), link() as second, soon(second, SECONDS_TO_END):
             (other,) = second.execute(OWN_PROCESS).fetchone() or (pid,)
         with soon(connection):
-            while other != pid and time.monotonic() < deadline:
+            while other != pid:
                 found = connection.execute(STILL_THERE, [other]).fetchone()
-                if found != (pid, True):
+                if found != (pid, True) or time.monotonic() > deadline:
                     return found != (pid, False)
                 time.sleep(SECONDS_A_LOOK)
-    return True
+    return None
 
 
 SECONDS_A_LOOK = 0.02
@@ -123,13 +130,15 @@ def is_pgpool(connection: psycopg.Connection[Any]) -> bool:
 
 
 def _both_ends_agree(
-    connection: psycopg.Connection[Any], client_port: int | None, server_port: int
+    connection: psycopg.Connection[Any], pid: int, client_port: int | None, server_port: int
 ) -> bool:
-    """Return whether the server sees the client where it is.
+    """Return whether the server sees the client where it is, and has the number that it gave.
 
-    It does not through a pooler, nor through address translation or a tunnel. pgpool-II passes on
-    the process number of the session, which other poolers do not.
+    It does not through a pooler, nor through address translation or a tunnel. pgpool-II and
+    pgagroal pass on the process number of the session, which other poolers do not.
     """
+    if pid != connection.info.backend_pid:
+        return False
     ours = socket.socket(fileno=connection.fileno())
     try:
         place = ours.getsockname()
