@@ -234,7 +234,7 @@ class _Script:
     def _failed(self, error: StatementFailed) -> ScriptError:
         text, creates = error.statement.text, self._sender.creates
         more = hint(text, error.sqlstate, creates=creates, in_function=error.in_function)
-        if self._sender.options.keeps_others and error.sqlstate in EXISTS:
+        if not more and self._sender.options.keeps_others and error.sqlstate in EXISTS:
             more = OF_OTHERS
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
