@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,12 @@ import environ
 from django.conf import settings
 
 from restorehooks.database_url import EMBEDDED, UrlError, database_settings
-from restorehooks.trust import belongs_to_us, is_read_only, who_else_may_write, why_not_run
+from restorehooks.trust import (
+    belongs_to_us,
+    others_may_lead,
+    who_else_may_write,
+    why_not_run,
+)
 
 MISSING = (
     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in the"
@@ -80,15 +84,14 @@ def _read_env_file() -> str | None:
     try:
         with open(path, encoding="utf-8-sig", opener=_opened) as file:
             status = os.fstat(file.fileno())
-            # A link of somebody else's would choose among the files of ours.
-            if not (belongs_to_us(status) and belongs_to_us(path.lstat())):
+            if not belongs_to_us(status):
                 return "The file .env is not read, since it belongs to another user."
             if who := who_else_may_write(file.fileno()):
                 return f"The file .env is not read, since {who} may write to it."
             text = file.read(_LONGEST + 1)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return "The file .env is not read: it is a link in a folder that others may write to."
+            return "The file .env is not read: it is a link that others may lead elsewhere."
         return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
         text = "\0"
@@ -104,14 +107,11 @@ def _read_env_file() -> str | None:
 
 
 def _opened(name: str, flags: int) -> int:
-    """Open a file, and wait for nobody; a link only where no other user can put one there.
+    """Open a file, and wait for nobody; a link only where no other user can lead it elsewhere.
 
     Exchanged with a file of ours without a pause, it is opened, and then looks like that file.
     """
-    folder = Path(name).absolute().parent
-    status = folder.stat()
-    stays = status.st_mode & stat.S_ISVTX or not who_else_may_write(folder) or is_read_only(folder)
-    if not (belongs_to_us(status) and stays):
+    if others_may_lead(Path(name)):
         flags |= getattr(os, "O_NOFOLLOW", 0)
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -137,8 +137,8 @@ def _take(found: dict[str, str]) -> str | None:
     """Put what is ours into the environment; return a sentence about what was not taken."""
     ours = {name: found[name] for name in found if name.startswith("RESTOREHOOKS_")}
     url = found.get("DATABASE_URL")
-    if url is not None:
-        os.environ.setdefault("DATABASE_URL", url)
+    if url is not None and not os.environ.get("DATABASE_URL"):
+        os.environ["DATABASE_URL"] = url
     # They would send the password of another URL to a server that the file names.
     if ours and os.environ.get("DATABASE_URL") != url:
         names = ", ".join(ours)

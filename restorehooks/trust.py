@@ -30,19 +30,79 @@ def why_not_opened(path: Path) -> str | None:
     return None if path.is_file() or path.is_dir() else "is a pipe or a device"
 
 
+ASTRAY = "is a link of another user's, to what they may not read: name the dump itself"
+"""What is said of a link that ``link_astray`` returns."""
+
+
 def link_astray(path: Path) -> Path | None:
     """Return the first link on the way to a file that may lead its maker to what is not theirs.
 
-    That is another user's, to what belongs to somebody else and is not for all to read. Raises
-    OSError where the way cannot be looked at.
+    That is another user's, who may not read what it leads to, or not enter a folder on the way
+    there, those apart that the link itself is in. Raises OSError where the way cannot be looked at.
     """
-    for place in _way_to(path) if os.name == "posix" else ():
-        link = place.lstat() if place.is_symlink() else None
-        if link and not belongs_to_us(link) and place.exists():
-            target = place.stat()
-            if target.st_uid != link.st_uid and not target.st_mode & stat.S_IROTH:
-                return place
+    places = [*_way_to(path)] if os.name == "posix" else []
+    for number, place in enumerate(places):
+        if not place.is_symlink() or place.parent in _SYSTEMS:
+            continue
+        maker, behind = place.lstat(), {*places[number + 1 :]} - {*place.parents}
+        if not belongs_to_us(maker) and not all(
+            _may_open(maker.st_uid, each) for each in behind if os.path.lexists(each)
+        ):
+            return place
     return None
+
+
+_SYSTEMS = (Path("/proc"), Path("/dev"))
+"""Whose links are the system's, and nobody's in a container where root has no id."""
+
+
+def _may_open(user: int, place: Path) -> bool:
+    """Return whether a user may read a file or enter a folder, as POSIX decides it."""
+    status = place.lstat()
+    if status.st_uid == user or stat.S_ISLNK(status.st_mode):
+        return True
+    groups, is_named = _groups_of(user), False
+    wanted = stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else stat.S_IROTH
+    for tag, may, number in _access_control_list(place):
+        may &= status.st_mode >> 3  # where there is a list, that is its mask
+        if tag == _USER and number == user:
+            return bool(may & wanted)
+        gid = {_OWNING_GROUP: status.st_gid, _GROUP: number}.get(tag)
+        if gid in groups:
+            if may & wanted:
+                return True
+            is_named = True
+    return not is_named and bool(status.st_mode & wanted)
+
+
+def _groups_of(user: int) -> list[int]:
+    import pwd
+
+    with suppress(KeyError):
+        found = pwd.getpwuid(user)
+        return os.getgrouplist(found.pw_name, found.pw_gid)
+    return []
+
+
+def others_may_lead(path: Path) -> bool:
+    """Return whether another user may lead elsewhere what opens a file of the current folder.
+
+    That is where others can change a name there, or one that a link leads through. Raises OSError
+    where the way cannot be looked at.
+    """
+    path = path.absolute()
+    return os.name == "posix" and not all(
+        _is_kept(place) for place in [*_way_to(path)][len(path.parts) - 1 :]
+    )
+
+
+def _is_kept(place: Path) -> bool:
+    """Return whether no other user can put something else in the place of a file or link."""
+    folder = place.parent
+    status = folder.stat()
+    keeps = status.st_mode & stat.S_ISVTX or not who_else_may_write(folder) or is_read_only(folder)
+    is_ours = belongs_to_us(place.lstat()) or not place.is_symlink()
+    return bool(belongs_to_us(status) and keeps and is_ours)
 
 
 def who_else_may_write(place: Path | int) -> str | None:
@@ -71,7 +131,7 @@ def who_else_may_write(place: Path | int) -> str | None:
     return None
 
 
-_USER, _OWNING_GROUP, _GROUP, _WRITE = 0x02, 0x04, 0x08, 0x02
+_USER, _OWNING_GROUP, _GROUP, _WRITE, _ALL = 0x02, 0x04, 0x08, 0x02, 0x07
 
 
 def _access_control_list(place: Path | int) -> list[tuple[int, int, int]]:
@@ -79,7 +139,7 @@ def _access_control_list(place: Path | int) -> list[tuple[int, int, int]]:
     try:
         packed = os.getxattr(place, "system.posix_acl_access")
     except (AttributeError, OSError):  # another system, or there is none
-        return [(_OWNING_GROUP, _WRITE, 0)]
+        return [(_OWNING_GROUP, _ALL, 0)]
     return [*struct.iter_unpack("<HHI", packed[4:])]
 
 

@@ -404,7 +404,7 @@ def test_a_planted_index_runs_nobody_s_function(mallory: Any, database: Database
     (planted,) = [each for each in found if each.target.schema == "m"]
     assert planted.situation is Situation.UNSEEN
     assert planted.sentences.startswith(
-        "m.t is not read, since that would call another role's code, m."
+        "m.t is not read, since that could run another role's code, through m."
     )
     if name == "shop_pkey":
         (ours,) = [each for each in found if each.target.schema == "public"]

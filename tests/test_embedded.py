@@ -25,6 +25,7 @@ from psycopg import sql
 from restorehooks import embedded, programs
 from restorehooks.embedded import Server, ServerError, server_folder
 from restorehooks.embedded import account as account_module
+from restorehooks.embedded import launch as launch_module
 from restorehooks.embedded import process as process_module
 from restorehooks.embedded.account import UNUSED, processes_of
 from restorehooks.embedded.folder import ServerFolder
@@ -261,6 +262,17 @@ def test_starts_again_after_a_crash(folder: Path) -> None:
     server.stop()
     with server:
         assert one(server.url("postgres"), "SELECT x FROM kept") == 1
+
+
+def test_a_sockets_folder_is_where_nobody_else_may_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link there could lead to the socket of another server of the same user."""
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = launch_module._socket_folder(ServerFolder(tmp_path / ("long" * 30)), None, 5432)
+    made.rmdir()
+    assert (made.parent, [*tmp_path.iterdir()]) == (Path("/tmp"), [])
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "a, b", "größe's 100%", "-D"])

@@ -212,8 +212,43 @@ def test_a_strangers_link_chooses_no_env_file(tmp_path: Path, database: Database
     assert restorehooks(theirs, "resetsequences", env=bare).returncode == 0
     os.chown(theirs / ".env", 12345, 12345, follow_symlinks=False)
     done = restorehooks(theirs, "resetsequences", env=bare)
-    said = "The file .env is not read, since it belongs to another user."
-    assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+    assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
+
+
+LED = "The file .env is not read: it is a link that others may lead elsewhere."
+
+
+def test_an_empty_variable_hides_no_env_file(tmp_path: Path, database: Database) -> None:
+    """As Docker Compose sets one that has no value."""
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database.url}\n")
+    bare = {**environment(database.server), "DATABASE_URL": ""}
+    assert restorehooks(tmp_path, "resetsequences", env=bare).returncode == 0
+
+
+@pytest.mark.parametrize("way", ["link", "folder", "writable"])
+def test_no_strangers_link_behind_one_of_ours_chooses_an_env_file(
+    tmp_path: Path, database: Database, way: str
+) -> None:
+    """As a release's .env leads to a folder that all releases share."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a link away")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours/.env").write_text(f"DATABASE_URL={database.url}\n")
+    (release := tmp_path / "release").mkdir()
+    (release / ".env").symlink_to("../shared/.env")
+    shared, bare = tmp_path / "shared", environment(database.server)
+    if way == "folder":
+        shared.symlink_to("ours")
+    else:
+        shared.mkdir()
+        (shared / ".env").symlink_to("../ours/.env")
+    assert restorehooks(release, "resetsequences", env=bare).returncode == 0
+    if way == "writable":
+        shared.chmod(0o777)
+    else:
+        os.lchown(shared if way == "folder" else shared / ".env", 12345, 12345)
+    done = restorehooks(release, "resetsequences", env=bare)
+    assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
@@ -226,9 +261,8 @@ def test_a_link_is_followed_where_nobody_else_can_put_one(
     (folder / ".env").symlink_to("../ours")
     folder.chmod(mode)
     done = restorehooks(folder, "resetsequences", env=environment(database.server))
-    said = "The file .env is not read: it is a link in a folder that others may write to."
     if mode == 0o777:
-        assert (done.returncode, done.stderr) == (2, f"{said} {MISSING}")
+        assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
     else:
         assert (done.returncode, done.stderr) == (0, "")
 

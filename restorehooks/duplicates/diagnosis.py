@@ -146,7 +146,7 @@ def _diagnosis(
     alias = connection.alias
     if target.stranger is not None:
         said = (
-            f"{target.quoted_table} is not read, since that would call another role's code,"
+            f"{target.quoted_table} is not read, since that could run another role's code, through"
             f" {target.stranger}, with the rights of this one; the table's owner can explain it."
         )
         return Diagnosis(alias, target, Situation.UNSEEN, said)

@@ -84,7 +84,7 @@ def _socket_folder(folder: ServerFolder, account: Account | None, port: int) -> 
     if unfit or (account and not account.may_enter(short)):
         short = Path("/tmp")  # noqa: S108 - a fresh folder of our own is made in it
     made = Path(tempfile.mkdtemp(prefix="restorehooks-", dir=short))
-    if account and why_not_run(made):
+    if why_not_run(made):  # others could lead us to the socket of another server of ours
         made.rmdir()
         made = Path(tempfile.mkdtemp(prefix="restorehooks-", dir="/tmp"))
     if account:

@@ -24,13 +24,14 @@ from .server.default_privileges import default_privileges_off
 from .server.extension_rows import clear_tables
 from .server.lock_table import require_locks
 from .server.lost_commit import NUMBER, was_committed
+from .server.making_room import triggers_as_they_are
 from .server.own_objects import drop_own
 from .server.session_settings import time_zone_of_the_database
 
 ENDED = "A receiver or a migration has ended the transaction of the restore, by COMMIT or ROLLBACK."
 DEFAULTS_OFF = (
-    'the default privileges of "{}" add nothing to those that the dump gives; with --no-privileges '
-    "they alone hold"
+    "the live database's default privileges add nothing to those that the dump gives; with "
+    "--no-privileges they alone hold"
 )
 _LOCKS = {"TABLE": 3, "MATERIALIZED VIEW": 3, "SEQUENCE": 1, "INDEX": 1, "CONSTRAINT": 1}
 """Locks that creating one takes: a table brings a TOAST table and its index along."""
@@ -104,7 +105,9 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
         stack.enter_context(time_zone_of_the_database(connection))
         has_own = plan.mode == "in place" and run.request.privileges is not False
         if has_own and stack.enter_context(default_privileges_off(connection)):
-            run.note(DEFAULTS_OFF.format(plan.user))
+            run.note(DEFAULTS_OFF)
+        if plan.mode == "data only":
+            stack.enter_context(triggers_as_they_are(connection))
         load_in_transaction(run, connection)
 
 

@@ -70,7 +70,7 @@ def hint_about(sequence: str, pairs: Pairs, columns: tuple[Column, ...]) -> str 
     """Return what is wrong with a column that owns the sequence or draws from it in vain."""
     taken = {column.quoted for column in columns}
     for column, row in pairs:
-        if column.quoted in taken:
+        if column.quoted in taken or (columns and not row.is_owner):
             continue
         drawn = [each for each in columns if each.draws]
         if len(drawn) == 1:

@@ -23,7 +23,8 @@ planned as its expression, which may call no function of a user's, but that one.
 A function of ours is no safer where another role decides that it is called, and with what: its text
 finds functions and operators by their names, and the other role may have made better matches. So in
 that role's tables, and with its types and operators, only PostgreSQL's own functions count as
-harmless, those of extensions, and those in C; not those for any type, which find more by the type
+harmless, those in C, and those in SQL whose names were resolved when they were made; not those for
+any type, which find more by the type that they are given, nor those that run SQL, or a function,
 that they are given; and none that is not IMMUTABLE. No index has such a one, but a domain's CHECK
 and an operator that an estimate calls may have it: one that runs a query, or ends a session.
 """
@@ -69,14 +70,14 @@ PG_DATABASE_OWNER = 6171
 """The role that stands for the database's owner (pg_authid.dat)."""
 DATABASES_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
 ANY_FUNCTION_OR_TYPE = (
-    f"(EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"  # noqa: S608
+    "(EXISTS (SELECT FROM pg_proc WHERE proname = 'st_mapalgebraexpr')"  # noqa: S608
+    f" OR EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_OF_USERS} AND proowner IN ({STRANGERS}))"
     f" OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
     f" AND typtype IN ('d', 'e', 'r') AND typowner IN ({STRANGERS}))"
     f" OR EXISTS (SELECT FROM pg_operator WHERE oid >= {FIRST_OF_USERS}"
     f" AND oprowner IN ({STRANGERS})))"
 )
-"""The condition without which there is no function that planning could call, and no type that could
-be given one."""
+"""Without it there is no function that planning could call, and no type that could be given one."""
 SATISFIES_HASH_PARTITION = 5028
 """The oid of that function (pg_proc.dat)."""
 
@@ -84,12 +85,13 @@ SATISFIES_HASH_PARTITION = 5028
 def _named_in(expression: str) -> str:
     """Return the query, by the name of ``named``, for an expression's types and functions."""
     return f"""(
-        SELECT CASE WHEN oids[1] IS NULL THEN 'pg_proc'::regclass ELSE 'pg_type'::regclass END
-                   AS class, coalesce(oids[1], oids[2])::oid AS obj
+        SELECT CASE WHEN oids[2] IS NULL THEN 'pg_proc'::regclass
+                    WHEN oids[1] = 'var' THEN 'pg_attribute'::regclass
+                    ELSE 'pg_type'::regclass END AS class, coalesce(oids[2], oids[3])::oid AS obj
         FROM regexp_matches({expression},
-            ':[a-z_]*type?(?:id|Id)? ([0-9]+) |:(?:op)?funcid ([0-9]+) ', 'g') AS oids
-        WHERE coalesce(oids[1], oids[2])::oid >= {FIRST_OF_USERS}
-            OR oids[2]::oid IN (SELECT oid FROM risky)) named"""  # noqa: S608
+            ':([a-z_]*)type?(?:id|Id)? ([0-9]+) |:(?:op)?funcid ([0-9]+) ', 'g') AS oids
+        WHERE coalesce(oids[2], oids[3])::oid >= {FIRST_OF_USERS}
+            OR oids[3]::oid IN (SELECT oid FROM risky)) named"""  # noqa: S608
 
 
 _PLANNED = f"""
@@ -119,13 +121,18 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
 )"""  # noqa: S608 - constants
-_HARMLESS = """(
-    p.provolatile = 'i'
+_GIVEN_ANY = """EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes)
+                        AND (typtype = 'p' OR typname IN ('regproc', 'regprocedure')))"""
+HARMLESS = f"""(
+    p.provolatile = 'i' AND NOT {_GIVEN_ANY}
     AND (p.prolang IN (12, 13)  -- internal and C (pg_language.dat)
-         OR EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
-                    AND refclassid = 'pg_extension'::regclass AND deptype = 'e'))
-    AND NOT EXISTS (SELECT FROM pg_type WHERE oid = ANY(p.proargtypes) AND typtype = 'p')
+             AND p.proname !~ 'mapalgebra|standardize_address'  -- PostGIS's, which run queries
+         OR EXISTS (SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
+                    WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+                        AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
+                        AND (p.prosqlbody IS NOT NULL OR e.extname = 'citext')))
 )"""
+"""The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
 {_PLANNED},
 risky AS MATERIALIZED (  -- PostgreSQL's own that are not harmless, whoever lets them be called
@@ -137,7 +144,7 @@ reached (tab, class, obj) AS (
     FROM planned JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
     WHERE d.refclassid <> 'pg_class'::regclass AND d.refobjid >= {FIRST_OF_USERS}
     UNION ALL  -- the types of columns: of all, where the dependency is on the table
-    SELECT tab, 'pg_type'::regclass, a.atttypid
+    SELECT tab, 'pg_attribute'::regclass, a.atttypid
     FROM planned
     JOIN pg_attribute a ON a.attrelid = rel AND a.attnum > 0 AND a.atttypid >= {FIRST_OF_USERS}
     JOIN pg_depend d ON d.classid = class AND d.objid = obj AND d.objsubid = 0
@@ -157,6 +164,10 @@ reached (tab, class, obj) AS (
         UNION ALL
         SELECT 'pg_type'::regclass, prorettype
         FROM pg_proc WHERE reached.class = 'pg_proc'::regclass AND oid = reached.obj
+        UNION ALL  -- a value of a domain has met its CHECK constraints
+        SELECT CASE typtype WHEN 'd' THEN reached.class ELSE 'pg_type'::regclass END,
+               CASE typtype WHEN 'd' THEN typbasetype ELSE oid END
+        FROM pg_type WHERE reached.class = 'pg_attribute'::regclass AND oid = reached.obj
         UNION ALL
         SELECT 'pg_type'::regclass, unnest(ARRAY[typbasetype, typelem, typarray])
         FROM pg_type WHERE reached.class = 'pg_type'::regclass AND oid = reached.obj
@@ -181,19 +192,19 @@ reached (tab, class, obj) AS (
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
-        SELECT classid, objid FROM pg_depend  -- the casts from it and to it
-        WHERE reached.class = 'pg_type'::regclass AND classid = 'pg_cast'::regclass
-            AND refclassid = 'pg_type'::regclass AND refobjid = reached.obj
+        SELECT 'pg_cast'::regclass, oid FROM pg_cast  -- as many columns may depend on the type
+        WHERE reached.class = 'pg_type'::regclass AND oid >= {FIRST_OF_USERS}
+            AND reached.obj IN (castsource, casttarget)
     ) edge
     WHERE edge.obj >= {FIRST_OF_USERS}
         OR edge.class = 'pg_proc'::regclass AND edge.obj IN (SELECT oid FROM risky)
 ),
-theirs (tab) AS MATERIALIZED (
-    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid IN (SELECT tab FROM reached) AND {is_strangers("c", "n")}
+theirs (tab, decide) AS MATERIALIZED (  -- what is called; an enum or a row is only given to it
+    SELECT tab, true FROM planned JOIN pg_class c ON c.oid = rel WHERE relowner IN ({STRANGERS})
     UNION
-    SELECT tab FROM reached
-    LEFT JOIN pg_type t ON class = 'pg_type'::regclass AND t.oid = obj
+    SELECT tab, o.oid IS NOT NULL OR t.typtype IN ('d', 'r') AND class = 'pg_type'::regclass
+    FROM reached
+    LEFT JOIN pg_type t ON class IN ('pg_type'::regclass, 'pg_attribute'::regclass) AND t.oid = obj
     LEFT JOIN pg_operator o ON class = 'pg_operator'::regclass AND o.oid = obj
     WHERE coalesce(t.typowner, o.oprowner) IN ({STRANGERS})
 )
@@ -203,11 +214,13 @@ LEFT JOIN pg_cast c ON reached.class = 'pg_cast'::regclass AND c.oid = reached.o
 LEFT JOIN pg_proc p
     ON p.oid = CASE reached.class WHEN 'pg_proc'::regclass THEN reached.obj ELSE c.castfunc END
 LEFT JOIN pg_namespace n ON n.oid = p.pronamespace
-LEFT JOIN pg_type t ON reached.class = 'pg_type'::regclass AND t.oid = reached.obj
+LEFT JOIN pg_type t
+    ON reached.class IN ('pg_type'::regclass, 'pg_attribute'::regclass) AND t.oid = reached.obj
 LEFT JOIN pg_operator o ON reached.class = 'pg_operator'::regclass AND o.oid = reached.obj
 JOIN pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner)
 WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
-       OR NOT {_HARMLESS} AND reached.tab IN (SELECT tab FROM theirs))
+       OR NOT {HARMLESS} AND reached.tab IN (SELECT tab FROM theirs WHERE decide)
+       OR {_GIVEN_ANY} AND reached.tab IN (SELECT tab FROM theirs))
   AND NOT EXISTS (  -- a cast between a type and a user's that nothing names
       SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
       WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (

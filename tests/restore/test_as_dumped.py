@@ -72,6 +72,41 @@ def test_in_place_default_privileges_hold_where_the_dump_s_are_not_wanted(
     assert database.execute(asked, intern) == [(True,)]
 
 
+def test_in_place_default_privileges_of_a_role_that_the_dump_has_make_tables_add_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    intern, maker = database.role("intern"), database.role("maker")
+    database.execute(f"""
+        CREATE TABLE secret (id int); ALTER TABLE secret OWNER TO {maker};
+        GRANT CREATE ON SCHEMA public TO {maker}""")
+    dump = plain(database, tmp_path / "shop.sql", "--use-set-session-authorization")
+    database.execute(f"""
+        DROP TABLE secret;
+        ALTER DEFAULT PRIVILEGES FOR ROLE {maker} GRANT SELECT ON TABLES TO {intern}""")
+    before = database.execute(PRIVILEGES)
+    restored(database, dump, in_place=True)
+    asked = "SELECT has_table_privilege(%s, 'secret', 'SELECT')"
+    assert database.execute(asked, maker) == [(True,)]
+    assert database.execute(asked, intern) == [(False,)]
+    database.execute("DROP TABLE secret")
+    assert database.execute(PRIVILEGES) == before
+
+
+def test_in_place_what_the_dump_s_default_privileges_revoke_stays_revoked(
+    database: Database, tmp_path: Path
+) -> None:
+    intern = database.role("intern")
+    database.execute("ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC")
+    dump = plain(database, tmp_path / "shop.sql")
+    database.execute(f"""
+        ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+        ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO {intern}""")
+    restored(database, dump, in_place=True)
+    granted = [acl for _, acl in database.execute(PRIVILEGES)]
+    assert any(acl.startswith(intern) for acl in granted)
+    assert not any(acl.startswith("=") for acl in granted)
+
+
 # --- Rows --------------------------------------------------------------------------------------
 
 
@@ -98,6 +133,44 @@ def test_where_rows_are_added_none_is_taken_away(
     with pytest.raises(RestoreError, match="only added"):
         restored(database, dump, data_only=True)
     assert contents(database) == kept
+
+
+def test_where_rows_are_added_none_is_overwritten(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, x text); INSERT INTO t VALUES (1, 'a')")
+    dump = plain(database, tmp_path / "rows.sql", "--data-only", "--inserts")
+    inserted, text = "VALUES (1, 'a');", dump.read_text()
+    database.execute("UPDATE t SET x = 'live'")
+    kept = contents(database)
+    overwriting = "VALUES (1, 'b') ON Conflict (id) DO\nUPDATE SET x = EXCLUDED.x;"
+    dump.write_text(text.replace(inserted, overwriting))
+    with pytest.raises(RestoreError, match="only added"):
+        restored(database, dump, data_only=True)
+    assert contents(database) == kept
+    harmless = "VALUES (1, 'b') ON CONFLICT DO NOTHING;\nINSERT INTO public.t "
+    harmless += "VALUES (2, 'on conflict do update');"
+    dump.write_text(text.replace(inserted, harmless))
+    restored(database, dump, data_only=True)
+    assert database.execute("SELECT x FROM t WHERE id = 1") == [("live",)]
+
+
+def test_where_rows_are_added_triggers_are_as_they_were(database: Database, tmp_path: Path) -> None:
+    named = [f"g{how}" for how in "adorx"]
+    made = (f"CREATE TRIGGER {name} BEFORE INSERT ON t EXECUTE FUNCTION f()" for name in named)
+    database.execute(f"""
+        CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one VALUES (1);
+        CREATE TABLE "T" (id int REFERENCES one); INSERT INTO "T" VALUES (1);
+        CREATE TABLE t (id int) PARTITION BY RANGE (id);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (1) TO (2); INSERT INTO t VALUES (1);
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        {"; ".join(one.replace(" t ", " t1 ") for one in made)};
+        ALTER TABLE t1 ENABLE ALWAYS TRIGGER ga, DISABLE TRIGGER gd, ENABLE REPLICA TRIGGER gr;
+        ALTER TABLE "T" DISABLE TRIGGER ALL; DROP TRIGGER gx ON t1""")
+    asked = "SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_trigger"
+    before = database.execute(asked)
+    dump = plain(database, tmp_path / "t.sql", "-a", "--disable-triggers", "-t", "t*", "-t", '"T"')
+    assert "ENABLE TRIGGER ALL" in dump.read_text()
+    restored(database, dump, data_only=True)
+    assert sorted(database.execute(asked)) == sorted(before)
 
 
 def test_a_rule_of_a_table_that_keeps_its_structure_takes_no_row(
@@ -132,9 +205,20 @@ def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
     restored(database, dump, in_place=True)  # over what is ours
     database.execute(f"ALTER TABLE t OWNER TO {database.role('other')}; UPDATE t SET id = 2")
     kept = contents(database)
-    with pytest.raises(RestoreError, match="already exists"):
+    with pytest.raises(RestoreError, match=r"already exists.*what other roles own stays"):
         restored(database, dump, in_place=True)
     assert contents(database) == kept
+
+
+def test_in_place_extensions_stay_with_what_others_have_of_them(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute("CREATE EXTENSION citext; CREATE TABLE t (name citext)")
+    dump = plain(database, tmp_path / "t.sql", "--clean")
+    other = database.role("other")
+    database.execute(f"CREATE TABLE theirs (name citext); ALTER TABLE theirs OWNER TO {other}")
+    restored(database, dump, in_place=True)
+    assert database.execute("SELECT name::text FROM t UNION SELECT name::text FROM theirs") == []
 
 
 def test_in_place_a_dump_drops_what_it_has_made_itself(database: Database, tmp_path: Path) -> None:
@@ -151,13 +235,14 @@ def test_in_place_a_dump_drops_what_it_has_made_itself(database: Database, tmp_p
 # --- Settings ----------------------------------------------------------------------------------
 
 DAYS = """
-CREATE TABLE t (id int PRIMARY KEY, at timestamptz, x text);
+CREATE TABLE t (id int PRIMARY KEY, at timestamptz, x text,
+    b text GENERATED ALWAYS AS ('\\x00'::bytea::text || (1 / 3.0)::float8::text) STORED);
 INSERT INTO t VALUES (1, '2026-01-01 20:00+00', 'die Katzen');
 CREATE MATERIALIZED VIEW days AS
     SELECT at::date AS day, to_tsvector(x) AS words, at::text AS at,
-           current_setting('shop.tenant', true) AS tenant FROM t
+           current_setting('shop.tenant', true) AS tenant, b FROM t
 """
-DAY = "SELECT day::text, words::text, at, tenant FROM days"
+DAY = "SELECT day::text, words::text, at, tenant, b FROM days"
 
 
 @pytest.mark.parametrize("form", ["plain", "custom"])
@@ -170,6 +255,8 @@ def test_a_materialized_view_is_filled_under_the_settings_of_the_database(
         "DateStyle = 'German'",
         "default_text_search_config = 'german'",
         "shop.tenant = 'acme'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = 0",
     ):
         database.execute(f'ALTER DATABASE "{database.name}" SET {setting}')
     with database.connect() as connection:  # which the settings are made for
@@ -195,6 +282,27 @@ def test_where_the_database_is_missing_what_is_its_own_is_said_to_be_left_out(
     missing = restore(Request(str(dump), dry_run=True)).notes
     assert any("settings" in note and "left out" in note for note in missing)
     assert form == "plain" or not any("settings" in note for note in there)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_the_schema_public_keeps_what_all_may_do_in_it(
+    database: Database, tmp_path: Path, by_hand: bool
+) -> None:
+    reader = database.role("reader")
+    database.execute("CREATE TABLE t (id int)")
+    flags = () if by_hand else ("--schema=public", "--clean")
+    dump = plain(database, tmp_path / "shop.sql", *flags)
+    if by_hand:
+        dump.write_text(
+            f'DROP SCHEMA IF EXISTS "public" CASCADE;\nCREATE SCHEMA public;\n{dump.read_text()}'
+        )
+    acl = "SELECT nspowner::regrole::text, nspacl::text FROM pg_namespace WHERE nspname = 'public'"
+    before = database.execute(acl)
+    restored(database, dump)
+    assert database.execute(acl) == before
+    assert database.execute("SELECT has_schema_privilege(%s, 'public', 'USAGE')", reader) == [
+        (True,)
+    ]
 
 
 def test_the_schema_public_may_be_quoted(database: Database, tmp_path: Path) -> None:

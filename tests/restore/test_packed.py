@@ -6,8 +6,10 @@ import bz2
 import gzip
 import lzma
 import os
+import pwd
 import re
 import shutil
+import struct
 import sys
 import tarfile
 import tempfile
@@ -16,7 +18,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -323,7 +325,7 @@ def test_another_users_link_leads_to_no_dump_that_is_not_theirs(
     with taken_out(source):  # the link is ours
         pass
     os.lchown(link, 12345, 12345)
-    said = f"{link} is a link of another user's, to what is not theirs: name the dump itself"
+    said = f"{link} is a link of another user's, to what they may not read: name the dump itself"
     with pytest.raises(DumpError, match=re.escape(said)), taken_out(source):
         pass
     target.chmod(0o755)  # they can read it
@@ -332,6 +334,59 @@ def test_another_users_link_leads_to_no_dump_that_is_not_theirs(
     target.chmod(0o700)
     os.chown(target, 12345, 12345)  # as the one who makes the backups does it
     with taken_out(source):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize("way", ["closed", "file", "contents", "inside"])
+def test_another_users_link_leads_past_no_door_that_is_closed_to_them(
+    dumps: dict[str, Path], tmp_path: Path, way: str
+) -> None:
+    """What a mode lets everybody read may be in a home; in an open folder, what none may read."""
+    (ours := tmp_path / "ours").mkdir()
+    if way == "contents":
+        shutil.copytree(dumps["directory"], ours, dirs_exist_ok=True)
+        dump, source = ours / "toc.dat", ours
+    else:
+        dump = Path(shutil.copy(dumps["plain"], ours / "dump.sql"))
+        source = ours if way == "inside" else dump
+    link = tmp_path / "link"
+    link.symlink_to(source if way == "closed" else ours)
+    source = link / "dump.sql" if way == "file" else link
+    os.lchown(link, 12345, 12345)
+    ours.chmod(0o755)
+    dump.chmod(0o644)
+    with taken_out(source):
+        pass
+    closed = ours if way == "closed" else dump
+    closed.chmod(0o600)
+    with pytest.raises(DumpError, match="to what they may not read"), taken_out(source):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize(
+    ("listed", "may"), [(None, True), (4, True), (0, False)], ids=["group", "list", "no"]
+)
+def test_a_link_of_whoever_may_read_what_it_leads_to_is_followed(
+    dumps: dict[str, Path], tmp_path: Path, listed: int | None, may: bool
+) -> None:
+    """As one of the group of a dump, or because its access control list says so."""
+    reader, nobody = pwd.getpwnam("nobody"), 0xFFFFFFFF
+    shutil.copy(dumps["plain"], dump := tmp_path / "dump.sql")
+    (link := tmp_path / "latest").symlink_to("dump.sql")
+    os.chown(dump, 12345, reader.pw_gid)
+    os.lchown(link, reader.pw_uid, reader.pw_gid)
+    dump.chmod(0o640)
+    if listed is not None:
+        entries = [(0x01, 6, nobody), (0x02, listed, reader.pw_uid), (0x04, 4 - listed, nobody)]
+        entries += [(0x10, 4, nobody), (0x20, 0, nobody)]
+        packed = b"".join(struct.pack("<HHI", *each) for each in entries)
+        try:
+            os.setxattr(dump, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+        except (AttributeError, OSError):
+            pytest.skip("no access control lists are kept here")
+    with nullcontext() if may else pytest.raises(DumpError, match="may not read"), taken_out(link):
         pass
 
 

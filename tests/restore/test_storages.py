@@ -17,7 +17,7 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from restorehooks.restore.errors import DumpError, StorageError, UsageError
+from restorehooks.restore.errors import DumpError, RestoreError, StorageError, UsageError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
@@ -322,6 +322,31 @@ def test_a_link_of_another_user_is_listed_and_not_followed(
     with opened_store(None) as store:
         assert newest(store, "", None, notes.append).name == "mine"
     assert notes == ["storage:latest was passed over (is a link that another user made)"]
+
+
+class Unpacking(FileSystemStorage):
+    """A storage that reads files in its own way."""
+
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+        return File(Path(self.path(name)).open("rb"))
+
+
+@pytest.mark.parametrize("how", [FileSystemStorage, Unpacking])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_a_link_of_another_user_that_is_named_leads_to_no_dump_that_is_not_theirs(
+    live: Database, shop: Database, tmp_path: Path, how: type[FileSystemStorage]
+) -> None:
+    (root := tmp_path / "storage").mkdir()
+    secret = dumped(shop, tmp_path / "secret")
+    secret.chmod(0o600)
+    (root / "latest").symlink_to(secret)
+    backend = f"{how.__module__}.{how.__name__}"
+    storages = {"dumps": {"BACKEND": backend, "OPTIONS": {"location": str(root)}}}
+    with override_settings(STORAGES=storages):
+        restored(live, "storage:latest", dry_run=True)
+        os.lchown(root / "latest", 12345, 12345)
+        with pytest.raises(RestoreError, match="is a link of another user's, to what they may not"):
+            restored(live, "storage:latest", dry_run=True)
 
 
 @pytest.mark.parametrize("place", ["files"], indirect=True)

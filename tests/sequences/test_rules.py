@@ -162,6 +162,10 @@ def test_the_hints(database: Database) -> None:
         "dead_owner.jobs.id_old, which owns it, does not draw from it:"
         " ALTER SEQUENCE dead_owner.jobs_id_seq OWNED BY dead_owner.jobs.id"
     )
+    database.execute(
+        "CREATE TABLE kept (id serial);CREATE TABLE called (no text DEFAULT nextval('kept_id_seq'))"
+    )
+    assert entry(inspect(DEFAULT), "public.kept_id_seq").reason is None
     assert "NO MAXVALUE" in str(entry(report, "like_an_identity.copy_id_seq").reason)
     assert "stranger_index.f" in str(entry(report, "stranger_index.by_index_id_seq").reason)
 

@@ -18,6 +18,8 @@ from restorehooks.sequences import repair
 from restorehooks.sequences.glance import all_fine
 from restorehooks.sequences.notes import note_on_subscription
 from restorehooks.sequences.reading import read
+from restorehooks.sequences.repair import reset_table
+from restorehooks.sequences.scope import Limits
 from restorehooks.sequences.strangers import STRANGERS_CODE
 from tests.support.databases import Database
 from tests.support.sequences import DEFAULT, django_as, entry, inspect, reset, statuses
@@ -360,6 +362,13 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "SQL that a function in C is given": (
+        14, PLANNED,
+        """
+        CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr('a'::tsquery,
+            'SELECT ''a''::tsquery, ''b''::tsquery FROM m.note()') IS NOT NULL
+        """,
+    ),
 }  # fmt: skip
 FOR_ANY_TYPE = """
     GRANT CREATE ON SCHEMA public TO PUBLIC;
@@ -374,6 +383,8 @@ FOR_ANY_TYPE = """
         $$ SELECT public.fold('text', $1) $$;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
         SET search_path = public AS $$ SELECT $1 = $2 $$;
+    CREATE FUNCTION st_mapalgebraexpr(tsquery, text) RETURNS tsquery LANGUAGE internal IMMUTABLE
+        AS 'tsquery_rewrite_query';  -- runs SQL, as PostGIS's does
 """
 """What may call a function without a dependency on it: from which version on, how, and made how."""
 
@@ -419,6 +430,29 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
         assert connection.execute(locked).fetchall(), "this is no trap"
     assert "pg_catalog.pg_try_advisory_lock" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
+
+
+def test_whoever_has_made_no_function_has_none_called_either(
+    database: Database, mallory: str
+) -> None:
+    """PostgreSQL's own are enough for what runs the SQL that it is given."""
+    database.execute(FOR_ANY_TYPE)
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr('a'::tsquery,
+                'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')
+                IS NOT NULL;
+            DROP FUNCTION m.f, m.note
+            """
+        )
+    locked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 5 AND objid = 7"
+    with database.connect() as connection:
+        connection.execute(PLANNED)
+        assert connection.execute(locked).fetchall(), "this is no trap"
+    assert not all_fine(connections[DEFAULT], [])
+    assert "public.st_mapalgebraexpr" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
+    assert not database.execute(locked)
 
 
 def test_a_cast_of_ours_between_types_that_nothing_names_is_in_nobodys_way(
@@ -608,6 +642,64 @@ def test_the_key_of_a_table_that_a_partitioned_one_is_part_of_is_not_called(
     assert called(database) == []
 
 
+def test_the_key_of_another_roles_table_that_ours_is_part_of_is_not_called(
+    database: Database, mallory: str
+) -> None:
+    """It is the key's owner who lets it call a function of ours, by which it calls theirs."""
+    database.execute(FOR_ANY_TYPE)
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            """
+            CREATE TABLE m.p (id int, n text) PARTITION BY LIST ((n || public.folded('a')));
+            CREATE TABLE m.part PARTITION OF m.p FOR VALUES IN ('xx') PARTITION BY RANGE (id);
+            CREATE TABLE m.leaf PARTITION OF m.part DEFAULT;
+            """
+        )
+    database.execute(
+        """
+        CREATE SCHEMA ours; CREATE SEQUENCE ours.s;
+        ALTER TABLE m.part OWNER TO postgres; ALTER TABLE m.part SET SCHEMA ours;
+        ALTER TABLE m.leaf OWNER TO postgres; ALTER TABLE m.leaf SET SCHEMA ours;
+        ALTER TABLE ours.part ALTER id SET DEFAULT nextval('ours.s')
+        """
+    )
+    with database.connect(user=mallory) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$"
+        )
+    database.execute("SELECT max(id) FROM ours.part")
+    assert called(database) == [("postgres", "postgres")], "this is no trap"
+    database.execute("TRUNCATE m.log")
+    (found,) = reset_table(connections[DEFAULT], "ours", "part", Limits())
+    assert "another role's code, through public.folded" in str(found.reason)
+    assert called(database) == []
+
+
+def test_in_another_roles_schema_the_index_of_a_table_of_ours_is_our_own(
+    database: Database, mallory: str
+) -> None:
+    """So it is in a managed cloud: the administrator's role has the schema, and is no superuser."""
+    app = database.role("app")
+    database.execute(f"GRANT ALL ON SCHEMA m TO {app}")
+    with database.connect(user=mallory) as connection:
+        connection.execute("CREATE TYPE m.state AS ENUM ('new')")
+    with database.connect(user=app) as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION m.norm(text) RETURNS text LANGUAGE sql IMMUTABLE
+                AS $$ SELECT lower($1) $$;
+            CREATE TABLE m.ours (id serial PRIMARY KEY, name text, state m.state);
+            CREATE UNIQUE INDEX ours_u ON m.ours (m.norm(name)) WHERE state = 'new';
+            INSERT INTO m.ours VALUES (5, 'a')
+            """
+        )
+    database.execute(f"ALTER SCHEMA m OWNER TO {mallory}")
+    with django_as(database, USER=app):
+        assert entry(reset(DEFAULT), "m.ours_id_seq").next_after == 6
+        assert "is not read" not in diagnose(connections[DEFAULT], "ours_u")[0].sentences
+
+
 def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory: str) -> None:
     """Operators that only belong together, types without code and extensions do no harm."""
     database.execute("CREATE EXTENSION citext")
@@ -642,6 +734,11 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
             CREATE INDEX ON m.by_extension (id) WHERE name = 'a' OR lower(name) = 'b';
             CREATE INDEX ON m.by_extension (strpos(name, 'a'::citext));  -- an SQL function
             INSERT INTO m.by_extension VALUES (5);
+            CREATE DOMAIN m.past AS date CHECK (VALUE <= now());
+            CREATE DOMAIN m.seen AS m.past CHECK (to_char(VALUE, 'Y') <> '');
+            CREATE TABLE m.by_value (id serial PRIMARY KEY, day m.seen);
+            CREATE INDEX ON m.by_value (date_part('year', day)) WHERE day IS NOT NULL;
+            INSERT INTO m.by_value VALUES (5, '2000-01-01');
             INSERT INTO m.by_operator VALUES (5);
             INSERT INTO m.by_domain VALUES (5);
             INSERT INTO m.by_range SELECT n, m.r(n, n + 2) FROM generate_series(1, 5) AS n;

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restorehooks.restore.errors import DumpError, ProgramError
+from restorehooks.restore.script.hints import hint_for_a_constraint
 from restorehooks.wording import LONGEST
 
 
@@ -147,7 +148,8 @@ class _Reading:
             self.outcome.problems.append(problem)
             is_known = problem.statement.strip() == _UNKNOWN_TO_OLD_SERVERS
             if not is_known or len(self.outcome.problems) > _MOST:
-                raise ProgramError(f"pg_restore: {problem}")
+                more = hint_for_a_constraint(problem.statement.encode())
+                raise ProgramError(f"pg_restore: {problem}" + (f"; {more}" if more else ""))
             self._entry = ""
         self._message, self._statement = [], []
 

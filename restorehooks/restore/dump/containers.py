@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from restorehooks.restore.errors import DumpError
-from restorehooks.trust import link_astray
+from restorehooks.trust import ASTRAY, link_astray
 from restorehooks.wording import first_line, printable, quoted
 
 from .compression import beginning, compression_of, decompressed
@@ -51,22 +51,33 @@ def taken_out(source: Path, folder: Path | None = None) -> Iterator[Inside | Non
     where it is unpacked, by default where temporary files go. Raises DumpError where there are
     several, none, or no room, or a link of another user's leads to it.
     """
+    _require_theirs(source)
     try:
-        link = link_astray(source)
         kind = _kind(source)
     except OSError as error:
         raise unreadable(source, error) from error
-    if link:
-        said = "is a link of another user's, to what is not theirs: name the dump itself"
-        raise DumpError(f"{link} {said}")
     if kind is None:
+        _require_theirs(source / TABLE_OF_CONTENTS)
         yield None
     elif kind == "folder":
-        yield _in_folder(source)
+        inside = _in_folder(source)
+        if inside:
+            _require_theirs(inside.path)
+        yield inside
     else:
         with private_folder(folder) as private:
             unpack = _from_zip if kind == "zip" else _from_tar
             yield unpack(source, private)
+
+
+def _require_theirs(path: Path) -> None:
+    """Raise DumpError where another user's link leads to what that user may not read."""
+    try:
+        link = link_astray(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if link:
+        raise DumpError(f"{link} {ASTRAY}")
 
 
 def _kind(source: Path) -> str | None:

@@ -21,7 +21,7 @@ from restorehooks.wording import first_line
 
 from .buffer import LexingError
 from .ending import Ending
-from .hints import hint
+from .hints import EXISTS, OF_OTHERS, hint
 from .lexer import Comment, Lexer, MetaCommand, Statement
 from .oids import copies_oids
 from .options import ScriptOptions
@@ -234,6 +234,8 @@ class _Script:
     def _failed(self, error: StatementFailed) -> ScriptError:
         text, creates = error.statement.text, self._sender.creates
         more = hint(text, error.sqlstate, creates=creates, in_function=error.in_function)
+        if self._sender.options.keeps_others and error.sqlstate in EXISTS:
+            more = OF_OTHERS
         said = f"{error}; {more}" if more else str(error)
         return self._error(error.statement, said, error.sqlstate)
 

@@ -6,6 +6,13 @@ import re
 
 from restorehooks.restore.superusers import extension_in, made_by_superusers
 
+_LIKE_A_NOT_NULL = re.compile(
+    rb"ALTER TABLE [^;']+\sADD CONSTRAINT \S+_not_null[0-9]*\"?\s", re.DOTALL
+)
+_NAME_TAKEN = (
+    "from PostgreSQL 18 on a NOT NULL is a constraint, which may have taken this name: give it "
+    "another one where it was dumped (ALTER TABLE ... RENAME CONSTRAINT), and dump again"
+)
 _HINTS = (
     (
         "42501",
@@ -37,6 +44,19 @@ _HINTS = (
         "PostgreSQL 19 and later know no other value than on: dump again with "
         "PGOPTIONS='-c standard_conforming_strings=on' pg_dump",
     ),
+    (
+        "23503",
+        re.compile(rb"(?:COPY|INSERT INTO) "),
+        "where the dump has that row, too, it has the tables in the order of their names: dump "
+        "again with pg_dump --data-only, which puts those first that others refer to",
+    ),
+    (
+        "55000",
+        re.compile(rb"ALTER TABLE ONLY [^;']+ ATTACH PARTITION "),
+        "from PostgreSQL 17 on a partition has no identity of its own: take it away in the "
+        "database that was dumped (ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY), and dump again",
+    ),
+    ("42710", _LIKE_A_NOT_NULL, _NAME_TAKEN),
 )
 _SAID_BY_PG_DUMP = re.compile(rb"^pg_dump(?:all)?: ", re.MULTILINE)
 STDERR_INSIDE = (
@@ -64,6 +84,12 @@ NO_LIBRARY = (
     "--skip-superuser-only"
 )
 WITHOUT_EXTENSION = "leave it out, and its rows with it, by --skip-superuser-only"
+OF_OTHERS = (
+    "what other roles own stays: restore as its owner (assume_role in the settings, or "
+    "PGOPTIONS='-c role=OWNER'), or without --in-place"
+)
+EXISTS = frozenset(("42P06", "42P07", "42710", "42723"))
+"""A duplicate schema, table, object or function."""
 _DENIED = "42501"
 _NO_LIBRARY = ("58P01", "42883", "XX000")
 _MADE = 4000
@@ -95,3 +121,11 @@ def hint(
         return NO_LIBRARY
     known = (text for code, what, text in _HINTS if code == sqlstate and what.match(statement))
     return next(known, "")
+
+
+def hint_for_a_constraint(statement: bytes) -> str:
+    """Return what to do where its name may be why a constraint could not be made, else nothing.
+
+    For what pg_restore runs, which does not tell SQLSTATEs.
+    """
+    return _NAME_TAKEN if _LIKE_A_NOT_NULL.match(statement) else ""

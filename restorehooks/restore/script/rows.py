@@ -1,15 +1,31 @@
-"""The rows of a COPY on their way: changed, and cut where a line ends."""
+"""Rows on their way: what takes some away, and those of a COPY, changed and cut at line ends."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
+from .words import Words
+
 PIECE = 512 * 1024
 """Bytes of a piece of whole lines, about."""
 LONGEST_LINE = 2 * 1024 * 1024
 """Bytes that a line may have to be kept whole."""
 _FIRST_COLUMN = re.compile(rb"^[^\t\n]*\t", re.MULTILINE)
+_TAKING = frozenset(("delete", "merge", "truncate", "update"))
+
+
+def takes_away(statement: bytes, words: Words) -> str:
+    """Return what a statement does to rows that are there, empty where it only adds others."""
+    (first,) = words.first(1) or ("",)
+    if first in _TAKING:
+        return first.upper()
+    if first == "insert" and b"conflict" in statement.lower():
+        after = iter(words)
+        while "do" in after:
+            if next(after, "") == "update":
+                return "ON CONFLICT DO UPDATE"
+    return ""
 
 
 def without_first_column(blocks: Iterable[bytes]) -> Iterator[bytes]:

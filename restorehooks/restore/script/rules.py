@@ -25,13 +25,13 @@ from .owners_and_privileges import (
     privileges,
 )
 from .policies import policy
-from .tolerated import drops_what_is_owned
+from .rows import takes_away
+from .tolerated import needless_drop
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
 _STRUCTURE = frozenset(("create", "alter", "drop", "comment", "grant", "revoke", "security"))
 _DATA = frozenset(("copy", "delete", "insert", "merge", "truncate", "update"))
-_TAKES_AWAY = _DATA - {"copy", "insert"}
 _READING = frozenset(
     ("analyze", "call", "do", "lock", "refresh", "select", "table", "values", "with")
 )
@@ -68,7 +68,6 @@ _VERSION = LeaveOut(
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
 _SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
-_DROPPED = LeaveOut("drop", "what the role owns was dropped before, and what others own stays")
 _NO_OIDS = LeaveOut("object ids", "rows have none of their own since PostgreSQL 12")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
@@ -84,6 +83,8 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
     """
     if options.kept_tables and (kept := _kept_rows(statement, options, encoding)):
         return kept
+    if options.data_only and (taking := takes_away(statement, words)):
+        raise Refused(f"rows are only added to those that are there, and {taking} is more")
     if statement.startswith(b"INSERT INTO "):
         return statement
     head = words.first(_HEAD)
@@ -100,8 +101,6 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
         return _setting(statement, head, options, encoding)
     if found := _STATISTICS.match(statement):
         return _statistics(found[1].decode(), options) or statement
-    if options.data_only and first in _TAKES_AWAY:
-        raise Refused(f"rows are only added to those that are there, and {first.upper()} is more")
     if options.data_only and _SETVAL.match(statement):
         return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
@@ -178,8 +177,8 @@ def _structure(statement: bytes, words: Words, options: ScriptOptions, encoding:
     if options.data_only:
         only_triggers = _TRIGGERS.match(statement)
         return statement if only_triggers else LeaveOut("structure", "only data was asked for")
-    if options.keeps_others and drops_what_is_owned(statement, words):
-        return _DROPPED
+    if needless := needless_drop(statement, words, options):
+        return needless
     first = head[0]
     beginning = statement[:_MADE].decode(encoding, "replace")
     leaves_out = options.skip_superuser_only and not options.superuser

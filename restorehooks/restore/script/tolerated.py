@@ -11,6 +11,7 @@ from restorehooks.restore.superusers import extension_in, hangs_on_it, made_by_s
 
 from .lexer import Statement
 from .options import ScriptOptions
+from .verdicts import LeaveOut
 from .wire import StatementFailed, Wire
 from .words import Words
 
@@ -19,14 +20,21 @@ _LONGEST = 10_000
 UNDEFINED = frozenset(("42704", "42P01", "42883", "42703", "3F000"))
 """An undefined object, table, function or column, an invalid schema name
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-_NO_OWNER = frozenset(
-    ("access", "cast", "extension", "language", "procedural", "transform", "user")
-)
+_NO_OWNER = frozenset(("access", "cast", "language", "procedural", "transform", "user"))
 """Kinds of things that have none, or come and go with something else, as DROP names them."""
 _DUPLICATE = frozenset(("42710",))
 _INITIAL = re.compile(rb"(?:DROP|ALTER|CREATE|SELECT)\s", re.IGNORECASE)
 # What ``pg_dump --clean`` puts in the place of a view before it drops what the view needs.
 _DUMMY_VIEW = re.compile(rb"CREATE OR REPLACE VIEW [^;']+ AS\nSELECT\n    NULL::")
+# Made anew it would lack the privileges that each database gives it, which no dump repeats.
+_PUBLIC = re.compile(
+    rb"DROP\s+SCHEMA\s+(?:IF\s+EXISTS\s+)?(?:public|\"public\")(?:\s+(?:CASCADE|RESTRICT))?\s*\Z",
+    re.IGNORECASE,
+)
+_PUBLIC_STAYS = LeaveOut(
+    "drop", 'the schema "public" stays, with the privileges that all have on it'
+)
+_DROPPED = LeaveOut("drop", "what the role owns was dropped before, and what others own stays")
 _UNMADE = re.compile(rb"\bDROP\s+(?:CONSTRAINT|DEFAULT)\b", re.IGNORECASE)
 _UNLINK = re.compile(rb"SELECT (?:pg_catalog\.)?lo_unlink\('?\d+'?\)\s*\Z")
 _LANGUAGE = re.compile(
@@ -136,7 +144,14 @@ def _drops(statement: bytes, words: Words) -> bool:
     return first == "drop" or any(known.match(statement) for known in (_DUMMY_VIEW, _UNLINK))
 
 
-def drops_what_is_owned(statement: bytes, words: Words) -> bool:
+def needless_drop(statement: bytes, words: Words, options: ScriptOptions) -> LeaveOut | None:
+    """Return why a DROP is left out, None where it is sent."""
+    if _PUBLIC.match(statement):
+        return _PUBLIC_STAYS
+    return _DROPPED if options.keeps_others and _drops_what_is_owned(statement, words) else None
+
+
+def _drops_what_is_owned(statement: bytes, words: Words) -> bool:
     """Return whether a statement drops, or prepares to drop, something that has an owner."""
     if words.first(1) == ["alter"] and not _UNMADE.search(statement):
         return False  # a column, say, that the dump has made itself

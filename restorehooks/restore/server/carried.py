@@ -103,8 +103,11 @@ def _attributes(connection: Connection, live: Live, to: str) -> Iterator[Carry]:
 
 FOR_THE_LOAD = {
     "array_nulls",
+    "bytea_output",
     "datestyle",
     "default_text_search_config",
+    "extra_float_digits",
+    "gin_fuzzy_search_limit",
     "intervalstyle",
     "lc_monetary",
     "lc_numeric",
@@ -112,9 +115,11 @@ FOR_THE_LOAD = {
     "session_preload_libraries",
     "timezone",
     "timezone_abbreviations",
+    "transform_null_equals",
+    "xmlbinary",
 }
-"""Settings under which rows mean something else, or a materialized view has other ones; and what a
-superuser lets sessions load, such as the provider of a dump's security labels."""
+"""Settings under which rows mean something else, or a materialized view or a generated column has
+other values; and what a superuser lets sessions load, such as the provider of security labels."""
 
 
 def carry_settings(

@@ -1,10 +1,10 @@
-"""A role's default privileges, which would be added to those that a dump gives to what it makes."""
+"""Default privileges, which would be added to those that a dump gives to what it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -14,7 +14,8 @@ from .session_settings import own_names
 
 # Those of a schema are added to those of the database, which take the place of PostgreSQL's own.
 DEFAULTS = """
-SELECT one.now, n.nspname::text, d.defaclobjtype::text,
+SELECT one.now, pg_catalog.pg_get_userbyid(d.defaclrole)::text, n.nspname::text,
+       d.defaclobjtype::text,
        CASE WHEN one.grantee <> 0 THEN pg_catalog.pg_get_userbyid(one.grantee)::text END,
        one.privilege_type, one.is_grantable
 FROM pg_catalog.pg_default_acl d
@@ -25,7 +26,7 @@ CROSS JOIN LATERAL (
         CASE d.defaclobjtype WHEN 'S' THEN 's'::"char" ELSE d.defaclobjtype END, d.defaclrole))
     WHERE d.defaclnamespace = 0
 ) AS one
-WHERE pg_catalog.pg_get_userbyid(d.defaclrole) = current_user
+WHERE pg_catalog.pg_has_role(d.defaclrole, 'USAGE')
 """
 KINDS = {
     "r": "TABLES",
@@ -39,11 +40,10 @@ KINDS = {
 (https://www.postgresql.org/docs/current/catalog-pg-default-acl.html)."""
 
 
-@dataclass(frozen=True)
-class _Default:
-    """One privilege: as it is ``now``, or else as it is where nobody has set anything."""
+class _Default(NamedTuple):
+    """One privilege on what a role makes."""
 
-    now: bool
+    role: str
     schema: str | None
     kind: str
     grantee: str | None
@@ -57,23 +57,34 @@ class _Default:
             place = sql.SQL(" IN SCHEMA {}").format(sql.Identifier(self.schema))
         whom = sql.SQL("PUBLIC") if self.grantee is None else sql.Identifier(self.grantee)
         words = f" ON {KINDS[self.kind]} {grantee} "
-        head = sql.SQL("ALTER DEFAULT PRIVILEGES{} ").format(place)
-        return head + what + sql.SQL(words) + whom
+        head = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}{} ")
+        return head.format(sql.Identifier(self.role), place) + what + sql.SQL(words) + whom
 
 
 @contextmanager
 def default_privileges_off(connection: psycopg.Connection) -> Iterator[bool]:
     """Let what the block makes have no privileges but its own, within the caller's transaction.
 
-    The current role's default privileges are put back after it, beside those that the block sets.
+    The default privileges of the current role, and of those that a dump can have make something
+    over this connection, are put back after it, beside what the block sets and revokes.
     Gives whether there are any.
     """
-    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        found = [_Default(*row) for row in cursor.execute(DEFAULTS).fetchall()]
-    now, usual = [one for one in found if one.now], [one for one in found if not one.now]
+    now, usual = _read(connection)
     _change(connection, now, usual)
-    yield bool(found)
-    _change(connection, usual, now)
+    yield bool(now or usual)
+    set_now, usual_then = _read(connection)
+    revoked = set(usual_then).difference(set_now)
+    _change(connection, usual, [one for one in now if one not in revoked])
+
+
+def _read(connection: psycopg.Connection) -> tuple[list[_Default], list[_Default]]:
+    """Return privileges as they are set, and as they are of the same kinds where nothing is."""
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        rows = cursor.execute(DEFAULTS).fetchall()
+    now, usual = (
+        [_Default(*one) for is_now, *one in rows if is_now is which] for which in (True, False)
+    )
+    return now, usual
 
 
 def _change(

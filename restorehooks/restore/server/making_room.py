@@ -28,7 +28,7 @@ _KINDS = {
     "v": "VIEW",
     "m": "MATERIALIZED VIEW",
 }
-_ENABLED = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+_ENABLED = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA", "D": "DISABLE"}
 
 FIRING = """
 WITH RECURSIVE filled (oid) AS (
@@ -46,6 +46,11 @@ SELECT oid::regclass::text, kind, name::text, enabled::text FROM filled JOIN (
 WHERE enabled <> 'D' ORDER BY oid, kind, name
 """
 """The triggers and rules of tables, and of all that a row which is put into them may go to."""
+SET_APART = """
+SELECT tgrelid::regclass::text, tgname::text, tgenabled::text, oid::text FROM pg_catalog.pg_trigger
+WHERE tgenabled <> 'O'
+"""
+"""Triggers that ENABLE TRIGGER ALL changes, the server's own among them."""
 
 
 @contextmanager
@@ -82,6 +87,24 @@ def replaced(
     require_own_code(connection, planned.foreign_keys)  # a cast can be made at any time
     for key in planned.foreign_keys:
         _put_back(connection, key)
+
+
+@contextmanager
+def triggers_as_they_are(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let the triggers that are off, or fire in replicas or always, be so after the block.
+
+    Dumps made with --disable-triggers switch all triggers of a table off, and then all on.
+    """
+    before = _set_apart(connection)
+    yield
+    for table, name, enabled, _ in before - _set_apart(connection):
+        how = f"{_ENABLED[enabled]} TRIGGER {_name(connection, name)}"
+        _run(connection, f"ALTER TABLE ONLY {table} {how}")
+
+
+def _set_apart(connection: psycopg.Connection[Any]) -> set[tuple[str, str, str, str]]:
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        return set(cursor.execute(SET_APART).fetchall())
 
 
 def _standing(planned: Replacement) -> Iterator[Standing]:

@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from restorehooks.restore.dump.contents import ArchiveEntry
 from restorehooks.restore.dump.selection import RELATIONS, named, with_theirs
 from restorehooks.restore.errors import TargetError
-from restorehooks.sequences.strangers import IS_TRUSTED, STRANGERS_OF_TABLES
+from restorehooks.sequences.strangers import HARMLESS, IS_TRUSTED, STRANGERS, STRANGERS_OF_TABLES
 from restorehooks.wording import quoted
 
 from .session_settings import own_names
@@ -94,7 +94,9 @@ JOIN pg_catalog.pg_cast k ON k.castsource = compared.type AND k.castcontext = 'i
 JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
-WHERE NOT {IS_TRUSTED}
+WHERE NOT {IS_TRUSTED} OR NOT {HARMLESS} AND EXISTS (  -- who may make a cast between the two
+    SELECT FROM pg_catalog.pg_type t
+    WHERE t.oid IN (k.castsource, k.casttarget) AND t.typowner IN ({STRANGERS}))
 """  # noqa: S608 - constants
 
 THERE = """
@@ -194,7 +196,7 @@ def plan_replacement(
 ) -> Replacement:
     """Say what becomes of what is there of the relations in an archive; changes nothing.
 
-    Raises TargetError where that would call another role's function.
+    Raises TargetError where that could run another role's code.
     """
     with _every_name_with_its_schema(connection) as cursor:
         standing = _standing(cursor, entries)
@@ -239,9 +241,9 @@ def require_own_code(
             cast = cursor.execute(CASTS, {"table": key.of, "columns": list(key.columns)}).fetchone()
             if called := found.get(key.of) or found.get(key.to) or (cast and cast[0]):
                 raise TargetError(
-                    f"To check the foreign key {key.name} of {key.table} would call {called}, a"
-                    " function of another role, with the rights of this one: drop the foreign key"
-                    " first."
+                    f"To check the foreign key {key.name} of {key.table} would call {called}, and"
+                    " so could run another role's code with the rights of this one: drop the"
+                    " foreign key first."
                 )
 
 

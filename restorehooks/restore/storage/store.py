@@ -19,7 +19,7 @@ from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
 from restorehooks.restore.dump.copies import PACKED_FILE
 from restorehooks.restore.dump.identify import HEAD, read
 from restorehooks.restore.errors import RestoreError, StorageError, UsageError
-from restorehooks.trust import why_not_opened
+from restorehooks.trust import ASTRAY, link_astray, why_not_opened
 from restorehooks.wording import described, quoted
 
 from .sftp import SftpFile
@@ -99,12 +99,22 @@ class Store:
     @contextmanager
     def opened(self, name: str) -> Iterator[Any]:
         """Open a file to be read once, from its beginning and piece by piece where it can be."""
+        self._require_theirs(name)
         with (
             self.doing(f"reading {PREFIX}{name}"),
             closing(self.backend.open(name, "rb")) as file,
             closing(self._stream_of(name, file)) as stream,
         ):
             yield stream
+
+    def _require_theirs(self, name: str) -> None:
+        """Raise StorageError where another user's link leads to what that user may not read."""
+        if not isinstance(self.backend, FileSystemStorage):
+            return
+        with self.doing(f"looking at {PREFIX}{name}"):
+            link = link_astray(Path(self.backend.path(name)))
+        if link:
+            raise StorageError(f"{link} {ASTRAY}")
 
     def _stream_of(self, name: str, file: Any) -> Any:
         """Return what reads a file piece by piece, where its backend would fetch all of it first.
