@@ -30,7 +30,7 @@ def described(error: BaseException, *, hiding: Iterable[str] = ()) -> str:
     none of the secrets in ``hiding``.
     """
     name, said = type(error).__name__, str(error)
-    for secret in hiding:
+    for secret in sorted(hiding, key=len, reverse=True):  # one may begin another
         for form in (secret, repr(secret)[1:-1]):
             said = said.replace(form, "...")
     said = _QUERY.sub("?...", without_login(first_line(said)))

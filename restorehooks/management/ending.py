@@ -140,7 +140,7 @@ def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException
         case CommandError():  # an alias that cannot be used
             kind = "usage"
             # It may be a migration's, and of several lines.
-            return failure("refused", printable_lines(str(error)), error.returncode)
+            return failure("refused", printable_lines(without_login(str(error))), error.returncode)
         case NobodyToAskError():
             why = f"There is no terminal to confirm this on: give --no-input to {verb} without"
             why = f"{why} being asked."
@@ -160,7 +160,7 @@ def _failure(error: BaseException, verb: str, untouched: Callable[[BaseException
             kind, said = "interrupted", f"The {verb} was interrupted."
             return failure("interrupted", f"Interrupted. {untouched(error)}", INTERRUPTED, said)
     # A receiver's or a migration's: whatever a project may raise.
-    said = printable(f"{described(error)}{place_of(error)}.")
+    said = sentence(printable(f"{described(error)}{place_of(error)}"))
     return failure("failed", f"Failed: {said} {untouched(error)}", said=said)
 
 

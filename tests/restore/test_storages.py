@@ -250,7 +250,12 @@ class Talkative(FileSystemStorage):
     ],
 )
 def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says: str) -> None:
-    options = {"says": says, "secret_key": "sEcReT\nkey", "params": {"password": "sEcReT"}}
+    options = {
+        "says": says,
+        "params": {"password": "sEcReT"},
+        "secret_key": "sEcReT\nkey",
+        "token": "sEcReT-and-more",
+    }
     backend = {"BACKEND": f"{__name__}.Talkative", "OPTIONS": options}
     with (
         override_settings(STORAGES={"dumps": backend}),
@@ -258,6 +263,7 @@ def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says:
     ):
         list_storage(Request("storage:"))
     assert "sEcReT" not in str(found.value)
+    assert "and-more" not in str(found.value)
     assert says.split()[0] in str(found.value)
 
 
