@@ -16,7 +16,7 @@ from .interrupts import raise_if_interrupted, uninterrupted
 from .load import load_beside
 from .progress import heartbeat
 from .run import Run
-from .server.carried import carry_settings
+from .server.carried import Setting, carry_settings, settings_of
 from .server.kept_databases import kept
 from .server.live import is_empty
 from .server.sides import create_side, drop, not_dropped, open_side
@@ -45,6 +45,7 @@ def restore_beside(run: Run) -> None:
             load_beside(run, name)
             hooks.after_load(run, name)
             carry_settings(lock.connection, plan.live, name)
+            settings = settings_of(lock.connection, oid)
             with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)
                 hooks.run_files(run, name)
@@ -54,7 +55,7 @@ def restore_beside(run: Run) -> None:
             run.step("swap", f'putting it in the place of "{plan.address.name}"')
             with heartbeat(run.reporter):
                 _make_durable(run, name)
-                _swap(run, name, oid)
+                _swap(run, name, oid, settings)
         except BaseException:
             if not run.report.restored:
                 with uninterrupted():
@@ -69,7 +70,7 @@ def _make_durable(run: Run, name: str) -> None:
     run.lock.flush()
 
 
-def _swap(run: Run, name: str, oid: int) -> None:
+def _swap(run: Run, name: str, oid: int, before_hooks: set[Setting]) -> None:
     close_connections(run.request.using)
     with uninterrupted() as signals:
         raise_if_interrupted()
@@ -78,6 +79,7 @@ def _swap(run: Run, name: str, oid: int) -> None:
             run.plan.live,
             (name, oid),
             by=described(run.plan.dump),
+            before_hooks=before_hooks,
             accept_lost=run.request.accept_lost_settings,
             seconds=run.request.swap_seconds,
             interrupted=lambda: signals.came,

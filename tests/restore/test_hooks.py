@@ -450,3 +450,24 @@ def test_what_sessions_of_the_live_database_load_is_loaded_for_the_dump(
     finally:
         pre_load.disconnect(look)
     assert loaded == [("error",)]
+
+
+def test_what_a_hook_sets_for_the_database_outlives_the_swap(
+    live: Database, backup: Path, folder: Path
+) -> None:
+    for setting in ("my.x = 'old'", "my.y = 'old'", "my.z = 'old'"):
+        live.execute(f"ALTER DATABASE {live.name} SET {setting}")
+    (folder / "10-set.sql").write_text(
+        "DO $$ BEGIN\n"
+        "EXECUTE format('ALTER DATABASE %I SET my.x = ''new''', current_database());\n"
+        "EXECUTE format('ALTER DATABASE %I RESET my.y', current_database());\n"
+        "EXECUTE format('ALTER DATABASE %I SET my.w = ''new''', current_database());\n"
+        "END $$"
+    )
+    alone(live)
+    restore(Request(str(backup), hooks_dir=folder), confirm=lambda _: True)
+    set_now = (
+        "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase"
+        " WHERE datname = current_database()"
+    )
+    assert set(live.execute(set_now)[0][0]) == {"my.x=new", "my.z=old", "my.w=new"}

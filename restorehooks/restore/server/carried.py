@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 import psycopg
@@ -50,15 +50,33 @@ LIMITS = {
 """Settings that are not meant for a restore: they come with the swap."""
 
 
-def carried(connection: Connection, live: Live, to: str) -> Iterator[Carry]:
-    """Yield what CREATE DATABASE does not take over, as it stands now, for the database ``to``."""
-    for _, carry in _settings(connection, live, to):
-        yield carry
+Setting = tuple[str | None, str, str]
+"""The role, or None for all, name and value of ``ALTER DATABASE`` or ``ALTER ROLE ... SET``."""
+
+
+def settings_of(connection: Connection, oid: int) -> set[Setting]:
+    """Return the settings of the database with this oid."""
+    return {(role, name, value) for role, name, value in connection.execute(SETTINGS, [oid])}
+
+
+def carried(
+    connection: Connection, live: Live, to: str, changed: Collection[Setting] = ()
+) -> Iterator[Carry]:
+    """Yield what CREATE DATABASE does not take over, as it stands now, for the database ``to``.
+
+    ``changed`` are settings of that one that stay as they are, whatever value they have.
+    """
+    stay = {(role, name) for role, name, _ in changed}
+    for role, name, carry in _settings(connection, live, to):
+        if (role, name) not in stay:
+            yield carry
     yield from grants(connection, live, to)
     yield from _attributes(connection, live, to)
 
 
-def _settings(connection: Connection, live: Live, to: str) -> Iterator[tuple[str, Carry]]:
+def _settings(
+    connection: Connection, live: Live, to: str
+) -> Iterator[tuple[str | None, str, Carry]]:
     for role, name, value in connection.execute(SETTINGS, [live.oid]).fetchall():
         head = sql.SQL("ALTER DATABASE {}").format(sql.Identifier(to))
         if role is not None:
@@ -72,7 +90,7 @@ def _settings(connection: Connection, live: Live, to: str) -> Iterator[tuple[str
             ),
         )
         whose = f' of the role "{role}"' if role is not None else ""
-        yield name, Carry(f"the setting {name}{whose}", head + setting)
+        yield role, name, Carry(f"the setting {name}{whose}", head + setting)
 
 
 def _names(value: str) -> list[str]:
@@ -131,7 +149,7 @@ def carry_settings(
     their names) among them: all else is the dump's to set.
     What this role may not set is left out: it was named before loading began.
     """
-    for name, carry in _settings(connection, live, side) if not live.missing else ():
+    for _, name, carry in _settings(connection, live, side) if not live.missing else ():
         decides = "." in name or name.lower() in FOR_THE_LOAD
         if decides if for_the_load else name not in LIMITS:
             with suppress(psycopg.Error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import psycopg
@@ -13,7 +13,7 @@ from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line
 
 from .address import Connection
-from .carried import carried
+from .carried import Setting, carried, settings_of
 from .database_property import refusal
 from .kept_databases import Kept, kept
 from .live import Live
@@ -52,14 +52,17 @@ def swap(
     side: tuple[str, int],
     *,
     by: str,
+    before_hooks: Set[Setting] | None = None,
     accept_lost: bool = False,
     seconds: float = SECONDS_TO_SWAP,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Swapped:
     """Put the side database, which was loaded from ``by``, in the live one's place.
 
-    Renames, privileges and settings are one transaction. Raises TargetError when it could not be
-    done, and the live database is as it was; OutcomeUnknownError when nobody can say.
+    It gets the live one's settings, but for those that hooks or migrations have changed since it
+    had those ``before_hooks``. Renames, privileges and settings are one transaction. Raises
+    TargetError when it could not be done, and the live database is as it was; OutcomeUnknownError
+    when nobody can say.
     """
     lost: list[str] = []
     incoming = Incoming(*side, by)
@@ -72,7 +75,9 @@ def swap(
             return
         # The renames are done: the live database goes by its new name here.
         renamed = Live(outgoing[0], live.oid, live.owner, properties=live.properties)
-        for one in carried(connection, renamed, live.name):
+        now = settings_of(connection, incoming.oid)
+        changed = now ^ before_hooks if before_hooks is not None else set()
+        for one in carried(connection, renamed, live.name, changed):
             if why := refusal(connection, one.statement):
                 if not accept_lost:
                     raise TargetError(f"{one.what} cannot be carried over: {why}")
