@@ -81,7 +81,9 @@ NUMBERS = [str(number) for number in range(300)]
     ids=["copy", "bare copy", "insert", "several rows"],
 )
 def test_rows_come_over_several_connections(database: Database, text: str) -> None:
-    head = "CREATE TABLE t (id serial, x text CHECK (length(x) < 9) DEFAULT random()::text);\n"
+    """One row takes a millisecond: else one connection may be done before there is another."""
+    check = "CHECK (length(x) < 9 AND pg_sleep(0.001) IS NOT NULL)"
+    head = f"CREATE TABLE t (id serial, x text {check} DEFAULT random()::text);\n"
     result = over_several((head + text).encode(), database)
     assert result.rows == database.execute("SELECT count(*) FROM t")[0][0]
     assert database.execute("SELECT count(DISTINCT id) >= 300 FROM t") == [(True,)]
