@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import psycopg
@@ -28,7 +29,7 @@ from .keywords import (
     variables_of_libpq,
     without_variables,
 )
-from .pooler import DIRECT_URL, SECONDS_TO_ANSWER, require_direct
+from .pooler import DIRECT_URL, SECONDS_TO_ANSWER, SECONDS_TO_BEGIN, require_direct
 from .session_settings import OWN_PATH, SET_PATH, read_any_text, unlimited
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -131,10 +132,10 @@ class Address:
         """
         asked = {**_OURS, **self.parameters, "dbname": database}
 
-        def link() -> Connection:
+        def link(**more: str) -> Connection:
             # No variable holds the secrets: reports of errors show variables.
             return psycopg.connect(
-                make_conninfo(**{**asked, **self.secrets, **extra}), autocommit=True
+                make_conninfo(**{**asked, **self.secrets, **extra, **more}), autocommit=True
             )
 
         try:
@@ -144,8 +145,8 @@ class Address:
         try:
             read_any_text(connection)
             # Before any setting is made, which a pooler would hand on to somebody else.
-            place = f"{self.host}:{self.port}"
-            require_direct(connection, place, database, None if self.is_direct else link)
+            second = None if self.is_direct else partial(link, connect_timeout=SECONDS_TO_BEGIN)
+            require_direct(connection, f"{self.host}:{self.port}", database, second)
             if self.role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             connection.execute(SET_PATH, [OWN_PATH])

@@ -27,8 +27,10 @@ PGPOOL_VERSION = "SHOW pool_version"
 
 SECONDS_TO_ANSWER = "5"
 """How long a server may take to answer whether it is there."""
+SECONDS_TO_BEGIN = "2"
+"""How long another session may take to begin: there is none on a server with one for all."""
 SECONDS_TO_END = 2.0
-"""How long another session may take to begin, and to end after its connection."""
+"""How long another session may take to answer, and to end after its connection."""
 STILL_THERE = """
 SELECT pg_catalog.pg_backend_pid(), EXISTS (
     SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) %s)
