@@ -16,6 +16,8 @@ from jsonschema import Draft202012Validator
 
 from restorehooks.management.base import OneSentenceCommand
 from restorehooks.management.output import SafeOutput
+from restorehooks.restore.server import address
+from restorehooks.restore.server.address import Address
 from restorehooks.signals import post_restore, sequences_repaired
 from restorehooks.wording import size_in_words
 from tests.support.databases import Database, pointed
@@ -346,8 +348,9 @@ def silent() -> Iterator[int]:
 
 
 def test_a_server_that_says_nothing_is_given_up(
-    database: Database, backup: Path, silent: int
+    database: Database, backup: Path, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(address, "SECONDS_TO_ANSWER", "1")
     alone(database)
     nobody = {**database.settings, "HOST": "127.0.0.1", "PORT": str(silent)}
     settings = {**nobody, "OPTIONS": {"connect_timeout": 2}}
@@ -358,8 +361,6 @@ def test_a_server_that_says_nothing_is_given_up(
 
 
 def test_the_time_to_connect_is_bounded_and_the_users_is_kept(database: Database) -> None:
-    from restorehooks.restore.server.address import Address
-
     assert "connect_timeout=15" in Address.of("default").conninfo("x")
     assert Address.of("default").variables("x")["PGCONNECT_TIMEOUT"] == "15"
     with pointed("patient", {**database.settings, "OPTIONS": {"connect_timeout": 77}}):
