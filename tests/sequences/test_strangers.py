@@ -232,6 +232,10 @@ ANY_TO_TEXT = """
     CREATE TYPE m.e AS ENUM ('a'); {0}; CREATE UNIQUE INDEX u ON m.t (id) WHERE as_text({1}) = 'a'
 """
 PLANNED = "SELECT max(id) FROM m.t WHERE id > 0"
+BETTER_MATCH = """
+    CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+        $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$;
+"""
 UNDEPENDED: dict[str, tuple[int, str, str]] = {
     "another table's key": (
         14, PLANNED,
@@ -347,26 +351,20 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
     ),
     "a better match of what a function of ours calls": (
         14, PLANNED,
-        """
-        CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
-            $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$;
+        BETTER_MATCH + """
         CREATE INDEX u ON m.t (id) WHERE folded('a') = 'x'
         """,
     ),
     "the same in a domain's CHECK": (
         14, "SELECT id::m.d FROM m.t",
-        """
-        CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
-            $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$;
+        BETTER_MATCH + """
         CREATE DOMAIN m.d AS int CHECK (folded('a') = 'x');
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
     "the same in a function whose own names are resolved": (
         14, PLANNED,
-        """
-        CREATE FUNCTION public.fold(text, text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
-            $$ BEGIN PERFORM m.note(); RETURN 'x'; END $$;
+        BETTER_MATCH + """
         CREATE INDEX u ON m.t (id) WHERE bound('a') = 'x'
         """,
     ),

@@ -72,9 +72,11 @@ def refuse_to_take_over(
     if not standing or not (found := _TAKES_OVER.match(statement)):
         return
     *schemas, name = plain_names(found[1], encoding)
-    for one in standing:
-        if one[1] == name and schemas in ([], [one[0]]):
-            raise Refused(f"{quoted(['.'.join(one)])} is there already; {OF_OTHERS}")
+    meant = standing.intersection((each, name) for each in schemas)
+    if not schemas:  # the path of the session decides
+        meant = frozenset(one for one in standing if one[1] == name)
+    for one in meant:
+        raise Refused(f"{quoted(['.'.join(one)])} is there already; {OF_OTHERS}")
 
 
 class Tables:
@@ -150,12 +152,12 @@ class Tables:
 
     def missing(self) -> str | None:
         """Say which tables were named or made and are not there any more; None where all are."""
-        named, left = self._named | Counter(_names(self._made)), Counter(self.left)
+        named, left = self._named | Counter(_names(self._made)), Counter(_names(self._left))
         gone = [name for name, count in named.items() if left[name] < count]
         if not gone:
             return None
         return (
-            f"the dump names {sum(named.values())} tables and makes {len(self.left)} that stay: "
+            f"the dump names {sum(named.values())} tables and makes {left.total()} that stay: "
             f"{shown(gone)} will be MISSING"
         )
 
