@@ -641,6 +641,9 @@ def test_a_process_whose_name_is_no_text_is_in_nobodys_way(folder: Path) -> None
         os.kill(keeper_of(server.data), signal.SIGKILL)
         assert has_ended(folder / "pg")
         assert processes_of(uid)
+    deadline = time.monotonic() + 10  # what is killed is there for a moment
+    while processes_of(uid) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert processes_of(uid) == []
 
 
