@@ -53,8 +53,8 @@ sql 'CREATE DATABASE restored'
 expect 'values after pg_restore' '116.00 116.00' "$(values restored)"
 PGDATABASE=template1 sql 'CREATE DATABASE copied TEMPLATE postgres'
 expect 'values in a copy by TEMPLATE' '119.00 116.00' "$(values copied)"
-expect 'values in the fixture' '119.00 116.00' \
-    "$(grep --only-matching '"gross": "[0-9.]*' "$folder/fixture.json" | cut -d '"' -f 4 | paste --serial --delimiters=' ')"
+in_fixture=$(grep --only-matching '"gross": "[0-9.]*' "$folder/fixture.json" | cut -d '"' -f 4)
+expect 'values in the fixture' '119.00 116.00' "$(echo "$in_fixture" | paste --serial --delimiters=" ")"
 sql 'TRUNCATE shop_invoice'
 manage loaddata --verbosity=0 "$folder/fixture.json"
 expect 'values after loaddata' '116.00 116.00' "$(values postgres)"
