@@ -5,7 +5,7 @@
 # reporting role read each table that is made from then on. Tables that were there before have no
 # such grant. One expects that a restore makes the privileges as they were dumped. The dump holds what
 # differs from a table as CREATE TABLE makes it without default privileges, and gives those back at
-# its very end, for just this reason. A table without grants has no entry at all. Where the target has
+# its very end. A table without grants has no entry at all. Where the target has
 # the default privileges already, since it is the same database, they count while the tables are
 # made again, and nothing takes them away. `pg_restore --clean`, `psql` with such a dump and dbrestore
 # are alike. A restore into a new database has the privileges as they were.

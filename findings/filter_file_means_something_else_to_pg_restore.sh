@@ -1,8 +1,8 @@
 #!/bin/sh
 # A filter file that works with pg_dump filters nothing with pg_restore, and no error says so.
 #
-# PostgreSQL 18.6 (17.11 alike). Since 17 both take --filter, and the manual of either describes the
-# file with the same words: lines of "include" or "exclude", the kind of object, and PATTERN. One
+# PostgreSQL 18.6 (17.11 alike). Since 17 both take --filter, and their manuals describe the
+# file in nearly the same words: lines of "include" or "exclude", the kind of object, and PATTERN. One
 # expects that a file that has been tried with the one means the same to the other. pg_dump reads a
 # pattern as psql does: wildcards, double quotes around names with capitals, a schema before the
 # table. pg_restore compares it with the bare name, letter for letter, quotes and all. A line that

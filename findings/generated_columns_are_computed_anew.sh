@@ -2,9 +2,8 @@
 # A restore computes stored generated columns anew: old rows get what the function gives today.
 #
 # PostgreSQL 18.6 (14.23 alike), Django 5.2.8. A generated column that is STORED (Django:
-# GeneratedField(db_persist=True)) keeps what was computed when its row was written: a function that is
-# replaced later, by a new rate of tax, say, changes new rows alone, as Django's documentation says of
-# stored columns that they are computed when rows are created or updated. One expects a backup to
+# GeneratedField(db_persist=True)) is computed when its row is written, the manual says: a function
+# that is replaced later, by a new rate of tax, say, changes new rows alone. One expects a backup to
 # bring back the values that are stored. No dump holds them: COPY and INSERT leave the column out, and
 # the restore computes each row with the function as it was last. The sums of last year's invoices
 # differ from those that were sent. A copy by CREATE DATABASE ... TEMPLATE keeps them. That functions in
