@@ -11,6 +11,7 @@ from django.db import Error as DjangoDatabaseError
 from django.db import connections, transaction
 
 from restorehooks.sequences.message import READ_COMMITTED
+from restorehooks.wording import quoted
 
 from . import hooks
 from .alias import pointed_at
@@ -21,6 +22,7 @@ from .load import load_in_transaction, prove_first
 from .progress import heartbeat
 from .run import Run
 from .server.default_privileges import default_privileges_off
+from .server.existing import filled_materialized_views
 from .server.extension_rows import clear_tables
 from .server.lock_table import require_locks
 from .server.lost_commit import NUMBER, was_committed
@@ -109,6 +111,8 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
         if plan.mode == "data only":
             stack.enter_context(triggers_as_they_are(connection))
         load_in_transaction(run, connection)
+        if plan.mode == "data only" and (views := filled_materialized_views(connection)):
+            run.note(f"not filled anew: {quoted(views)} (run REFRESH MATERIALIZED VIEW)")
 
 
 def _locks(entries: Sequence[ArchiveEntry]) -> int:

@@ -278,9 +278,14 @@ def test_data_only_adds_rows_in_one_transaction(
 ) -> None:
     database.execute(SHOP.partition("INSERT")[0])
     database.execute("INSERT INTO customer (id, email) VALUES (1000, 'already here')")
+    database.execute("CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM customer")
+    database.execute("CREATE MATERIALIZED VIEW unfilled AS SELECT 1 WITH NO DATA")
     alone(database)
-    project.manage("restoredb", str(backup), YES, "--data-only")
+    done = project.manage("restoredb", str(backup), YES, "--data-only")
     assert database.execute("SELECT count(*), max(id) FROM customer") == [(501, 1000)]
+    assert database.execute("SELECT count FROM counted") == [(1,)]
+    assert 'note: not filled anew: "public.counted" (run REFRESH MATERIALIZED' in done.stderr
+    assert "unfilled" not in done.stderr
     assert database.execute("INSERT INTO customer (email) VALUES ('x') RETURNING id") == [(1001,)]
     before = contents(database)
     done = project.manage("restoredb", str(backup), YES, "--data-only", check=False)

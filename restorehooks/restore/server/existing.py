@@ -44,6 +44,11 @@ SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 """
+MATERIALIZED_VIEWS = """
+SELECT n.nspname::text || '.' || c.relname::text FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm' AND c.relispopulated ORDER BY 1
+"""
 LARGE_OBJECTS = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"
 
 _KINDS = {
@@ -107,6 +112,12 @@ def rows_of_no_table(
     there |= {(entry.schema, entry.tag) for entry in entries if entry.kind == "TABLE"}
     rows = (entry for entry in entries if entry.kind == "TABLE DATA")
     return [entry for entry in rows if (entry.schema, entry.tag) not in there]
+
+
+def filled_materialized_views(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return the names of the materialized views that hold rows, with their schemas."""
+    with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        return [name for (name,) in cursor.execute(MATERIALIZED_VIEWS).fetchall()]
 
 
 def _known(rows: Iterable[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str]]:
