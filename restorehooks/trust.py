@@ -53,6 +53,19 @@ def link_astray(path: Path) -> Path | None:
     return None
 
 
+def link_of_another(path: Path) -> Path | None:
+    """Return the first link on the way to a place that another user made, None where none is.
+
+    Raises OSError where the way cannot be looked at.
+    """
+    places = _way_to(path) if os.name == "posix" else ()
+    for place in places:
+        is_systems = place.parent in _SYSTEMS
+        if place.is_symlink() and not is_systems and not belongs_to_us(place.lstat()):
+            return place
+    return None
+
+
 def _is_same(path: Path, place: Path) -> bool:
     """Return whether a way ends there for the system, too: by /proc/PID/root it may not."""
     try:

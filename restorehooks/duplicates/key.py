@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
+IDENTIFIER = r'(?:"[^"]*(?:""[^"]*)*"|[^\W\d][\w$]*)'
 ONE_NAME = re.compile(IDENTIFIER)
 FAR_ENOUGH = 1_000_000
 """Characters that are looked at for a key: a message may hold any number of parentheses."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restorehooks.programs import Program, find
+from restorehooks.trust import link_of_another
 
 from . import rename
 from .archive import commands
@@ -230,6 +231,8 @@ class _Unfinished:
 def _unfinished(to: Path) -> Iterator[_Unfinished]:
     with ExitStack() as stack:
         try:
+            if link := link_of_another(to.parent):
+                raise UsageError(f"{link} is a link of another user's: name the folder itself.")
             prefix = f".{to.name[:40]}."
             made = stack.enter_context(new_folder(to.parent, prefix, ".unfinished"))
             if why := made.why_led_astray():

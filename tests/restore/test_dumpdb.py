@@ -445,3 +445,16 @@ def test_what_comes_in_the_place_of_an_earlier_dump_is_put_back(
         backup.back_up(to, form="directory", force=True)
     assert (to / "file").read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dumps", "taken away"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_no_link_of_another_user_leads_a_dump_elsewhere(database: Database, tmp_path: Path) -> None:
+    from restorehooks.restore import backup
+
+    (victim := tmp_path / "victim").mkdir()
+    (victim / "shop.dump").write_text("precious")
+    (link := tmp_path / "link").symlink_to(victim)
+    os.lchown(link, 12345, 12345)
+    with pytest.raises(RestoreError, match=f"{link} is a link of another user's"):
+        backup.back_up(link / "shop.dump", force=True)
+    assert [path.read_text() for path in victim.iterdir()] == ["precious"]

@@ -14,8 +14,9 @@ import sys
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -28,11 +29,17 @@ from restorehooks.restore.processes import lines_of
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
 from restorehooks.restore.script.options import ScriptOptions
+from restorehooks.restore.script.parallel import spread
 from restorehooks.restore.script.parallel.builds import Builds
+from restorehooks.restore.script.parallel.inserts import Inserts
+from restorehooks.restore.script.psql import DatabaseStatements
 from restorehooks.restore.script.results import Collected, ScriptResult
+from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.survey import survey
-from restorehooks.restore.script.verdicts import LeaveOut
+from restorehooks.restore.script.tolerated import tolerance
+from restorehooks.restore.script.verdicts import LeaveOut, Refused
 from restorehooks.restore.script.wire import StatementFailed, Wire
+from restorehooks.restore.script.words import Words
 from restorehooks.wording import first_line, quoted
 from tests.support.databases import Database
 from tests.support.dumps import as_sql, program
@@ -488,6 +495,68 @@ def test_no_name_in_a_dump_fills_the_memory(tmp_path: Path, of: str, line: str) 
         path.write_text(f"{FIRST.format(of)}CREATE ROLE {'x' * (65 << 20)};\n{LAST.format(of)}")
         with pytest.raises(DumpError, match="line 2: more roles and the like than any server has"):
             survey(identify(path, whole_server=True))
+
+
+SAID, MANY = "as no name has", 300_000
+"""What is said of a name that is too long, and bytes: a gzipped file of 1 MB has room for a GB."""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ('INSERT INTO "{a}" VALUES (1)', SAID),
+        ('INSERT INTO {"a"} VALUES (1)', SAID),
+        ('DROP TABLE {""}', SAID),
+        ("SELECT ${a}$x${a}$", SAID),
+        ("CREATE FUNCTION f() begin{ }x{ atomic}", ""),
+        ("CREATE FUNCTION f() begin{--\n}{/**/}atomic", ""),
+        ("DROP TABLE {a,}b", ""),
+        ("DROP SCHEMA {a,}b", ""),
+        ("SELECT E'a'{\n}, 'b'", ""),
+        ("SELECT E'a'{--\n}, 'b'", ""),
+        ("SET SESSION AUTHORIZATION '{a}'", ""),
+        ("SET SESSION AUTHORIZATION '{''}'", ""),
+        ("ALTER DEFAULT PRIVILEGES FOR ROLE a{\n}, b GRANT SELECT ON TABLES TO x", ""),
+        ("ALTER DEFAULT PRIVILEGES FOR ROLE a{/**/}, b GRANT SELECT ON TABLES TO x", ""),
+        ("ALTER DEFAULT PRIVILEGES FOR ROLE a/*{x}*/, b GRANT SELECT ON TABLES TO x", ""),
+        ("ALTER DEFAULT PRIVILEGES FOR ROLE {a,}b GRANT SELECT ON TABLES TO x", ""),
+        ("CREATE POLICY p ON t TO {a,}b USING (true)", ""),
+        ("COPY t ({a,}b) FROM STDIN (FORMAT text)", ""),
+        ("INSERT INTO t ({a, }b) VALUES (1)", ""),
+        ("INSERT INTO t VALUES ({1, }1)", ""),
+        ("INSERT INTO t VALUES {(1), }(1)", ""),
+        ("INSERT INTO t VALUES ('{''}')", ""),
+        ("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY ({a,}b) REFERENCES u (a)", ""),
+        ("\\connect a{ }x\n", ""),
+        ('\\connect "{""}"\n', ""),
+    ],
+)
+def test_nothing_that_is_repeated_fills_the_memory(
+    tmp_path: Path, statement: str, said: str
+) -> None:
+    """Nor does it take hours."""
+    many = re.sub(r"\{([^{}]+)\}", lambda found: found[1] * (MANY // len(found[1])), statement)
+    path = tmp_path / "many.sql"
+    path.write_text(f"{FIRST.format('')}{many};\n{LAST.format('')}")
+    options = ScriptOptions(
+        owners=frozenset(), roles=frozenset(), keeps_others=True, acting_role="none"
+    )
+    tracemalloc.start()
+    try:
+        with pytest.raises(DumpError, match=said) if said else nullcontext():
+            survey(identify(path))
+        for command in () if said or many.startswith("\\") else (many.encode(),):
+            with suppress(Refused):
+                decide(command, Words(command), options, "utf-8")
+            tolerance(command, Words(command), options, "utf-8")
+            Inserts(cast(Any, None)).add(Statement(command, 1))
+            Builds(None).recognise(Statement(command, 1))
+            spread._COPY.fullmatch(command)
+        DatabaseStatements().may_connect(many.encode())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * MANY
 
 
 def test_what_is_repeated_is_kept_once_and_of_many_names_few_are_shown(

@@ -7,7 +7,7 @@ import re
 from restorehooks.restore.superusers import extension_in, made_by_superusers
 
 _LIKE_A_NOT_NULL = re.compile(
-    rb"""ALTER TABLE [^;']+\sADD CONSTRAINT (?:"(?:[^"]|"")*|\w*)_not_null[0-9]*"?\s"""
+    rb"""ALTER TABLE [^;']+\sADD CONSTRAINT (?:"(?:[^"]|""){0,1000}|\w*)_not_null[0-9]*"?\s"""
 )
 _NAME_TAKEN = (
     "from PostgreSQL 18 on a NOT NULL is a constraint, which may have taken this name: give it "

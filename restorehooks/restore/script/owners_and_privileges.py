@@ -15,9 +15,11 @@ from .verdicts import LeaveOut, Replaced, Verdict
 _ANYBODY = re.compile(rb'(?i:PUBLIC|CURRENT_USER|CURRENT_ROLE|SESSION_USER)|"public"')
 SAME_ROLE = "the role that restores does so throughout"
 _NO_OWNER = "leaving out ownership was asked for"
-_BLANK = rb"(?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).)*\*/)*"
+# Of what is repeated in a pattern each repetition is kept in memory: none is without a bound.
+_COMMENT = rb"(?:--[^\r\n]*[\r\n]|/\*(?:(?!/\*|\*/).){0,1000}\*/)"
+_BLANK = rb"[ \t\n\r\f\v]*(?:%s[ \t\n\r\f\v]*){0,10}" % _COMMENT
 NAME = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
-_NAMES = rb"%s(?:%s,%s%s)*" % (NAME, _BLANK, _BLANK, NAME)
+_NAMES = rb"%s(?:%s,%s%s){0,5000}" % (NAME, _BLANK, _BLANK, NAME)
 _OWNER = re.compile(rb"\sOWNER\s+TO\s+(%s)\s*\Z" % NAME, re.IGNORECASE)
 _GRANTEES = re.compile(
     rb"\s(?:TO|FROM)\s+(?:GROUP\s+)?(%s)"
@@ -27,7 +29,7 @@ _GRANTEES = re.compile(
 )
 _DEFAULTS_OF = re.compile(rb"ALTER\s+DEFAULT\s+PRIVILEGES\s+FOR\s+ROLE\s+(%s)" % _NAMES, re.I)
 _AUTHORIZATION = re.compile(
-    rb"(?:RESET|SET)\s+SESSION\s+AUTHORIZATION(?:\s+('(?:[^'\\]|'')*'|%s))?\s*\Z" % NAME,
+    rb"(?:RESET|SET)\s+SESSION\s+AUTHORIZATION(?:\s+('(?:[^'\\]|''){0,1000}'|%s))?\s*\Z" % NAME,
     re.IGNORECASE,
 )
 _TAIL = 2000

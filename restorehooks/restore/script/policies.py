@@ -11,7 +11,7 @@ from .verdicts import LeaveOut, Replaced
 _POLICY = re.compile(
     rb"(?P<head>CREATE\s+POLICY\s+(?P<name>%s)\s+ON\s+(?P<table>%s(?:\.%s)?)"
     rb"(?:\s+AS\s+(?:PERMISSIVE|(?P<restrictive>RESTRICTIVE)))?(?:\s+FOR\s+[A-Z]+)?\s+TO\s+)"
-    rb"(?P<roles>%s(?:\s*,\s*%s)*)(?P<rest>\s+(?:USING|WITH)\b.*|\s*)\Z" % ((NAME,) * 5),
+    rb"(?P<roles>%s(?:\s*,\s*%s){0,5000})(?P<rest>\s+(?:USING|WITH)\b.*|\s*)\Z" % ((NAME,) * 5),
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -16,7 +16,7 @@ _SKIPPED = re.compile(
 )
 _QUIT = re.compile(rb"\\q[ \t]*")
 _CONNECT = re.compile(
-    rb"\\connect (?:-reuse-previous=on )?(?:[A-Za-z0-9_.]+|\"(?:[^\"]|\"\")*\")[ \t]*"
+    rb"\\connect (?:-reuse-previous=on )?(?:[A-Za-z0-9_.]+|\"(?:[^\"]|\"\"){0,1000}\")[ \t]*"
 )
 _CREATE_DATABASE = re.compile(rb"CREATE\s+DATABASE\s", re.IGNORECASE)
 _CHANGE_DATABASE = re.compile(rb"(?:ALTER|DROP)\s", re.IGNORECASE)

@@ -46,7 +46,7 @@ POSITION, LONGEST_POSITION = "sequence position", 1000
 """What is left out where it might set back a sequence, and more bytes than pg_dump's has."""
 _ALONE = "only the restore itself begins and ends transactions"
 
-# What may stand between COPY and FROM, every name written as n: a table, and columns of it.
+# What may stand between COPY and FROM, every name written as n: a table, and up to 1600 columns.
 _TABLE = re.compile(r"n(\.n)*(\(n(,n)*\))?")
 _MAPPED = re.compile(rb"CREATE\s+USER\s+MAPPING\s+FOR\s+(%s)" % NAME, re.IGNORECASE)
 _TABLESPACE = re.compile(rb"SET\s+default_tablespace\s*=\s*(%s)\s*\Z" % NAME, re.IGNORECASE)
@@ -163,7 +163,7 @@ def copies_in(words: Words) -> bool:
         return False
     shape = ""
     for word in each:
-        if word == "from":
+        if word == "from" or len(shape) > 10_000:
             return next(each, "") == "stdin" and bool(_TABLE.fullmatch(shape))
         is_name = word.startswith('"') or word.isalpha() or (len(word) > 1 and word[0] != "'")
         shape += "n" if is_name else word

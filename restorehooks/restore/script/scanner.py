@@ -30,10 +30,13 @@ _COMMENT_MARK = re.compile(rb"/\*|\*/")
 _QUOTE = re.compile(rb"'")
 _QUOTE_OR_ESCAPE = re.compile(rb"['\\]")
 _NAME_QUOTE = re.compile(rb'"')
-# What stands between two strings that the server takes as one: a newline, blanks and comments.
-_CONTINUATION = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:[ \t\n\r\f\v]|--[^\r\n]*[\r\n])*")
-_NOTHING = re.compile(rb"(?:[ \t\n\r\f\v]|--[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
+_LINE_COMMENT = re.compile(rb"[ \t\n\r\f\v]+|--[^\r\n]*")
+_ANY_COMMENT = re.compile(rb"[ \t\n\r\f\v]+|--[^\r\n]*|/\*.*?\*/", re.DOTALL)
+"""A run of blanks, or a comment."""
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure) ")
+_LONGEST_NAME = 1000
+"""Bytes of a quoted name, or of what a $-quote begins with: a server keeps 63 of a name. Of what is
+repeated in a pattern each repetition is kept, so that a longer one would fill the memory."""
 
 
 class Unfinished(LexingError):  # noqa: N818 - the dump's state, not this program's
@@ -59,8 +62,8 @@ class Scanner(Buffer):
             elif kind in ("string", "escape", "bits"):
                 mode = kind == "escape" or (kind == "string" and escapes)
                 if kind == "string" and mode != last_mode:
-                    gap = _CONTINUATION.match(self._buffer, last_end)
-                    mode = last_mode if gap and gap.end() == match.start() else mode
+                    goes_on = self._goes_on(last_end, match.start())
+                    mode = last_mode if goes_on else mode
                 position = last_end = self._after_string(position, mode)
                 last_mode = mode
             elif kind == "mark":
@@ -69,10 +72,11 @@ class Scanner(Buffer):
                     return match.start()
                 depth = depth + 1 if mark == b"(" else max(depth - (mark == b")"), 0)
             elif kind == "name":
-                position = self._after(_NAME_QUOTE, position, 'a quoted name ("...)')
+                position = self._after_name(position)
             elif kind == "block":
                 position = self._after_comment(position)
             elif kind == "dollar":
+                self._require_name(match.start(), position, "a $-quote")
                 tag = re.compile(re.escape(match[0]))
                 position = self._after(tag, position, "a $-quoted string", len(match[0]) - 1)
         raise Unfinished("a statement", self._line)
@@ -100,6 +104,27 @@ class Scanner(Buffer):
             else:
                 return position
 
+    def _goes_on(self, start: int, end: int) -> bool:
+        """Return whether the server takes the strings before and after this as one.
+
+        That is so where a newline stands between them, with blanks and comments.
+        """
+        newline = any(self._buffer.find(each, start, end) >= 0 for each in (b"\n", b"\r"))
+        return newline and _is_all(_LINE_COMMENT, self._buffer, start, end)
+
+    def _after_name(self, start: int) -> int:
+        inside = 'a quoted name ("...)'
+        position = self._after(_NAME_QUOTE, start, inside)
+        while self._has(position, 1) and self._buffer[position] == ord('"'):
+            position = self._after(_NAME_QUOTE, position + 1, inside, origin=start)
+        self._require_name(start, position, "a quoted name")
+        return position
+
+    def _require_name(self, start: int, end: int, what: str) -> None:
+        if end - start > _LONGEST_NAME:
+            line = self._line + self._buffer.count(b"\n", self._position, start)
+            raise LexingError(f"{what} has more than {_LONGEST_NAME} bytes, as no name has", line)
+
     def _after_comment(self, position: int) -> int:
         start, depth = position, 1
         while depth:
@@ -126,6 +151,13 @@ class Scanner(Buffer):
                 raise Unfinished(inside, begins)
 
 
+def _is_all(pattern: re.Pattern[bytes], buffer: bytearray, start: int, end: int) -> bool:
+    """Return whether what stands there is nothing but matches of the pattern."""
+    while start < end and (match := pattern.match(buffer, start)):
+        start = match.end()
+    return start == end
+
+
 class _AtomicBody:
     """Follows a statement's words to know whether they are inside BEGIN ATOMIC ... END."""
 
@@ -150,5 +182,7 @@ class _AtomicBody:
         elif word == b"begin":
             self._begin_end = match.end()
         elif word == b"atomic" and self._begin_end >= 0:
-            gap = _NOTHING.match(buffer, self._begin_end)
-            self.depth = int(gap is not None and gap.end() == match.start())
+            self.depth = int(_is_all(_ANY_COMMENT, buffer, self._begin_end, match.start()))
+            self._begin_end = -1
+        else:
+            self._begin_end = -1

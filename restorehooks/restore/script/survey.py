@@ -26,13 +26,14 @@ from .scanner import Unfinished
 from .tables import Tables
 from .words import Words
 
-_CONNECT = re.compile(rb"\\(?:connect|c) (?:-reuse-previous=on )?(.+?)[ \t]*")
+_CONNECT = re.compile(rb"\\(?:connect|c) (?:-reuse-previous=on )?(.+)")
 _STRINGS = re.compile(
     rb"SET (?:SESSION )?standard_conforming_strings\s*(?:=|TO)\s*'?(\w+)'?\s*\Z", re.IGNORECASE
 )
 _ROLE = re.compile(rb"CREATE (?:ROLE|USER|GROUP) (\"(?:[^\"]|\"\")+\"|[^\s;]+)", re.IGNORECASE)
-# What begins with a $ may end anywhere, and to look for that would take for ever.
-_SECRET = re.compile(r"(?is)\bPASSWORD\s+(?:(?:e|u&)?'(?:[^'\\]|''|\\.)*'|\$.*)")
+# What begins with a $ may end anywhere, and to look for that would take for ever; each character of
+# a string takes memory.
+_SECRET = re.compile(r"(?is)\bPASSWORD\s+(?:(?:e|u&)?'(?:[^'\\]|''|\\.){0,10000}(?:'|.*)|\$.*)")
 _FILLS = (b"INSERT INTO ", b"COPY ")
 _LARGE_OBJECT = b"SELECT pg_catalog.lowrite("
 _MOST_GLOBALS, _EACH = 64 << 20, 100
@@ -131,7 +132,7 @@ class _Reading:
             elif isinstance(piece, MetaCommand):
                 if piece.inside:
                     return  # the load will refuse it
-                if connected := _CONNECT.fullmatch(piece.text):
+                if connected := _CONNECT.fullmatch(piece.text.rstrip(b" \t")):
                     self._database = _name(connected[1])[:LONGEST_NAME]
             else:
                 self._statement(piece)

@@ -26,7 +26,8 @@ _TAKES_OVER = re.compile(
     re.I,
 )
 _DROP = re.compile(
-    rb"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s)*)(?=\s|\Z)" % (_TABLE, _TABLE), re.I
+    rb"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s){0,5000})(?=\s|\Z)" % (_TABLE, _TABLE),
+    re.I,
 )
 _KINDS = rb"SCHEMA|VIEW|MATERIALIZED\s+VIEW|SEQUENCE|FUNCTION|PROCEDURE|TYPE|DOMAIN"
 _MADE = re.compile(
@@ -39,7 +40,7 @@ _GONE = re.compile(
 )
 _ALTERED = re.compile(rb"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(%s)\s" % _TABLE, re.I)
 _DROP_SCHEMA = re.compile(
-    rb"DROP\s+SCHEMA\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s)*)(?=\s|\Z)" % (NAME, NAME), re.I
+    rb"DROP\s+SCHEMA\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s){0,5000})(?=\s|\Z)" % (NAME, NAME), re.I
 )
 _MOVE = re.compile(
     rb"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(%s)\s+(RENAME\s+TO|SET\s+SCHEMA)\s+(%s)\s*\Z"

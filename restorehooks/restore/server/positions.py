@@ -17,7 +17,9 @@ from psycopg.rows import tuple_row
 
 from .session_settings import OWN_PATH, no_views, own_names
 
-_SETVAL = re.compile(r"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);?\s*")
+_SETVAL = re.compile(
+    r"SELECT pg_catalog\.setval\('((?:[^']|''){1,1000})', (-?\d+), (true|false)\);?\s*"
+)
 
 OWNED = """
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)

@@ -16,7 +16,7 @@ from .relations import Relations
 Kind = Literal["index", "key", "foreign key"]
 
 _TABLE = rb"(?:ONLY\s+)?(?P<table>%s(?:\.%s)?)" % (NAME, NAME)
-_COLUMNS = rb"\(%s(?:,\s*%s)*\)" % (NAME, NAME)
+_COLUMNS = rb"\(%s(?:,\s*%s){0,2000}\)" % (NAME, NAME)
 _ADD = rb"ALTER\s+TABLE\s+%s\s+ADD\s+CONSTRAINT\s+%s\s+" % (_TABLE, NAME)
 _KEY = rb"(?:PRIMARY\s+KEY|UNIQUE(?:\s+NULLS\s+NOT\s+DISTINCT)?)\s*\(|EXCLUDE\s+(?:USING\s|\()"
 _KINDS: tuple[tuple[Kind, re.Pattern[bytes]], ...] = (

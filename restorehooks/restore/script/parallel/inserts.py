@@ -24,7 +24,7 @@ _MOST, _MOST_BYTES = 500, 256 * 1024
 def _insert() -> re.Pattern[bytes]:
     # Most dumps have none, and compiling it takes longer than loading a small dump.
     return re.compile(
-        rb"(?P<head>INSERT INTO (?P<table>%s(?:\.%s)?) (?:\((?P<columns>%s(?:, %s)*)\) )?"
+        rb"(?P<head>INSERT INTO (?P<table>%s(?:\.%s)?) (?:\((?P<columns>%s(?:, %s){0,2000})\) )?"
         rb"(?:OVERRIDING SYSTEM VALUE )?VALUES\s+)(?P<rows>(?P<row>%s)(?:,\s+%s)*)"
         rb"(?P<tail>(?:\s+ON CONFLICT DO NOTHING)?)" % (NAME, NAME, NAME, NAME, _ROW, _ROW)
     )
@@ -69,7 +69,9 @@ class Inserts:
 
         Backslashes must mean nothing in ordinary strings.
         """
-        found = _insert().fullmatch(statement.text)
+        # Of a longer one the pattern would keep each value, at a hundred times its length.
+        is_short = len(statement.text) <= _MOST_BYTES
+        found = _insert().fullmatch(statement.text) if is_short else None
         if not found:
             return None
         now = self._now

@@ -32,7 +32,7 @@ from .relations import Relations
 from .workers import Workers
 
 _COPY = re.compile(
-    rb"COPY\s+(%s(?:\.%s)?)\s+(?:\((%s(?:,\s*%s)*)\)\s+)?FROM\s+stdin\s*"
+    rb"COPY\s+(%s(?:\.%s)?)\s+(?:\((%s(?:,\s*%s){0,2000})\)\s+)?FROM\s+stdin\s*"
     % (NAME, NAME, NAME, NAME),
     re.IGNORECASE,
 )
