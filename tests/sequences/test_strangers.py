@@ -447,17 +447,35 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
 
 
+THAT_RUN_SQL = {
+    "of an extension that is not well known": """
+        st_mapalgebraexpr('a'::tsquery,
+                          'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')
+    """,
+    # As PostGIS's ST_FromFlatGeobufToTable has none.
+    "of a well-known one, without a value": "from_geobuf(5, 7)",
+}
+
+
+@pytest.mark.parametrize("which", THAT_RUN_SQL)
 def test_whoever_has_made_no_function_has_none_called_either(
-    database: Database, mallory: str
+    database: Database, mallory: str, which: str
 ) -> None:
-    """PostgreSQL's own are enough for what runs the SQL that it is given."""
+    """Those of extensions are enough for what runs the SQL that it is given."""
     database.execute(FOR_ANY_TYPE)
+    database.execute(
+        """
+        CREATE FUNCTION from_geobuf(int, int) RETURNS void LANGUAGE internal IMMUTABLE
+            AS 'pg_advisory_lock_int4';
+        ALTER EXTENSION plpgsql ADD FUNCTION from_geobuf(int, int)
+        """
+    )
+    if "without" in which:
+        database.execute("DROP FUNCTION are_same, st_mapalgebraexpr")
     with database.connect(user=mallory) as connection:
         connection.execute(
-            """
-            CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr('a'::tsquery,
-                'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')
-                IS NOT NULL;
+            f"""
+            CREATE INDEX u ON m.t (id) WHERE {THAT_RUN_SQL[which]} IS NOT NULL;
             DROP FUNCTION m.f, m.note;
             SELECT pg_advisory_unlock_all()  -- the index has been built with it
             """
@@ -467,7 +485,8 @@ def test_whoever_has_made_no_function_has_none_called_either(
         connection.execute(PLANNED)
         assert connection.execute(locked).fetchall(), "this is no trap"
     assert not all_fine(connections[DEFAULT], [])
-    assert "public.st_mapalgebraexpr" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
+    named = THAT_RUN_SQL[which].split("(")[0].strip()
+    assert f"public.{named}" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
     assert not database.execute(locked)
 
 
