@@ -362,6 +362,12 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "the same in a function of an extension": (  # as many of PostGIS's
+        14, PLANNED,
+        BETTER_MATCH + """
+        CREATE INDEX u ON m.t (id) WHERE st_folded('a') = 'x'
+        """,
+    ),
     "the same in a function whose own names are resolved": (
         14, PLANNED,
         BETTER_MATCH + """
@@ -394,6 +400,9 @@ FOR_ANY_TYPE = """
         $$ SELECT lower($2) $$;
     CREATE FUNCTION folded(text) RETURNS text LANGUAGE sql IMMUTABLE AS
         $$ SELECT public.fold('text', $1) $$;
+    CREATE FUNCTION st_folded(text) RETURNS text LANGUAGE sql IMMUTABLE AS
+        $$ SELECT public.fold('text', $1) $$;
+    ALTER EXTENSION plpgsql ADD FUNCTION st_folded(text);
     CREATE FUNCTION bound(text) RETURNS text IMMUTABLE RETURN folded($1);
     CREATE FUNCTION top(int) RETURNS int IMMUTABLE BEGIN ATOMIC SELECT max(id) FROM m.t; END;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
