@@ -55,10 +55,11 @@ _OF_KNOWN = f"""
     SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
     WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND refclassid = 'pg_extension'::regclass
         AND deptype = 'e' AND e.extname IN ({_KNOWN})
-        AND NOT (p.provolatile = 'i' AND p.prorettype = 'void'::regtype)
+        AND NOT (p.provolatile = 'i' AND (p.prorettype = 'void'::regtype OR p.proname = 'isn_weak'))
 """
-"""A function ``p`` of one of them. Nobody asks for a value of void: such a function is called for
-what it does, as PostGIS's ``ST_FromFlatGeobufToTable`` is, which runs SQL."""
+"""A function ``p`` of one of them, but not one that is called for what it does. Such have no value,
+as PostGIS's ``ST_FromFlatGeobufToTable``, which runs SQL; isn's sets how the session reads numbers.
+"""
 _OF_TYPE = """
     SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
         AND refclassid = 'pg_type'::regclass AND deptype = 'i'

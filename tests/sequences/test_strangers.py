@@ -456,35 +456,38 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
 
 
-THAT_RUN_SQL = {
-    "of an extension that is not well known": """
-        st_mapalgebraexpr('a'::tsquery,
-                          'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')
-    """,
-    # As PostGIS's ST_FromFlatGeobufToTable has none.
-    "of a well-known one, without a value": "from_geobuf(5, 7)",
+MEMBER = """
+    CREATE FUNCTION {0}(int, int) RETURNS {1} LANGUAGE internal IMMUTABLE AS '{2}';
+    ALTER EXTENSION plpgsql ADD FUNCTION {0}(int, int)
+"""
+CALLED_FOR_WHAT_THEY_DO = {
+    "of an extension that is not well known": (
+        FOR_ANY_TYPE,
+        "st_mapalgebraexpr('a'::tsquery,"
+        " 'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')",
+    ),
+    "of a well-known one, without a value": (  # as PostGIS's st_fromflatgeobuftotable
+        MEMBER.format("from_geobuf", "void", "pg_advisory_lock_int4"),
+        "from_geobuf(5, 7)",
+    ),
+    "of isn, for the session": (
+        MEMBER.format("isn_weak", "boolean", "pg_try_advisory_lock_int4"),
+        "isn_weak(5, 7)",
+    ),
 }
 
 
-@pytest.mark.parametrize("which", THAT_RUN_SQL)
+@pytest.mark.parametrize("which", CALLED_FOR_WHAT_THEY_DO)
 def test_whoever_has_made_no_function_has_none_called_either(
     database: Database, mallory: str, which: str
 ) -> None:
-    """Those of extensions are enough for what runs the SQL that it is given."""
-    database.execute(FOR_ANY_TYPE)
-    database.execute(
-        """
-        CREATE FUNCTION from_geobuf(int, int) RETURNS void LANGUAGE internal IMMUTABLE
-            AS 'pg_advisory_lock_int4';
-        ALTER EXTENSION plpgsql ADD FUNCTION from_geobuf(int, int)
-        """
-    )
-    if "without" in which:
-        database.execute("DROP FUNCTION are_same, st_mapalgebraexpr")
+    """Those of extensions are enough for what does something: run the SQL that it is given."""
+    made, call = CALLED_FOR_WHAT_THEY_DO[which]
+    database.execute(made)
     with database.connect(user=mallory) as connection:
         connection.execute(
             f"""
-            CREATE INDEX u ON m.t (id) WHERE {THAT_RUN_SQL[which]} IS NOT NULL;
+            CREATE INDEX u ON m.t (id) WHERE {call} IS NOT NULL;
             DROP FUNCTION m.f, m.note;
             SELECT pg_advisory_unlock_all()  -- the index has been built with it
             """
@@ -494,8 +497,7 @@ def test_whoever_has_made_no_function_has_none_called_either(
         connection.execute(PLANNED)
         assert connection.execute(locked).fetchall(), "this is no trap"
     assert not all_fine(connections[DEFAULT], [])
-    named = THAT_RUN_SQL[which].split("(")[0].strip()
-    assert f"public.{named}" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
+    assert f"public.{call.split('(')[0]}" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
     assert not database.execute(locked)
 
 
