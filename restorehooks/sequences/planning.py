@@ -46,7 +46,7 @@ _KNOWN = ", ".join(
         *("uuid-ossp", "vector"),
     )
 )
-"""Extensions of which no function in C that is IMMUTABLE runs what it is given as text.
+"""Extensions of which no function in C that is IMMUTABLE, and has a value, runs text as SQL.
 
 Others have such: PostGIS's ``postgis_raster`` runs SQL, ``address_standardizer`` queries the table
 of a name. Nothing in the catalogue shows that.
@@ -55,6 +55,10 @@ _OF_KNOWN = f"""
     SELECT FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
     WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND refclassid = 'pg_extension'::regclass
         AND deptype = 'e' AND e.extname IN ({_KNOWN})
+        AND NOT (p.provolatile = 'i' AND (p.prorettype = 'void'::regtype OR p.proname = 'isn_weak'))
+"""
+"""A function ``p`` of one of them, but not one that is called for what it does. Such have no value,
+as PostGIS's ``ST_FromFlatGeobufToTable``, which runs SQL; isn's sets how the session reads numbers.
 """
 _OF_TYPE = """
     SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid

@@ -362,6 +362,12 @@ UNDEPENDED: dict[str, tuple[int, str, str]] = {
         CREATE UNIQUE INDEX u ON m.t ((id::m.d))
         """,
     ),
+    "the same in a function of an extension": (  # as many of PostGIS's
+        14, PLANNED,
+        BETTER_MATCH + """
+        CREATE INDEX u ON m.t (id) WHERE st_folded('a') = 'x'
+        """,
+    ),
     "the same in a function whose own names are resolved": (
         14, PLANNED,
         BETTER_MATCH + """
@@ -394,6 +400,9 @@ FOR_ANY_TYPE = """
         $$ SELECT lower($2) $$;
     CREATE FUNCTION folded(text) RETURNS text LANGUAGE sql IMMUTABLE AS
         $$ SELECT public.fold('text', $1) $$;
+    CREATE FUNCTION st_folded(text) RETURNS text LANGUAGE sql IMMUTABLE AS
+        $$ SELECT public.fold('text', $1) $$;
+    ALTER EXTENSION plpgsql ADD FUNCTION st_folded(text);
     CREATE FUNCTION bound(text) RETURNS text IMMUTABLE RETURN folded($1);
     CREATE FUNCTION top(int) RETURNS int IMMUTABLE BEGIN ATOMIC SELECT max(id) FROM m.t; END;
     CREATE FUNCTION are_same(anyelement, anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE
@@ -447,17 +456,38 @@ def test_an_operator_has_no_function_of_postgresqls_own_called_with_our_rights(
     assert "pg_catalog.pg_try_advisory" in diagnose(connections[DEFAULT], "u")[0].sentences
 
 
+MEMBER = """
+    CREATE FUNCTION {0}(int, int) RETURNS {1} LANGUAGE internal IMMUTABLE AS '{2}';
+    ALTER EXTENSION plpgsql ADD FUNCTION {0}(int, int)
+"""
+CALLED_FOR_WHAT_THEY_DO = {
+    "of an extension that is not well known": (
+        FOR_ANY_TYPE,
+        "st_mapalgebraexpr('a'::tsquery,"
+        " 'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')",
+    ),
+    "of a well-known one, without a value": (  # as PostGIS's st_fromflatgeobuftotable
+        MEMBER.format("from_geobuf", "void", "pg_advisory_lock_int4"),
+        "from_geobuf(5, 7)",
+    ),
+    "of isn, for the session": (
+        MEMBER.format("isn_weak", "boolean", "pg_try_advisory_lock_int4"),
+        "isn_weak(5, 7)",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", CALLED_FOR_WHAT_THEY_DO)
 def test_whoever_has_made_no_function_has_none_called_either(
-    database: Database, mallory: str
+    database: Database, mallory: str, which: str
 ) -> None:
-    """PostgreSQL's own are enough for what runs the SQL that it is given."""
-    database.execute(FOR_ANY_TYPE)
+    """Those of extensions are enough for what does something: run the SQL that it is given."""
+    made, call = CALLED_FOR_WHAT_THEY_DO[which]
+    database.execute(made)
     with database.connect(user=mallory) as connection:
         connection.execute(
-            """
-            CREATE INDEX u ON m.t (id) WHERE st_mapalgebraexpr('a'::tsquery,
-                'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')
-                IS NOT NULL;
+            f"""
+            CREATE INDEX u ON m.t (id) WHERE {call} IS NOT NULL;
             DROP FUNCTION m.f, m.note;
             SELECT pg_advisory_unlock_all()  -- the index has been built with it
             """
@@ -467,7 +497,7 @@ def test_whoever_has_made_no_function_has_none_called_either(
         connection.execute(PLANNED)
         assert connection.execute(locked).fetchall(), "this is no trap"
     assert not all_fine(connections[DEFAULT], [])
-    assert "public.st_mapalgebraexpr" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
+    assert f"public.{call.split('(')[0]}" in str(entry(reset(DEFAULT), "m.t_id_seq").reason)
     assert not database.execute(locked)
 
 
