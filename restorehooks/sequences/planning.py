@@ -58,7 +58,8 @@ _OF_KNOWN = f"""
         AND NOT (p.provolatile = 'i' AND (p.prorettype = 'void'::regtype OR p.proname = 'isn_weak'))
 """
 """A function ``p`` of one of them, but not one that is called for what it does. Such have no value,
-as PostGIS's ``ST_FromFlatGeobufToTable``, which runs SQL; isn's sets how the session reads numbers.
+as PostGIS's ``ST_FromFlatGeobufToTable``, which makes a table; or isn's, which sets how the session
+reads numbers.
 """
 _OF_TYPE = """
     SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid

@@ -466,7 +466,7 @@ CALLED_FOR_WHAT_THEY_DO = {
         "st_mapalgebraexpr('a'::tsquery,"
         " 'SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')",
     ),
-    "of a well-known one, without a value": (  # as PostGIS's st_fromflatgeobuftotable
+    "of a well-known one, without a value": (  # as some of PostGIS's
         MEMBER.format("from_geobuf", "void", "pg_advisory_lock_int4"),
         "from_geobuf(5, 7)",
     ),
