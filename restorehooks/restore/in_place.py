@@ -106,11 +106,13 @@ def _fill(run: Run, name: str, connection: psycopg.Connection[Any]) -> None:
     with ExitStack() as stack:
         stack.enter_context(time_zone_of_the_database(connection))
         has_own = plan.mode == "in place" and run.request.privileges is not False
-        if has_own and stack.enter_context(default_privileges_off(connection)):
-            run.note(DEFAULTS_OFF)
+        defaults = stack.enter_context(default_privileges_off(connection)) if has_own else None
+        run.role_set = defaults.put_off if defaults else None
         if plan.mode == "data only":
             stack.enter_context(triggers_as_they_are(connection))
         load_in_transaction(run, connection)
+        if defaults and defaults.any:
+            run.note(DEFAULTS_OFF)
         if plan.mode == "data only" and (views := filled_materialized_views(connection)):
             run.note(f"not filled anew: {quoted(views)} (run REFRESH MATERIALIZED VIEW)")
 

@@ -155,6 +155,7 @@ def options_for(run: Run, connection: psycopg.Connection[Any]) -> ScriptOptions:
         data_only=plan.mode == "data only",
         kept_tables=kept_tables(connection, plan.mode, request),
         others=called_of_others if whole_in_place else None,
+        role_set=run.role_set,
         keeps_others=whole_in_place,
         standing=standing(connection) if whole_in_place else frozenset(),
         skip_superuser_only=request.skip_superuser_only,

@@ -36,6 +36,7 @@ class Run:
     lock, plan: known once they are planned.
     has_statistics: the dump has brought planner statistics.
     without_extension: an extension of the dump was left out.
+    role_set: called when the dump has set another role, where that has to be known.
     """
 
     request: Request
@@ -46,6 +47,7 @@ class Run:
     plan: Plan = field(init=False)
     has_statistics: bool = False
     without_extension: bool = False
+    role_set: Callable[[], None] | None = None
     _step: tuple[str, float] | None = None
 
     def announce(self, dump: Dump, address: Address) -> None:

@@ -355,15 +355,22 @@ def test_what_has_no_owner_here_goes_to_the_databases_own(
     database: Database, make_database: MakeDatabase, tmp_path: Path, form: str
 ) -> None:
     source = make_database()
-    app, gone = database.role("app"), database.role("gone")
-    source.execute(f"CREATE TABLE t (id serial); ALTER TABLE t OWNER TO {gone}")
+    app, gone, keeper, reader = map(database.role, ("app", "gone", "keeper", "reader"))
+    source.execute(f"""
+        CREATE TABLE t (id serial); ALTER TABLE t OWNER TO {gone};
+        CREATE TABLE kept (); ALTER TABLE kept OWNER TO {keeper};
+        SET ROLE {keeper}; GRANT SELECT ON kept TO {gone} WITH GRANT OPTION;
+        SET ROLE {gone}; GRANT SELECT ON kept TO {reader}; RESET ROLE""")
     file = dumped(source, tmp_path / "x", form=form)
-    source.execute(f"DROP OWNED BY {gone}")
+    source.execute(f"DROP OWNED BY {gone} CASCADE")
     database.server.execute(f"DROP ROLE {gone}")
     database.server.execute(f'ALTER DATABASE "{database.name}" OWNER TO {app}')
     report = restored(file)
     assert database.execute("SELECT tableowner FROM pg_tables WHERE tablename = 't'") == [(app,)]
     assert any(gone in line and app in line for line in report.left_out)
+    # What it granted on what is somebody else's is granted by that one.
+    granted = database.execute("SELECT relacl::text FROM pg_class WHERE relname = 'kept'")
+    assert f"{reader}=r/{keeper}" in granted[0][0]
 
 
 def test_the_plan_names_what_cannot_be_kept(

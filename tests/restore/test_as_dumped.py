@@ -11,7 +11,7 @@ from restorehooks.restore.errors import RestoreError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from tests.support.databases import Database
+from tests.support.databases import Database, pointed
 from tests.support.dumps import alone, contents, dumped, plain
 
 HOW: dict[str, dict[str, Any]] = {
@@ -56,9 +56,15 @@ def test_in_place_default_privileges_add_nothing_to_those_of_the_dump(
     database: Database, tmp_path: Path, how: str
 ) -> None:
     database.execute(DEFAULTS.format(database.role("intern")))
+    other, dump = database.role("other"), dumped(database, tmp_path / "shop.dump")
+    database.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {other} GRANT SELECT ON TABLES TO PUBLIC")
     before = database.execute(PRIVILEGES)
-    report = restored(database, dumped(database, tmp_path / "shop.dump"), **HOW[how])
+    theirs = "SELECT ctid::text FROM pg_default_acl WHERE defaclrole = %s::regrole"
+    untouched = database.execute(theirs, other)
+    report = restored(database, dump, **HOW[how])
     assert database.execute(PRIVILEGES) == before
+    # Who is about to change what is theirs would be waited for, and so hold up the restore.
+    assert database.execute(theirs, other) == untouched
     assert any("default privileges" in note for note in report.notes)
 
 
@@ -85,6 +91,28 @@ def test_in_place_default_privileges_of_a_role_that_the_dump_has_make_tables_add
         ALTER DEFAULT PRIVILEGES FOR ROLE {maker} GRANT SELECT ON TABLES TO {intern}""")
     before = database.execute(PRIVILEGES)
     restored(database, dump, in_place=True)
+    asked = "SELECT has_table_privilege(%s, 'secret', 'SELECT')"
+    assert database.execute(asked, maker) == [(True,)]
+    assert database.execute(asked, intern) == [(False,)]
+    database.execute("DROP TABLE secret")
+    assert database.execute(PRIVILEGES) == before
+
+
+def test_in_place_default_privileges_of_a_role_that_is_not_inherited_add_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    intern, maker = database.role("intern"), database.role("maker")
+    user = database.role("user", "LOGIN NOINHERIT")
+    database.execute(f"""
+        CREATE TABLE secret (id int); ALTER TABLE secret OWNER TO {maker};
+        GRANT CREATE ON SCHEMA public TO {maker}; GRANT {maker} TO {user}""")
+    dump = plain(database, tmp_path / "shop.sql", "--use-set-session-authorization")
+    database.execute(f"""
+        DROP TABLE secret;
+        ALTER DEFAULT PRIVILEGES FOR ROLE {maker} GRANT SELECT ON TABLES TO {intern}""")
+    before = database.execute(PRIVILEGES)
+    with pointed("default", {**database.settings, "USER": user}):
+        restored(database, dump, in_place=True, owner=True)
     asked = "SELECT has_table_privilege(%s, 'secret', 'SELECT')"
     assert database.execute(asked, maker) == [(True,)]
     assert database.execute(asked, intern) == [(False,)]

@@ -54,6 +54,7 @@ class ScriptOptions:
     kept_tables: (schema, table) of extensions whose rows stay as they are.
     others: called with the connection, gives (schema, name) of the functions and operators that
         roles without our rights have made, where the dump's calls could take those.
+    role_set: called when the session acts as another role.
     skip_superuser_only: leave out what only a superuser may make, or what of it cannot be made
         here even by one, and what hangs on that.
     without_extension: an extension was left out, and what concerns its tables is too.
@@ -78,6 +79,7 @@ class ScriptOptions:
     standing: frozenset[tuple[str, str]] = frozenset()
     kept_tables: frozenset[tuple[str, str]] = frozenset()
     others: Callable[[psycopg.Connection[Any]], frozenset[tuple[str, str]]] | None = None
+    role_set: Callable[[], None] | None = None
     skip_superuser_only: bool = False
     without_extension: bool = False
     one_database: frozenset[str] = frozenset()

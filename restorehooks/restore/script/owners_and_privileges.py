@@ -50,7 +50,10 @@ def authorization(statement: bytes, options: ScriptOptions, encoding: str) -> Ve
     name = found[1] or b"DEFAULT"
     if name.upper() == b"DEFAULT":
         return b"SET ROLE " + own
-    if name.startswith(b"'"):
+    if not name.startswith(b"'"):
+        # So pg_dump names who grants what follows, and a superuser grants in the owner's name.
+        options = replace(options, owner_instead=None)
+    else:
         name = b'"%s"' % name[1:-1].replace(b"''", b"'").replace(b'"', b'""')
     if options.no_owner:
         return LeaveOut("owner", _NO_OWNER)

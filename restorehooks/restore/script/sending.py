@@ -111,6 +111,9 @@ class Sender:
         else:
             self._batch.run(statement)
             self.creates = self.creates or words.first(1) == ["create"]
+            if (role_set := self.options.role_set) and statement.text.startswith(b"SET ROLE "):
+                self._wire.settle()
+                role_set()
         self._spread.sent(statement, words)
         if not failed:
             self._tell_of_extension(statement)

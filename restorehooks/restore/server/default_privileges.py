@@ -26,8 +26,10 @@ CROSS JOIN LATERAL (
         CASE d.defaclobjtype WHEN 'S' THEN 's'::"char" ELSE d.defaclobjtype END, d.defaclrole))
     WHERE d.defaclnamespace = 0
 ) AS one
-WHERE pg_catalog.pg_has_role(d.defaclrole, 'USAGE')
+WHERE pg_catalog.pg_get_userbyid(d.defaclrole) = current_user
 """
+ROLE = "SELECT pg_catalog.current_setting('role'), current_user::text"
+SET_ROLE = "SELECT pg_catalog.set_config('role', %s, true)"
 KINDS = {
     "r": "TABLES",
     "S": "SEQUENCES",
@@ -62,19 +64,56 @@ class _Default(NamedTuple):
 
 
 @contextmanager
-def default_privileges_off(connection: psycopg.Connection) -> Iterator[bool]:
+def default_privileges_off(connection: psycopg.Connection) -> Iterator[DefaultPrivileges]:
     """Let what the block makes have no privileges but its own, within the caller's transaction.
 
-    The default privileges of the current role, and of those that a dump can have make something
-    over this connection, are put back after it, beside what the block sets and revokes.
-    Gives whether there are any.
+    The default privileges of the current role, and of those for which the block calls ``put_off``,
+    are put back after it, beside what the block sets and revokes.
     """
-    now, usual = _read(connection)
-    _change(connection, now, usual)
-    yield bool(now or usual)
-    set_now, usual_then = _read(connection)
-    revoked = set(usual_then).difference(set_now)
-    _change(connection, usual, [one for one in now if one not in revoked])
+    found = DefaultPrivileges(connection)
+    found.put_off()
+    yield found
+    found.put_back()
+
+
+class DefaultPrivileges:
+    """Those of the roles that a dump makes something as; each is put off as the role itself.
+
+    Others are left alone: a role could hold up whoever changes its own.
+    """
+
+    def __init__(self, connection: psycopg.Connection):
+        self._connection = connection
+        self._before: dict[str, tuple[list[_Default], list[_Default]]] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether there were any."""
+        return any(now or usual for now, usual in self._before.values())
+
+    def put_off(self) -> None:
+        """Put off those of the role that the session acts as by now."""
+        _, role = self._roles()
+        if role not in self._before:
+            now, usual = self._before[role] = _read(self._connection)
+            _change(self._connection, now, usual)
+
+    def put_back(self) -> None:
+        """Put back all that were put off."""
+        for role, (now, usual) in self._before.items():
+            setting, acting = self._roles()
+            if role != acting:
+                self._connection.execute(SET_ROLE, [role])
+            set_now, usual_then = _read(self._connection)
+            revoked = set(usual_then).difference(set_now)
+            _change(self._connection, usual, [one for one in now if one not in revoked])
+            if role != acting:
+                self._connection.execute(SET_ROLE, [setting])
+
+    def _roles(self) -> tuple[str, str]:
+        with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
+            setting, acting = cursor.execute(ROLE).fetchone() or ("none", "")
+        return setting, acting
 
 
 def _read(connection: psycopg.Connection) -> tuple[list[_Default], list[_Default]]:
