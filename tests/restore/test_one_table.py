@@ -290,6 +290,25 @@ def test_a_schema_comes_back_as_it_was(there: Database, dump: Path) -> None:
     assert there.execute("SELECT count(*) FROM crm.item_note") == [(0,)]
 
 
+def test_a_schema_that_stays_keeps_its_privileges(database: Database, tmp_path: Path) -> None:
+    intern = database.role("intern")
+    database.execute(f"""
+        CREATE SCHEMA crm; CREATE TABLE crm.t (id int); GRANT CREATE ON SCHEMA crm TO {intern};
+        ALTER DEFAULT PRIVILEGES IN SCHEMA crm GRANT SELECT ON TABLES TO {intern}""")
+    file = dumped(database, tmp_path / "x")
+    database.execute(f"""
+        REVOKE CREATE ON SCHEMA crm FROM {intern};
+        ALTER DEFAULT PRIVILEGES IN SCHEMA crm REVOKE SELECT ON TABLES FROM {intern}""")
+    asked = f"""SELECT has_schema_privilege('{intern}', 'crm', 'CREATE'),
+        (SELECT count(*)::int FROM pg_default_acl)"""
+    for gone, there in (("TABLE crm.t", (False, 0)), ("SCHEMA crm CASCADE", (True, 1))):
+        database.execute(f"DROP {gone}")
+        alone(database)
+        request = Request(str(file), schemas=("crm",), in_place=True)
+        restore(request, confirm=lambda question: True)
+        assert database.execute(asked) == [there]
+
+
 @pytest.mark.parametrize("form", ["custom", "plain"])
 def test_rows_alone_bring_the_position_of_a_sequence_that_is_ahead(
     database: Database, make_database: MakeDatabase, tmp_path: Path, form: str

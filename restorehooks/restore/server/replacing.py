@@ -175,6 +175,8 @@ class Replacement:
             for entry in entries
             if (entry.id not in theirs or entry.kind in _ROWS)
             and (entry.kind != "PUBLICATION TABLE" or entry.tag.startswith(publications))
+            # A schema that stays keeps its privileges, and so those of what will be made in it.
+            and (entry.kind != "DEFAULT ACL" or ("SCHEMA", entry.schema) not in self.there)
         ]
 
     def lines(self) -> Iterator[str]:
