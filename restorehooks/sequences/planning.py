@@ -24,10 +24,10 @@ A function of ours is no safer where another role decides that it is called, and
 finds functions and operators by their names, and the other role may have made better matches. So in
 that role's tables, and with its types and operators, only PostgreSQL's own functions count as
 harmless, those of well-known extensions in C, and those in SQL whose names were resolved when they
-were made and which read no table; not those for any type, which find more by the type that they are
-given, nor those that run a function that they are given; and none that is not IMMUTABLE, as a
-domain's CHECK may have it, or an operator that an estimate calls: one that runs a query, or ends a
-session.
+were made, which read no table and call none but IMMUTABLE ones; not those for any type, which find
+more by the type that they are given, nor those that run a function that they are given; and none
+that is not IMMUTABLE, as a domain's CHECK may have it, or an operator that an estimate calls: one
+that runs a query, or ends a session.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ ANY_FUNCTION_OR_TYPE = (
 )
 """Without it there is no function that planning could call, and no type that could be given one."""
 SATISFIES_HASH_PARTITION = 5028  # pg_proc.dat
+_IS_RISKY = (
+    f"own.oid < {FIRST_OF_USERS}"
+    f" AND (own.provolatile <> 'i' OR own.oid = {SATISFIES_HASH_PARTITION})"
+)
+"""The condition that ``own`` is a function of PostgreSQL's own for which no dependency is kept."""
 
 
 def _named_in(expression: str) -> str:
@@ -122,16 +127,18 @@ HARMLESS = f"""(
     p.provolatile = 'i' AND NOT {_GIVEN_ANY}
     AND (EXISTS ({_OF_TYPE})
          OR EXISTS ({_OF_KNOWN} AND (p.prolang IN (12, 13) OR e.extname = 'citext'))
-         OR p.prosqlbody IS NOT NULL AND NOT EXISTS (  -- pg_depend has all that it calls
+         OR p.prosqlbody IS NOT NULL AND NOT EXISTS (  -- pg_depend has what it calls of users'
              SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
-                 AND refclassid = 'pg_class'::regclass))
-)"""
+                 AND refclassid = 'pg_class'::regclass
+             UNION ALL SELECT FROM regexp_matches(
+                 p.prosqlbody::text, ':(?:op)?funcid ([0-9]+) ', 'g') AS oids
+             JOIN pg_proc own ON own.oid = oids[1]::oid AND {_IS_RISKY}))
+)"""  # noqa: S608 - constants
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
 {_PLANNED},
 risky AS MATERIALIZED (  -- PostgreSQL's own that are not harmless, whoever lets them be called
-    SELECT oid FROM pg_proc WHERE oid < {FIRST_OF_USERS}
-        AND (provolatile <> 'i' OR oid = {SATISFIES_HASH_PARTITION})
+    SELECT oid FROM pg_proc own WHERE {_IS_RISKY}
 ),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid

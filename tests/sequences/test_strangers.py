@@ -474,6 +474,11 @@ CALLED_FOR_WHAT_THEY_DO = {
         MEMBER.format("isn_weak", "boolean", "pg_try_advisory_lock_int4"),
         "isn_weak(5, 7)",
     ),
+    "of ours, whose body lets one of PostgreSQL's own do it": (
+        "CREATE FUNCTION rewritten(text) RETURNS tsquery IMMUTABLE"
+        " RETURN ts_rewrite('a'::tsquery, $1)",
+        "rewritten('SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')",
+    ),
 }
 
 
@@ -481,7 +486,7 @@ CALLED_FOR_WHAT_THEY_DO = {
 def test_whoever_has_made_no_function_has_none_called_either(
     database: Database, mallory: str, which: str
 ) -> None:
-    """Those of extensions are enough for what does something: run the SQL that it is given."""
+    """Those of others are enough for what does something: run the SQL that it is given."""
     made, call = CALLED_FOR_WHAT_THEY_DO[which]
     database.execute(made)
     with database.connect(user=mallory) as connection:
