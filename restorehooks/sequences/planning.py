@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from restorehooks.driver import sql
 
+from .defaults import as_text
 from .strangers import IS_TRUSTED, STRANGERS
 
 FIRST_OF_USERS = 16384
@@ -82,6 +83,13 @@ _IS_RISKY = (
 )
 """The condition that ``own`` is a function of PostgreSQL's own for which no dependency is kept."""
 
+LARGEST = 100_000
+"""Bytes that an expression takes in the catalogue, compressed, up to which it is looked at.
+
+One may unpack to a gigabyte, and a regular expression takes four times that. An index's is shorter.
+"""
+TOO_LONG = "an expression that is too long to look at"
+
 
 def _named_in(expression: str) -> str:
     """Return the query, by the name of ``named``, for an expression's types and functions."""
@@ -107,16 +115,12 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
         -- few databases have one, and to look at every index takes longest
         AND {ANY_FUNCTION_OR_TYPE}
     UNION ALL
-    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, partexprs::text
+    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, {as_text("partexprs", LARGEST)}
     FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL
     UNION ALL
-    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid,
-           concat(stxexprs::text, (  -- from PostgreSQL 19 on they name virtual columns
-               SELECT string_agg(e.adbin::text, '') FROM pg_attribute a
-               JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
-               WHERE a.attrelid = stxrelid AND a.attgenerated = 'v'))
+    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid, {as_text("stxexprs", LARGEST)}
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
-    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
+    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, {as_text("adbin", LARGEST)}
     FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
@@ -190,7 +194,7 @@ reached (tab, class, obj) AS (
             SELECT refclassid AS class, refobjid AS obj FROM pg_depend
             WHERE classid = 'pg_constraint'::regclass AND objid = con.oid
             UNION ALL
-            SELECT named.class, named.obj FROM {_named_in("con.conbin::text")}
+            SELECT named.class, named.obj FROM {_named_in(as_text("con.conbin", LARGEST))}
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
@@ -227,6 +231,11 @@ WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
       SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
       WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (
           SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
+UNION ALL SELECT tab, '{TOO_LONG}' FROM (
+    SELECT tab FROM planned WHERE expression IS NULL
+    UNION ALL SELECT tab FROM reached JOIN pg_constraint con ON contypid = obj AND conrelid = 0
+    WHERE class = 'pg_type'::regclass AND {as_text("conbin", LARGEST)} IS NULL
+) unread WHERE tab IN (SELECT tab FROM theirs)
 """  # noqa: S608 - constants
 
 

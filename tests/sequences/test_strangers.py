@@ -823,6 +823,31 @@ def test_many_make_no_estimate_of_millions(database: Database, what: str) -> Non
     assert max(rows) < 1_000_000
 
 
+TOO_LONG_TO_LOOK_AT = {
+    "statistics": "CREATE STATISTICS {0}.s ON (n <> %1$L), id FROM {0}.x",
+    "a key": "CREATE TABLE {0}.k (LIKE {0}.x) PARTITION BY RANGE ((n <> %1$L));"
+    " ALTER SEQUENCE {0}.x_id_seq OWNED BY {0}.k.id; DROP TABLE {0}.x",
+    "a domain's CHECK": "CREATE DOMAIN {0}.d AS text CHECK (VALUE <> %1$L);"
+    " CREATE INDEX ON {0}.x ((n::{0}.d))",
+}
+
+
+@pytest.mark.parametrize("what", TOO_LONG_TO_LOOK_AT)
+def test_an_expression_that_may_unpack_to_a_gigabyte_costs_the_others_nothing(
+    database: Database, mallory: str, what: str
+) -> None:
+    """A regular expression fails on that, and with it the query for all sequences."""
+    long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 4000) n)"
+    for schema, owner in (("m", mallory), ("public", "postgres")):
+        with database.connect(user=owner) as connection:
+            connection.execute(f"CREATE TABLE {schema}.x (id serial, n text)")
+            made = TOO_LONG_TO_LOOK_AT[what].format(schema)
+            connection.execute(f"DO $$ BEGIN EXECUTE format('{made}', {long}, {long}); END $$")
+    report = reset(DEFAULT)
+    assert "through an expression that is too long" in str(entry(report, "m.x_id_seq").reason)
+    assert entry(report, "x_id_seq").reason is None
+
+
 @pytest.mark.parametrize("whose", ["mallory's", "our own"])
 @pytest.mark.parametrize("up", [1, -1])
 def test_a_number_of_thousands_of_digits_costs_the_others_nothing(
