@@ -73,16 +73,22 @@ NUMBERS = [str(number) for number in range(300)]
 @pytest.mark.parametrize(
     "text",
     [
-        copied("COPY public.t (id, x)", [f"{n}\t{n}" for n in NUMBERS]),
-        copied("copy t", [f"{n}\t{n}" for n in NUMBERS]),
+        copied("COPY public.t (id, x)", [f"{n}\t{n:>5000}" for n in NUMBERS]),
+        copied("copy t", [f"{n}\t{n:>5000}" for n in NUMBERS]),
         "".join(f"INSERT INTO public.t VALUES ({n}, '{n}');\n" for n in NUMBERS),
         "".join(f"INSERT INTO t (x, id) VALUES\n\t(-1, {n}),\n\t(NULL, 0);\n" for n in NUMBERS),
     ],
     ids=["copy", "bare copy", "insert", "several rows"],
 )
-def test_rows_come_over_several_connections(database: Database, text: str) -> None:
-    """One row takes a millisecond: else one connection may be done before there is another."""
-    check = "CHECK (length(x) < 9 AND pg_sleep(0.001) IS NOT NULL)"
+def test_rows_come_over_several_connections(
+    database: Database, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row takes a millisecond, and they are more than the server takes in while it is at work.
+
+    Else one connection may be done before there is another.
+    """
+    monkeypatch.setattr(workers, "BYTES_AHEAD", 100_000)
+    check = "CHECK (length(x) < 9000 AND pg_sleep(0.001) IS NOT NULL)"
     head = f"CREATE TABLE t (id serial, x text {check} DEFAULT random()::text);\n"
     result = over_several((head + text).encode(), database)
     assert result.rows == database.execute("SELECT count(*) FROM t")[0][0]
