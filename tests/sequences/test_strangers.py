@@ -583,6 +583,41 @@ def test_what_our_own_table_calls_of_another_roles(
     assert called(database) == []
 
 
+DECIDED_BY_A_TYPE = {
+    "a range, by its SUBTYPE_DIFF": (
+        "CREATE FUNCTION asked(int, int) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN RETURN $1 - $2; END $$",
+        "CREATE TYPE m.x AS RANGE (SUBTYPE = int, SUBTYPE_DIFF = public.asked)",
+        "(id) WHERE x > '[7,8)'",
+    ),
+    "an enum, given to a function for any type": (
+        "CREATE FUNCTION asked(anyelement) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN RETURN $1; END $$",
+        "CREATE TYPE m.x AS ENUM ('a')",
+        "(asked(x))",
+    ),
+    "an enum, given to one of a well-known extension": (
+        "CREATE FUNCTION asked(anyenum) RETURNS int LANGUAGE internal IMMUTABLE AS 'hashenum';"
+        " ALTER EXTENSION plpgsql ADD FUNCTION asked(anyenum)",
+        "CREATE TYPE m.x AS ENUM ('a')",
+        "(asked(x))",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DECIDED_BY_A_TYPE)
+def test_a_type_of_a_strangers_decides_in_our_own_table(
+    database: Database, mallory: str, what: str
+) -> None:
+    """Its owner may change what it leads to; no function of theirs is there yet."""
+    ours, theirs, index = DECIDED_BY_A_TYPE[what]
+    database.execute(ours)
+    with database.connect(user=mallory) as connection:
+        connection.execute(f"{theirs}; DROP FUNCTION m.f, m.note")
+    database.execute(f"CREATE TABLE ours (id serial, x m.x); CREATE INDEX ON ours {index}")
+    assert "through public.asked" in str(entry(reset(DEFAULT), "ours_id_seq").reason)
+
+
 NAMESAKES = {
     "a function for any type": (
         "(shop.norm(name))",
