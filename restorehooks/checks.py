@@ -199,7 +199,7 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
                 f'In database "{alias}", sequence {entry.sequence} would hand out'
                 f" {entry.next_before} next, but its rows go up to {entry.extreme}: the next insert"
                 " may fail.",
-                hint=f"Run migrate, or: {command}",
+                hint=f"{_left_behind(entry) or 'Run migrate, or'}: {command}",
                 id="restorehooks.W003",
             )
         return
@@ -212,6 +212,12 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
             hint=f"Run: {command} {shlex.join(schema_option(schema))}",
             id="restorehooks.W003",
         )
+
+
+def _left_behind(entry: Entry) -> str | None:
+    """Return why the hook of migrate does not mend it, None where it does."""
+    is_left = entry.found is not None and entry.found[1].is_partial and entry.reason
+    return entry.reason[0].upper() + entry.reason[1:] if is_left and entry.reason else None
 
 
 def _warning(message: str, hint: str, id: str) -> CheckMessage:  # noqa: A002 - as Django has it

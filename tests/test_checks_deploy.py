@@ -67,6 +67,16 @@ def test_a_sequence_behind_is_found_before_it_hurts(shop: Project, database: Dat
     assert warnings(shop) == []
 
 
+def test_of_a_row_that_migrate_does_not_follow_it_says_so(
+    shop: Project, database: Database
+) -> None:
+    database.execute("INSERT INTO shop_order VALUES (2000000000000000000)")
+    assert [said.partition(" | ")[2] for said in warnings(shop)] == [
+        "The row numbered 2000000000000000000 stands alone, nothing else goes past 1: it may need"
+        " another number; to follow it, run resetsequences: python manage.py resetsequences"
+    ]
+
+
 def test_every_schema_is_looked_at_and_many_are_grouped(shop: Project, database: Database) -> None:
     """As schema tenants have them; migrate repairs tables of no model too."""
 

@@ -244,6 +244,17 @@ def test_nulls_predicates_and_indexes_that_are_not_unique(tables: Database, serv
         assert found.duplicates.worst == (((None,), 2),)
 
 
+def test_of_a_duplicated_value_of_megabytes_the_beginning_is_shown(database: Database) -> None:
+    """Anybody may have an invalid index of the name of one of ours."""
+    database.execute("CREATE TABLE x (a text, b int)")
+    database.execute("INSERT INTO x SELECT repeat('é', 1000000), NULL FROM generate_series(1, 2)")
+    with database.connect() as connection, pytest.raises(Exception, match="index row requires"):
+        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY long ON x (a, coalesce(b, 5))")
+    found = explain("long").duplicates
+    assert found is not None
+    assert found.worst == ((("é" * 2000 + "...", "5"), 2),)
+
+
 def test_a_constraint_that_only_the_models_have(shop: Project, database: Database) -> None:
     """What a migration of a restored database fails on: the rows forbid the constraint."""
     database.execute("ALTER TABLE shop_seat DROP CONSTRAINT one_seat")

@@ -1,7 +1,8 @@
 """The rows of a constraint: those with one key, and those that share theirs.
 
 Values are shown by ``format``, which calls a type's own output function: a cast to text may be
-another role's function.
+another role's function. Without an index that holds them they may be of any length: their
+beginning is shown.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError
 
 from restorehooks.driver import sql, text
-from restorehooks.wording import printable_sql
+from restorehooks.wording import LONGEST, printable_sql
 
 from .catalog import ask
 from .key import DuplicateKey
@@ -68,9 +69,12 @@ def duplicates_in(connection: BaseDatabaseWrapper, target: Target) -> Duplicates
     """Count the keys that rows share; raises ``django.db.Error`` where they cannot be read."""
     shown = [_key_part(expression) for expression in target.expressions]
     query = sql.SQL(
-        "SELECT count(*) OVER (), sum(n - 1) OVER (), n, each FROM ({}) AS t"
-        " ORDER BY n DESC, each LIMIT {}"
+        "SELECT count(*) OVER (), sum(n - 1) OVER (), n, ARRAY("
+        "SELECT CASE WHEN length(value) > {0} THEN left(value, {0}) || '...' ELSE value END"
+        " FROM unnest(each) WITH ORDINALITY AS part (value, place) ORDER BY place)"
+        " FROM ({1}) AS t ORDER BY n DESC, each LIMIT {2}"
     ).format(
+        sql.Literal(LONGEST),
         _groups(target, sql.SQL("ARRAY[{}]::text[] AS each").format(sql.SQL(", ").join(shown))),
         sql.Literal(SHOWN),
     )

@@ -80,10 +80,13 @@ def hint_about(sequence: str, pairs: Pairs, columns: tuple[Column, ...]) -> str 
             )
         if drawn:
             return f"{column.quoted}, which owns it, does not draw from it"
-        why = f"draws from {row.draws_from}" if row.draws_from else f"is of type {column.type}"
         drop = f"DROP SEQUENCE {sequence}"
         if row.draws:
             default = f"ALTER TABLE {column.quoted_table} ALTER {column.quoted_name} DROP DEFAULT"
-            drop = f"{default}; {drop}"
+            return (
+                f"{column.quoted}, which draws from it, is of type {column.type}, and its rows do"
+                f" not count; if none of them needs a number: {default}; {drop}"
+            )
+        why = f"draws from {row.draws_from}" if row.draws_from else f"is of type {column.type}"
         return f"numbers nothing any more: {column.quoted} {why}; if nothing draws from it: {drop}"
     return None

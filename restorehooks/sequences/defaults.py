@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from restorehooks.driver import sql
+from restorehooks.wording import LONGEST
 
 from .message import Failed, LockBudget, in_batches, send_each
 
@@ -35,18 +36,18 @@ LARGEST = 8_000
 """Bytes that an expression takes in the catalogue, compressed, up to which it is read at all."""
 
 
-def as_text(stored: str) -> str:
+def as_text(stored: str, largest: int = LARGEST) -> str:
     """Return the expression for a stored expression's text, NULL for one that nobody writes.
 
     A few hundred kilobytes may unpack to a hundred megabytes.
     """
-    return f"CASE WHEN pg_column_size({stored}) <= {LARGEST} THEN {stored}::text END"
+    return f"CASE WHEN pg_column_size({stored}) <= {largest} THEN {stored}::text END"
 
 
 ODD_DEFAULTS = f"""
 SELECT 'pg_attrdef'::regclass::oid, oid
 FROM (SELECT oid, adrelid, adnum, {as_text("adbin")} AS expression FROM pg_attrdef) d
-WHERE NOT ({IS_PLAIN_NEXTVAL})
+WHERE expression IS NOT NULL AND NOT ({IS_PLAIN_NEXTVAL})
   AND ({CALLS_NEXTVAL} OR EXISTS (
       SELECT FROM pg_depend owned JOIN pg_sequence q ON q.seqrelid = owned.objid
       WHERE owned.refobjid = adrelid AND owned.refobjsubid = adnum AND owned.deptype = 'a'
@@ -139,13 +140,17 @@ def _expressions_of(defaults: abc.Sequence[Stored]) -> list[sql.Composable]:
     ]
 
 
-EXPRESSIONS = sql.SQL("""
-SELECT t.catalogue, t.oid,
-       coalesce(pg_get_expr(e.adbin, e.adrelid), pg_get_expr(d.typdefaultbin, 0), '')
-FROM unnest({}::oid[], {}::oid[]) AS t (catalogue, oid)
-LEFT JOIN pg_attrdef e ON t.catalogue = 'pg_attrdef'::regclass AND e.oid = t.oid
-LEFT JOIN pg_type d ON t.catalogue = 'pg_type'::regclass AND d.oid = t.oid
-""")
+EXPRESSIONS = sql.SQL(f"""
+SELECT catalogue, oid, left(expression, {LONGEST})
+                       || CASE WHEN length(expression) > {LONGEST} THEN '...' ELSE '' END
+FROM (
+    SELECT t.catalogue, t.oid, coalesce(
+        pg_get_expr(e.adbin, e.adrelid), pg_get_expr(d.typdefaultbin, 0), '') AS expression
+    FROM unnest({{}}::oid[], {{}}::oid[]) AS t (catalogue, oid)
+    LEFT JOIN pg_attrdef e ON t.catalogue = 'pg_attrdef'::regclass AND e.oid = t.oid
+    LEFT JOIN pg_type d ON t.catalogue = 'pg_type'::regclass AND d.oid = t.oid
+) d
+""")  # noqa: S608 - constants
 LITERAL = r"'((?:[^']|'')*)'"
 BY_TEXT = re.compile(rf"nextval\(\({LITERAL}::(?:text|character varying)\)::regclass\)")
 ONE_CALL = re.compile(rf"nextval\((?:{LITERAL}::regclass|\({LITERAL}::[a-z ]+\)::regclass)\)")

@@ -24,16 +24,17 @@ A function of ours is no safer where another role decides that it is called, and
 finds functions and operators by their names, and the other role may have made better matches. So in
 that role's tables, and with its types and operators, only PostgreSQL's own functions count as
 harmless, those of well-known extensions in C, and those in SQL whose names were resolved when they
-were made and which read no table; not those for any type, which find more by the type that they are
-given, nor those that run a function that they are given; and none that is not IMMUTABLE, as a
-domain's CHECK may have it, or an operator that an estimate calls: one that runs a query, or ends a
-session.
+were made, which read no table and call none but IMMUTABLE ones; not those for any type, which find
+more by the type that they are given, nor those that run a function that they are given; and none
+that is not IMMUTABLE, as a domain's CHECK may have it, or an operator that an estimate calls: one
+that runs a query, or ends a session.
 """
 
 from __future__ import annotations
 
 from restorehooks.driver import sql
 
+from .defaults import as_text
 from .strangers import IS_TRUSTED, STRANGERS
 
 FIRST_OF_USERS = 16384
@@ -76,6 +77,18 @@ ANY_FUNCTION_OR_TYPE = (
 )
 """Without it there is no function that planning could call, and no type that could be given one."""
 SATISFIES_HASH_PARTITION = 5028  # pg_proc.dat
+_IS_RISKY = (
+    f"own.oid < {FIRST_OF_USERS}"
+    f" AND (own.provolatile <> 'i' OR own.oid = {SATISFIES_HASH_PARTITION})"
+)
+"""The condition that ``own`` is a function of PostgreSQL's own for which no dependency is kept."""
+
+LARGEST = 100_000
+"""Bytes that an expression takes in the catalogue, compressed, up to which it is looked at.
+
+One may unpack to a gigabyte, and a regular expression takes four times that. An index's is shorter.
+"""
+TOO_LONG = "an expression that is too long to look at"
 
 
 def _named_in(expression: str) -> str:
@@ -102,16 +115,12 @@ planned (tab, rel, class, obj, expression) AS MATERIALIZED (
         -- few databases have one, and to look at every index takes longest
         AND {ANY_FUNCTION_OR_TYPE}
     UNION ALL
-    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, partexprs::text
+    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, {as_text("partexprs", LARGEST)}
     FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL
     UNION ALL
-    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid,
-           concat(stxexprs::text, (  -- from PostgreSQL 19 on they name virtual columns
-               SELECT string_agg(e.adbin::text, '') FROM pg_attribute a
-               JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
-               WHERE a.attrelid = stxrelid AND a.attgenerated = 'v'))
+    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid, {as_text("stxexprs", LARGEST)}
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
-    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, adbin::text
+    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, {as_text("adbin", LARGEST)}
     FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
@@ -122,16 +131,18 @@ HARMLESS = f"""(
     p.provolatile = 'i' AND NOT {_GIVEN_ANY}
     AND (EXISTS ({_OF_TYPE})
          OR EXISTS ({_OF_KNOWN} AND (p.prolang IN (12, 13) OR e.extname = 'citext'))
-         OR p.prosqlbody IS NOT NULL AND NOT EXISTS (  -- pg_depend has all that it calls
+         OR p.prosqlbody IS NOT NULL AND NOT EXISTS (  -- pg_depend has what it calls of users'
              SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
-                 AND refclassid = 'pg_class'::regclass))
-)"""
+                 AND refclassid = 'pg_class'::regclass
+             UNION ALL SELECT FROM regexp_matches(
+                 p.prosqlbody::text, ':(?:op)?funcid ([0-9]+) ', 'g') AS oids
+             JOIN pg_proc own ON own.oid = oids[1]::oid AND {_IS_RISKY}))
+)"""  # noqa: S608 - constants
 """The condition that a function ``p`` calls nothing of another role's, whoever has it called."""
 _CODE = f"""
 {_PLANNED},
 risky AS MATERIALIZED (  -- PostgreSQL's own that are not harmless, whoever lets them be called
-    SELECT oid FROM pg_proc WHERE oid < {FIRST_OF_USERS}
-        AND (provolatile <> 'i' OR oid = {SATISFIES_HASH_PARTITION})
+    SELECT oid FROM pg_proc own WHERE {_IS_RISKY}
 ),
 reached (tab, class, obj) AS (
     SELECT tab, d.refclassid, d.refobjid
@@ -183,7 +194,7 @@ reached (tab, class, obj) AS (
             SELECT refclassid AS class, refobjid AS obj FROM pg_depend
             WHERE classid = 'pg_constraint'::regclass AND objid = con.oid
             UNION ALL
-            SELECT named.class, named.obj FROM {_named_in("con.conbin::text")}
+            SELECT named.class, named.obj FROM {_named_in(as_text("con.conbin", LARGEST))}
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
@@ -220,6 +231,11 @@ WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
       SELECT FROM unnest(ARRAY[c.castsource, c.casttarget]) AS other (oid)
       WHERE other.oid >= {FIRST_OF_USERS} AND (reached.tab, other.oid) NOT IN (
           SELECT tab, obj FROM reached WHERE class = 'pg_type'::regclass))
+UNION ALL SELECT tab, '{TOO_LONG}' FROM (
+    SELECT tab FROM planned WHERE expression IS NULL
+    UNION ALL SELECT tab FROM reached JOIN pg_constraint con ON contypid = obj AND conrelid = 0
+    WHERE class = 'pg_type'::regclass AND {as_text("conbin", LARGEST)} IS NULL
+) unread WHERE tab IN (SELECT tab FROM theirs)
 """  # noqa: S608 - constants
 
 

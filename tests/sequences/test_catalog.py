@@ -507,8 +507,18 @@ def test_a_default_that_unpacks_to_megabytes_is_not_read(database: Database) -> 
         " ALTER DOMAIN d SET DEFAULT nextval(''t_id_seq'') + length(%1$L)',"
         " repeat('a', 2000000)); END $$; CREATE TABLE y (n d)"
     )
-    found = entry(reset(DEFAULT), "t_id_seq")
+    database.execute(
+        "CREATE TABLE z (id serial); DO $$ BEGIN EXECUTE format("
+        "'ALTER TABLE z ALTER id SET DEFAULT length(%L)', repeat('a', 2000000)); END $$;"
+        "CREATE TABLE short (id serial); DO $$ BEGIN EXECUTE format("
+        "'ALTER TABLE short ALTER id SET DEFAULT length(%L)', repeat('a', 20000)); END $$"
+    )
+    report = reset(DEFAULT)
+    found = entry(report, "t_id_seq")
     assert (found.status.value, found.next_after, found.reason) == ("advanced", 8, None)
+    said = entry(report, "z_id_seq").reason
+    assert said == "the default of public.z.id is another one, not nextval"
+    assert 2000 < len(str(entry(report, "short_id_seq").reason)) < 2100
 
 
 def rows_looked_at(monkeypatch: pytest.MonkeyPatch) -> int:

@@ -162,6 +162,12 @@ def test_the_hints(database: Database) -> None:
         "dead_owner.jobs.id_old, which owns it, does not draw from it:"
         " ALTER SEQUENCE dead_owner.jobs_id_seq OWNED BY dead_owner.jobs.id"
     )
+    assert entry(report, "leftovers.country_code_seq").reason == (
+        "leftovers.country.code, which draws from it, is of type character varying, and its rows do"
+        " not count; if none of them needs a number:"
+        " ALTER TABLE leftovers.country ALTER code DROP DEFAULT;"
+        " DROP SEQUENCE leftovers.country_code_seq"
+    )
     database.execute(
         "CREATE TABLE kept (id serial);CREATE TABLE called (no text DEFAULT nextval('kept_id_seq'))"
     )

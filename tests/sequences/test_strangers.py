@@ -474,6 +474,11 @@ CALLED_FOR_WHAT_THEY_DO = {
         MEMBER.format("isn_weak", "boolean", "pg_try_advisory_lock_int4"),
         "isn_weak(5, 7)",
     ),
+    "of ours, whose body lets one of PostgreSQL's own do it": (
+        "CREATE FUNCTION rewritten(text) RETURNS tsquery IMMUTABLE"
+        " RETURN ts_rewrite('a'::tsquery, $1)",
+        "rewritten('SELECT ''a''::tsquery, ''b''::tsquery FROM pg_try_advisory_lock(5, 7)')",
+    ),
 }
 
 
@@ -481,7 +486,7 @@ CALLED_FOR_WHAT_THEY_DO = {
 def test_whoever_has_made_no_function_has_none_called_either(
     database: Database, mallory: str, which: str
 ) -> None:
-    """Those of extensions are enough for what does something: run the SQL that it is given."""
+    """Those of others are enough for what does something: run the SQL that it is given."""
     made, call = CALLED_FOR_WHAT_THEY_DO[which]
     database.execute(made)
     with database.connect(user=mallory) as connection:
@@ -576,6 +581,41 @@ def test_what_our_own_table_calls_of_another_roles(
         assert found.status.value == "unverified"
         assert "could run another role's code, through m.f" in str(found.reason)
     assert called(database) == []
+
+
+DECIDED_BY_A_TYPE = {
+    "a range, by its SUBTYPE_DIFF": (
+        "CREATE FUNCTION asked(int, int) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN RETURN $1 - $2; END $$",
+        "CREATE TYPE m.x AS RANGE (SUBTYPE = int, SUBTYPE_DIFF = public.asked)",
+        "(id) WHERE x > '[7,8)'",
+    ),
+    "an enum, given to a function for any type": (
+        "CREATE FUNCTION asked(anyelement) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN RETURN $1; END $$",
+        "CREATE TYPE m.x AS ENUM ('a')",
+        "(asked(x))",
+    ),
+    "an enum, given to one of a well-known extension": (
+        "CREATE FUNCTION asked(anyenum) RETURNS int LANGUAGE internal IMMUTABLE AS 'hashenum';"
+        " ALTER EXTENSION plpgsql ADD FUNCTION asked(anyenum)",
+        "CREATE TYPE m.x AS ENUM ('a')",
+        "(asked(x))",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DECIDED_BY_A_TYPE)
+def test_a_type_of_a_strangers_decides_in_our_own_table(
+    database: Database, mallory: str, what: str
+) -> None:
+    """Its owner may change what it leads to; no function of theirs is there yet."""
+    ours, theirs, index = DECIDED_BY_A_TYPE[what]
+    database.execute(ours)
+    with database.connect(user=mallory) as connection:
+        connection.execute(f"{theirs}; DROP FUNCTION m.f, m.note")
+    database.execute(f"CREATE TABLE ours (id serial, x m.x); CREATE INDEX ON ours {index}")
+    assert "through public.asked" in str(entry(reset(DEFAULT), "ours_id_seq").reason)
 
 
 NAMESAKES = {
@@ -816,6 +856,31 @@ def test_many_make_no_estimate_of_millions(database: Database, what: str) -> Non
         ((plan,),) = connection.execute(f"EXPLAIN (FORMAT JSON) {STRANGERS_CODE}")
     rows = [int(found) for found in re.findall(r"'Plan Rows': (\d+)", str(plan))]
     assert max(rows) < 1_000_000
+
+
+TOO_LONG_TO_LOOK_AT = {
+    "statistics": "CREATE STATISTICS {0}.s ON (n <> %1$L), id FROM {0}.x",
+    "a key": "CREATE TABLE {0}.k (LIKE {0}.x) PARTITION BY RANGE ((n <> %1$L));"
+    " ALTER SEQUENCE {0}.x_id_seq OWNED BY {0}.k.id; DROP TABLE {0}.x",
+    "a domain's CHECK": "CREATE DOMAIN {0}.d AS text CHECK (VALUE <> %1$L);"
+    " CREATE INDEX ON {0}.x ((n::{0}.d))",
+}
+
+
+@pytest.mark.parametrize("what", TOO_LONG_TO_LOOK_AT)
+def test_an_expression_that_may_unpack_to_a_gigabyte_costs_the_others_nothing(
+    database: Database, mallory: str, what: str
+) -> None:
+    """A regular expression fails on that, and with it the query for all sequences."""
+    long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 4000) n)"
+    for schema, owner in (("m", mallory), ("public", "postgres")):
+        with database.connect(user=owner) as connection:
+            connection.execute(f"CREATE TABLE {schema}.x (id serial, n text)")
+            made = TOO_LONG_TO_LOOK_AT[what].format(schema)
+            connection.execute(f"DO $$ BEGIN EXECUTE format('{made}', {long}, {long}); END $$")
+    report = reset(DEFAULT)
+    assert "through an expression that is too long" in str(entry(report, "m.x_id_seq").reason)
+    assert entry(report, "x_id_seq").reason is None
 
 
 @pytest.mark.parametrize("whose", ["mallory's", "our own"])
