@@ -248,7 +248,10 @@ def test_of_a_duplicated_value_of_megabytes_the_beginning_is_shown(database: Dat
     """Anybody may have an invalid index of the name of one of ours."""
     database.execute("CREATE TABLE x (a text, b int)")
     database.execute("INSERT INTO x SELECT repeat('é', 1000000), NULL FROM generate_series(1, 2)")
-    with database.connect() as connection, pytest.raises(Exception, match="index row requires"):
+    with (
+        database.connect() as connection,
+        pytest.raises(Exception, match="index row requires|not create"),
+    ):
         connection.execute("CREATE UNIQUE INDEX CONCURRENTLY long ON x (a, coalesce(b, 5))")
     found = explain("long").duplicates
     assert found is not None

@@ -226,15 +226,13 @@ def test_a_plain_dump_and_a_hook_find_what_the_role_is_meant_to_find(
         CREATE FUNCTION m.as_int(m.ranked) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
             $$ BEGIN PERFORM m.f('foreign key'); RETURN 1; END $$;
         CREATE CAST (m.ranked AS int) WITH FUNCTION m.as_int AS IMPLICIT;
-        CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer);
-        INSERT INTO m.fan VALUES ('a')
+        CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer)
         """,
         """
         CREATE FUNCTION public.rank(m.ranked) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
             $$ BEGIN PERFORM m.f('foreign key'); RETURN 1; END $$;
         CREATE CAST (m.ranked AS int) WITH FUNCTION public.as_int(anyenum) AS IMPLICIT;
-        CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer);
-        INSERT INTO m.fan VALUES ('a')
+        CREATE TABLE m.fan (customer m.ranked REFERENCES public.customer)
         """,
     ],
     ids=["an index", "a cast", "a cast by a function of ours"],
@@ -254,6 +252,9 @@ def test_a_strangers_table_that_refers_to_a_restored_one_is_not_read(
     )
     with live.connect(user=stranger) as connection:
         connection.execute(fan)
+        if "m.ranked" in fan:
+            with suppress(psycopg.errors.FeatureNotSupported):  # 19rc1 calls none for any type
+                connection.execute("INSERT INTO m.fan VALUES ('a')")
     live.execute("TRUNCATE m.log")
     alone(live)
     with pytest.raises(TargetError, match=r"would call (m\.f|[a-z]+\.as_int)") as caught:
