@@ -29,9 +29,8 @@ from restorehooks.restore.processes import lines_of
 from restorehooks.restore.script.feed import run_script
 from restorehooks.restore.script.lexer import Statement
 from restorehooks.restore.script.options import ScriptOptions
-from restorehooks.restore.script.parallel import spread
+from restorehooks.restore.script.parallel import inserts, spread
 from restorehooks.restore.script.parallel.builds import Builds
-from restorehooks.restore.script.parallel.inserts import Inserts
 from restorehooks.restore.script.psql import DatabaseStatements
 from restorehooks.restore.script.results import Collected, ScriptResult
 from restorehooks.restore.script.rules import decide
@@ -532,9 +531,10 @@ SAID, MANY = "as no name has", 300_000
     ],
 )
 def test_nothing_that_is_repeated_fills_the_memory(
-    tmp_path: Path, statement: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, said: str
 ) -> None:
     """Nor does it take hours."""
+    monkeypatch.setattr(inserts, "_LONGEST", MANY - 1)
     many = re.sub(r"\{([^{}]+)\}", lambda found: found[1] * (MANY // len(found[1])), statement)
     path = tmp_path / "many.sql"
     path.write_text(f"{FIRST.format('')}{many};\n{LAST.format('')}")
@@ -549,7 +549,7 @@ def test_nothing_that_is_repeated_fills_the_memory(
             with suppress(Refused):
                 decide(command, Words(command), options, "utf-8")
             tolerance(command, Words(command), options, "utf-8")
-            Inserts(cast(Any, None)).add(Statement(command, 1))
+            inserts.Inserts(cast(Any, None)).add(Statement(command, 1))
             Builds(None).recognise(Statement(command, 1))
             spread._COPY.fullmatch(command)
         DatabaseStatements().may_connect(many.encode())

@@ -18,6 +18,8 @@ _ROW = rb"\(%s(?:, %s)*\)" % (_VALUE, _VALUE)
 _EACH_VALUE = re.compile(_VALUE)
 _MOST, _MOST_BYTES = 500, 256 * 1024
 """Statements and bytes that make a transaction."""
+_LONGEST = 1024 * 1024
+"""Bytes of a statement that is compared: each value takes up to 200 times its length in memory."""
 
 
 @cache
@@ -69,8 +71,7 @@ class Inserts:
 
         Backslashes must mean nothing in ordinary strings.
         """
-        # Of a longer one the pattern would keep each value, at a hundred times its length.
-        is_short = len(statement.text) <= _MOST_BYTES
+        is_short = len(statement.text) <= _LONGEST
         found = _insert().fullmatch(statement.text) if is_short else None
         if not found:
             return None
