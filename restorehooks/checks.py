@@ -216,7 +216,7 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
 
 def _left_behind(entry: Entry) -> str | None:
     """Return why the hook of migrate does not mend it, None where it does."""
-    is_left = entry.found is not None and entry.found[1].is_partial and entry.reason
+    is_left = entry.found is not None and entry.found[1].is_partial
     return entry.reason[0].upper() + entry.reason[1:] if is_left and entry.reason else None
 
 
