@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,11 +41,9 @@ def link_astray(path: Path) -> Path | None:
     there, those apart that the link itself is in. Raises OSError where the way cannot be looked at.
     """
     places = [*_way_to(path)] if os.name == "posix" else []
-    for number, place in enumerate(places):
-        if not place.is_symlink() or place.parent in _SYSTEMS:
-            continue
+    for number, place in _links_of_others(places):
         maker, behind = place.lstat(), {*places[number + 1 :]} - {*place.parents}
-        if not belongs_to_us(maker) and not (
+        if not (
             _is_same(path, places[-1])
             and all(_may_open(maker.st_uid, each) for each in behind if os.path.lexists(each))
         ):
@@ -59,11 +57,15 @@ def link_of_another(path: Path) -> Path | None:
     Raises OSError where the way cannot be looked at.
     """
     places = _way_to(path) if os.name == "posix" else ()
-    for place in places:
+    return next((place for _, place in _links_of_others(places)), None)
+
+
+def _links_of_others(places: Iterable[Path]) -> Iterator[tuple[int, Path]]:
+    """Yield the links on a way that another user made, each with its number on it."""
+    for number, place in enumerate(places):
         is_systems = place.parent in _SYSTEMS
         if place.is_symlink() and not is_systems and not belongs_to_us(place.lstat()):
-            return place
-    return None
+            yield number, place
 
 
 def _is_same(path: Path, place: Path) -> bool:

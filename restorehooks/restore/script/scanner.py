@@ -181,8 +181,7 @@ class _AtomicBody:
             self.depth += {b"case": 1, b"end": -1}.get(word, 0)
         elif word == b"begin":
             self._begin_end = match.end()
-        elif word == b"atomic" and self._begin_end >= 0:
-            self.depth = int(_is_all(_ANY_COMMENT, buffer, self._begin_end, match.start()))
-            self._begin_end = -1
         else:
+            if word == b"atomic" and self._begin_end >= 0:
+                self.depth = int(_is_all(_ANY_COMMENT, buffer, self._begin_end, match.start()))
             self._begin_end = -1
