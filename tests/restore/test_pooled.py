@@ -14,16 +14,17 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from psycopg import sql
 
-from restorehooks.restore.errors import AddressError
+from restorehooks.restore.errors import AddressError, PoolerError
 from restorehooks.restore.server import address, direct, lock
 from restorehooks.restore.server import pooler as pooler_module
 from restorehooks.restore.server.address import Address
-from restorehooks.restore.server.pooler import DIRECT_URL
+from restorehooks.restore.server.pooler import DIRECT_URL, require_direct
 from restorehooks.signals import post_restore
 from tests.support.databases import Database, pointed
 from tests.support.dumps import contents, neighbours
 from tests.support.one_session import one_session
 from tests.support.poolers import pooled
+from tests.support.proxies import PLAIN, as_a_pooler, proxy
 from tests.support.sequences import set_back, upcoming
 from tests.support.servers import RunningServer, packaged
 
@@ -54,6 +55,26 @@ def test_it_is_refused_and_the_pooled_sessions_are_left_as_they_were(
         assert pooler.left_behind(live.name, "postgres") == []
     assert (contents(live), neighbours(live)) == (before, [])
     assert not (tmp_path / "new.dump").exists()
+
+
+def test_a_pooler_that_soon_ends_its_sessions_is_known_all_the_same(live: Database) -> None:
+    """Or gives their places to others: a session that is gone does not say that none is kept."""
+    with (
+        pooled(live, size=2, more="server_idle_timeout = 1"),
+        pytest.raises(PoolerError),
+    ):
+        Address.of("default").connect(live.name)
+
+
+def test_a_process_is_looked_for_on_its_own_server(
+    live: Database, make_server: Callable[..., RunningServer]
+) -> None:
+    """One name may lead to several poolers, and these to several servers."""
+    elsewhere = make_server()
+    with proxy(live, theirs=as_a_pooler) as one:
+        place = {**live.server.params, "host": "localhost", "port": one.port}
+        with live.connect(**place, **PLAIN) as connection, pytest.raises(PoolerError):
+            require_direct(connection, "there", live.name, elsewhere.connect)
 
 
 def test_with_the_servers_own_address_it_restores_and_undoes(

@@ -135,7 +135,7 @@ def pooled(
     """Let Django's alias ``default`` lead through a pooler while the block runs.
 
     ``mode`` is one of PgBouncer's, "pgpool" or "odyssey", which is in transaction mode; ``more``
-    are further lines for pgpool's file.
+    are further lines for the file of pgpool or PgBouncer.
 
     ``size`` is the number of sessions that it keeps in a database: with 1 every transaction is in
     the same session of the server. Each of pgpool's processes keeps the sessions of its own
@@ -146,7 +146,7 @@ def pooled(
     elif mode == "odyssey":
         started = _running(database, mode, ODYSSEY, size=size)
     else:
-        started = _running(database, "pgbouncer", PGBOUNCER, mode=mode, size=size)
+        started = _running(database, "pgbouncer", PGBOUNCER + more, mode=mode, size=size)
     with started as pooler, pointed("default", pooler.settings(database)):
         yield pooler
 

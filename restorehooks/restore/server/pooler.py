@@ -35,7 +35,10 @@ STILL_THERE = """
 SELECT pg_catalog.pg_backend_pid(), EXISTS (
     SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) %s)
 """
-OWN_PROCESS = "SELECT pg_catalog.pg_backend_pid()"
+OWN_PROCESS = """
+SELECT pg_catalog.pg_backend_pid(),
+       extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text
+"""
 
 
 def require_direct(
@@ -76,13 +79,20 @@ def _keeps_sessions(
     """Return whether a session outlives its connection: a pooler gives it to the next client.
 
     A proxy that gives each client a session of its own may hide its process number, too (Neon's).
-    None where that is not found out, and where all connections are one session.
+    None where that is not found out: where all connections are one session, or lead to several
+    servers.
     """
     deadline = time.monotonic() + SECONDS_TO_END
     with suppress(psycopg.Error, TimeoutError):
-        # While a transaction is open, a pooler has another session for the second client.
-        with connection.transaction(), link() as second, soon(second, SECONDS_TO_END):
-            (other,) = second.execute(OWN_PROCESS).fetchone() or (pid,)
+        with link() as second, soon(second, SECONDS_TO_END), soon(connection):
+            # While a transaction is open, a pooler has another session for the second client.
+            with connection.transaction():
+                (_, server), (other, elsewhere) = _process(connection), _process(second)
+            if server != elsewhere:
+                return None
+            # Now it has both to give, in whatever order, to clients that have none of their own.
+            if (_process(connection)[0], _process(second)[0]) != (pid, other):
+                return True
         with soon(connection):
             while other != pid:
                 found = connection.execute(STILL_THERE, [other]).fetchone()
@@ -90,6 +100,13 @@ def _keeps_sessions(
                     return found != (pid, False)
                 time.sleep(SECONDS_A_LOOK)
     return None
+
+
+def _process(connection: psycopg.Connection[Any]) -> tuple[int, str]:
+    """Return a session's process, and which server's."""
+    row = connection.execute(OWN_PROCESS).fetchone()
+    assert row  # noqa: S101 - it has no FROM
+    return row[0], row[1]
 
 
 SECONDS_A_LOOK = 0.02
