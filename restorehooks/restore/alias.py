@@ -6,7 +6,7 @@ production.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,10 +15,10 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
-from .errors import HookError
+from .errors import AddressError, HookError
 from .server.address import Address
 from .server.direct import Identity, identity, identity_at
-from .server.keywords import variables_of_libpq, without_variables
+from .server.keywords import defaults_of_libpq, variables_of_libpq, without_variables
 from .server.lock import RestoreLock
 from .server.session_settings import unlimited
 
@@ -31,25 +31,14 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
     lead to the very server that the lock is held on, and their sessions have no time limits, may
     write, commit each statement, and wait for no standby. Connections and pools are closed before
     and after: a pool keeps the NAME that it was made with. Raises HookError when the server says
-    that the alias still leads elsewhere, and in the block where a connection of another alias leads
-    to the live database; LockLostError when that is not where the lock is held.
+    that one of them still leads elsewhere, as a backend may that finds its address itself, and in
+    the block where a connection of another alias leads to the live database; LockLostError when
+    that is not where the lock is held.
     """
     # Functions: reports of errors show variables, and settings hold passwords.
     before = {alias: _restoring(connections[alias]) for alias in _same_place(using, lock)}
 
-    def lift(connection: Any, **_: Any) -> None:
-        is_live = database == lock.address.name  # in place
-        if connection.alias in before:
-            unlimited(connection.connection)
-            if is_live and connection.alias != using:
-                connection.connection.execute(OTHERS_WAIT)
-        elif not is_live and _is_live(connection, lock):  # it did not answer when it was asked
-            connection.close()
-            raise HookError(
-                f'The alias "{connection.alias}" leads to the live database, and did not say so '
-                "when the hooks began: nothing was run there."
-            )
-
+    lift = _lifting(using, database, before.keys(), lock)
     connection_created.connect(lift)
     try:
         for alias in before:
@@ -62,6 +51,31 @@ def pointed_at(using: str, database: str, lock: RestoreLock) -> Iterator[None]:
         for alias in before:
             close_connections(alias)
             before[alias]()
+
+
+def _lifting(
+    using: str, database: str, pointed: Collection[str], lock: RestoreLock
+) -> Callable[..., None]:
+    """Return what lets no new connection lead elsewhere than it should, and lifts its limits."""
+    is_live = database == lock.address.name  # in place
+
+    def lift(connection: Any, **_: Any) -> None:
+        try:
+            if connection.alias in pointed:
+                _require(connection.connection.cursor(), connection.alias, database, lock)
+                unlimited(connection.connection)
+                if is_live and connection.alias != using:
+                    connection.connection.execute(OTHERS_WAIT)
+            elif not is_live and _is_live(connection, lock):  # it did not answer when it was asked
+                raise HookError(
+                    f'The alias "{connection.alias}" leads to the live database, and did not say '
+                    "so when the hooks began: nothing was run there."
+                )
+        except BaseException:
+            connection.close()
+            raise
+
+    return lift
 
 
 OTHERS_WAIT = "SET lock_timeout = '2s'"
@@ -77,6 +91,9 @@ def _restoring(connection: Any) -> Callable[[], None]:
 def _point(connection: Any, database: str, lock: RestoreLock) -> None:
     settings = connection.settings_dict
     found, libpqs = {**lock.address.parameters, **lock.address.secrets}, variables_of_libpq()
+    if connection.alias != lock.address.using:
+        # Such as the search_path of a schema of its own. Empty, PGOPTIONS is not taken either.
+        found["options"] = Address.of(connection.alias, direct=False).secrets.get("options", "")
     place = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
     # The time to connect is bounded, since signals may be deferred meanwhile. The alias's own
     # sslmode and the like may be meant for a pooler on this machine.
@@ -89,6 +106,39 @@ def _point(connection: Any, database: str, lock: RestoreLock) -> None:
         PASSWORD=found.get("password", settings["PASSWORD"]),
         OPTIONS={**own, **options},
     )
+
+
+@contextmanager
+def others_where_they_are(using: str, variables: Mapping[str, str]) -> Iterator[None]:
+    """Let the aliases that do not lead where ``using`` does lead on where they do now.
+
+    In the block the environment has these ``variables``, of which libpq takes what a connection
+    does not say itself: PGHOSTADDR even where that names a host.
+    """
+    alike = _spelled_alike(using)
+    others = [alias for alias in _postgresql_aliases() if alias not in alike]
+    before = {alias: _restoring(connections[alias]) for alias in others}
+    try:
+        for alias in others:
+            _spell_out(connections[alias], variables)
+        yield
+    finally:
+        for alias in others:
+            before[alias]()
+
+
+@without_variables
+def _spell_out(connection: Any, variables: Mapping[str, str]) -> None:
+    settings = connection.settings_dict
+    try:
+        address = Address.of(connection.alias, direct=False)
+    except AddressError:  # it leads nowhere
+        return
+    own = {key: value for key, value in settings["OPTIONS"].items() if "service" not in key}
+    found = {**defaults_of_libpq(variables), **address.parameters, **address.secrets}
+    settings.update(NAME=settings["NAME"] or address.name, OPTIONS={**found, **own})
+    if own.get("pool"):  # it keeps what it was made with
+        connection.close_pool()
 
 
 def commit_what_is_open(using: str) -> None:
@@ -127,11 +177,16 @@ def _same_place(using: str, lock: RestoreLock) -> list[str]:
 def _spelled_alike(using: str) -> list[str]:
     def place(alias: str) -> tuple[Any, ...]:
         found = connections[alias].settings_dict
-        # With a service, HOST and PORT may be empty in all of them.
-        return found["NAME"], found["HOST"], found["PORT"], found["OPTIONS"].get("service")
+        # NAME, HOST and PORT may be empty in all of them.
+        options = [found["OPTIONS"].get(key) for key in IN_OPTIONS]
+        return found["NAME"], found["HOST"], found["PORT"], *options
 
     wanted = place(using)
     return [alias for alias in _postgresql_aliases() if place(alias) == wanted]
+
+
+IN_OPTIONS = ("service", "servicefile", "dbname", "host", "hostaddr", "port")
+"""Keywords of libpq that say where a connection leads."""
 
 
 def _postgresql_aliases() -> Iterator[str]:
@@ -167,11 +222,15 @@ def require_database(using: str, database: str, lock: RestoreLock) -> None:
     Raises HookError unless that is ``database``, LockLostError unless the lock is held there.
     """
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT pg_catalog.current_database()")
-        found = cursor.fetchone()[0]
-        if found != database:
-            raise HookError(
-                f'The alias "{using}" leads to the database "{found}" and not to the restored '
-                f'one, "{database}": nothing was run there.'
-            )
-        lock.require_here(cursor)
+        _require(cursor, using, database, lock)
+
+
+def _require(cursor: Any, alias: str, database: str, lock: RestoreLock) -> None:
+    cursor.execute("SELECT pg_catalog.current_database()")
+    (found,) = cursor.fetchone()
+    if found != database:
+        raise HookError(
+            f'The alias "{alias}" leads to the database "{found}" and not to the restored '
+            f'one, "{database}": nothing was run there.'
+        )
+    lock.require_here(cursor)

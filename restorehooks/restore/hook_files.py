@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import socket
 import stat
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -20,7 +22,7 @@ from restorehooks.streams import onto_standard_error
 from restorehooks.trust import is_read_only, who_else_may_write, why_anybody_may_replace
 from restorehooks.wording import described, first_line
 
-from .alias import commit_what_is_open, require_database
+from .alias import commit_what_is_open, others_where_they_are, require_database
 from .errors import HookError, RestoreError
 from .processes import die_with_parent, end
 from .progress import SECONDS_A_BEAT, Reporter, heartbeat
@@ -158,7 +160,12 @@ def _has_interpreter(path: Path) -> bool:
 
 def _run_py(path: Path, address: Address, database: str, reporter: Reporter) -> None:
     # In this process, where the alias is known to lead to the restored database.
-    with onto_standard_error(), _environ(environment(address, database)):
+    variables = environment(address, database)
+    with (
+        onto_standard_error(),
+        others_where_they_are(address.using, variables),
+        _environ(variables),
+    ):
         try:
             runpy.run_path(str(path), {"using": address.using}, "__main__")
         except SystemExit as error:
@@ -186,8 +193,19 @@ def environment(address: Address, database: str) -> dict[str, str]:
     if "DATABASE_URL" in os.environ:
         kept["DATABASE_URL"] = _url(address, database)
     libpqs = address.variables(database)
+    if database != address.name or _has_one_address(address.host):
+        # libpq would take it for every other host that a hook names.
+        libpqs.pop("PGHOSTADDR", None)
     options = f"{libpqs.get('PGOPTIONS', '')} -c {LOCALLY}".strip()
     return kept | libpqs | {"PGOPTIONS": options}
+
+
+def _has_one_address(host: str) -> bool:
+    """Return whether a name means one machine; in place others may have a database of the name."""
+    with suppress(OSError):
+        found = {ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        return len(found) == 1 or all(each.is_loopback for each in found)
+    return False
 
 
 def _url(address: Address, database: str) -> str:

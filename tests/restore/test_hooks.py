@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import OperationalError, connections, transaction
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn
 
 from restorehooks.restore import alias, hook_files
 from restorehooks.restore.alias import pointed_at
@@ -24,9 +29,10 @@ from restorehooks.restore.progress import Reporter
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.keywords import variables_of_libpq
 from restorehooks.restore.server.lock import RestoreLock
 from restorehooks.signals import pre_load
-from tests.support.databases import Database, MakeDatabase
+from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, contents, neighbours
 from tests.support.projects import Project
 
@@ -177,9 +183,9 @@ def test_migrate_runs_on_the_copy(project: Project, live: Database, backup: Path
     assert contents(live) == before
 
 
-def current(alias: str = "default") -> Any:
+def current(alias: str = "default", what: str = "current_database()") -> Any:
     with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT current_database()")
+        cursor.execute(f"SELECT {what}")
         return cursor.fetchone()[0]
 
 
@@ -229,6 +235,112 @@ def test_every_alias_of_the_same_database_goes_along_and_no_other(
     finally:
         connections["twin"].close()
         del connections["twin"], connections.settings["twin"]
+
+
+@pytest.fixture
+def further() -> Iterator[Callable[..., str]]:
+    """Return a function that makes one alias more."""
+    with ExitStack() as stack:
+        yield lambda name, settings: stack.enter_context(pointed(name, settings))
+
+
+def test_an_alias_keeps_what_its_sessions_set(
+    database: Database, make_database: MakeDatabase, lock: RestoreLock, further: Callable[..., str]
+) -> None:
+    """The schema of a tenant, say."""
+    copy = make_database()
+    further("tenant", {**database.settings, "OPTIONS": {"options": "-c search_path=tenant"}})
+    with pointed_at("default", copy.name, lock):
+        for name, path in {"default": '"$user", public', "tenant": "tenant"}.items():
+            assert current(name) == copy.name
+            assert current(name, "current_setting('search_path')") == path
+
+
+def test_an_address_in_the_options_is_another_one(
+    database: Database, make_database: MakeDatabase, lock: RestoreLock, further: Callable[..., str]
+) -> None:
+    copy, elsewhere = make_database(), {**database.settings, "HOST": "", "PORT": ""}
+    own = {key: database.server.params[key] for key in ("host", "port")}
+    further("default", {**elsewhere, "OPTIONS": own})
+    further("reporting", {**elsewhere, "OPTIONS": {**own, "port": "1"}})
+    with pointed_at("default", copy.name, lock):
+        assert current() == copy.name
+        with pytest.raises(OperationalError, match=r"\.1\"|port 1"):
+            current("reporting")
+
+
+def test_an_alias_whose_backend_finds_its_own_address_leads_a_hook_to_nothing(
+    database: Database,
+    make_database: MakeDatabase,
+    lock: RestoreLock,
+    further: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy, own = make_database(), {"dbname": database.name}
+    further("cloud", database.settings)
+    backend = type(connections["cloud"])
+    before = backend.get_connection_params
+
+    def found(self: Any) -> Any:
+        return {**before(self), **(own if self.alias == "cloud" else {})}
+
+    monkeypatch.setattr(backend, "get_connection_params", found)
+    with pointed_at("default", copy.name, lock):
+        assert current() == copy.name
+        for _ in range(2):
+            with pytest.raises(HookError, match=f'"cloud" leads to the database "{database.name}"'):
+                current("cloud")
+
+
+def test_the_variables_of_a_hook_lead_no_other_alias_elsewhere(
+    database: Database, lock: RestoreLock, folder: Path, further: Callable[..., str]
+) -> None:
+    """libpq takes PGHOSTADDR for every host that is named, and a password for every server."""
+    place = {"host": "localhost", "hostaddr": "127.0.0.1", "port": "7", "sslmode": "require"}
+    lock.address = replace(
+        lock.address, parameters={**lock.address.parameters, **place}, secrets=lock.address.secrets
+    ).setting("search_path=x")
+    other = {"ENGINE": "django.db.backends.postgresql", "NAME": "logs", "USER": "joe"}
+    further("logs", {**other, "HOST": "/nowhere"})
+    further("here", other)
+    hook = folder / "look.py"
+    hook.write_text(
+        "import os, pathlib\n"
+        "from tests.restore.test_hooks import resolved\n"
+        "assert os.environ['PGPORT'] == '7'\n"
+        "seen = {name: resolved(name) for name in ('logs', 'here')}\n"
+        "pathlib.Path(__file__ + '.out').write_text(repr(seen))\n"
+    )
+    before = {name: resolved(name) for name in ("logs", "here")}
+    hook_files.run(hook, lock, database.name, Reporter())
+    assert (folder / "look.py.out").read_text() == repr(before)
+    assert {name: resolved(name) for name in ("logs", "here")} == before
+
+
+def resolved(name: str) -> dict[str, bytes]:
+    """Return what libpq makes of an alias: the keywords that have a value."""
+    asked = connections[name].get_connection_params()
+    known = {key: asked[key] for key in asked if key in variables_of_libpq()}
+    started = PGconn.connect_start(make_conninfo(**known).encode())
+    found = {option.keyword.decode(): option.val for option in started.info if option.val}
+    started.finish()
+    return {key: found[key] for key in sorted(found.keys() - {"connect_timeout"})}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "is_given"),
+    [(["::1", "127.0.0.1"], False), (["192.0.2.1", "192.0.2.2"], True)],
+)
+def test_a_program_is_given_an_address_only_where_its_name_would_not_do(
+    lock: RestoreLock, monkeypatch: pytest.MonkeyPatch, addresses: list[str], *, is_given: bool
+) -> None:
+    found = [(0, 0, 0, "", (each, 0)) for each in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+    place = {"host": "db", "hostaddr": addresses[-1]}
+    address = replace(lock.address, host="db", parameters={**lock.address.parameters, **place})
+    said = [hook_files.environment(address, name) for name in ("side", address.name)]
+    assert ["PGHOSTADDR" in each for each in said] == [False, is_given]
+    assert {each["PGHOST"] for each in said} == {"db"}
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -27,6 +27,27 @@ def variables_of_libpq() -> dict[str, str | None]:
     }
 
 
+def defaults_of_libpq(variables: Iterable[str]) -> dict[str, str]:
+    """Return what says the same as saying nothing, whatever these environment variables say."""
+    found = {
+        option.keyword.decode(): option.compiled
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar and option.envvar.decode() in variables
+    }
+    return {
+        keyword: (compiled or b"").decode()
+        for keyword, compiled in found.items()
+        if compiled or keyword in _MAY_BE_EMPTY
+    }
+
+
+_MAY_BE_EMPTY = {
+    "application_name", "host", "hostaddr", "options", "passfile", "password", "require_auth",
+    "requirepeer", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslrootcert",
+}  # fmt: skip
+"""Of those without a default; of others libpq wants a value."""
+
+
 def secrets_in(url: str) -> list[str]:
     """Return which of libpq's secrets a URL holds, by their keywords; none where it is no URL."""
     return sorted(secret_keywords() & set(keywords_in(url) or ()))
