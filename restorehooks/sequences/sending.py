@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError
-
 from restorehooks import driver
 from restorehooks.driver import sql
 
@@ -56,9 +54,9 @@ def _one_by_one(
     # Of several statements in one message psycopg2 keeps the rows of the last alone. So a DO, which
     # has none and may guard the next one, goes with it, and nobody has a round trip's time between.
     with connection.cursor() as cursor:
-        if not within:
-            cursor.execute("BEGIN")
         try:
+            if not within:
+                cursor.execute("BEGIN")
             first = ""
             for number, text in enumerate(texts, 1):
                 if text.lstrip().startswith("DO ") and number < len(texts):
@@ -70,7 +68,7 @@ def _one_by_one(
                     yield cursor.fetchall() if cursor.description else []
             if not within:
                 cursor.execute("COMMIT")
-        except DatabaseError:
+        except BaseException:  # a signal's too: the caller's next rows would never be committed
             if not within and not connection.connection.closed:
                 cursor.execute("ROLLBACK")
             raise

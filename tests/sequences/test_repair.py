@@ -12,6 +12,7 @@ import pytest
 from django.db import connections, models, transaction
 from psycopg import sql
 
+from restorehooks import driver
 from restorehooks.sequences.message import send
 from tests.support.databases import Database, MakeDatabase
 from tests.support.sequences import (
@@ -318,6 +319,26 @@ def test_settings_of_the_database_that_would_be_in_the_way(database: Database) -
         connection.connection.prepare_threshold = 3
         reset(DEFAULT)
         assert connection.connection.prepare_threshold == 3
+
+
+def test_what_interrupts_a_repair_by_psycopg2_leaves_no_transaction_open(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler's exception, say: what the caller writes then would never be committed."""
+    monkeypatch.setattr(driver, "name", "psycopg2")
+    connection = connections[DEFAULT]
+
+    def interrupt(execute: Callable[..., Any], statement: str, *rest: Any) -> Any:
+        if "here" in statement:
+            raise KeyboardInterrupt
+        return execute(statement, *rest)
+
+    with connection.execute_wrapper(interrupt), pytest.raises(KeyboardInterrupt):
+        send(connection, ["SELECT 1", "SELECT 'here'"], 1)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept ()")
+    connection.close()
+    assert database.execute("SELECT to_regclass('public.kept') IS NOT NULL") == [(True,)]
 
 
 def test_a_default_is_understood_however_the_server_quotes_names(database: Database) -> None:
