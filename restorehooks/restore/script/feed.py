@@ -224,7 +224,8 @@ class _Script:
         else:
             may_fail = self._sender.run(statement, words)
             self._result.statistics += brings_statistics(statement.text)
-            self._result.tables.statement(statement.text, self._encoding[1])
+            if not may_fail:
+                self._result.tables.statement(statement.text, self._encoding[1])
         if may_fail:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
         else:
