@@ -99,12 +99,7 @@ def run_script(
 class _Script:
     """One dump on its way to the server."""
 
-    def __init__(
-        self,
-        lexer: Lexer,
-        wire: Wire,
-        sender: Sender,
-    ):
+    def __init__(self, lexer: Lexer, wire: Wire, sender: Sender):
         self._lexer = lexer
         self._wire = wire
         self._sender = sender
