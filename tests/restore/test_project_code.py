@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
 from restorehooks.restore import hook_files
@@ -17,8 +18,9 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
-from tests.support.databases import Database, pointed
-from tests.support.dumps import contents, neighbours
+from restorehooks.signals import post_restore
+from tests.support.databases import Database, MakeDatabase, pointed
+from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.projects import Project
 
 YES = "--no-input"
@@ -94,6 +96,36 @@ def test_what_a_receiver_leaves_open_is_kept(
     assert json.loads(done.stdout)["outcome"] == "restored"
     assert {"scrubbed", "beside"} <= {*done.stderr.splitlines()}
     assert live.execute("SELECT DISTINCT email FROM customer") == [("nobody",)]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_rows_that_django_keeps_in_memory_are_read_anew(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, in_place: bool
+) -> None:
+    """Of content types and sites it keeps the keys, by alias, as long as the process lives."""
+    made = "CREATE TABLE django_content_type (id int, app_label text, model text);"
+    made += "INSERT INTO django_content_type VALUES ({}, 'auth', 'user')"
+    source = make_database()
+    source.execute(made.format(7))
+    database.execute(made.format(3))
+    alone(database)
+    found = []
+
+    def receive(**kwargs: object) -> None:
+        found.append(ContentType.objects.get_by_natural_key("auth", "user").pk)
+
+    ContentType.objects.clear_cache()
+    receive()
+    connections["default"].close()
+    post_restore.connect(receive)
+    try:
+        request = Request(str(dumped(source, tmp_path / "dump")), in_place=in_place)
+        restore(request, confirm=lambda _: True)
+    finally:
+        post_restore.disconnect(receive)
+    receive()
+    ContentType.objects.clear_cache()
+    assert found == [3, 7, 7]
 
 
 def test_a_transaction_that_has_failed_and_was_left_open_is_an_error(
