@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from . import caches
 from .errors import HookError
 from .server.address import Address
 from .server.direct import Identity, identity, identity_at
@@ -112,16 +112,13 @@ def commit_what_is_open(using: str) -> None:
 def close_connections(using: str) -> None:
     """Close this thread's connection of the alias, and the pool if it has one.
 
-    Rows that Django keeps in memory are forgotten: another database has other keys for them.
+    What Django keeps of its database in memory is forgotten.
     """
     connection: Any = connections[using]
     connection.close()
     if connection.settings_dict["OPTIONS"].get("pool"):
         connection.close_pool()
-    for label in ("contenttypes.ContentType", "sites.Site"):
-        with suppress(LookupError):  # it is not installed
-            model: Any = apps.get_model(label)
-            model.objects.clear_cache()
+    caches.forget(using)
 
 
 def _same_place(using: str, lock: RestoreLock) -> list[str]:
