@@ -151,14 +151,18 @@ def _take(found: dict[str, str]) -> str | None:
 def _leave_out_of_path() -> None:
     """Remove from PATH the folders in which another user could put a psql for dbshell.
 
-    One that is not there yet may be made by whoever writes to the folder above.
+    One that is not there yet may be made by whoever writes to the folder above. Of an empty PATH
+    the current folder would be left.
     """
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    os.environ["PATH"] = os.pathsep.join(
-        entry
-        for entry in path
-        if os.path.isabs(entry) and os.path.isdir(entry) and not why_not_run(Path(entry))
-    )
+    kept = [entry for entry in path if os.path.isabs(entry) and _is_ours(Path(entry))]
+    os.environ["PATH"] = os.pathsep.join(kept or [str(Path(sys.executable).parent)])
+
+
+def _is_ours(folder: Path) -> bool:
+    # The program itself may be a link out of the folder.
+    places = [place for place in (folder, folder / "psql") if place.exists()]
+    return folder.is_dir() and not any(map(why_not_run, places))
 
 
 @contextmanager

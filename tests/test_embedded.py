@@ -792,6 +792,25 @@ def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert server_folder() == bindir
 
 
+def test_a_link_out_of_a_folder_leads_to_no_program_of_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("theirs", "ours"):
+        (tmp_path / name).mkdir()
+    for name in ("initdb", "postgres"):
+        (tmp_path / "theirs" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "theirs" / name).chmod(0o755)
+        (tmp_path / "ours" / name).symlink_to(tmp_path / "theirs" / name)
+    monkeypatch.delenv("PG_BINDIR", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}/ours{os.pathsep}{os.environ['PATH']}")
+    assert server_folder() == tmp_path / "theirs"
+    (tmp_path / "theirs").chmod(0o777)
+    assert tmp_path not in server_folder().parents
+    monkeypatch.setenv("PG_BINDIR", f"{tmp_path}/ours")
+    with pytest.raises(ServerError, match=r"no server there is run: every user may write to"):
+        server_folder()
+
+
 def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PG_BINDIR", str(tmp_path))
     with pytest.raises(ServerError, match=r"PG_BINDIR is .* not both present"):

@@ -123,6 +123,23 @@ def test_of_an_env_file_only_what_is_ours_is_taken(tmp_path: Path, database: Dat
     assert (done.returncode, said in done.stderr, ran.exists()) == (1, True, False)
 
 
+def test_no_psql_is_run_that_somebody_else_may_change(tmp_path: Path, database: Database) -> None:
+    """Be it a link out of a folder of PATH, or in the current folder, where PATH has no other."""
+    (theirs := tmp_path / "theirs").mkdir()
+    (ours := tmp_path / "ours").mkdir()
+    ran = tmp_path / "ran"
+    (theirs / "psql").write_text(f"#!/bin/sh\n: > {ran}\n")
+    (theirs / "psql").chmod(0o755)
+    (ours / "psql").symlink_to(theirs / "psql")
+    restorehooks(tmp_path, "dbshell", env={**database.environ, "PATH": str(ours)})
+    assert ran.exists()
+    ran.unlink()
+    theirs.chmod(0o777)
+    for folder, path in ((tmp_path, ours), (theirs, tmp_path / "missing")):
+        restorehooks(folder, "dbshell", env={**database.environ, "PATH": str(path)})
+        assert not ran.exists()
+
+
 def test_an_env_file_leads_no_password_elsewhere(tmp_path: Path, database: Database) -> None:
     """The server's own address is that of the file's database, and of no other."""
     bare = environment(database.server)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from restorehooks.embedded.account import Account
 from restorehooks.embedded.errors import ServerError
-from restorehooks.programs import chosen_folder, left_out, program_folders
+from restorehooks.programs import chosen_folder, left_out, program_folders, why_not
 from restorehooks.restore.errors import ProgramError
 from restorehooks.wording import printable
 
@@ -33,20 +33,26 @@ def server_folder() -> Path:
     except ProgramError as error:
         raise ServerError(str(error)) from None
     for folder in [wanted] if wanted else program_folders():
-        if _has_server(folder):
+        if not _why_no_server(folder):
             # A link in /usr/local/bin leads to where the client programs of this version are too.
             linked = Path(str(shutil.which("postgres", path=str(folder)))).resolve().parent
-            return linked if _has_server(linked) else folder
+            return folder if _why_no_server(linked) else linked
     if wanted:
-        raise ServerError(f"PG_BINDIR is {wanted}, where initdb and postgres are not both present.")
+        raise ServerError(
+            f"PG_BINDIR is {wanted}, and no server there is run: {_why_no_server(wanted)}."
+        )
     raise ServerError(
         f"No PostgreSQL server programs found on this machine; {REMEDY}."
         f"{left_out('initdb', 'postgres')}"
     )
 
 
-def _has_server(folder: Path) -> bool:
-    return all(shutil.which(name, path=str(folder)) for name in ("initdb", "postgres"))
+def _why_no_server(folder: Path) -> str | None:
+    found = [shutil.which(name, path=str(folder)) for name in ("initdb", "postgres")]
+    if not all(found):
+        return "initdb and postgres are not both present"
+    # Each may be a link out of the folder.
+    return next(filter(None, map(why_not, (folder, *map(Path, filter(None, found))))), None)
 
 
 @dataclass(frozen=True)
