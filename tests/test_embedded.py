@@ -753,12 +753,28 @@ def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: P
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, tmp_path / libraries.name)
+    for name in ("data", "bin/backup.sh"):  # what lies beside them is nobody's business
+        (closed / name).write_text("secret")
     with Server(folder / "pg", closed / "bin", FAST) as server:
         assert one(server.url("postgres"), "SELECT 1") == 1
         assert folder in server.bindir.parents
+        assert not {path.name for path in server.bindir.parent.rglob("*")} & {"data", "backup.sh"}
         # Root runs pg_dump and pg_restore from there.
         assert {path.stat().st_uid for path in server.bindir.rglob("*")} == {0}
         assert why_not_run(server.bindir) is None
+
+
+@as_root
+def test_no_folder_is_copied_that_is_not_postgresqls(tmp_path: Path, folder: Path) -> None:
+    """As /root is where programs in /root/bin start those of the distribution."""
+    bindir, home = server_folder(), tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    home.chmod(0o700)
+    for name in ("initdb", "postgres"):
+        (home / "bin" / name).write_text(f'#!/bin/sh\nexec {bindir}/{name} "$@"\n')
+        (home / "bin" / name).chmod(0o755)
+    with pytest.raises(ServerError, match="let PG_BINDIR name programs that are open to all"):
+        Server(folder / "pg", home / "bin", FAST).start()
 
 
 def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
