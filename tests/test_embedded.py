@@ -1,7 +1,6 @@
 """The private server: real processes, started, shared, killed."""
 
 import fcntl
-import itertools
 import os
 import pwd
 import shutil
@@ -11,10 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -491,20 +489,19 @@ def test_the_owner_of_a_running_cluster_is_never_taken(
     if account_module._runs_a_cluster(nobody.uid):
         pytest.skip(f"{nobody.name} runs a cluster of this machine already")
     # A cluster of the machine's own, as far as can be told from outside.
-    data = folder / "machine"
     monkeypatch.setattr(account_module, "_is_mapped", lambda _: False)
     with Server(folder / "pg", server_folder(), FAST) as server:
         assert id_of(folder / "pg") == nobody.uid
         # A private one is no reason.
-        assert account_module.server_account(data, None, ExitStack()) == nobody
+        assert account_module.server_account(None, ExitStack()) == nobody
         # Nor is one that initdb is making.
         (folder / "pg" / "cluster").rename(folder / "pg" / "cluster.unfinished")
-        assert account_module.server_account(data, None, ExitStack()) == nobody
+        assert account_module.server_account(None, ExitStack()) == nobody
         (folder / "pg" / "cluster.unfinished").rename(folder / "pg" / "cluster")
         (folder / "pg" / "users").rename(folder / "pg" / "elsewhere")
         monkeypatch.setattr(account_module, "NAMED", ("nobody",))
         with pytest.raises(ServerError, match="runs a cluster of this machine"):
-            account_module.server_account(data, None, ExitStack())
+            account_module.server_account(None, ExitStack())
         (folder / "pg" / "elsewhere").rename(folder / "pg" / "users")
         assert server.port
 
@@ -704,13 +701,29 @@ def test_what_outlives_it_does_not_reach_the_next_one(folder: Path) -> None:
 
 @as_root
 @on_linux
-def test_two_that_start_at_once_get_ids_of_their_own(folder: Path) -> None:
-    by_id: dict[int, Path] = {}
-    for number in itertools.count():
-        second = folder / str(number)
-        first = by_id.setdefault(zlib.crc32(os.fsencode(second)) % len(UNUSED), second)
-        if first != second:  # the two would get the same one
-            break
+def test_another_folders_server_with_the_same_id_reaches_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which happens by chance, when the first one does not run."""
+    orders = iter([[UNUSED[0]], [UNUSED[1]], [UNUSED[0]], [UNUSED[2]]])
+    monkeypatch.setattr(account_module, "_in_any_order", lambda: next(orders))
+    with Server(folder / "first", server_folder(), FAST):
+        pass
+    with Server(folder / "second", server_folder(), FAST) as server, server.connect() as second:
+        assert {path.stat().st_uid for path in folder.glob("*/cluster")} == {UNUSED[0]}
+        for place, is_reached in (("second", True), ("first", False)):
+            asked = f"COPY (SELECT 1) TO PROGRAM 'ls {folder}/{place}/cluster'"
+            with nullcontext() if is_reached else pytest.raises(psycopg.Error):
+                second.execute(asked)
+
+
+@as_root
+@on_linux
+def test_two_that_start_at_once_get_ids_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_module, "_in_any_order", lambda: [*UNUSED])
+    first, second = folder / "first", folder / "second"
     servers = [Server(place, server_folder(), FAST) for place in (first, second)]
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(Server.start, servers):
