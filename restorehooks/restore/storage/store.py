@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
 from restorehooks.restore.dump.copies import PACKED_FILE
 from restorehooks.restore.dump.identify import HEAD, read
 from restorehooks.restore.errors import RestoreError, StorageError, UsageError
+from restorehooks.restore.new_folder import opened_below
 from restorehooks.trust import ASTRAY, link_astray, why_not_opened
 from restorehooks.wording import described, quoted
 
@@ -76,8 +78,9 @@ class Store:
 
     @property
     def writes_plainly(self) -> bool:
-        """Whether it puts the bytes of a file into a folder of this machine as they are."""
-        return getattr(type(self.backend), "_save", None) is _PLAIN_SAVE
+        """Whether it puts the bytes of a file into a folder, here or by SFTP, as they are."""
+        save = getattr(type(self.backend), "_save", None)
+        return save is _PLAIN_SAVE or getattr(save, "__module__", None) == _SFTP
 
     def why_not_opened(self, name: str) -> str | None:
         """Return why something on this machine that others may have put there is not opened."""
@@ -166,7 +169,13 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Delete a file, and see that it is gone: not every backend says where it failed."""
-        with self.doing(f"deleting {PREFIX}{name}"):
+        with self.doing(f"deleting {PREFIX}{name}"), ExitStack() as stack:
+            if isinstance(self.backend, FileSystemStorage):
+                folder, base = posixpath.split(name)
+                at = stack.enter_context(opened_folder(self.backend, folder))
+                if getattr(type(self.backend), "delete", None) is FileSystemStorage.delete:
+                    os.unlink(base, dir_fd=at)
+                    return
             self.backend.delete(name)
             if self.backend.exists(name):
                 raise StorageError(f"{PREFIX}{name} is still there after it was deleted")
@@ -177,10 +186,22 @@ class Store:
             return self.backend.listdir(folder)
 
 
+@contextmanager
+def opened_folder(backend: FileSystemStorage, folder: str) -> Iterator[int]:
+    """Open a folder of this machine, by no link of another user's; make what is missing."""
+    location, path = Path(backend.location), Path(backend.path(folder))
+    is_below = path.is_relative_to(location)  # a backend may have paths of its own
+    parts = path.relative_to(location).parts if is_below else ()
+    mode = backend.directory_permissions_mode
+    with opened_below(location if is_below else path, parts, mode) as at:
+        yield at
+
+
 def _parts(folder: str, files: Sequence[str]) -> Sequence[str]:
     return [joined(folder, file) for file in files if PACKED_FILE.fullmatch(file)]
 
 
+_SFTP = "storages.backends.sftpstorage"
 _PLAIN_SAVE: Any = getattr(FileSystemStorage, "_save")  # noqa: B009 - the stubs lack it
 _PLAIN_OPEN: Any = getattr(FileSystemStorage, "_open")  # noqa: B009 - the stubs lack it
 
