@@ -247,9 +247,13 @@ class Talkative(FileSystemStorage):
         "Max retries exceeded with url: /dumps?sv=2026&sig=sEcReT (Caused by a timeout)",
         "no answer for key sEcReT\nkey",
         "made",
+        r"invalid header: sEcReT-of-settings\n and sEcReT-of-variables",
     ],
 )
-def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says: str) -> None:
+def test_what_a_storage_says_shows_none_of_its_secrets(
+    database: Database, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "sEcReT-of-variables\n")
     options = {
         "says": says,
         "params": {"password": "sEcReT"},
@@ -257,8 +261,9 @@ def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says:
         "token": "sEcReT-and-more",
     }
     backend = {"BACKEND": f"{__name__}.Talkative", "OPTIONS": options}
+    elsewhere = {"AWS_S3_SECRET_ACCESS_KEY": "sEcReT-of-settings\n"}
     with (
-        override_settings(STORAGES={"dumps": backend}),
+        override_settings(STORAGES={"dumps": backend}, **elsewhere),
         pytest.raises(StorageError, match="Error: ") as found,
     ):
         list_storage(Request("storage:"))

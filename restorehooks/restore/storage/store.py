@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from restorehooks import conf
@@ -222,7 +225,21 @@ def _configured(alias: str) -> dict[str, Any]:
 
 def _said(alias: str, error: Exception) -> str:
     """Return what a storage says, without its secrets: some repeat what they were given."""
-    return described(error, hiding=_secrets(_configured(alias).get("OPTIONS", {})))
+    own = _secrets(_configured(alias).get("OPTIONS", {}))
+    return described(error, hiding=chain(own, _secrets_elsewhere()))
+
+
+def _secrets_elsewhere() -> Iterator[str]:
+    """Yield those of the settings and the environment, in which backends look too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # to read one that is deprecated warns
+        named = {name: getattr(settings, name) for name in dir(settings) if _SECRET.search(name)}
+    # A short one could be a word of any message.
+    yield from (each for each in _secrets({**named, **os.environ}) if len(each) >= _LONG_ENOUGH)
+
+
+_LONG_ENOUGH = 8
+"""Characters of what is taken for a secret because of the name of a variable."""
 
 
 def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
