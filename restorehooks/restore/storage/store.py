@@ -86,11 +86,15 @@ class Store:
         return save is _PLAIN_SAVE or getattr(save, "__module__", None) == _SFTP
 
     def why_not_opened(self, name: str) -> str | None:
-        """Return why something on this machine that others may have put there is not opened."""
+        """Return why something that others may have put there is not opened."""
         if not isinstance(self.backend, FileSystemStorage):
-            return None
+            is_misread = "\\" in name and not hasattr(self.backend, "sftp")
+            return "has a name that the storage reads as another one" if is_misread else None
         with self.doing(f"looking at {PREFIX}{name}"):
-            return why_not_opened(Path(self.backend.path(name)))
+            path = Path(self.backend.path(name))
+            if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+                return "is a folder that is closed to you"
+            return why_not_opened(path)
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""
@@ -143,32 +147,11 @@ class Store:
         with self.opened(name) as stream:
             return None if _fetches_all(stream) else read(stream, HEAD)
 
-    def walk(self, folder: str) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield the name and the parts of each file below a folder; a directory dump is one.
-
-        A folder that is not to be opened is named like a file.
-        """
-        folders, files = self.listed(folder)
-        if TABLE_OF_CONTENTS in files:
-            yield folder, _parts(folder, files)
-            return
-        for name in files:
-            path = joined(folder, name)
-            yield path, [path]
-        for name in folders:
-            path = joined(folder, name)
-            if name in ("", ".") or name.endswith(UNFINISHED):
-                continue
-            if self.why_not_opened(path):
-                yield path, [path]
-            else:
-                yield from self.walk(path)
-
     def parts(self, name: str) -> Sequence[str]:
         """Return the files of a directory dump; of anything else the name alone."""
         if not self.exists(joined(name, TABLE_OF_CONTENTS)):
             return [name]
-        return _parts(name, self.listed(name)[1])
+        return parts_among(name, self.listed(name)[1])
 
     def delete(self, name: str) -> None:
         """Delete a file, and see that it is gone: not every backend says where it failed."""
@@ -200,7 +183,8 @@ def opened_folder(backend: FileSystemStorage, folder: str) -> Iterator[int]:
         yield at
 
 
-def _parts(folder: str, files: Sequence[str]) -> Sequence[str]:
+def parts_among(folder: str, files: Sequence[str]) -> Sequence[str]:
+    """Return those of the files in a folder that are a directory dump's."""
     return [joined(folder, file) for file in files if PACKED_FILE.fullmatch(file)]
 
 
