@@ -658,6 +658,20 @@ def test_nobody_joins_the_server_of_another_user(folder: Path) -> None:
         os.seteuid(0)
 
 
+@as_root
+def test_no_link_of_another_user_leads_to_another_server_of_ours(folder: Path) -> None:
+    (folder / "ours").mkdir()
+    (folder / "theirs").symlink_to("ours")
+    os.chown(folder / "ours", 65002, 65002)
+    os.lchown(folder / "theirs", 65001, 65001)
+    os.seteuid(65002)
+    try:
+        with pytest.raises(ServerError, match="theirs is a link of another user's: set XDG_DATA"):
+            Server(folder / "theirs/pg", Path("/usr/bin")).start()
+    finally:
+        os.seteuid(0)
+
+
 def test_it_is_told_no_password_of_its_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "pgpass").write_text("*:*:*:*:k3yOfRoots\n")
     (folder / "pgpass").chmod(0o600)

@@ -232,7 +232,7 @@ def test_a_strangers_link_chooses_no_env_file(tmp_path: Path, database: Database
     assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
 
 
-LED = "The file .env is not read: it is a link that others may lead elsewhere."
+LED = "The file .env is not read, since others may put another one in its place."
 
 
 def test_an_empty_variable_hides_no_env_file(tmp_path: Path, database: Database) -> None:
@@ -268,14 +268,18 @@ def test_no_strangers_link_behind_one_of_ours_chooses_an_env_file(
     assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
 
 
+@pytest.mark.parametrize("is_link", [True, False])
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
-def test_a_link_is_followed_where_nobody_else_can_put_one(
-    tmp_path: Path, database: Database, mode: int
+def test_an_env_file_is_read_where_nobody_else_can_put_one(
+    tmp_path: Path, database: Database, mode: int, *, is_link: bool
 ) -> None:
-    """Exchanged without a pause with a file of ours, a link is opened and then looks like that."""
+    """Be it a link, or another file of ours, such as the one of production, by a new name."""
     (tmp_path / "ours").write_text(f"DATABASE_URL={database.url}\n")
     (folder := tmp_path / "folder").mkdir()
-    (folder / ".env").symlink_to("../ours")
+    if is_link:
+        (folder / ".env").symlink_to("../ours")
+    else:
+        (tmp_path / "ours").rename(folder / ".env")
     folder.chmod(mode)
     done = restorehooks(folder, "resetsequences", env=environment(database.server))
     if mode == 0o777:

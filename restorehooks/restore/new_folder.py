@@ -103,7 +103,10 @@ def new_folder(
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # one to put things into, and not to list
+        opened = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     try:
         yield opened
     finally:
@@ -143,7 +146,9 @@ def _is_as_we_make_it(folder: int, status: os.stat_result, above: os.stat_result
 def _way_into(folder: int, path: str) -> Path:
     way = Path(f"/proc/{os.getpid()}/fd/{folder}")
     with suppress(OSError):
-        if os.path.samestat(way.stat(), os.fstat(folder)):
+        # Root's, of a process that has given up root: no program that it starts may go there.
+        is_open = way.parent.stat().st_uid == os.geteuid()
+        if is_open and os.path.samestat(way.stat(), os.fstat(folder)):
             return way
     return Path(path)
 
