@@ -155,8 +155,9 @@ def _leave_out_of_path() -> None:
 
 def _is_ours(folder: Path) -> bool:
     # The program itself may be a link out of the folder.
-    places = [place for place in (folder, folder / "psql") if place.exists()]
-    return folder.is_dir() and not any(map(why_not_run, places))
+    program = folder / "psql"
+    places = [folder, program] if os.path.exists(program) else [folder]
+    return os.path.isdir(folder) and not any(map(why_not_run, places))
 
 
 @contextmanager
