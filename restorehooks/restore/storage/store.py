@@ -160,7 +160,8 @@ class Store:
                 folder, base = posixpath.split(name)
                 at = stack.enter_context(opened_folder(self.backend, folder))
                 if getattr(type(self.backend), "delete", None) is FileSystemStorage.delete:
-                    os.unlink(base, dir_fd=at)
+                    with suppress(FileNotFoundError):  # somebody else has deleted it
+                        os.unlink(base, dir_fd=at)
                     return
             self.backend.delete(name)
             if self.backend.exists(name):
