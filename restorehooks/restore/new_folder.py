@@ -76,8 +76,15 @@ def _entered(name: str, at: int) -> int:
     is_link = stat.S_ISLNK(status.st_mode)
     if is_link and not belongs_to_us(status):
         raise PermissionError(errno.EACCES, "a link of another user's", name)
-    flags = os.O_RDONLY | os.O_DIRECTORY | (0 if is_link else os.O_NOFOLLOW)
-    return os.open(name, flags, dir_fd=at)
+    return _open(name, 0 if is_link else os.O_NOFOLLOW, at)
+
+
+def _open(folder: str | Path, flags: int = 0, at: int | None = None) -> int:
+    flags |= os.O_RDONLY | os.O_DIRECTORY
+    try:
+        return os.open(folder, flags, dir_fd=at)
+    except PermissionError:  # one to put things into, and not to list
+        return os.open(folder, flags | getattr(os, "O_PATH", 0), dir_fd=at)
 
 
 @contextmanager
@@ -103,10 +110,7 @@ def new_folder(
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # one to put things into, and not to list
-        opened = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    opened = _open(folder)
     try:
         yield opened
     finally:
