@@ -262,7 +262,7 @@ def test_what_a_storage_says_shows_none_of_its_secrets(
         "token": "sEcReT-and-more",
     }
     backend = {"BACKEND": f"{__name__}.Talkative", "OPTIONS": options}
-    elsewhere = {"AWS_S3_SECRET_ACCESS_KEY": "sEcReT-of-settings\n"}
+    elsewhere = {"AWS_S3_SECRET_ACCESS_KEY": "sEcReT-of-settings\n", "SECRET_KEY": ""}
     with (
         override_settings(STORAGES={"dumps": backend}, **elsewhere),
         pytest.raises(StorageError, match="Error: ") as found,

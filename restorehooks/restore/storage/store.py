@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from restorehooks import conf
@@ -216,11 +217,14 @@ def _said(alias: str, error: Exception) -> str:
 
 def _secrets_elsewhere() -> Iterator[str]:
     """Yield those of the settings and the environment, in which backends look too."""
+    named: dict[str, Any] = {**os.environ}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # to read one that is deprecated warns
-        named = {name: getattr(settings, name) for name in dir(settings) if _SECRET.search(name)}
+        for name in filter(_SECRET.search, dir(settings)):
+            with suppress(ImproperlyConfigured):  # SECRET_KEY, where it is empty
+                named[name] = getattr(settings, name)
     # A short one could be a word of any message.
-    yield from (each for each in _secrets({**named, **os.environ}) if len(each) >= _LONG_ENOUGH)
+    yield from (each for each in _secrets(named) if len(each) >= _LONG_ENOUGH)
 
 
 _LONG_ENOUGH = 8
