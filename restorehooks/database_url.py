@@ -47,6 +47,8 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
         database = {}
     is_cut_short = bool(set("/?") & set(rest.rpartition("@")[0]))  # in the midst of a password
     is_cut_short = is_cut_short or "#" in url or "%00" in url  # libpq reads nothing after a NUL
+    # A query that begins with & would be the end of a name, a password in it too, and shown.
+    is_cut_short = is_cut_short or bool(_NAME_WITH_QUERY.match(rest.rpartition("@")[2]))
     if scheme not in SCHEMES or not separator or is_cut_short or not database.get("NAME"):
         raise UrlError(f"{called} is not of the form {EXAMPLE} ({ENCODED}).")
     database["ENGINE"] = "django.db.backends.postgresql"  # PostGIS needs GDAL, sequences do not
@@ -54,6 +56,7 @@ def settings_of(url: str, called: str) -> dict[str, Any]:
     return database
 
 
+_NAME_WITH_QUERY = re.compile(r"[^?&]*&\w+=")
 _PLACE = re.compile(r"\[?(?P<host>.*?)\]?(?::(?P<port>\d*))?")
 LIBPQS = {
     "user": "USER",

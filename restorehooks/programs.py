@@ -44,8 +44,8 @@ def program_folders() -> Iterator[Path]:
     wanted = chosen_folder()
     if wanted and os.path.isdir(wanted):
         yield wanted
-    for folder, why_not in _present_folders():
-        if folder != wanted and not why_not:
+    for folder, why_not_there in _present_folders():
+        if folder != wanted and not why_not_there:
             yield folder
 
 
@@ -64,10 +64,10 @@ def chosen_folder() -> Path | None:
 def left_out(*names: str) -> str:
     """Return the sentences about these programs that are present and may not be run, if any."""
     return "".join(
-        f" {folder / name} is not run: {why_not}."
-        for folder, why_not in _present_folders()
+        f" {folder / name} is not run: {why}."
+        for folder, why_not_there in _present_folders()
         for name in names
-        if why_not and (folder / name).is_file()
+        if (folder / name).is_file() and (why := why_not_there or why_not(folder / name))
     )
 
 
@@ -77,10 +77,11 @@ def _present_folders() -> Iterator[tuple[Path, str | None]]:
     for folder in _candidate_folders():
         if folder not in seen and os.path.isdir(folder):  # False, too, for one closed to us
             seen.add(folder)
-            yield folder, _why_not(folder)
+            yield folder, why_not(folder)
 
 
-def _why_not(path: Path) -> str | None:
+def why_not(path: Path) -> str | None:
+    """Return why the programs in a folder, or one program, may be another user's work."""
     # Whoever owns this Python can run anything with it already.
     return None if Path(sys.prefix) in path.parents else why_not_run(path)
 
@@ -144,7 +145,7 @@ def programs(name: Name) -> Iterator[Program]:
         # searched themselves.
         if not path.is_file() or path.resolve().name == "pg_wrapper" or path.resolve() in seen:
             continue
-        if _why_not(path):  # it may be a link out of the folder
+        if why_not(path):  # it may be a link out of the folder
             continue
         seen.add(path.resolve())
         if program := _version(name, path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -82,6 +81,8 @@ def _read_env_file() -> str | None:
     if not path.is_file():
         return None
     try:
+        if others_may_lead(path):
+            return "The file .env is not read, since others may put another one in its place."
         with open(path, encoding="utf-8-sig", opener=_opened) as file:
             status = os.fstat(file.fileno())
             if not belongs_to_us(status):
@@ -90,8 +91,6 @@ def _read_env_file() -> str | None:
                 return f"The file .env is not read, since {who} may write to it."
             text = file.read(_LONGEST + 1)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return "The file .env is not read: it is a link that others may lead elsewhere."
         return f"The file .env cannot be read ({error.strerror})."
     except UnicodeDecodeError:
         text = "\0"
@@ -107,12 +106,7 @@ def _read_env_file() -> str | None:
 
 
 def _opened(name: str, flags: int) -> int:
-    """Open a file, and wait for nobody; a link only where no other user can lead it elsewhere.
-
-    Exchanged with a file of ours without a pause, it is opened, and then looks like that file.
-    """
-    if others_may_lead(Path(name)):
-        flags |= getattr(os, "O_NOFOLLOW", 0)
+    """Open a file, and wait for nobody."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -151,14 +145,19 @@ def _take(found: dict[str, str]) -> str | None:
 def _leave_out_of_path() -> None:
     """Remove from PATH the folders in which another user could put a psql for dbshell.
 
-    One that is not there yet may be made by whoever writes to the folder above.
+    One that is not there yet may be made by whoever writes to the folder above. Of an empty PATH
+    the current folder would be left.
     """
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    os.environ["PATH"] = os.pathsep.join(
-        entry
-        for entry in path
-        if os.path.isabs(entry) and os.path.isdir(entry) and not why_not_run(Path(entry))
-    )
+    kept = [entry for entry in path if os.path.isabs(entry) and _is_ours(Path(entry))]
+    os.environ["PATH"] = os.pathsep.join(kept or [str(Path(sys.executable).parent)])
+
+
+def _is_ours(folder: Path) -> bool:
+    # The program itself may be a link out of the folder.
+    program = folder / "psql"
+    places = [folder, program] if os.path.exists(program) else [folder]
+    return os.path.isdir(folder) and not any(map(why_not_run, places))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ serve() {
     chmod 711 "$work"
     trap 'kill "$server" 2>/dev/null; wait; rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM
-    mkfifo "$work/answers"
+    mkfifo -m 600 "$work/answers"
     "$venv/bin/python" scripts/demo/serve.py "$work/server" naive shop >"$work/answers" &
     server=$!
     {

@@ -40,7 +40,7 @@ find_python() {
 
 # Runs a module of the package. To ask for the package beforehand would start Python twice.
 # Nothing is imported from the current folder, which may have come with the dump, unless it is the
-# source that this script is in.
+# source that this script is in, and no other user's to write to.
 run() {
     source=$(cd -- "$here/.." && pwd -P)
     [ "$source" = "$(pwd -P)" ] || source=
@@ -50,8 +50,11 @@ python, source, module = sys.argv[1:4]
 del sys.argv[1:4]
 if sys.path[:1] == [""]:
     del sys.path[0]
-if source:
-    sys.path.insert(0, source)
+import os
+if source and os.path.isfile(os.path.join(source, "restorehooks", "__main__.py")):
+    status = os.stat(source)
+    if os.name != "posix" or (status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o002):
+        sys.path.insert(0, source)
 import runpy
 try:
     import restorehooks

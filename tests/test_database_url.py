@@ -52,10 +52,11 @@ def test_a_url_leads_where_libpq_would_go(url: str) -> None:
         "postgresql://joe:s3cr3t@shop.example/shop?application_name=x%00y",
         "postgresql://joe:s3cr3t%FF@shop.example/shop",
         "postgresql://joe:s3cr3t@shop.example/shop#1",
+        "postgresql://joe@shop.example/shop&sslmode=require&password=s3cr3t",
     ],
 )
 def test_what_libpq_cannot_take_whole_is_refused(url: str) -> None:
-    """It would read up to the NUL, and so connect to another server."""
+    """It would read up to the NUL, and so connect to another server, or a query as a name."""
     with pytest.raises(UrlError, match=r"^URL is not of the form") as caught:
         settings_of(url, "URL")
     assert "s3cr3t" not in str(caught.value)

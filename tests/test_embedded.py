@@ -1,7 +1,6 @@
 """The private server: real processes, started, shared, killed."""
 
 import fcntl
-import itertools
 import os
 import pwd
 import shutil
@@ -11,10 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -491,20 +489,19 @@ def test_the_owner_of_a_running_cluster_is_never_taken(
     if account_module._runs_a_cluster(nobody.uid):
         pytest.skip(f"{nobody.name} runs a cluster of this machine already")
     # A cluster of the machine's own, as far as can be told from outside.
-    data = folder / "machine"
     monkeypatch.setattr(account_module, "_is_mapped", lambda _: False)
     with Server(folder / "pg", server_folder(), FAST) as server:
         assert id_of(folder / "pg") == nobody.uid
         # A private one is no reason.
-        assert account_module.server_account(data, None, ExitStack()) == nobody
+        assert account_module.server_account(None, ExitStack()) == nobody
         # Nor is one that initdb is making.
         (folder / "pg" / "cluster").rename(folder / "pg" / "cluster.unfinished")
-        assert account_module.server_account(data, None, ExitStack()) == nobody
+        assert account_module.server_account(None, ExitStack()) == nobody
         (folder / "pg" / "cluster.unfinished").rename(folder / "pg" / "cluster")
         (folder / "pg" / "users").rename(folder / "pg" / "elsewhere")
         monkeypatch.setattr(account_module, "NAMED", ("nobody",))
         with pytest.raises(ServerError, match="runs a cluster of this machine"):
-            account_module.server_account(data, None, ExitStack())
+            account_module.server_account(None, ExitStack())
         (folder / "pg" / "elsewhere").rename(folder / "pg" / "users")
         assert server.port
 
@@ -661,6 +658,20 @@ def test_nobody_joins_the_server_of_another_user(folder: Path) -> None:
         os.seteuid(0)
 
 
+@as_root
+def test_no_link_of_another_user_leads_to_another_server_of_ours(folder: Path) -> None:
+    (folder / "ours").mkdir()
+    (folder / "theirs").symlink_to("ours")
+    os.chown(folder / "ours", 65002, 65002)
+    os.lchown(folder / "theirs", 65001, 65001)
+    os.seteuid(65002)
+    try:
+        with pytest.raises(ServerError, match="theirs is a link of another user's: set XDG_DATA"):
+            Server(folder / "theirs/pg", Path("/usr/bin")).start()
+    finally:
+        os.seteuid(0)
+
+
 def test_it_is_told_no_password_of_its_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "pgpass").write_text("*:*:*:*:k3yOfRoots\n")
     (folder / "pgpass").chmod(0o600)
@@ -704,13 +715,29 @@ def test_what_outlives_it_does_not_reach_the_next_one(folder: Path) -> None:
 
 @as_root
 @on_linux
-def test_two_that_start_at_once_get_ids_of_their_own(folder: Path) -> None:
-    by_id: dict[int, Path] = {}
-    for number in itertools.count():
-        second = folder / str(number)
-        first = by_id.setdefault(zlib.crc32(os.fsencode(second)) % len(UNUSED), second)
-        if first != second:  # the two would get the same one
-            break
+def test_another_folders_server_with_the_same_id_reaches_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which happens by chance, when the first one does not run."""
+    orders = iter([[UNUSED[0]], [UNUSED[1]], [UNUSED[0]], [UNUSED[2]]])
+    monkeypatch.setattr(account_module, "_in_any_order", lambda: next(orders))
+    with Server(folder / "first", server_folder(), FAST):
+        pass
+    with Server(folder / "second", server_folder(), FAST) as server, server.connect() as second:
+        assert {path.stat().st_uid for path in folder.glob("*/cluster")} == {UNUSED[0]}
+        for place, is_reached in (("second", True), ("first", False)):
+            asked = f"COPY (SELECT 1) TO PROGRAM 'ls {folder}/{place}/cluster'"
+            with nullcontext() if is_reached else pytest.raises(psycopg.Error):
+                second.execute(asked)
+
+
+@as_root
+@on_linux
+def test_two_that_start_at_once_get_ids_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_module, "_in_any_order", lambda: [*UNUSED])
+    first, second = folder / "first", folder / "second"
     servers = [Server(place, server_folder(), FAST) for place in (first, second)]
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(Server.start, servers):
@@ -753,12 +780,28 @@ def test_root_may_keep_the_programs_in_a_closed_folder(tmp_path: Path, folder: P
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, tmp_path / libraries.name)
+    for name in ("data", "bin/backup.sh"):  # what lies beside them is nobody's business
+        (closed / name).write_text("secret")
     with Server(folder / "pg", closed / "bin", FAST) as server:
         assert one(server.url("postgres"), "SELECT 1") == 1
         assert folder in server.bindir.parents
+        assert not {path.name for path in server.bindir.parent.rglob("*")} & {"data", "backup.sh"}
         # Root runs pg_dump and pg_restore from there.
         assert {path.stat().st_uid for path in server.bindir.rglob("*")} == {0}
         assert why_not_run(server.bindir) is None
+
+
+@as_root
+def test_no_folder_is_copied_that_is_not_postgresqls(tmp_path: Path, folder: Path) -> None:
+    """As /root is where programs in /root/bin start those of the distribution."""
+    bindir, home = server_folder(), tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    home.chmod(0o700)
+    for name in ("initdb", "postgres"):
+        (home / "bin" / name).write_text(f'#!/bin/sh\nexec {bindir}/{name} "$@"\n')
+        (home / "bin" / name).chmod(0o755)
+    with pytest.raises(ServerError, match="let PG_BINDIR name programs that are open to all"):
+        Server(folder / "pg", home / "bin", FAST).start()
 
 
 def test_folders_come_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -790,6 +833,25 @@ def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.delenv("PG_BINDIR", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert server_folder() == bindir
+
+
+def test_a_link_out_of_a_folder_leads_to_no_program_of_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("theirs", "ours"):
+        (tmp_path / name).mkdir()
+    for name in ("initdb", "postgres"):
+        (tmp_path / "theirs" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "theirs" / name).chmod(0o755)
+        (tmp_path / "ours" / name).symlink_to(tmp_path / "theirs" / name)
+    monkeypatch.delenv("PG_BINDIR", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}/ours{os.pathsep}{os.environ['PATH']}")
+    assert server_folder() == tmp_path / "theirs"
+    (tmp_path / "theirs").chmod(0o777)
+    assert tmp_path not in server_folder().parents
+    monkeypatch.setenv("PG_BINDIR", f"{tmp_path}/ours")
+    with pytest.raises(ServerError, match=r"no server there is run: every user may write to"):
+        server_folder()
 
 
 def test_missing_programs_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

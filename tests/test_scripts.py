@@ -166,6 +166,21 @@ def test_nothing_is_imported_from_a_folder_without_a_project(tmp_path: Path, nam
     assert not (tmp_path / "RAN").exists()
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_the_source_is_imported_where_no_other_user_can_put_a_module(
+    tmp_path: Path, mode: int
+) -> None:
+    for name in ("scripts", "restorehooks"):
+        (tmp_path / name).mkdir()
+    script = shutil.copy(ROOT / "scripts/restore.sh", tmp_path / "scripts")
+    for name in ("__init__", "__main__"):
+        (tmp_path / "restorehooks" / f"{name}.py").write_text("print('of this folder')\n")
+    tmp_path.chmod(mode)
+    run: Any = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run(["sh", script, "x.dump"], env=clean(PYTHON=sys.executable), **run)
+    assert ("of this folder" in done.stdout) == (mode == 0o755)
+
+
 def test_the_script_can_be_printed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "restorehooks", "restore-script"],

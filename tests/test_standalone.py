@@ -123,6 +123,23 @@ def test_of_an_env_file_only_what_is_ours_is_taken(tmp_path: Path, database: Dat
     assert (done.returncode, said in done.stderr, ran.exists()) == (1, True, False)
 
 
+def test_no_psql_is_run_that_somebody_else_may_change(tmp_path: Path, database: Database) -> None:
+    """Be it a link out of a folder of PATH, or in the current folder, where PATH has no other."""
+    (theirs := tmp_path / "theirs").mkdir()
+    (ours := tmp_path / "ours").mkdir()
+    ran = tmp_path / "ran"
+    (theirs / "psql").write_text(f"#!/bin/sh\n: > {ran}\n")
+    (theirs / "psql").chmod(0o755)
+    (ours / "psql").symlink_to(theirs / "psql")
+    restorehooks(tmp_path, "dbshell", env={**database.environ, "PATH": str(ours)})
+    assert ran.exists()
+    ran.unlink()
+    theirs.chmod(0o777)
+    for folder, path in ((tmp_path, ours), (theirs, tmp_path / "missing")):
+        restorehooks(folder, "dbshell", env={**database.environ, "PATH": str(path)})
+        assert not ran.exists()
+
+
 def test_an_env_file_leads_no_password_elsewhere(tmp_path: Path, database: Database) -> None:
     """The server's own address is that of the file's database, and of no other."""
     bare = environment(database.server)
@@ -215,7 +232,7 @@ def test_a_strangers_link_chooses_no_env_file(tmp_path: Path, database: Database
     assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
 
 
-LED = "The file .env is not read: it is a link that others may lead elsewhere."
+LED = "The file .env is not read, since others may put another one in its place."
 
 
 def test_an_empty_variable_hides_no_env_file(tmp_path: Path, database: Database) -> None:
@@ -251,14 +268,18 @@ def test_no_strangers_link_behind_one_of_ours_chooses_an_env_file(
     assert (done.returncode, done.stderr) == (2, f"{LED} {MISSING}")
 
 
+@pytest.mark.parametrize("is_link", [True, False])
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
-def test_a_link_is_followed_where_nobody_else_can_put_one(
-    tmp_path: Path, database: Database, mode: int
+def test_an_env_file_is_read_where_nobody_else_can_put_one(
+    tmp_path: Path, database: Database, mode: int, *, is_link: bool
 ) -> None:
-    """Exchanged without a pause with a file of ours, a link is opened and then looks like that."""
+    """Be it a link, or another file of ours, such as the one of production, by a new name."""
     (tmp_path / "ours").write_text(f"DATABASE_URL={database.url}\n")
     (folder := tmp_path / "folder").mkdir()
-    (folder / ".env").symlink_to("../ours")
+    if is_link:
+        (folder / ".env").symlink_to("../ours")
+    else:
+        (tmp_path / "ours").rename(folder / ".env")
     folder.chmod(mode)
     done = restorehooks(folder, "resetsequences", env=environment(database.server))
     if mode == 0o777:

@@ -7,9 +7,9 @@ nobody has: no files, no other processes, no cluster that it could reach.
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -54,8 +54,8 @@ def may_own(uid: int) -> bool:
     return uid in UNUSED or uid in [account.uid for account in named_accounts()]
 
 
-def server_account(folder: Path, owner: int | None, claims: ExitStack) -> Account | None:
-    """Return the account that is to run root's server in ``folder``, where none runs yet.
+def server_account(owner: int | None, claims: ExitStack) -> Account | None:
+    """Return the account that is to run a server of root's, where none runs yet.
 
     ``owner`` is the user id that its cluster belongs to, None for a new one. Until ``claims`` is
     closed no other server gets the same id: leave it open until the server runs. The result is None
@@ -64,14 +64,12 @@ def server_account(folder: Path, owner: int | None, claims: ExitStack) -> Accoun
     """
     if os.geteuid() != 0:
         return None
-    # The same folder gets the same id, while nobody has it.
-    first = zlib.crc32(os.fsencode(folder)) % len(UNUSED)
-    free = [*UNUSED[first:], *UNUSED[:first]] if sys.platform == "linux" else []
+    free = _in_any_order() if sys.platform == "linux" else []
     # A process that a dump has left behind has the id still, and would reach the server.
     for uid in (owner, *free) if owner is not None and owner in UNUSED else free:
         account = Account(f"with the id {uid}", uid, uid)
         if _is_mapped(uid) and not _is_taken(uid) and _claimed(account, claims):
-            return account
+            return account._replace(gid=_own_group(uid))
     for account in named_accounts():
         if not _runs_a_cluster(account.uid):
             return account
@@ -80,6 +78,19 @@ def server_account(folder: Path, owner: int | None, claims: ExitStack) -> Accoun
         f"no free user id, and of the users {' and '.join(NAMED)} each is missing or runs a "
         "cluster of this machine, which a private server must not reach."
     )
+
+
+def _in_any_order() -> list[int]:
+    return secrets.SystemRandom().sample(UNUSED, len(UNUSED))
+
+
+def _own_group(uid: int) -> int:
+    """Return a group for one run of a server, which alone leads into the server's folder.
+
+    Another folder's server may have the same user id by chance, when this one does not run, and a
+    program that a dump has left (setuid) has it for good.
+    """
+    return next((gid for gid in _in_any_order() if _is_mapped(gid) and not _is_taken(gid)), uid)
 
 
 def named_accounts() -> list[Account]:

@@ -22,7 +22,7 @@ from restorehooks.embedded.account import (
 )
 from restorehooks.embedded.errors import ServerError
 from restorehooks.embedded.programs import Programs, environment, last_error
-from restorehooks.trust import belongs_to_us, why_not_run
+from restorehooks.trust import belongs_to_us, link_of_another, why_not_run
 
 SUPERUSER = "postgres"
 PASSWORD = "none"  # noqa: S105 - it is no secret
@@ -66,6 +66,10 @@ class ServerFolder:
         Raises :exc:`ServerError` for a folder that holds something else or belongs to another user.
         """
         is_root = os.geteuid() == 0
+        if link := link_of_another(self.path):
+            raise ServerError(
+                f"{link} is a link of another user's: set XDG_DATA_HOME to a folder of yours."
+            )
         _make_folders(self.path, 0o711 if is_root else 0o700)
         if any(self.path.iterdir()) and not (self.path / "users").exists():
             raise ServerError(f"{self.path} holds something else than a private server's data.")

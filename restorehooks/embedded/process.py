@@ -135,7 +135,7 @@ class SharedProcess:
         return False
 
     def _launch(self, running: int, claims: ExitStack) -> None:
-        account = server_account(self.folder.path, self.folder.owner(), claims)
+        account = server_account(self.folder.owner(), claims)
         if account:
             self.folder.give_to(account)
         programs = Programs(self.programs.bindir, account)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from restorehooks.embedded.account import Account
 from restorehooks.embedded.errors import ServerError
-from restorehooks.programs import chosen_folder, left_out, program_folders
+from restorehooks.programs import chosen_folder, left_out, program_folders, why_not
 from restorehooks.restore.errors import ProgramError
 from restorehooks.wording import printable
 
@@ -33,20 +33,26 @@ def server_folder() -> Path:
     except ProgramError as error:
         raise ServerError(str(error)) from None
     for folder in [wanted] if wanted else program_folders():
-        if _has_server(folder):
+        if not _why_no_server(folder):
             # A link in /usr/local/bin leads to where the client programs of this version are too.
             linked = Path(str(shutil.which("postgres", path=str(folder)))).resolve().parent
-            return linked if _has_server(linked) else folder
+            return folder if _why_no_server(linked) else linked
     if wanted:
-        raise ServerError(f"PG_BINDIR is {wanted}, where initdb and postgres are not both present.")
+        raise ServerError(
+            f"PG_BINDIR is {wanted}, and no server there is run: {_why_no_server(wanted)}."
+        )
     raise ServerError(
         f"No PostgreSQL server programs found on this machine; {REMEDY}."
         f"{left_out('initdb', 'postgres')}"
     )
 
 
-def _has_server(folder: Path) -> bool:
-    return all(shutil.which(name, path=str(folder)) for name in ("initdb", "postgres"))
+def _why_no_server(folder: Path) -> str | None:
+    found = [shutil.which(name, path=str(folder)) for name in ("initdb", "postgres")]
+    if not all(found):
+        return "initdb and postgres are not both present"
+    # Each may be a link out of the folder.
+    return next(filter(None, map(why_not, (folder, *map(Path, filter(None, found))))), None)
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,20 @@ class Programs:
         return str(done.stdout)
 
     def within_reach(self, folder: Path) -> Programs:
-        """Return programs that the account can run: these, or a copy of them in ``folder``."""
+        """Return programs that the account can run: these, or a copy of them in ``folder``.
+
+        Raises :exc:`ServerError` where a copy would not do.
+        """
         if self.account is None or self.account.may_enter(self.bindir):
             return self
         package = self.bindir.parent.parent
+        # Elsewhere a folder "share" beside the programs is anything, and they look in another one.
+        if not (self.bindir.parent / "share/postgres.bki").exists():
+            raise ServerError(
+                f"PostgreSQL does not run as root, and the user {self.account.name}, whom it would "
+                f"run as, cannot reach {self.bindir}: let PG_BINDIR name programs that are open to "
+                "all."
+            )
         # Whoever may not enter the folder cannot ask the programs for their version.
         target = folder / f"programs-{Programs(self.bindir).version()}"
         if not target.exists() or target.stat().st_uid != os.geteuid():
@@ -104,8 +120,17 @@ class Programs:
         return replace(self, bindir=target / self.bindir.relative_to(package.parent))
 
 
+_NAMES = re.compile(r"pg_[a-z]+|initdb|postgres|psql")
+"""The programs that are copied: of what else lies beside them the account is to read nothing."""
+
+
 def _copy(bindir: Path, package: Path, to: Path) -> None:
-    shutil.copytree(bindir.parent, to / package.name / bindir.parent.name)
+    prefix, copy = bindir.parent, to / package.name / bindir.parent.name
+    (copy / bindir.name).mkdir(parents=True)
+    for program in filter(lambda each: _NAMES.fullmatch(each.name), bindir.iterdir()):
+        shutil.copy(program, copy / bindir.name)
+    for name in filter(lambda each: (prefix / each).is_dir(), ("lib", "lib64", "share")):
+        shutil.copytree(prefix / name, copy / name)
     # A wheel keeps the libraries its programs need in a second folder beside the package.
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.is_dir():

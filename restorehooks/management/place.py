@@ -31,7 +31,7 @@ from restorehooks.restore.server.keywords import (
     without_variables,
 )
 from restorehooks.restore.server.pooler import DIRECT_URL
-from restorehooks.trust import belongs_to_us, who_else_may_write
+from restorehooks.trust import belongs_to_us, who_else_may_write, why_not_run
 
 Place = Literal["database url", "project"] | None
 """What decides: DATABASE_URL, the project's settings, or nothing where both have to agree."""
@@ -174,9 +174,15 @@ def _is_trusted(manage: Path) -> bool:
 
 
 def _runs_its_code(folder: Path) -> bool:
-    """Say whether Python imports from a folder, or the environment that it runs in is there."""
+    """Say whether Python imports from a folder, or the environment that it runs in is there.
+
+    That is said of none where somebody else could put a module, or a link manage.py: to a program
+    of the system's that runs what its arguments name.
+    """
     imports = [Path(entry).absolute() for entry in sys.path]
-    return folder in imports or folder in Path(sys.prefix).parents
+    if folder not in imports and folder not in Path(sys.prefix).parents:
+        return False
+    return not (why_not_run(folder) or why_not_run(folder / "manage.py"))
 
 
 def _named(url: str) -> Address | str | None:

@@ -6,14 +6,16 @@ opened at once, and reached by way of the open folder where the system can do th
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from restorehooks.trust import why_anybody_may_replace
+from restorehooks.trust import belongs_to_us, why_anybody_may_replace
 
 from .errors import RestoreError
 
@@ -40,13 +42,62 @@ class NewFolder:
 
 
 @contextmanager
-def new_folder(above: Path, prefix: str, suffix: str = "") -> Iterator[NewFolder]:
-    """Make a folder in another one, and remove it afterwards with what was put into it.
+def opened_below(above: Path, parts: Iterable[str], mode: int | None = None) -> Iterator[int]:
+    """Open a folder below another one, by no link that another user made.
 
-    Raises OSError where it cannot be made, RestoreError where somebody else replaced it at once.
+    What is missing is made, with the permissions ``mode`` or those that new folders have. Raises
+    OSError, at such a link too.
     """
     with ExitStack() as stack:
-        parent = stack.enter_context(_opened(above))
+        with _making(mode):
+            above.mkdir(parents=True, exist_ok=True)
+            at = stack.enter_context(_opened(above))
+            for name in parts:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=at)
+                at = _entered(name, at)
+                stack.callback(os.close, at)
+        yield at
+
+
+@contextmanager
+def _making(mode: int | None) -> Iterator[None]:
+    """Let new folders have these permissions in the block."""
+    before = os.umask(0o077)
+    os.umask(before if mode is None else 0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _entered(name: str, at: int) -> int:
+    status = os.lstat(name, dir_fd=at)
+    is_link = stat.S_ISLNK(status.st_mode)
+    if is_link and not belongs_to_us(status):
+        raise PermissionError(errno.EACCES, "a link of another user's", name)
+    return _open(name, 0 if is_link else os.O_NOFOLLOW, at)
+
+
+def _open(folder: str | Path, flags: int = 0, at: int | None = None) -> int:
+    flags |= os.O_RDONLY | os.O_DIRECTORY
+    try:
+        return os.open(folder, flags, dir_fd=at)
+    except PermissionError:  # one to put things into, and not to list
+        return os.open(folder, flags | getattr(os, "O_PATH", 0), dir_fd=at)
+
+
+@contextmanager
+def new_folder(
+    above: Path, prefix: str, suffix: str = "", *, opened: int | None = None
+) -> Iterator[NewFolder]:
+    """Make a folder in another one, and remove it afterwards with what was put into it.
+
+    ``opened`` is a descriptor of the other one, where there is one. Raises OSError where it cannot
+    be made, RestoreError where somebody else replaced it at once.
+    """
+    with ExitStack() as stack:
+        parent = stack.enter_context(_opened(above)) if opened is None else opened
         made = tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=above)
         # Nothing but an empty folder is removed by a name that others may have moved.
         stack.callback(_rmdir, made)
@@ -59,7 +110,7 @@ def new_folder(above: Path, prefix: str, suffix: str = "") -> Iterator[NewFolder
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    opened = _open(folder)
     try:
         yield opened
     finally:
@@ -69,8 +120,10 @@ def _opened(folder: Path) -> Iterator[int]:
 def _require_ours(folder: int, parent: int, path: str) -> None:
     """Raise RestoreError unless the open folder is the one that was made: somebody was quicker."""
     status, above = os.fstat(folder), os.fstat(parent)
+    there = os.lstat(os.path.basename(path), dir_fd=parent)
     is_usual = status.st_uid == os.geteuid() and not status.st_mode & 0o077
-    if os.listdir(folder) or not (is_usual or _is_as_we_make_it(folder, status, above)):
+    is_there = os.path.samestat(status, there) and not os.listdir(folder)
+    if not (is_there and (is_usual or _is_as_we_make_it(folder, status, above))):
         raise RestoreError(
             f"{path} was replaced by somebody else: choose a folder that others cannot write to."
         )
@@ -97,7 +150,9 @@ def _is_as_we_make_it(folder: int, status: os.stat_result, above: os.stat_result
 def _way_into(folder: int, path: str) -> Path:
     way = Path(f"/proc/{os.getpid()}/fd/{folder}")
     with suppress(OSError):
-        if os.path.samestat(way.stat(), os.fstat(folder)):
+        # Root's, of a process that has given up root: no program that it starts may go there.
+        is_open = way.parent.stat().st_uid == os.geteuid()
+        if is_open and os.path.samestat(way.stat(), os.fstat(folder)):
             return way
     return Path(path)
 

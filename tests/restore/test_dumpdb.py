@@ -22,6 +22,7 @@ from tests.support.databases import Database
 from tests.support.dumps import EVERYTHING, SHOP, alone, contents, dumped
 from tests.support.projects import Project
 from tests.support.reports import valid
+from tests.support.servers import reachable_folder
 
 YES = "--no-input"
 
@@ -328,6 +329,26 @@ def test_without_a_way_by_a_descriptor_every_user_may_not_replace_it(
     assert list(shared.iterdir()) == []
     shared.chmod(0o1777)
     backup.back_up(shared / "shop.dump")
+
+
+GIVES_UP_ROOT = """
+import os, sys
+from restorehooks.restore.new_folder import new_folder
+from pathlib import Path
+os.setgid(12345); os.setuid(12345)
+with new_folder(Path(sys.argv[1]), "x") as made:
+    sys.exit(os.system(f"touch {made.way}/dump"))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o777, 0o733])
+def test_who_has_given_up_root_may_write_in_any_folder(mode: int) -> None:
+    """Such a process (of gunicorn --user) shows nobody its open files, nor may it list a folder."""
+    with reachable_folder() as folder:
+        folder.chmod(mode)
+        run = [sys.executable, "-c", GIVES_UP_ROOT, str(folder)]
+        subprocess.run(run, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_a_name_that_is_not_utf_8_works(project: Project, database: Database) -> None:

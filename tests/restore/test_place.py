@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo, PGconn
 
+from restorehooks.management.place import disagreement_here
 from restorehooks.restore.server.address import Address
 from tests.support import ROOT
 from tests.support.databases import Database, MakeDatabase, pointed
@@ -100,6 +101,26 @@ def test_a_manage_py_that_came_with_a_dump_is_not_run(database: Database, tmp_pa
     assert "--database-url" in refused.stderr
     assert run("--database-url").returncode == 0
     assert not (folder / "was_run").exists()
+
+
+@pytest.mark.parametrize("how", ["ours", "link", "writable"])
+def test_a_manage_py_is_run_only_where_nobody_else_can_put_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A link to Python's cProfile.py would run any file of the folder."""
+    (tmp_path / "program.py").write_text("print('restorehooks: was run')\n")
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "manage.py").symlink_to("../program.py")
+    if how == "link":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a link away")
+        os.lchown(folder / "manage.py", 12345, 12345)
+    folder.chmod(0o1777 if how != "ours" else 0o755)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost:1/nothing")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(folder)
+    said = disagreement_here() or ""
+    assert (said == "was run") == (how == "ours"), said
 
 
 def test_the_project_decides_when_it_is_told_to(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -22,12 +23,12 @@ from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.sources import list_storage
-from restorehooks.restore.storage.listing import Listing, Stored, fetched, newest
+from restorehooks.restore.storage.listing import Listing, Stored, fetched, listing, newest
 from restorehooks.restore.storage.store import opened_store
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.reports import valid
-from tests.support.storages import Place
+from tests.support.storages import Place, Plain
 
 SHOP = "CREATE TABLE shop (id serial PRIMARY KEY, v text); INSERT INTO shop (v) VALUES ('a')"
 
@@ -247,9 +248,13 @@ class Talkative(FileSystemStorage):
         "Max retries exceeded with url: /dumps?sv=2026&sig=sEcReT (Caused by a timeout)",
         "no answer for key sEcReT\nkey",
         "made",
+        r"invalid header: sEcReT-of-settings\n and sEcReT-of-variables",
     ],
 )
-def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says: str) -> None:
+def test_what_a_storage_says_shows_none_of_its_secrets(
+    database: Database, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "sEcReT-of-variables\n")
     options = {
         "says": says,
         "params": {"password": "sEcReT"},
@@ -257,8 +262,9 @@ def test_what_a_storage_says_shows_none_of_its_secrets(database: Database, says:
         "token": "sEcReT-and-more",
     }
     backend = {"BACKEND": f"{__name__}.Talkative", "OPTIONS": options}
+    elsewhere = {"AWS_S3_SECRET_ACCESS_KEY": "sEcReT-of-settings\n", "SECRET_KEY": ""}
     with (
-        override_settings(STORAGES={"dumps": backend}),
+        override_settings(STORAGES={"dumps": backend}, **elsewhere),
         pytest.raises(StorageError, match="Error: ") as found,
     ):
         list_storage(Request("storage:"))
@@ -361,6 +367,31 @@ def test_what_is_no_file_is_listed_and_not_waited_for(
     assert any("gone (is a link that leads nowhere" in line for line in lines)
     with opened_store(None) as store:
         assert newest(store, "", None).name == "mine"
+
+
+class Odd(Plain):
+    """A storage that has what an object store can have, and a volume: names and lost+found."""
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        if path == "lost+found":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if path.startswith("deep"):
+            return ["deeper"] * (path.count("/") < 2000), []
+        return [".", "..", "deep", "lost+found"], ["mine", "..", "a\\b.dump"]
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+def test_no_odd_name_and_no_closed_folder_is_in_the_way(
+    shop: Database, place: Place, tmp_path: Path
+) -> None:
+    place.put(dumped(shop, tmp_path / "mine"), "mine")
+    (place.root / "lost+found").mkdir()
+    backend = {"BACKEND": f"{__name__}.Odd", "OPTIONS": {"root": str(place.root)}}
+    with override_settings(STORAGES={"dumps": backend}), opened_store("dumps") as store:
+        assert newest(store, "", None).name == "mine"
+        found = {one.name: one.why for one in listing(store, "").files}
+    assert found.keys() == {"mine", "a\\b.dump", "lost+found"}
+    assert found["a\\b.dump"] == "has a name that the storage reads as another one"
 
 
 @pytest.mark.parametrize("place", ["files"], indirect=True)

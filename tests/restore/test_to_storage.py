@@ -6,6 +6,8 @@ import io
 import os
 import signal
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,8 @@ from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.storage.names import beyond, database_in, moment_in, name_for, stem_for
-from restorehooks.restore.storage.store import opened_store
-from restorehooks.restore.storage.upload import upload
+from restorehooks.restore.storage.store import Store, opened_store
+from restorehooks.restore.storage.upload import _Sftp, upload
 from tests.support.databases import Database
 from tests.support.dumps import alone
 from tests.support.reports import valid
@@ -235,6 +237,7 @@ class MovedAndEncoded(Moved):
     """One that writes files in its own way."""
 
     def _save(self, name: str, content: File[bytes]) -> str:
+        assert os.umask(0o077) == 0o077  # nobody may read what is not whole yet
         return super()._save(name, content)  # type: ignore[misc,no-any-return]
 
 
@@ -254,3 +257,83 @@ def test_nothing_is_deleted_or_given_away_where_a_link_leads(
     assert len(given) == (backend is MovedAndEncoded)
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in given)
     assert not (tmp_path / "dumps" / "name").exists()
+
+
+@contextmanager
+def a_storage(configured: dict[str, Any]) -> Iterator[Store]:
+    with override_settings(STORAGES=configured), opened_store("dumps") as store:
+        yield store
+
+
+def in_folder(path: Path, **options: Any) -> dict[str, Any]:
+    """Return STORAGES with one in a folder of this machine."""
+    backend = "django.core.files.storage.FileSystemStorage"
+    return {"dumps": {"BACKEND": backend, "OPTIONS": {"location": str(path), **options}}}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A file to send."""
+    (tmp_path / "small").write_text("a dump")
+    return tmp_path / "small"
+
+
+def ignore(count: int) -> None:
+    """Take how far it is."""
+
+
+def test_a_link_of_another_user_leads_no_dump_elsewhere_and_deletes_none(
+    tmp_path: Path, small: Path
+) -> None:
+    daily, archive = tmp_path / "dumps/daily", tmp_path / "archive"
+    for folder in (daily.parent, archive):
+        folder.mkdir()
+    (archive / "old").write_text("precious")
+    daily.symlink_to("../archive")
+    with a_storage(in_folder(daily.parent)) as store:
+        upload(store, small, "daily/ours", ignore)
+        assert (archive / "ours").exists()
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a link away")
+        os.lchown(daily, 12345, 12345)
+        with pytest.raises(StorageError, match="a link of another user's: 'daily'"):
+            upload(store, small, "daily/new", ignore)
+        with pytest.raises(StorageError, match="a link of another user's: 'daily'"):
+            store.delete("daily/old")
+    assert {path.name for path in archive.iterdir()} == {"old", "ours"}
+
+
+def test_new_folders_have_the_permissions_that_the_storage_gives_them(
+    tmp_path: Path, small: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        with a_storage(in_folder(tmp_path / "x", directory_permissions_mode=0o750)) as store:
+            upload(store, small, "a/b/dump", ignore)
+    finally:
+        assert os.umask(before) == 0
+    for name in ("x", "x/a", "x/a/b"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o750
+
+
+def test_whoever_moves_the_folder_on_an_sftp_server_is_sent_nothing(
+    place: Place, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sftp" not in str(place.configured):
+        pytest.skip("where the folder is on this machine, it is open")
+    begin = _Sftp.begin
+
+    def moved(way: _Sftp) -> str:
+        temporary = begin(way)
+        made = (place.root / temporary).parent
+        made.rename(place.root / "taken away")
+        made.mkdir()
+        made.chmod(0o777)
+        (made / "dump").touch()
+        (made / "dump").chmod(0o666)
+        return temporary
+
+    monkeypatch.setattr(_Sftp, "begin", moved)
+    with a_storage(place.configured) as store, pytest.raises(StorageError):
+        upload(store, small, "name", ignore)
+    assert "a dump" not in [path.read_text() for path in place.root.rglob("*") if path.is_file()]

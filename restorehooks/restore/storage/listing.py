@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from restorehooks.restore.errors import DumpError, StorageError, UsageError
 from restorehooks.wording import printable, quoted, size_in_words
 
 from .names import database_in, moment_in
-from .store import PREFIX, Store, joined
+from .store import PREFIX, UNFINISHED, Store, joined, parts_among
 
 Taking = Callable[[int], None]
 """Takes how many bytes there are so far."""
@@ -92,7 +93,7 @@ class Listing:
 def listing(store: Store, folder: str) -> Listing:
     """Return what is in a storage below a folder, the newest first, with what it is."""
     found = []
-    for number, (name, parts) in enumerate(store.walk(folder.rstrip("/"))):
+    for number, (name, parts) in enumerate(walk(store, folder.rstrip("/"))):
         if number == _MOST_FILES:
             raise StorageError(
                 f"The storage {store} holds more than {_MOST_FILES} files there: name a folder"
@@ -103,6 +104,41 @@ def listing(store: Store, folder: str) -> Listing:
     newest_first = sorted(found, reverse=True)[:_MOST_SHOWN]
     files = [_looked_at(store, name, parts, moment) for _, name, parts, moment in newest_first]
     return Listing(files, len(found))
+
+
+def walk(store: Store, folder: str) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the name and the parts of each file below a folder; a directory dump is one.
+
+    A folder that is not to be opened, or is closed to us, is named like a file.
+    """
+    left = [folder]
+    while left:
+        at = left.pop()
+        try:
+            folders, files = store.listed(at)
+        except StorageError as error:
+            if at == folder or getattr(error.__cause__, "errno", None) not in _CLOSED:
+                raise
+            yield at, [at]
+            continue
+        if TABLE_OF_CONTENTS in files:
+            yield at, parts_among(at, files)
+            continue
+        for path in (joined(at, name) for name in files if name not in _NO_NAMES):
+            yield path, [path]
+        for name in folders:
+            path = joined(at, name)
+            if name in _NO_NAMES or name.endswith(UNFINISHED):
+                continue
+            if store.why_not_opened(path):
+                yield path, [path]
+            else:
+                left.append(path)
+
+
+_NO_NAMES = ("", ".", "..")
+"""What an object store may have in its names, and reads as another place."""
+_CLOSED = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def _modified(store: Store, name: str) -> datetime | None:

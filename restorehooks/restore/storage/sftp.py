@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
-_PIECE = 32 * 1024
+PIECE = 32 * 1024
 """Bytes of one request: the most that every server answers."""
-_FIRST, _LARGEST = 2 * _PIECE, 256 * _PIECE
+_FIRST, _LARGEST = 2 * PIECE, 256 * PIECE
 """Bytes of the first window, which may be all that is wanted, and of the largest."""
 
 
@@ -34,8 +34,8 @@ class SftpFile:
 
     def _next(self) -> bytes:
         end = min(self._size, self._offset + self._window)
-        starts = range(self._offset, end, _PIECE)
-        pieces = [(start, min(_PIECE, end - start)) for start in starts]
+        starts = range(self._offset, end, PIECE)
+        pieces = [(start, min(PIECE, end - start)) for start in starts]
         # Opened anew, since paramiko keeps for each file what it has read ahead.
         with self._sftp.open(self._path, "rb") as file:
             content = b"".join(file.readv(pieces))

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from restorehooks import conf
@@ -19,6 +24,7 @@ from restorehooks.restore.dump.contents import TABLE_OF_CONTENTS
 from restorehooks.restore.dump.copies import PACKED_FILE
 from restorehooks.restore.dump.identify import HEAD, read
 from restorehooks.restore.errors import RestoreError, StorageError, UsageError
+from restorehooks.restore.new_folder import opened_below
 from restorehooks.trust import ASTRAY, link_astray, why_not_opened
 from restorehooks.wording import described, quoted
 
@@ -76,15 +82,20 @@ class Store:
 
     @property
     def writes_plainly(self) -> bool:
-        """Whether it puts the bytes of a file into a folder of this machine as they are."""
-        return getattr(type(self.backend), "_save", None) is _PLAIN_SAVE
+        """Whether it puts the bytes of a file into a folder, here or by SFTP, as they are."""
+        save = getattr(type(self.backend), "_save", None)
+        return save is _PLAIN_SAVE or getattr(save, "__module__", None) == _SFTP
 
     def why_not_opened(self, name: str) -> str | None:
-        """Return why something on this machine that others may have put there is not opened."""
+        """Return why something that others may have put there is not opened."""
         if not isinstance(self.backend, FileSystemStorage):
-            return None
+            is_misread = "\\" in name and not hasattr(self.backend, "sftp")
+            return "has a name that the storage reads as another one" if is_misread else None
         with self.doing(f"looking at {PREFIX}{name}"):
-            return why_not_opened(Path(self.backend.path(name)))
+            path = Path(self.backend.path(name))
+            if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+                return "is a folder that is closed to you"
+            return why_not_opened(path)
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""
@@ -137,36 +148,22 @@ class Store:
         with self.opened(name) as stream:
             return None if _fetches_all(stream) else read(stream, HEAD)
 
-    def walk(self, folder: str) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield the name and the parts of each file below a folder; a directory dump is one.
-
-        A folder that is not to be opened is named like a file.
-        """
-        folders, files = self.listed(folder)
-        if TABLE_OF_CONTENTS in files:
-            yield folder, _parts(folder, files)
-            return
-        for name in files:
-            path = joined(folder, name)
-            yield path, [path]
-        for name in folders:
-            path = joined(folder, name)
-            if name in ("", ".") or name.endswith(UNFINISHED):
-                continue
-            if self.why_not_opened(path):
-                yield path, [path]
-            else:
-                yield from self.walk(path)
-
     def parts(self, name: str) -> Sequence[str]:
         """Return the files of a directory dump; of anything else the name alone."""
         if not self.exists(joined(name, TABLE_OF_CONTENTS)):
             return [name]
-        return _parts(name, self.listed(name)[1])
+        return parts_among(name, self.listed(name)[1])
 
     def delete(self, name: str) -> None:
         """Delete a file, and see that it is gone: not every backend says where it failed."""
-        with self.doing(f"deleting {PREFIX}{name}"):
+        with self.doing(f"deleting {PREFIX}{name}"), ExitStack() as stack:
+            if isinstance(self.backend, FileSystemStorage):
+                folder, base = posixpath.split(name)
+                at = stack.enter_context(opened_folder(self.backend, folder))
+                if getattr(type(self.backend), "delete", None) is FileSystemStorage.delete:
+                    with suppress(FileNotFoundError):  # somebody else has deleted it
+                        os.unlink(base, dir_fd=at)
+                    return
             self.backend.delete(name)
             if self.backend.exists(name):
                 raise StorageError(f"{PREFIX}{name} is still there after it was deleted")
@@ -177,10 +174,23 @@ class Store:
             return self.backend.listdir(folder)
 
 
-def _parts(folder: str, files: Sequence[str]) -> Sequence[str]:
+@contextmanager
+def opened_folder(backend: FileSystemStorage, folder: str) -> Iterator[int]:
+    """Open a folder of this machine, by no link of another user's; make what is missing."""
+    location, path = Path(backend.location), Path(backend.path(folder))
+    is_below = path.is_relative_to(location)  # a backend may have paths of its own
+    parts = path.relative_to(location).parts if is_below else ()
+    mode = backend.directory_permissions_mode
+    with opened_below(location if is_below else path, parts, mode) as at:
+        yield at
+
+
+def parts_among(folder: str, files: Sequence[str]) -> Sequence[str]:
+    """Return those of the files in a folder that are a directory dump's."""
     return [joined(folder, file) for file in files if PACKED_FILE.fullmatch(file)]
 
 
+_SFTP = "storages.backends.sftpstorage"
 _PLAIN_SAVE: Any = getattr(FileSystemStorage, "_save")  # noqa: B009 - the stubs lack it
 _PLAIN_OPEN: Any = getattr(FileSystemStorage, "_open")  # noqa: B009 - the stubs lack it
 
@@ -201,7 +211,24 @@ def _configured(alias: str) -> dict[str, Any]:
 
 def _said(alias: str, error: Exception) -> str:
     """Return what a storage says, without its secrets: some repeat what they were given."""
-    return described(error, hiding=_secrets(_configured(alias).get("OPTIONS", {})))
+    own = _secrets(_configured(alias).get("OPTIONS", {}))
+    return described(error, hiding=chain(own, _secrets_elsewhere()))
+
+
+def _secrets_elsewhere() -> Iterator[str]:
+    """Yield those of the settings and the environment, in which backends look too."""
+    named: dict[str, Any] = {**os.environ}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # to read one that is deprecated warns
+        for name in filter(_SECRET.search, dir(settings)):
+            with suppress(ImproperlyConfigured):  # SECRET_KEY, where it is empty
+                named[name] = getattr(settings, name)
+    # A short one could be a word of any message.
+    yield from (each for each in _secrets(named) if len(each) >= _LONG_ENOUGH)
+
+
+_LONG_ENOUGH = 8
+"""Characters of what is taken for a secret because of the name of a variable."""
 
 
 def _secrets(options: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage
@@ -22,7 +22,8 @@ from restorehooks.restore.interrupts import uninterrupted
 from restorehooks.restore.new_folder import NewFolder, new_folder
 from restorehooks.restore.rename import FolderEntry
 
-from .store import PREFIX, UNFINISHED, Store, joined
+from .sftp import PIECE
+from .store import PREFIX, UNFINISHED, Store, joined, opened_folder
 
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _CHUNK = 1024 * 1024
@@ -132,10 +133,10 @@ class _Files(_Direct):
         self._mode: int = mode if is_asked_for else _PRIVATE_FILE
 
     def begin(self) -> str:
-        parent = Path(self.backend.path(self.name)).parent
-        parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{self.base[:_NAME_SHOWN]}."
-        self._made = self._stack.enter_context(new_folder(parent, prefix, UNFINISHED))
+        enter, prefix = self._stack.enter_context, f".{self.base[:_NAME_SHOWN]}."
+        parent = enter(opened_folder(cast(FileSystemStorage, self.backend), self.folder))
+        folder = Path(self.backend.path(self.name)).parent
+        self._made = enter(new_folder(folder, prefix, UNFINISHED, opened=parent))
         return joined(joined(self.folder, self._made.path.name), "dump")
 
     def save(self, temporary: str, content: _Sent) -> None:
@@ -145,7 +146,11 @@ class _Files(_Direct):
                 shutil.copyfileobj(content, dump, _CHUNK)
         else:
             vars(self.backend)["file_permissions_mode"] = _PRIVATE_FILE  # until it has its name
-            super().save(temporary, content)
+            before = os.umask(0o077)  # until it is whole
+            try:
+                super().save(temporary, content)
+            finally:
+                os.umask(before)
 
     def finish(self) -> None:
         assert self._made  # noqa: S101 - it has begun
@@ -188,6 +193,24 @@ class _Sftp(_Direct):
         self._sftp.mkdir(made, _PRIVATE_FOLDER)
         self._made = made
         return joined(joined(self.folder, name), "dump")
+
+    def save(self, temporary: str, content: _Sent) -> None:
+        if not self.store.writes_plainly:
+            super().save(temporary, content)
+            return
+        # By the name of its folder whoever may rename that could have a file of theirs written.
+        with self._sftp.open(f"{self._made}/dump", "wx") as dump:
+            dump.chmod(_PRIVATE_FILE)
+            dump.set_pipelined(True)
+            shutil.copyfileobj(content, dump, PIECE)
+            uid, gid, mode = (
+                getattr(self.backend, key, None) for key in ("uid", "gid", "file_mode")
+            )
+            if uid or gid:
+                status = dump.stat()
+                dump.chown(uid or status.st_uid, gid or status.st_gid)
+            if mode is not None:
+                dump.chmod(mode)
 
     def _make_folder(self, path: str) -> None:
         try:
