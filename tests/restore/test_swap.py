@@ -237,7 +237,7 @@ def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> No
     assert long.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
     with RestoreLock(address) as lock:
         (found,) = kept_databases.kept(lock.connection, long.name, "previous")
-        sides.drop(lock.connection, found.name)
+        sides.drop(lock, found.name)
 
 
 def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Database) -> None:
