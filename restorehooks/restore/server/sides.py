@@ -73,18 +73,17 @@ def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
 
 def _created(connection: Connection, live: Live) -> str:
     options = _like(live) if not live.missing else _sensible(connection)
-    for last in range(1, TRIES + 1):
-        name = side_name(connection, live.name, "restoring", anew=last > 1)
-        head = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ")
+    head = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ")
+    for number in range(TRIES):
+        name = side_name(connection, live.name, "restoring", anew=number > 0)
         try:
             connection.execute(head.format(sql.Identifier(name)) + options)
+            return name
         except psycopg.Error as error:
-            if last < TRIES and isinstance(error, (*TAKEN, errors.LockNotAvailable)):
-                continue
             said = f'The database "{name}" cannot be created: {first_line(error)}'
-            raise TargetError(said) from None
-        return name
-    raise AssertionError("the last try returns or raises")
+            if not isinstance(error, (*TAKEN, errors.LockNotAvailable)):
+                break
+    raise TargetError(said)
 
 
 def _prepare(connection: Connection, live: Live, name: str, by: str) -> None:
