@@ -19,7 +19,7 @@ from .run import Run
 from .server.carried import Setting, carry_settings, settings_of
 from .server.kept_databases import kept
 from .server.live import is_empty
-from .server.sides import create_side, drop, not_dropped, open_side
+from .server.sides import OID, create_side, drop, not_dropped, open_side
 from .server.swap import swap
 
 
@@ -40,18 +40,18 @@ def restore_beside(run: Run) -> None:
             if signals.came:
                 raise KeyboardInterrupt
             run.step("load", f'loading into "{name}"')
-            carry_settings(lock.connection, plan.live, name, for_the_load=True)
+            carry_settings(lock, plan.live, name, for_the_load=True)
             hooks.before_load(run, name)
             load_beside(run, name)
             hooks.after_load(run, name)
-            carry_settings(lock.connection, plan.live, name)
+            carry_settings(lock, plan.live, name)
             settings = settings_of(lock.connection, oid)
             with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)
                 hooks.run_files(run, name)
             hooks.gather_statistics(run, name)
             # Not before: a hook may take out what nobody is to see.
-            open_side(lock.connection, plan.live, name)
+            open_side(lock, plan.live, name)
             run.step("swap", f'putting it in the place of "{plan.address.name}"')
             with heartbeat(run.reporter):
                 _make_durable(run, name)
@@ -96,7 +96,8 @@ def _drop_what_is_not_kept(run: Run) -> None:
     report, request, address = run.report, run.request, run.plan.address
     try:
         if report.previous and run.plan.live.empty and is_empty(address, report.previous):
-            drop(run.lock.retaken(), report.previous)
+            run.lock.retaken()
+            drop(run.lock, report.previous)
             report.previous = None
         found = kept(run.lock.retaken(), address.name, "previous")
         beyond = found[request.keep :] if request.keep is not None else []
@@ -104,7 +105,8 @@ def _drop_what_is_not_kept(run: Run) -> None:
             beyond = [one for one in found if one.name == report.previous]
         report.kept = found
         for one in beyond:
-            drop(run.lock.retaken(), one.name)
+            run.lock.retaken()
+            drop(run.lock, one.name)
             report.dropped.append(one.name)
             report.kept = [other for other in report.kept if other is not one]
         if report.previous in report.dropped:
@@ -119,9 +121,8 @@ def _drop_what_is_not_kept(run: Run) -> None:
 def _clean_up(run: Run, name: str, oid: int) -> None:
     """Drop the side database, unless it went live after all."""
     try:
-        connection = run.lock.retaken()
-        sides = kept(connection, run.plan.address.name, "side")
-        if (name, oid) in [(one.name, one.oid) for one in sides]:
-            drop(connection, name)
+        # Its oid says that it is this one, whoever owns the live database by now.
+        if run.lock.retaken().execute(OID, [name]).fetchone() == (oid,):
+            drop(run.lock, name)
     except (psycopg.Error, RestoreError) as error:
         run.note(not_dropped(name, error))

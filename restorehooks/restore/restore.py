@@ -151,7 +151,7 @@ def _agree(run: Run) -> None:
         at = f" begun {one.marker.at}" if one.marker.at else ""
         question = f'"{one.name}" is what a restore{at} left behind when it was killed. Drop it?'
         if run.confirm(question):
-            drop(run.lock.connection, one.name)
+            drop(run.lock, one.name)
             run.note(f'"{one.name}", left by a killed run, was dropped')
 
 

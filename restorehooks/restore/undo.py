@@ -14,12 +14,14 @@ from .errors import DeclinedError, TargetError, UsageError
 from .interrupts import interruptible, uninterrupted
 from .server.address import Address, Connection
 from .server.failover import failover_by
-from .server.kept_databases import Kept, kept
+from .server.kept_databases import Kept, kept, kept_by_others
 from .server.live import Live, read_live
 from .server.lock import RestoreLock, connect_maintenance
 from .server.obstacles import read_rights
 from .server.sides import drop
 from .server.swap import swap_back
+
+_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def drop_previous(
         for one in found:
             # A DROP that is cut off leaves a database that can only be dropped.
             with uninterrupted() as signals:
-                drop(lock.connection, one.name)
+                drop(lock, one.name)
                 done.append(one)
             if signals.came and one is not found[-1]:
                 raise KeyboardInterrupt
@@ -127,8 +129,22 @@ def _chosen(connection: Connection, address: Address, names: Sequence[str]) -> l
     if not found:
         raise TargetError(
             f"No previous database of {address} is kept: there is nothing to undo or to drop."
+            + _of_others(connection, address.name)
         )
     return [one for one in found if not names or one.name in names]
+
+
+def _of_others(connection: Connection, live: str) -> str:
+    """Return what is said of those of an earlier owner, which may be forged."""
+    if not (found := kept_by_others(connection, live)):
+        return ""
+    said = ", ".join(f'"{name}" of "{owner}"' for name, owner in found[:_FEW])
+    more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
+    return (
+        f" {said}{more}: each says that it is one, as any database of whoever may create some can, "
+        "and its owner is neither the live one's nor a superuser. If it is one, ALTER DATABASE ... "
+        "OWNER TO gives it to that owner, and it counts."
+    )
 
 
 def _require_way_back(connection: Connection, live: Live, back: Kept, using: str) -> None:

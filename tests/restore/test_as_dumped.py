@@ -135,6 +135,25 @@ def test_in_place_what_the_dump_s_default_privileges_revoke_stays_revoked(
     assert not any(acl.startswith("=") for acl in granted)
 
 
+@pytest.mark.parametrize("form", ["custom", "plain"])
+def test_what_a_role_may_not_revoke_or_grant_is_named(
+    database: Database, tmp_path: Path, form: str
+) -> None:
+    """The server does no more than warn."""
+    user, other = database.role("user", "LOGIN CREATEDB"), database.role("other")
+    database.execute(f"""
+        REVOKE EXECUTE ON FUNCTION pg_sleep(float8) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION pg_sleep(float8) TO {other};
+        ALTER DATABASE {database.name} OWNER TO {user}""")
+    dump = dumped(database, tmp_path / "shop", form=form)
+    with pointed("default", {**database.settings, "USER": user}):
+        report = restored(database, dump)
+    for word in ("REVOKE", "GRANT"):
+        (one,) = [said for said in report.left_out if f"the first: {word}" in said]
+        assert f"{word} ALL ON FUNCTION pg_catalog.pg_sleep" in one
+    database.execute(f"ALTER DATABASE {database.name} OWNER TO CURRENT_USER")
+
+
 # --- Rows --------------------------------------------------------------------------------------
 
 

@@ -146,7 +146,7 @@ def test_grants_keep_their_grantor(live: Database) -> None:
     with RestoreLock(address) as lock:
         found = read_live(address, lock.connection)
         side = sides.create_side(lock, found, "a test")
-        sides.open_side(lock.connection, found, side[0])
+        sides.open_side(lock, found, side[0])
         assert server.execute(acl, side[0]) == before
         # Taken away meanwhile: the swap takes it away as well.
         with server.connect() as connection:

@@ -234,8 +234,8 @@ def test_what_names_no_database(database: Database, source: str, error: type, wh
 
 def test_into_a_database_that_is_missing(database: Database, production: Database) -> None:
     alone(database)
-    with database.server.connect() as beside:
-        sides.drop(beside, database.name)
+    with RestoreLock(Address.of("default")) as lock:
+        sides.drop(lock, database.name)
     report, _ = copied(database, "alias:production")
     assert (report.restored, report.previous) == (True, None)
     assert database.execute("SELECT count(*) FROM customer") == [(500,)]

@@ -147,6 +147,29 @@ def test_an_interrupted_drop_names_what_it_dropped(
     assert row(first) == "v3"
 
 
+def test_one_of_an_earlier_owner_is_named_and_can_be_had(
+    first: Database, versions: list[Path]
+) -> None:
+    """Anybody else's could be forged."""
+    earlier, owner = first.role("earlier"), first.role("owner")
+    restoredb(str(versions[0]))
+    (kept,) = neighbours(first)
+    given = sql.SQL("ALTER DATABASE {} OWNER TO {}")
+
+    def give(name: str, to: str) -> None:
+        first.server.execute(given.format(sql.Identifier(name), sql.Identifier(to)))
+
+    give(kept, earlier)
+    give(first.name, owner)
+    assert f'"{kept}" of "{earlier}"' in restoredb("--undo", fails=True)
+    assert f'"{kept}" of "{earlier}"' in restoredb("--drop-previous", fails=True)
+    give(kept, owner)
+    restoredb("--undo")
+    assert row(first) == "first"
+    for name in (first.name, *neighbours(first)):
+        give(name, first.server.params["user"])
+
+
 def test_an_empty_database_is_not_kept(database: Database, versions: list[Path]) -> None:
     alone(database)
     restoredb(str(versions[0]))

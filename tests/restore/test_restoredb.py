@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from restorehooks.restore.server import sides
+from restorehooks.restore.server.address import Address
+from restorehooks.restore.server.lock import RestoreLock
 from tests.support.databases import Database, MakeDatabase
 from tests.support.dumps import SHOP, alone, contents, dumped, neighbours
 from tests.support.projects import Project
@@ -62,8 +64,8 @@ def test_every_format_into_a_missing_database(
     shop.execute("SELECT setval('customer_id_seq', 1, false), setval('purchase_id_seq', 10)")
     dump = dumped(shop, tmp_path / "odd name; $(x)", form=form)
     alone(database)
-    with database.server.connect() as beside:
-        sides.drop(beside, database.name)
+    with RestoreLock(Address.of("default")) as lock:
+        sides.drop(lock, database.name)
     done = project.manage("restoredb", str(dump))
     assert done.stdout.splitlines()[-1].endswith("There was nothing to keep.")
     assert is_the_shop(database)

@@ -496,15 +496,15 @@ def test_what_a_stranger_says_to_all_ends_no_swap(
     said: list[bool] = []
 
     @contextmanager
-    def told_before(terminator: Any, databases: list[str]) -> Iterator[None]:
+    def told_before(terminator: Any, databases: list[str], waiting: int) -> Iterator[list[str]]:
         if not said:
             with server.connect(dbname=aside) as neighbour:
                 for channel in ("restorehooks_swap", "restorehooks"):
                     neighbour.execute(f"NOTIFY {channel}, E'\\xff'")
             said.append(True)
             raise psycopg.errors.ObjectInUse("it is heard once this transaction is over")
-        with sessions.sessions_ended(terminator, databases):
-            yield
+        with sessions.sessions_ended(terminator, databases, waiting) as in_the_way:
+            yield in_the_way
 
     monkeypatch.setattr(swap, "sessions_ended", told_before)
     try:

@@ -24,13 +24,17 @@ from tests.support.dumps import alone
 from tests.support.servers import RunningServer
 
 
-def swapped(address: Address, fill: str = "CREATE TABLE new (id int)", **how: Any) -> str:
+def swapped(
+    address: Address,
+    fill: str | Callable[[str], sql.Composed] = "CREATE TABLE new (id int)",
+    **how: Any,
+) -> str:
     with RestoreLock(address) as lock:
         live = read_live(address, lock.connection)
         made = sides.create_side(lock, live, "a test")
         with address.connect(made[0]) as inside:
             inside.execute("RESET search_path")
-            inside.execute(fill)
+            inside.execute(fill.encode() if isinstance(fill, str) else fill(made[0]))
         return swap(lock, live, made, by="a test", **how).previous or ""
 
 
@@ -81,6 +85,30 @@ def test_everything_an_owner_may_set_comes_over(database: Database) -> None:
     swapped(Address.of("default"))
     assert properties(database.server, database.name) == before
     assert database.execute("SELECT relname FROM pg_class WHERE relname = 'new'") == [("new",)]
+
+
+@pytest.mark.parametrize("change", ["ALLOW_CONNECTIONS false", "RESET work_mem"])
+def test_what_is_taken_away_meanwhile_does_not_come_back(database: Database, change: str) -> None:
+    name = sql.Identifier(database.name)
+    database.execute(sql.SQL("ALTER DATABASE {} SET work_mem TO '7MB'").format(name))
+    alone(database)
+
+    def take_away(side: str) -> sql.Composed:
+        return sql.SQL("ALTER DATABASE {} SET work_mem TO '7MB'; ALTER DATABASE {} {}").format(
+            sql.Identifier(side), name, sql.SQL(change)
+        )
+
+    previous = swapped(Address.of("default"), take_away)
+    query = """
+        SELECT datallowconn, array(SELECT unnest(setconfig) FROM pg_db_role_setting
+                                   WHERE setdatabase = d.oid)
+        FROM pg_database d WHERE datname = ANY(%s)
+    """
+    first, second = database.server.execute(query, [database.name, previous])
+    assert first == second
+    for each in (database.name, previous):
+        opened = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(each))
+        database.server.execute(opened)
 
 
 def test_the_previous_database_says_when_and_comes_back_with_undo(database: Database) -> None:
@@ -237,7 +265,7 @@ def test_names_of_63_bytes_and_of_odd_letters(make_database: MakeDatabase) -> No
     assert long.execute("SELECT to_regclass('public.new') IS NOT NULL") == [(True,)]
     with RestoreLock(address) as lock:
         (found,) = kept_databases.kept(lock.connection, long.name, "previous")
-        sides.drop(lock.connection, found.name)
+        sides.drop(lock, found.name)
 
 
 def test_clients_that_reconnect_all_the_time_do_not_prevent_it(database: Database) -> None:

@@ -133,7 +133,7 @@ def assert_nobody_is_disconnected_at(twin: Database, lock: RestoreLock) -> None:
         with pytest.raises(LockLostError):
             swap(lock, found, made, by="a test", seconds=0.5)
         assert inside.execute("SELECT 1").fetchone() == (1,)
-    drop(lock.connection, made[0])
+    drop(lock, made[0])
 
 
 def as_standby_of(primary: RunningServer, second: RunningServer) -> None:

@@ -41,6 +41,7 @@ from .scanner import Unfinished
 from .sending import Sender, can_wait
 from .tables import refuse_to_take_over
 from .tolerated import ROWS_OF_NO_EXTENSION
+from .unheeded import Unheeded, unheeded
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .wire import StatementFailed, Wire
 from .words import Words
@@ -91,7 +92,8 @@ def run_script(
     if idle and not options.commit_every:
         wire.command(b"BEGIN")
     sender = Sender(connection, wire, options, others, progress or Progress())
-    result = _Script(Lexer(stream, first_line), wire, sender).run()
+    with unheeded(connection) as warned:
+        result = _Script(Lexer(stream, first_line), wire, sender, warned).run()
     sender.put_back()
     return result
 
@@ -99,10 +101,11 @@ def run_script(
 class _Script:
     """One dump on its way to the server."""
 
-    def __init__(self, lexer: Lexer, wire: Wire, sender: Sender):
+    def __init__(self, lexer: Lexer, wire: Wire, sender: Sender, warned: Unheeded):
         self._lexer = lexer
         self._wire = wire
         self._sender = sender
+        self._warned = warned
         self._result = ScriptResult()
         self._left_out = Collected()
         self._ending = Ending(begun=not self._lexer.has_first_line())
@@ -218,6 +221,8 @@ class _Script:
             may_fail = self._sender.copy(statement, self._lexer, oids=oids)
         else:
             may_fail = self._sender.run(statement, words)
+            for omitted in self._warned.taken():
+                self._leave_out(omitted, statement)
             self._result.statistics += brings_statistics(statement.text)
             if not may_fail:
                 self._result.tables.statement(statement.text, self._encoding[1])

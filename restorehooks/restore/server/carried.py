@@ -5,24 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from functools import partial
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from restorehooks.restore.errors import TargetError
+
 from .address import Connection
 from .database_privileges import grants
 from .database_property import Carry
+from .held_up import freed
 from .live import DATABASE, Live
+from .lock import RestoreLock
 
-SETTINGS = """
+_SETTINGS = """
 SELECT r.rolname, pg_catalog.split_part(setting, '=', 1),
        pg_catalog.substr(setting, pg_catalog.strpos(setting, '=') + 1)
 FROM pg_catalog.pg_db_role_setting s
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
 CROSS JOIN pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS one (setting, number)
-WHERE s.setdatabase = %s ORDER BY r.rolname NULLS FIRST, number
+WHERE s.setdatabase = {} ORDER BY r.rolname NULLS FIRST, number
 """
+SETTINGS = _SETTINGS.format("%s")
+SETTINGS_OF_NAME = _SETTINGS.format("(SELECT oid FROM pg_catalog.pg_database WHERE datname = %s)")
 LABELS = """
 SELECT provider, label FROM pg_catalog.pg_shseclabel
 WHERE classoid = 'pg_database'::regclass AND objoid = %s
@@ -77,20 +84,27 @@ def carried(
 def _settings(
     connection: Connection, live: Live, to: str
 ) -> Iterator[tuple[str | None, str, Carry]]:
-    for role, name, value in connection.execute(SETTINGS, [live.oid]).fetchall():
-        head = sql.SQL("ALTER DATABASE {}").format(sql.Identifier(to))
-        if role is not None:
-            head = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(
-                sql.Identifier(role), sql.Identifier(to)
-            )
-        setting = sql.SQL(" SET {} TO {}").format(
-            sql.SQL(".").join(sql.Identifier(part) for part in name.split(".")),
-            sql.SQL(", ").join(
-                sql.Literal(part) for part in (_names(value) if name in LISTS else [value])
-            ),
+    wanted = connection.execute(SETTINGS, [live.oid]).fetchall()
+    for role, name, value in wanted:
+        to_value = sql.SQL(", ").join(
+            sql.Literal(part) for part in (_names(value) if name in LISTS else [value])
         )
-        whose = f' of the role "{role}"' if role is not None else ""
-        yield role, name, Carry(f"the setting {name}{whose}", head + setting)
+        yield role, name, _setting(role, name, to, sql.SQL("SET {} TO {}"), to_value)
+    # What was taken away from the live database meanwhile.
+    for role, name, _ in connection.execute(SETTINGS_OF_NAME, [to]).fetchall():
+        if (role, name) not in {(role, name) for role, name, _ in wanted}:
+            yield role, name, _setting(role, name, to, sql.SQL("RESET {}"))
+
+
+def _setting(role: str | None, name: str, to: str, what: sql.SQL, *value: sql.Composable) -> Carry:
+    head = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(to))
+    if role is not None:
+        head = sql.SQL("ALTER ROLE {} IN DATABASE {} ").format(
+            sql.Identifier(role), sql.Identifier(to)
+        )
+    written = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
+    whose = f' of the role "{role}"' if role is not None else ""
+    return Carry(f"the setting {name}{whose}", head + what.format(written, *value))
 
 
 def _names(value: str) -> list[str]:
@@ -107,6 +121,9 @@ def _attributes(connection: Connection, live: Live, to: str) -> Iterator[Carry]:
         limit = sql.Literal(now["connection_limit"])
         query = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(name, limit)
         yield Carry("the connection limit", query)
+    if not now["enterable"]:  # it was closed meanwhile
+        query = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name)
+        yield Carry("that it lets nobody connect", query)
     if now["is_template"]:
         query = sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(name)
         yield Carry("the template flag", query)
@@ -140,17 +157,15 @@ FOR_THE_LOAD = {
 other values; and what a superuser lets sessions load, such as the provider of security labels."""
 
 
-def carry_settings(
-    connection: Connection, live: Live, side: str, *, for_the_load: bool = False
-) -> None:
+def carry_settings(lock: RestoreLock, live: Live, side: str, *, for_the_load: bool = False) -> None:
     """Give the side database the live one's settings for the hooks to run under, but its limits.
 
     ``for_the_load`` those alone that decide about rows, extensions' and users' own (with a dot in
     their names) among them: all else is the dump's to set.
     What this role may not set is left out: it was named before loading began.
     """
-    for _, name, carry in _settings(connection, live, side) if not live.missing else ():
+    for _, name, carry in _settings(lock.connection, live, side) if not live.missing else ():
         decides = "." in name or name.lower() in FOR_THE_LOAD
         if decides if for_the_load else name not in LIMITS:
-            with suppress(psycopg.Error):
-                connection.execute(carry.statement)
+            with suppress(psycopg.Error, TargetError):
+                freed(lock, carry.what, partial(Connection.execute, query=carry.statement))

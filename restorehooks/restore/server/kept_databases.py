@@ -34,6 +34,12 @@ class Kept:
     closed: bool = False
 
 
+OF_OTHERS = """
+SELECT d.datname, pg_catalog.pg_get_userbyid(d.datdba),
+       pg_catalog.shobj_description(d.oid, 'pg_database')
+FROM pg_catalog.pg_database d WHERE NOT d.datistemplate AND d.datname <> %(live)s
+ORDER BY d.datname
+"""
 BESIDE = """
 SELECT d.datname, d.oid, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
        d.datallowconn, d.datconnlimit = -2
@@ -94,6 +100,20 @@ def _named(live: str) -> re.Pattern[str]:
     # A longer name was cut, to make room for the ending.
     known = re.escape(stem[:most].decode(errors="ignore")) + (".*" if len(stem) > most else "")
     return re.compile(rf"{known}_restoring_\d{{8}}_\d{{6}}(_\d+)?", re.DOTALL)
+
+
+def kept_by_others(connection: Connection, live: str) -> list[tuple[str, str]]:
+    """Return name and owner of those that say they are previous ones, and are not believed.
+
+    Somebody has forged them, or has owned the live database before.
+    """
+    known = {one.name for one in kept(connection, live, "previous")}
+    return [
+        (name, owner)
+        for name, owner, comment in connection.execute(OF_OTHERS, {"live": live}).fetchall()
+        if (marker := Marker.read(comment)) and name not in known
+        if (marker.live, marker.role) == (live, "previous")
+    ]
 
 
 def unbelieved(connection: Connection, live: str, believed: Sequence[Kept]) -> list[str]:

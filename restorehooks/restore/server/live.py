@@ -22,6 +22,7 @@ SELECT d.oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.datdba) AS owner,
        d.dattablespace <> (SELECT dattablespace FROM pg_catalog.pg_database
                            WHERE datname = 'template0') AS elsewhere,
        d.datconnlimit AS connection_limit, d.datistemplate AS is_template,
+       d.datallowconn AS enterable,
        pg_catalog.shobj_description(d.oid, 'pg_database') AS comment,
        pg_catalog.to_jsonb(d) ->> 'datlocprovider' AS provider,
        coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale',

@@ -21,6 +21,8 @@ from .address import Address, Connection
 from .direct import require_same_database
 
 UNLOCK = "SELECT pg_catalog.pg_advisory_unlock(%s)"
+LOCK_TIMEOUT = "SET lock_timeout = '5s'"
+"""No statement on a whole database waits for another session for ever: any role may lock one."""
 SECONDS_TO_CONNECT = 10
 """How long a second connection may take, beside one that works."""
 
@@ -45,6 +47,7 @@ def connect_maintenance(address: Address, maintenance: str | None = None) -> Con
     refused: list[str] = []
     for name in [maintenance] if maintenance else usual:
         if connection := _entered(address, name, refused):
+            connection.execute(LOCK_TIMEOUT)
             return connection
     raise TargetError(
         f"A second database is needed to work from while {address} is renamed, and none can be "

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import psycopg
+
+from restorehooks.restore.errors import TargetError
 from restorehooks.restore.script.options import TO_SET_ROLE
 
 from .address import Connection
 from .carried import carried
 from .database_property import refusal
 from .live import Live
-from .sessions import SESSIONS
+from .sessions import found_in
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def obstacles(connection: Connection, live: Live) -> list[Obstacle]:
         else:
             found.append(Obstacle("lost", f"the {what} would stay with the old database", ACCEPTED))
     foreign: dict[str, int] = {}
-    for _, user, endable in connection.execute(SESSIONS, [[live.name]]).fetchall():
+    for _, user, endable in found_in(connection, [live.name]):
         if not endable:
             foreign[user] = foreign.get(user, 0) + 1
     for user, count in foreign.items():
@@ -131,10 +134,15 @@ ACCEPTED = "--accept-lost-settings agrees to it"
 def _rehearsed(connection: Connection, live: Live) -> list[Obstacle]:
     # The server alone knows what this role may set: ask it, on the live database, and roll back.
     found = []
-    with connection.transaction(force_rollback=True):
-        connection.execute("SET LOCAL lock_timeout = '5s'")
-        for carry in carried(connection, live, live.name):
-            if why := refusal(connection, carry.statement):
-                what = f"{carry.what} cannot be carried over ({why})"
-                found.append(Obstacle("lost", what, ACCEPTED))
+    try:
+        with connection.transaction(force_rollback=True):
+            for carry in carried(connection, live, live.name):
+                if why := refusal(connection, carry.statement):
+                    what = f"{carry.what} cannot be carried over ({why})"
+                    found.append(Obstacle("lost", what, ACCEPTED))
+    except psycopg.errors.LockNotAvailable:
+        raise TargetError(
+            f'A change of {carry.what} of "{live.name}" is not committed yet: wait until it is, or '
+            "end the session that is idle in its transaction (pg_stat_activity)"
+        ) from None
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
+from random import SystemRandom
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from restorehooks.restore.errors import TargetError
 from restorehooks.sequences.scope import NAME_LIMIT
@@ -14,6 +16,7 @@ from restorehooks.wording import first_line
 from .address import Connection
 from .database_privileges import grants
 from .database_property import refusal
+from .held_up import freed
 from .live import Live
 from .lock import RestoreLock
 from .markers import Marker, mark, server_time
@@ -22,14 +25,24 @@ LONGEST_ENDING = 30
 """Bytes of ``_restoring_20260102_030405_999`` and the like."""
 
 
-def side_name(connection: Connection, live: str, word: str) -> str:
+NUMBERS = range(1, 1000)
+TRIES = 5
+TAKEN = (errors.DuplicateDatabase, errors.UniqueViolation)
+"""Somebody has made a database of that name meanwhile, or is about to: that one is not seen."""
+
+
+def side_name(connection: Connection, live: str, word: str, *, anew: bool = False) -> str:
     """Return a free name for a database beside ``live`` that says what it is and when it was made.
 
-    The time is the server's.
+    The time is the server's. ``anew``: another one was taken meanwhile. Whoever may create
+    databases cannot guess that one.
     """
     moment = server_time(connection).strftime("%Y%m%d_%H%M%S")
     taken = names(connection)
-    for number in range(1, 1000):
+    numbers: Iterable[int] = NUMBERS
+    if anew:
+        numbers = SystemRandom().sample(NUMBERS[1:], len(NUMBERS) - 1)
+    for number in numbers:
         ending = f"_{word}_{moment}" + (f"_{number}" if number > 1 else "")
         stem = live.encode()[: NAME_LIMIT - len(ending)].decode(errors="ignore")
         if stem + ending not in taken:
@@ -45,27 +58,32 @@ def create_side(lock: RestoreLock, live: Live, by: str) -> tuple[str, int]:
     one could see what a hook is to take out.
     """
     connection = lock.connection
-    name = side_name(connection, live.name, "restoring")
-    options = _like(live) if not live.missing else _sensible(connection)
+    name = _created(connection, live)
     try:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ").format(
-                sql.Identifier(name)
-            )
-            + options
-        )
-    except psycopg.Error as error:
-        raise TargetError(f'The database "{name}" cannot be created: {first_line(error)}') from None
-    try:
-        _prepare(connection, live, name, by)
+        freed(lock, f'"{name}"', lambda there: _prepare(there, live, name, by))
     except BaseException:
-        with suppress(psycopg.Error):
-            drop(connection, name)
+        with suppress(psycopg.Error, TargetError):
+            drop(lock, name)
         raise
     row = connection.execute(OID, [name]).fetchone()
     if row is None:
         raise TargetError(f'The database "{name}" was dropped by somebody else.')
     return name, row[0]
+
+
+def _created(connection: Connection, live: Live) -> str:
+    options = _like(live) if not live.missing else _sensible(connection)
+    head = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ")
+    for number in range(TRIES):
+        name = side_name(connection, live.name, "restoring", anew=number > 0)
+        try:
+            connection.execute(head.format(sql.Identifier(name)) + options)
+            return name
+        except psycopg.Error as error:
+            said = f'The database "{name}" cannot be created: {first_line(error)}'
+            if not isinstance(error, (*TAKEN, errors.LockNotAvailable)):
+                break
+    raise TargetError(said)
 
 
 def _prepare(connection: Connection, live: Live, name: str, by: str) -> None:
@@ -82,8 +100,12 @@ def _prepare(connection: Connection, live: Live, name: str, by: str) -> None:
         )
 
 
-def open_side(connection: Connection, live: Live, name: str) -> None:
+def open_side(lock: RestoreLock, live: Live, name: str) -> None:
     """Let those into a side database that is ready who may connect to the live one."""
+    freed(lock, f'"{name}"', lambda connection: _open(connection, live, name))
+
+
+def _open(connection: Connection, live: Live, name: str) -> None:
     with connection.transaction():
         for one in grants(connection, live, name) if not live.missing else ():
             refusal(connection, one.statement)
@@ -142,9 +164,13 @@ SELECT datcollate IN ('C', 'POSIX') FROM pg_catalog.pg_database WHERE datname = 
 DROP = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 
 
-def drop(connection: Connection, name: str) -> None:
-    """Drop a database that is not live, with whatever sessions it has."""
-    connection.execute(DROP.format(sql.Identifier(name)))
+def drop(lock: RestoreLock, name: str) -> None:
+    """Drop a database that is not live, with whatever sessions it has.
+
+    Raises TargetError where sessions elsewhere hold locks on it and cannot be ended.
+    """
+    statement = DROP.format(sql.Identifier(name))
+    freed(lock, f'"{name}"', lambda connection: connection.execute(statement))
 
 
 def not_dropped(name: str, error: Exception) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.rows import dict_row
 
 from restorehooks.restore.errors import TargetError
 from restorehooks.wording import first_line
@@ -16,12 +17,12 @@ from .address import Connection
 from .carried import Setting, carried, settings_of
 from .database_property import refusal
 from .kept_databases import Kept, kept
-from .live import Live
+from .live import DATABASE, Live
 from .lock import RestoreLock, connect_maintenance
 from .lost_commit import is_live
 from .markers import Marker, mark, server_time
 from .sessions import LISTEN, sessions_ended, unendable
-from .sides import OID, side_name
+from .sides import OID, TAKEN, side_name
 
 SECONDS_TO_SWAP = 30.0
 """How long the sessions in the live database may take to end."""
@@ -44,6 +45,14 @@ class Incoming:
     name: str
     oid: int
     origin: str | None
+
+
+@dataclass
+class Outgoing:
+    """The next name of the live database, another one where somebody takes it, and its marker."""
+
+    name: str
+    marker: Marker
 
 
 def swap(
@@ -73,8 +82,7 @@ def swap(
         if outgoing is None:
             mark(connection, live.name, None)
             return
-        # The renames are done: the live database goes by its new name here.
-        renamed = Live(outgoing[0], live.oid, live.owner, properties=live.properties)
+        renamed = _renamed(connection, live, outgoing.name)
         now = settings_of(connection, incoming.oid)
         changed = now ^ before_hooks if before_hooks is not None else set()
         for one in carried(connection, renamed, live.name, changed):
@@ -82,9 +90,10 @@ def swap(
                 if not accept_lost:
                     raise TargetError(f"{one.what} cannot be carried over: {why}")
                 lost.append(one.what)
+        mark(connection, outgoing.name, outgoing.marker)
 
     _exchange(lock, live, incoming, outgoing, carry, seconds=seconds, interrupted=interrupted)
-    return Swapped(outgoing[0] if outgoing else None, tuple(lost))
+    return Swapped(outgoing.name if outgoing else None, tuple(lost))
 
 
 def swap_back(
@@ -105,14 +114,29 @@ def swap_back(
 
     def finish(connection: Connection) -> None:
         mark(connection, live.name, back.marker.comment)
+        if outgoing:
+            mark(connection, outgoing.name, outgoing.marker)
 
     _exchange(lock, live, incoming, outgoing, finish, seconds=seconds, interrupted=interrupted)
-    return Swapped(outgoing[0] if outgoing else None)
+    return Swapped(outgoing.name if outgoing else None)
 
 
-def _outgoing(
-    lock: RestoreLock, live: Live, incoming: Incoming, by: str
-) -> tuple[str, Marker] | None:
+def _renamed(connection: Connection, live: Live, name: str) -> Live:
+    """Return the live database as it goes by its new name.
+
+    Raises TargetError where it was given to somebody else meanwhile.
+    """
+    cursor = connection.cursor(row_factory=dict_row).execute(DATABASE, [name])
+    now = (cursor.fetchone() or {}).get("owner")
+    if now != live.owner:
+        raise TargetError(
+            f'The live database belonged to "{live.owner}" when the restore began, and belongs to '
+            f'"{now}" now: start again'
+        )
+    return Live(name, live.oid, live.owner, properties=live.properties)
+
+
+def _outgoing(lock: RestoreLock, live: Live, incoming: Incoming, by: str) -> Outgoing | None:
     """Return the live database's next name and its marker; None where there is no live one."""
     if live.missing:
         return None
@@ -131,14 +155,14 @@ def _outgoing(
         successor=incoming.oid,
         successor_origin=incoming.origin,
     )
-    return side_name(connection, live.name, "before"), marker
+    return Outgoing(side_name(connection, live.name, "before"), marker)
 
 
 def _exchange(
     lock: RestoreLock,
     live: Live,
     incoming: Incoming,
-    outgoing: tuple[str, Marker] | None,
+    outgoing: Outgoing | None,
     finish: Callable[[Connection], None],
     *,
     seconds: float,
@@ -146,15 +170,7 @@ def _exchange(
 ) -> None:
     """Rename the live database and the incoming one, and ``finish``, as one."""
     deadline = time.monotonic() + seconds
-    renames = [(live.name, outgoing[0], live.oid)] if outgoing else []
-    renames.append((incoming.name, live.name, incoming.oid))
-    databases = [old for old, _, _ in renames]
-
-    def finish_and_mark(connection: Connection) -> None:
-        finish(connection)
-        if outgoing:
-            mark(connection, *outgoing)
-
+    databases = [*([live.name] if outgoing else []), incoming.name]
     # Of the same database, since a NOTIFY is heard in no other.
     with connect_maintenance(lock.address, lock.connection.info.dbname) as terminator:
         lock.require_here(terminator.cursor())  # the address may lead to another server by now
@@ -162,10 +178,14 @@ def _exchange(
             # Nobody is disconnected as long as it would be for nothing.
             why = ", ".join(unendable(terminator, databases))
             if not why:
-                busy = _exchanged(lock, terminator, renames, finish_and_mark)
+                renames = [(live.name, outgoing.name, live.oid)] if outgoing else []
+                renames.append((incoming.name, live.name, incoming.oid))
+                busy, who = _exchanged(lock, terminator, renames, finish)
                 if busy is None:
                     return
-                why = f"{first_line(busy)} {busy.diag.message_detail or ''}".strip()
+                why = who or f"{first_line(busy)} {busy.diag.message_detail or ''}".strip()
+                if outgoing and not isinstance(busy, errors.ObjectInUse):
+                    outgoing.name = side_name(terminator, live.name, "before", anew=True)
             if interrupted():
                 raise KeyboardInterrupt
             if time.monotonic() > deadline:
@@ -181,13 +201,14 @@ def _exchanged(
     terminator: Connection,
     renames: Sequence[tuple[str, str, int | None]],
     finish: Callable[[Connection], None],
-) -> psycopg.Error | None:
-    connection = lock.connection
+) -> tuple[psycopg.Error | None, str]:
+    """Return why it may be tried again, and who was in the way; None where it is done."""
+    connection, who = lock.connection, list[str]()
     connection.execute(LISTEN)
+    databases, waiting = [old for old, _, _ in renames], connection.info.backend_pid
     try:
         with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '10s'")
-            with sessions_ended(terminator, [old for old, _, _ in renames]):
+            with sessions_ended(terminator, databases, waiting) as who:
                 for old, new, oid in renames:
                     connection.execute(
                         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
@@ -199,10 +220,12 @@ def _exchanged(
             # From here on nobody can connect to either until the commit.
             finish(connection)
     except (errors.ObjectInUse, errors.LockNotAvailable) as error:
-        return error
+        return error, ", ".join(who)
     except psycopg.Error as error:
         _, live, oid = renames[-1]
+        if isinstance(error, TAKEN) and len(renames) > 1:
+            return error, ""
         # A connection lost at COMMIT says nothing of the commit; the server knows.
         if not (connection.closed and oid is not None and is_live(lock, live, oid)):
             raise TargetError(f"The swap failed: {first_line(error)}") from None
-    return None
+    return None, ""
