@@ -20,6 +20,8 @@ def takes_away(statement: bytes, words: Words) -> str:
     (first,) = words.first(1) or ("",)
     if first in _TAKING:
         return first.upper()
+    if first == "with":
+        return next((word.upper() for word in words if word in _TAKING), "")
     if first == "insert" and b"conflict" in statement.lower():
         after = iter(words)
         while "do" in after:

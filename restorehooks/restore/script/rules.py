@@ -26,7 +26,7 @@ from .owners_and_privileges import (
 )
 from .policies import policy
 from .rows import takes_away
-from .tolerated import needless_drop
+from .tolerated import needless_drop, needless_unlink
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -105,7 +105,7 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
         return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
         return _structure(statement, words, options, encoding)
-    return statement
+    return needless_unlink(statement, options) or statement
 
 
 def _kept_rows(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
