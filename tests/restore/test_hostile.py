@@ -559,6 +559,19 @@ def test_nothing_that_is_repeated_fills_the_memory(
     assert peak < 30 * MANY
 
 
+def test_of_the_words_of_a_statement_the_first_are_kept() -> None:
+    words = Words(b"GRANT " + b"aa " * 5000 + b"ON x TO y")
+    for _ in range(2):
+        assert (words.after("on"), len([*words])) == ("x", 5005)
+    assert len(words._known) == 1000
+
+
+def test_of_the_positions_of_a_sequence_the_last_is_kept(prey: Prey) -> None:
+    setval = "SELECT pg_catalog.setval('public.q', {}, true);\n"
+    result = prey.feed("".join(map(setval.format, range(1, 2000))), data_only=True)
+    assert result.positions == [setval.format(1999).rstrip(";\n")]
+
+
 def test_what_is_repeated_is_kept_once_and_of_many_names_few_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
