@@ -67,7 +67,7 @@ _VERSION = LeaveOut(
 )
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
-_SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
+_SETVAL = re.compile(rb"SELECT\s+(?:pg_catalog\.)?setval\s*\(", re.IGNORECASE)
 _NO_OIDS = LeaveOut("object ids", "rows have none of their own since PostgreSQL 12")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
