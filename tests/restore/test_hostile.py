@@ -285,6 +285,7 @@ REFUSED = [
     "PREPARE a AS SELECT 1",
     "EXECUTE a",
     "SET TRANSACTION READ ONLY",
+    "SET LOCAL search_path = x",
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
     "LOAD 'auto_explain'",
     "CHECKPOINT",

@@ -287,7 +287,7 @@ def _setting(statement: bytes, head: list[str], options: ScriptOptions, encoding
         return authorization(statement, options, encoding)
     if name[:1] in _ACTING_ROLE:
         return LeaveOut("role", SAME_ROLE)
-    if name[:1] in (["transaction"], ["characteristics"]):
+    if head[1:2] == ["local"] or name[:1] in (["transaction"], ["characteristics"]):
         raise Refused(_ALONE)
     if name[:1] == ["default_with_oids"] and "false" not in name:
         return _NO_OIDS
