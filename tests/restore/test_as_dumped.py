@@ -11,7 +11,7 @@ from restorehooks.restore.errors import RestoreError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
-from tests.support.databases import Database, pointed
+from tests.support.databases import Database, MakeDatabase, pointed
 from tests.support.dumps import alone, contents, dumped, plain
 
 HOW: dict[str, dict[str, Any]] = {
@@ -199,15 +199,35 @@ def test_where_rows_are_added_none_is_overwritten(database: Database, tmp_path: 
     database.execute("UPDATE t SET x = 'live'")
     kept = contents(database)
     overwriting = "VALUES (1, 'b') ON Conflict (id) DO\nUPDATE SET x = EXCLUDED.x;"
-    dump.write_text(text.replace(inserted, overwriting))
-    with pytest.raises(RestoreError, match="only added"):
-        restored(database, dump, data_only=True)
-    assert contents(database) == kept
+    taking = "VALUES (2, 'b');\nWITH gone AS (DELETE FROM public.t) SELECT 1;"
+    for more in (overwriting, taking):
+        dump.write_text(text.replace(inserted, more))
+        with pytest.raises(RestoreError, match="only added"):
+            restored(database, dump, data_only=True)
+        assert contents(database) == kept
     harmless = "VALUES (1, 'b') ON CONFLICT DO NOTHING;\nINSERT INTO public.t "
     harmless += "VALUES (2, 'on conflict do update');"
     dump.write_text(text.replace(inserted, harmless))
     restored(database, dump, data_only=True)
     assert database.execute("SELECT x FROM t WHERE id = 1") == [("live",)]
+
+
+@pytest.mark.parametrize("how", ["data_only", "in_place"])
+def test_a_large_object_of_somebody_else_is_not_removed(
+    database: Database, make_database: MakeDatabase, tmp_path: Path, how: str
+) -> None:
+    """pg_dump --clean removes each one before it makes it, whatever is there by its oid."""
+    source = make_database()
+    source.execute("SELECT lo_from_bytea(4242, 'dumped')")
+    dump = plain(source, tmp_path / "lo.sql", "--clean", "--if-exists")
+    made = "SELECT lo_from_bytea(4242, 'live'); ALTER LARGE OBJECT 4242 OWNER TO {}"
+    database.execute(made.format(database.role("other")))
+    with pytest.raises(RestoreError, match="already exists"):
+        restored(database, dump, **{how: True})
+    assert database.execute("SELECT lo_get(4242)") == [(b"live",)]
+    database.execute("SELECT lo_unlink(4242)")
+    restored(database, dump, **{how: True})
+    assert database.execute("SELECT lo_get(4242)") == [(b"dumped",)]
 
 
 def test_where_rows_are_added_triggers_are_as_they_were(database: Database, tmp_path: Path) -> None:

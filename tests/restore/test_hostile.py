@@ -33,6 +33,7 @@ from restorehooks.restore.script.parallel import inserts, spread
 from restorehooks.restore.script.parallel.builds import Builds
 from restorehooks.restore.script.psql import DatabaseStatements
 from restorehooks.restore.script.results import Collected, ScriptResult
+from restorehooks.restore.script.rows import without_first_column
 from restorehooks.restore.script.rules import decide
 from restorehooks.restore.script.survey import survey
 from restorehooks.restore.script.tolerated import tolerance
@@ -284,6 +285,7 @@ REFUSED = [
     "PREPARE a AS SELECT 1",
     "EXECUTE a",
     "SET TRANSACTION READ ONLY",
+    "SET LOCAL search_path = x",
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
     "LOAD 'auto_explain'",
     "CHECKPOINT",
@@ -557,6 +559,30 @@ def test_nothing_that_is_repeated_fills_the_memory(
     finally:
         tracemalloc.stop()
     assert peak < 30 * MANY
+
+
+def test_of_a_row_of_any_length_nothing_is_kept_to_take_its_object_id_off() -> None:
+    rows = b"1\tx\n\n22\t3\t\n4\n5\t6"
+    for size in range(1, 9):
+        cut = [rows[at : at + size] for at in range(0, len(rows), size)]
+        assert b"".join(without_first_column(cut)) == b"x\n\n3\t\n4\n6"
+    blocks = [b"1\tx", *[b"y" * 1000] * 3]
+    assert [*without_first_column(blocks)] == [b"x", *blocks[1:]]
+
+
+def test_of_the_words_of_a_statement_the_first_are_kept() -> None:
+    words = Words(b"GRANT " + b"aa " * 5000 + b"ON x TO y")
+    for _ in range(2):
+        assert (words.after("on"), len([*words])) == ("x", 5005)
+    assert len(words._known) == 1000
+
+
+def test_of_the_positions_of_a_sequence_the_last_is_kept(prey: Prey) -> None:
+    setval = "SELECT pg_catalog.setval('public.q', {}, true);\n"
+    by_hand = "select setval('other', 1)"
+    text = "".join(map(setval.format, range(1, 2000))) + f"{by_hand};\n"
+    result = prey.feed(text, data_only=True)
+    assert result.positions == [setval.format(1999).rstrip(";\n"), by_hand]
 
 
 def test_what_is_repeated_is_kept_once_and_of_many_names_few_are_shown(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from restorehooks.restore.dump.contents import ArchiveEntry
+from restorehooks.restore.dump.selection import select
 from restorehooks.restore.errors import RestoreError, UsageError
 from restorehooks.restore.report import RestoreReport
 from restorehooks.restore.request import Request
@@ -44,6 +47,17 @@ def shop(make_database: MakeDatabase) -> Database:
     shop = make_database()
     shop.execute(SHOP)
     return shop
+
+
+def test_a_pattern_takes_no_time_to_speak_of_whatever_a_name_is() -> None:
+    """An archive may have one of a megabyte."""
+    entry = ArchiveEntry(1, "TABLE", "public", "_" * 200_000, "owner")
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="has no table"):
+        select([entry], [], ["*_*_[log]"], with_needed=False)
+    assert time.monotonic() - start < 5
+    entry = ArchiveEntry(1, "TABLE", "public", "a\n_b_[log]", "owner")
+    assert select([entry], [], ["*_?_[log]"], with_needed=False).entries == [entry]
 
 
 @pytest.fixture

@@ -181,6 +181,20 @@ def test_what_was_created_later_is_known(database: Database) -> None:
     assert database.execute(later.format("s.t", 0)) == [(n,) for n in range(80)]
 
 
+def test_rows_that_come_after_keys_come_over_one(database: Database) -> None:
+    """Which of two rows with one key is kept, and what a key refers to, depends on the order."""
+    text = (
+        "CREATE TABLE t (id int, t_id int);\nALTER TABLE t ADD CONSTRAINT k PRIMARY KEY (id);\n"
+        "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (t_id) REFERENCES t(id);\n"
+        + "".join(f"INSERT INTO t VALUES ({n}, {n});\n" for n in NUMBERS[:50])
+        + copied("COPY t", [f"{n}\t{n - 1}" for n in range(50, 300)])
+    )
+    over_several(text.encode(), database)
+    found = database.execute("SELECT id FROM t ORDER BY ctid")
+    assert found == [(n,) for n in range(300)]
+    assert database.execute(WRITERS.format("t")) == [(1,)]
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_the_settings_of_the_session_hold_for_all(database: Database, jobs: int) -> None:
     role = database.role("loader", "NOLOGIN")

@@ -6,6 +6,7 @@ or privilege. The table of contents says what belongs to what, so all of it can 
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -115,9 +116,8 @@ class _Contents:
         plain = _unquoted(name)
         found = [one for one in among if plain in (one.tag, named(one))]
         if not found and ("*" in name or "?" in name):
-            pattern = re.compile(
-                re.escape(plain).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL
-            )
+            # An archive's names may be long: fnmatch goes back over none of what has matched.
+            pattern = re.compile(fnmatch.translate(plain.replace("[", "[[]")))
             full = "." in plain
             found = [one for one in among if pattern.fullmatch(named(one) if full else one.tag)]
         # A pattern that fits a table fits the sequence of its column too, which comes anyway.

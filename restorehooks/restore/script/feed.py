@@ -184,7 +184,7 @@ class _Script:
             raise self._error(astray, OF_ANOTHER_DATABASE)
         if isinstance(verdict, LeaveOut):
             if verdict.what == POSITION and len(statement.text) < LONGEST_POSITION:
-                self._result.positions.append(statement.text.decode(self._encoding[1], "replace"))
+                self._result.set_position(statement.text.decode(self._encoding[1], "replace"))
             self._leave_out(verdict, statement)
             if copies_in(words):
                 deque(self._lexer.copy_data(), maxlen=0)

@@ -66,8 +66,7 @@ class ScriptResult:
 
     ``complete`` says that pg_dump's last line was seen and that nothing follows it that changes
     anything. Otherwise ``reason`` says what is missing, and nothing of it may be committed or used
-    unless somebody accepts that. ``positions`` are the ``setval`` of sequences that were left out,
-    since only rows were asked for. ``tables`` are those that were named and made.
+    unless somebody accepts that. ``tables`` are those that were named and made.
     """
 
     statements: int = 0
@@ -76,8 +75,17 @@ class ScriptResult:
     left_out: list[LeftOut] = field(default_factory=list)
     complete: bool = False
     reason: str = ""
-    positions: list[str] = field(default_factory=list)
     tables: Tables = field(default_factory=Tables)
+    _positions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def positions(self) -> list[str]:
+        """The ``setval`` of sequences that were left out, since only rows were asked for."""
+        return list(self._positions.values())
+
+    def set_position(self, statement: str) -> None:
+        """Take in a ``setval`` that is left out; of each sequence the last one counts."""
+        self._positions[statement.partition("', ")[0]] = statement
 
 
 def shown(text: bytes, encoding: str) -> str:

@@ -20,6 +20,8 @@ def takes_away(statement: bytes, words: Words) -> str:
     (first,) = words.first(1) or ("",)
     if first in _TAKING:
         return first.upper()
+    if first == "with":
+        return next((word.upper() for word in words if word in _TAKING), "")
     if first == "insert" and b"conflict" in statement.lower():
         after = iter(words)
         while "do" in after:
@@ -33,13 +35,20 @@ def without_first_column(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
     ``blocks`` are pieces of COPY data in text format, cut anywhere.
     """
-    rest = b""
+    rest, inside = b"", False  # a line's beginning that has no tab yet; whether one goes on
     for block in blocks:
-        lines, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
-            yield _FIRST_COLUMN.sub(b"", lines + newline)
+        start = block.find(b"\n") + 1 if inside else 0
+        if inside and not start:
+            yield block
+            continue
+        lines, newline, last = (rest + block[start:]).rpartition(b"\n")
+        inside = b"\t" in last or len(last) > LONGEST_LINE
+        rest = b"" if inside else last
+        whole = lines + newline + (last if inside else b"")
+        if done := block[:start] + _FIRST_COLUMN.sub(b"", whole):
+            yield done
     if rest:
-        yield _FIRST_COLUMN.sub(b"", rest)
+        yield rest
 
 
 def whole_lines(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

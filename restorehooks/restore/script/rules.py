@@ -26,7 +26,7 @@ from .owners_and_privileges import (
 )
 from .policies import policy
 from .rows import takes_away
-from .tolerated import needless_drop
+from .tolerated import needless_drop, needless_unlink
 from .verdicts import LeaveOut, Refused, Replaced, Verdict
 from .words import Words
 
@@ -67,7 +67,7 @@ _VERSION = LeaveOut(
 )
 _TRIGGERS = re.compile(rb"ALTER TABLE [^;']+ (?:DISABLE|ENABLE) TRIGGER ALL\Z")
 _STATISTICS = re.compile(rb"SELECT (?:\* FROM )?pg_catalog\.(pg_restore_[a-z]+_stats)\(")
-_SETVAL = re.compile(rb"SELECT pg_catalog\.setval\(")
+_SETVAL = re.compile(rb"SELECT\s+(?:pg_catalog\.)?setval\s*\(", re.IGNORECASE)
 _NO_OIDS = LeaveOut("object ids", "rows have none of their own since PostgreSQL 12")
 _HEAD = 8
 """Words at the beginning of a statement that tell what it is."""
@@ -105,7 +105,7 @@ def decide(statement: bytes, words: Words, options: ScriptOptions, encoding: str
         return LeaveOut(POSITION, "sequences are never set back")
     if first in _STRUCTURE:
         return _structure(statement, words, options, encoding)
-    return statement
+    return needless_unlink(statement, options) or statement
 
 
 def _kept_rows(statement: bytes, options: ScriptOptions, encoding: str) -> LeaveOut | None:
@@ -287,7 +287,7 @@ def _setting(statement: bytes, head: list[str], options: ScriptOptions, encoding
         return authorization(statement, options, encoding)
     if name[:1] in _ACTING_ROLE:
         return LeaveOut("role", SAME_ROLE)
-    if name[:1] in (["transaction"], ["characteristics"]):
+    if head[1:2] == ["local"] or name[:1] in (["transaction"], ["characteristics"]):
         raise Refused(_ALONE)
     if name[:1] == ["default_with_oids"] and "false" not in name:
         return _NO_OIDS

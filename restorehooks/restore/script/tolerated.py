@@ -37,6 +37,8 @@ _PUBLIC_STAYS = LeaveOut(
 _DROPPED = LeaveOut("drop", "what the role owns was dropped before, and what others own stays")
 _UNMADE = re.compile(rb"\bDROP\s+(?:CONSTRAINT|DEFAULT)\b", re.IGNORECASE)
 _UNLINK = re.compile(rb"SELECT (?:pg_catalog\.)?lo_unlink\('?\d+'?\)\s*\Z")
+_UNLINKS = re.compile(rb"SELECT (?:pg_catalog\.)?lo_unlink\(")
+"""However many: with --if-exists pg_dump asks which are there."""
 _LANGUAGE = re.compile(
     rb"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE [^;']+\Z", re.IGNORECASE
 )
@@ -149,6 +151,18 @@ def needless_drop(statement: bytes, words: Words, options: ScriptOptions) -> Lea
     if _PUBLIC.match(statement):
         return _PUBLIC_STAYS
     return _DROPPED if options.keeps_others and _drops_what_is_owned(statement, words) else None
+
+
+def needless_unlink(statement: bytes, options: ScriptOptions) -> LeaveOut | None:
+    """Return why large objects are not removed, None where they are.
+
+    Those that are there may be others than the dump's, of the same oids.
+    """
+    if not _UNLINKS.match(statement):
+        return None
+    if options.data_only:
+        return LeaveOut("structure", "only data was asked for")
+    return _DROPPED if options.keeps_others else None
 
 
 def _drops_what_is_owned(statement: bytes, words: Words) -> bool:

@@ -19,6 +19,8 @@ _PIECE = re.compile(
 _COMMENT_MARK = re.compile(rb"/\*|\*/")
 _LONGEST_WORD = 100
 """Bytes of a word that are kept: more than any keyword has."""
+_MOST = 1000
+"""Words that are kept: each takes twenty times its length in memory."""
 
 
 class Words:
@@ -28,19 +30,19 @@ class Words:
     """
 
     def __init__(self, statement: bytes):
+        self._statement = statement
         self._known: list[str] = []
         self._unread = _words(statement)
 
     def __iter__(self) -> Iterator[str]:
-        position = 0
-        while True:
+        for position in range(_MOST):
             if position == len(self._known):
                 word = next(self._unread, None)
                 if word is None:
                     return
                 self._known.append(word)
             yield self._known[position]
-            position += 1
+        yield from islice(_words(self._statement), _MOST, None)
 
     def first(self, count: int) -> list[str]:
         """Return the first words: this many, or all where there are fewer."""

@@ -144,6 +144,7 @@ class Spread:
             self.finish()
         for statement in after:
             self._batch.run(statement)
+        self._forget_tables()  # rows that come after a key are checked in their order
 
     def finish(self) -> None:
         """Let all be done but what waits for what follows. Raises StatementFailed."""
@@ -161,10 +162,13 @@ class Spread:
         first = words.first(1)[0]
         if self._alone or first in _NO_TABLE or _NOTHING_NEW.match(statement.text):
             return
-        self._tables.forget()
-        self._inserts.forget()
+        self._forget_tables()
         if first in _MAY_SET:
             self._known = None
+
+    def _forget_tables(self) -> None:
+        self._tables.forget()
+        self._inserts.forget()
 
     def _settings(self) -> tasks.SessionSettings:
         """Let others see what was sent in order, and return this session's settings for them."""
