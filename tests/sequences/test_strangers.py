@@ -802,7 +802,7 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
             CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4gt,
                                     COMMUTATOR = OPERATOR(m.<<<));
             CREATE DOMAIN m.called AS int CHECK (m.f(VALUE));
-            CREATE DOMAIN m.d AS int CHECK (VALUE > 0);
+            CREATE DOMAIN m.d AS int NOT NULL CHECK (VALUE > 0);
             CREATE TYPE m.r AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = float8mi);
             CREATE TYPE m.c AS (a m.d);
             CREATE TABLE m.by_operator (id serial PRIMARY KEY, n int);
