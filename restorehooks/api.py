@@ -38,7 +38,7 @@ def inspect_sequences(
 
     Takes models, labels of models ("shop.Order") or of apps ("shop"); none means every sequence of
     the database. ``using`` is the alias; by default the one where the router writes the models.
-    ``schemas`` limits the scope to these schemas. ``headroom`` and ``rewind`` make the report the
+    ``schemas`` limits the scope to these schemas, by their names. ``headroom`` and ``rewind`` make the report the
     plan of a :func:`reset_sequences` with the same. On another engine than PostgreSQL the report
     is empty.
 
@@ -165,6 +165,7 @@ def _meant(
     schemas: Collection[str] | None,
 ) -> tuple[str, Scope]:
     models = models_for(models_or_labels) if models_or_labels else None
+    schemas = [schemas] if isinstance(schemas, str) else schemas  # not each of its letters
     return using or _where_written(models or []), Scope(models, schemas)
 
 
