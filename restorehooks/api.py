@@ -38,7 +38,7 @@ def inspect_sequences(
 
     Takes models, labels of models ("shop.Order") or of apps ("shop"); none means every sequence of
     the database. ``using`` is the alias; by default the one where the router writes the models.
-    ``schemas`` limits the scope to these schemas, by their names. ``headroom`` and ``rewind`` make the report the
+    ``schemas`` limits the scope to these schemas. ``headroom`` and ``rewind`` make the report the
     plan of a :func:`reset_sequences` with the same. On another engine than PostgreSQL the report
     is empty.
 
