@@ -197,8 +197,8 @@ def _behind(alias: str, entries: list[Entry]) -> Iterator[CheckMessage]:
         for entry in entries:
             yield _warning(
                 f'In database "{alias}", sequence {entry.sequence} would hand out'
-                f" {entry.next_before} next, but its rows go up to {entry.extreme}: the next insert"
-                " may fail.",
+                f" {entry.next_before} next, but its rows have reached {entry.extreme}: the next"
+                " insert may fail.",
                 hint=f"{_left_behind(entry) or 'Run migrate, or'}: {command}",
                 id="restorehooks.W003",
             )

@@ -52,7 +52,7 @@ def test_a_sequence_behind_is_found_before_it_hurts(shop: Project, database: Dat
     database.execute("INSERT INTO shop_order VALUES (1), (41)")
     said = [
         'restorehooks.W003) In database "default", sequence public.shop_order_id_seq would hand'
-        " out 1 next, but its rows go up to 41: the next insert may fail. | Run migrate, or:"
+        " out 1 next, but its rows have reached 41: the next insert may fail. | Run migrate, or:"
         " python manage.py resetsequences"
     ]
     assert warnings(shop) == said

@@ -15,6 +15,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from . import caches
 from .errors import HookError
 from .server.address import Address
 from .server.direct import Identity, identity, identity_at
@@ -109,11 +110,15 @@ def commit_what_is_open(using: str) -> None:
 
 
 def close_connections(using: str) -> None:
-    """Close this thread's connection of the alias, and the pool if it has one."""
+    """Close this thread's connection of the alias, and the pool if it has one.
+
+    What Django keeps of its database in memory is forgotten.
+    """
     connection: Any = connections[using]
     connection.close()
     if connection.settings_dict["OPTIONS"].get("pool"):
         connection.close_pool()
+    caches.forget(using)
 
 
 def _same_place(using: str, lock: RestoreLock) -> list[str]:

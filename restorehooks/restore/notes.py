@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from restorehooks.wording import printable, quoted
 
+from .caches import TYPES_KEPT
 from .dump.facts import Dump
 from .extension_registry import needing
 from .request import Mode
@@ -44,8 +45,8 @@ def notes_on_standbys(connection: Connection) -> Iterator[str]:
         )
 
 
-def notes_on_extensions(extensions: Sequence[str], mode: Mode) -> Iterator[str]:
-    """Yield what is done for extensions that need something of a restore."""
+def notes_on_extensions(extensions: Sequence[str], mode: Mode, live: Live) -> Iterator[str]:
+    """Yield what is done for extensions, and what is to be done on account of their types."""
     for name, needs in needing(extensions).items():
         if needs.one_job and mode == "beside":
             yield f'"{name}" is made ready before the load, and loaded by one job'
@@ -54,6 +55,12 @@ def notes_on_extensions(extensions: Sequence[str], mode: Mode) -> Iterator[str]:
                 f'the extension "{name}" is left out, and its rows with it: only one database of a '
                 "server can have it"
             )
+    kept = sorted(TYPES_KEPT.intersection(extensions))
+    if kept and mode == "beside" and not live.empty:
+        yield (
+            f"start the project's processes again afterwards: what {quoted(kept)} brings gets new "
+            "oids, and Django keeps the old ones as long as a process lives"
+        )
 
 
 def warnings(dump: Dump, live: Live, user: str, rights: Rights) -> Iterator[str]:

@@ -223,7 +223,7 @@ def _notes(
     sides: Sequence[Kept],
 ) -> Iterator[str]:
     yield from notes_on_jobs(known.request.jobs, mode, known.dump)
-    yield from notes_on_extensions(known.holds.extensions, mode)
+    yield from notes_on_extensions(known.holds.extensions, mode, known.live)
     yield from known.selection.notes
     yield from owners.notes
     hooks, others = files

@@ -254,6 +254,10 @@ def test_in_place_no_drop_of_a_dump_takes_what_is_somebody_elses(
         ("TABLE t (id int)", "TABLE IF NOT EXISTS public.t (id int)"),
         ("VIEW t AS SELECT 1 AS id", 'OR REPLACE VIEW "public"."t" AS SELECT 2 AS id'),
         ("SEQUENCE t", "SEQUENCE IF NOT EXISTS public.t"),
+        (
+            "FUNCTION t(out id int) LANGUAGE sql AS 'SELECT 1'",
+            "OR REPLACE FUNCTION public.t(OUT id int) LANGUAGE sql AS 'SELECT 2'",
+        ),
     ],
 )
 def test_in_place_no_create_of_a_dump_takes_over_what_is_somebody_elses(
@@ -267,12 +271,15 @@ def test_in_place_no_create_of_a_dump_takes_over_what_is_somebody_elses(
     restored(database, dump, in_place=True)  # over what is ours
     kind, _, _ = made.partition(" ")
     database.execute(
-        f"DROP {kind} t; CREATE {made}; ALTER {kind} t OWNER TO {database.role('other')}"
+        f"DROP {kind} t; CREATE {made};"
+        f"ALTER {kind} t OWNER TO {database.role('other', 'SUPERUSER')}"
     )
-    before = database.execute("SELECT * FROM t")
-    with pytest.raises(RestoreError, match=r"t. is there already; what other roles own stays"):
+    rows = f"SELECT * FROM t{'()' * (kind == 'FUNCTION')}"
+    before = database.execute(rows)
+    said = r"t(\(\))?. is there already; what other roles own stays"
+    with pytest.raises(RestoreError, match=said):
         restored(database, dump, in_place=True)
-    assert database.execute("SELECT * FROM t") == before
+    assert database.execute(rows) == before
 
 
 def test_in_place_extensions_stay_with_what_others_have_of_them(

@@ -290,6 +290,13 @@ def test_a_schema_comes_back_as_it_was(there: Database, dump: Path) -> None:
     assert there.execute("SELECT count(*) FROM crm.item_note") == [(0,)]
 
 
+def test_what_hangs_on_a_schema_and_is_not_restored_is_named(there: Database, dump: Path) -> None:
+    before = contents(there)
+    with pytest.raises(RestoreError, match=r"column mood of table public.item .* not among what"):
+        restore(Request(str(dump), schemas=("crm",), in_place=True), confirm=lambda question: True)
+    assert contents(there) == before
+
+
 def test_a_schema_that_stays_keeps_its_privileges(database: Database, tmp_path: Path) -> None:
     intern = database.role("intern")
     database.execute(f"""

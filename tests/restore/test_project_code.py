@@ -8,17 +8,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.postgres.signals import register_type_handlers
 from django.db import connections
+from django.db.backends.signals import connection_created
 
-from restorehooks.restore import hook_files
+from restorehooks.restore import caches, hook_files
 from restorehooks.restore.errors import HookError
 from restorehooks.restore.progress import Reporter
 from restorehooks.restore.request import Request
 from restorehooks.restore.restore import restore
 from restorehooks.restore.server.address import Address
 from restorehooks.restore.server.lock import RestoreLock
-from tests.support.databases import Database, pointed
-from tests.support.dumps import contents, neighbours
+from restorehooks.signals import post_restore
+from tests.support.databases import Database, MakeDatabase, pointed
+from tests.support.dumps import alone, contents, dumped, neighbours
 from tests.support.projects import Project
 
 YES = "--no-input"
@@ -94,6 +98,43 @@ def test_what_a_receiver_leaves_open_is_kept(
     assert json.loads(done.stdout)["outcome"] == "restored"
     assert {"scrubbed", "beside"} <= {*done.stderr.splitlines()}
     assert live.execute("SELECT DISTINCT email FROM customer") == [("nobody",)]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_django_keeps_of_a_database_in_memory_is_read_anew(
+    make_database: MakeDatabase, database: Database, tmp_path: Path, in_place: bool
+) -> None:
+    """It keeps the keys of content types, and the oids of types, as long as the process lives."""
+    made = "CREATE EXTENSION hstore; CREATE TABLE django_content_type (id int, app_label text,"
+    made += "model text); INSERT INTO django_content_type VALUES ({}, 'auth', 'user')"
+    source = make_database()
+    source.execute(made.format(7))
+    database.execute(made.format(3))
+    alone(database)
+    found: list[tuple[object, object]] = []
+
+    def receive(**kwargs: object) -> None:
+        key = ContentType.objects.get_by_natural_key("auth", "user").pk
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 'a=>b'::hstore")
+            found.append((key, *cursor.fetchone()))
+
+    caches.forget("default")
+    connection_created.connect(register_type_handlers)
+    post_restore.connect(receive)
+    try:
+        receive()
+        connections["default"].close()
+        request = Request(str(dumped(source, tmp_path / "dump")), in_place=in_place)
+        report = restore(request, confirm=lambda _: True)
+        receive()
+    finally:
+        post_restore.disconnect(receive)
+        connection_created.disconnect(register_type_handlers)
+        caches.forget("default")
+    assert found == [(key, {"a": "b"}) for key in (3, 7, 7)]
+    others = [note for note in report.notes if 'what "hstore" brings gets new oids' in note]
+    assert bool(others) is not in_place
 
 
 def test_a_transaction_that_has_failed_and_was_left_open_is_an_error(

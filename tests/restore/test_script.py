@@ -673,3 +673,11 @@ def test_a_missing_tablespace_gives_way_to_the_default_one(
     run(connection, "SET default_tablespace = fast;\nCREATE TABLE t (x int);\n")
     where = "SELECT reltablespace FROM pg_class WHERE relname = 't'"
     assert connection.execute(where).fetchone() == (0,)
+
+
+def test_a_table_that_could_not_be_dropped_is_known_to_be_left(
+    connection: psycopg.Connection[Any],
+) -> None:
+    result = run(connection, "CREATE TABLE kept ();\nDROP TABLE kept, gone;", drops_may_miss=True)
+    assert kinds(result) == {"drop": 1}
+    assert result.tables.left == ["kept"]

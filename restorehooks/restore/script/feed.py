@@ -99,12 +99,7 @@ def run_script(
 class _Script:
     """One dump on its way to the server."""
 
-    def __init__(
-        self,
-        lexer: Lexer,
-        wire: Wire,
-        sender: Sender,
-    ):
+    def __init__(self, lexer: Lexer, wire: Wire, sender: Sender):
         self._lexer = lexer
         self._wire = wire
         self._sender = sender
@@ -224,7 +219,8 @@ class _Script:
         else:
             may_fail = self._sender.run(statement, words)
             self._result.statistics += brings_statistics(statement.text)
-            self._result.tables.statement(statement.text, self._encoding[1])
+            if not may_fail:
+                self._result.tables.statement(statement.text, self._encoding[1])
         if may_fail:
             self._leave_out(LeaveOut(may_fail.what, may_fail.reason), statement)
         else:

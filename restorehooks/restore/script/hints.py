@@ -56,6 +56,12 @@ _HINTS = (
         "from PostgreSQL 17 on a partition has no identity of its own: take it away in the "
         "database that was dumped (ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY), and dump again",
     ),
+    (
+        "2BP01",
+        re.compile(rb"DROP "),
+        "what depends on it is not among what is restored: drop that first and make it again "
+        "afterwards, or restore the whole dump beside the live database",
+    ),
     ("42710", _LIKE_A_NOT_NULL, _NAME_TAKEN),
 )
 _SAID_BY_PG_DUMP = re.compile(rb"^pg_dump(?:all)?: ", re.MULTILINE)

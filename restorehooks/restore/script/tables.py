@@ -25,6 +25,9 @@ _TAKES_OVER = re.compile(
     rb"|MATERIALIZED\s+VIEW\s+IF\s+NOT\s+EXISTS)\s+(%s)(?=[\s(]|\Z)" % _TABLE,
     re.I,
 )
+_REPLACES = re.compile(
+    rb"CREATE\s+OR\s+REPLACE\s+(?:FUNCTION|PROCEDURE|AGGREGATE)\s+(%s)(?=[\s(])" % _TABLE, re.I
+)
 _DROP = re.compile(
     rb"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(%s(?:\s*,\s*%s){0,5000})(?=\s|\Z)" % (_TABLE, _TABLE),
     re.I,
@@ -69,10 +72,15 @@ BySchema = dict[str, dict[str, None]]
 def refuse_to_take_over(
     statement: bytes, standing: frozenset[tuple[str, str]], encoding: str
 ) -> None:
-    """Raise Refused for a CREATE that takes a relation that is there for what it makes."""
-    if not standing or not (found := _TAKES_OVER.match(statement)):
+    """Raise Refused for a CREATE that takes what is there for what it makes.
+
+    ``standing``: schema and name; the names of functions and the like end in "()".
+    """
+    called = _REPLACES.match(statement)
+    if not standing or not (found := called or _TAKES_OVER.match(statement)):
         return
     *schemas, name = plain_names(found[1], encoding)
+    name += "()" if called else ""
     meant = standing.intersection((each, name) for each in schemas)
     if not schemas:  # the path of the session decides
         meant = frozenset(one for one in standing if one[1] == name)

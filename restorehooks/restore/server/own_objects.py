@@ -122,11 +122,17 @@ STANDING = """
 SELECT n.nspname::text, c.relname::text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
+UNION ALL SELECT n.nspname::text, proname::text OPERATOR(pg_catalog.||) '()'::text
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = pronamespace
+WHERE p.oid >= 16384
 """
 
 
 def standing(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
-    """Return schema and name of the tables, views and sequences that are there."""
+    """Return schema and name of the tables, views, sequences and functions that are there.
+
+    The name of a function, a procedure or an aggregate ends in "()".
+    """
     with own_names(connection), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         return frozenset(cursor.execute(STANDING).fetchall())
 
