@@ -165,6 +165,7 @@ def _meant(
     schemas: Collection[str] | None,
 ) -> tuple[str, Scope]:
     models = models_for(models_or_labels) if models_or_labels else None
+    schemas = [schemas] if isinstance(schemas, str) else schemas  # not each of its letters
     return using or _where_written(models or []), Scope(models, schemas)
 
 

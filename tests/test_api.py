@@ -53,6 +53,7 @@ def test_scope_and_report(migrated: Database) -> None:
     assert len(reset_sequences("auth.permission", Group).changed) == 1
     assert reset_sequences("auth").changed == []
     assert upcoming(migrated, "django_migrations") == 1
+    assert len(inspect_sequences(schemas="public")) == len(inspect_sequences())
     assert len(reset_sequences(using="default", schemas=["public"]).changed) == 1
     assert reset_sequences(schemas=["nowhere"]).entries == ()
 

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from psycopg import sql
 from restorehooks.duplicates.diagnosis import Diagnosis, Situation, diagnose
 from restorehooks.duplicates.key import parse_key
 from restorehooks.duplicates.target import NotFoundError
-from restorehooks.duplicates.words import named_in
+from restorehooks.duplicates.words import clipped, named_in
 from tests.support.databases import Database, pointed
 from tests.support.projects import Project
 from tests.support.proxies import proxy
@@ -504,3 +505,11 @@ def test_an_index_of_the_same_name_on_a_locked_table_keeps_nothing_back(database
 
 def test_a_message_of_nothing_but_parentheses_is_soon_given_up() -> None:
     assert parse_key("(" * 100_000) is None
+
+
+def test_names_are_soon_looked_for_in_a_long_text() -> None:
+    """Whoever inserts a value twice has it repeated in the message; a log is longer still."""
+    began = monotonic()
+    assert clipped("x_" * 50_000, ["x_"]) == []
+    assert named_in("a " * 300_000, ["a"]) == ["a"]
+    assert monotonic() - began < 5  # time by the square of the length is half a minute

@@ -49,6 +49,12 @@ def test_patterns(schemas: Database, patterns: list[str], meant: list[str]) -> N
     assert repaired(schemas) == meant
 
 
+def test_a_schema_that_somebody_calls_as_a_pattern_hides_nothing(schemas: Database) -> None:
+    schemas.execute('CREATE SCHEMA "tenant_*"')
+    call_command("resetsequences", schema=["tenant_*"], verbosity=0)
+    assert repaired(schemas) == ["tenant_a", "tenant_b"]
+
+
 PAGE = ROOT / "docs" / "howto" / "tenants.md"
 TABLE = "CREATE TABLE orders (id serial PRIMARY KEY)"
 

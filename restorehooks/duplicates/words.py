@@ -15,8 +15,8 @@ IN_QUOTES = re.compile(rf"[{QUOTES}][{SPACES}]?([^{QUOTES}]+?)[{SPACES}]?[{QUOTE
 SHARD = re.compile(r"(?<=\w)_\d{6,}(?![\w$])")
 """What Citus appends to the name of a shard and of what belongs to it: 102008 is the first."""
 
-CLIPPED = re.compile(r"([^\"]{20,})_[0-9a-f]{8}_\d{6,}(?![\w$])")
-"""A long name with its hash, eight digits, and the number of a shard."""
+CLIPPED = re.compile(r"([^\"]{20,63})_[0-9a-f]{8}_\d{6,}(?![\w$])")
+"""A long name with its hash, eight digits, and the number of a shard; no name is longer."""
 
 
 def quoted_name(text: str) -> str | None:
@@ -58,8 +58,9 @@ def named_in(text: str, names: Collection[str]) -> list[str]:
         if name not in text:
             continue
         for found in re.finditer(rf"(?<![\w$]){re.escape(name)}(?![\w$])", text):
-            before = text[: found.start()].rstrip(SPACES)[-1:]
-            after = text[found.end() :].lstrip(SPACES)[:1]
+            # Not more of it: the name may stand there a million times.
+            before = text[max(found.start() - 2, 0) : found.start()].rstrip(SPACES)[-1:]
+            after = text[found.end() : found.end() + 2].lstrip(SPACES)[:1]
             in_quotes = bool(before and after) and before in QUOTES and after in QUOTES
             places.append((found.start(), in_quotes, name))
     quoted = [place for place in places if place[1]]

@@ -60,9 +60,10 @@ def _run_there(alias: str, node: OtherNode, request: Request) -> Report | Comman
 def _run(alias: str, request: Request) -> Report | CommandError:
     function = reset if request.mode == "reset" else inspect
     try:
-        scope = within_tenant(connections[alias], request.scope)
+        scope = request.scope
         if scope.schemas is not None:
             scope = replace(scope, schemas=schemas_named(connections[alias], scope.schemas))
+        scope = within_tenant(connections[alias], scope)
         source = None
         if request.source is not None:
             source = positions_at(request.source, alias, request.limits.lock_timeout)

@@ -151,9 +151,6 @@ link AS MATERIALIZED (
         SELECT climb.seq, climb.tab, climb.att, true AS is_owner, climb.is_identity,
                false AS draws, false AS draws_more, false AS is_listed
         FROM climb
-        WHERE climb.tab NOT IN (SELECT inhrelid FROM pg_inherits) OR EXISTS (
-            SELECT FROM pg_attribute a
-            WHERE a.attrelid = climb.tab AND a.attnum = climb.att AND a.attinhcount = 0)
         UNION ALL
         SELECT seq, tab, att, false, false, exact, NOT exact, false FROM default_of
         UNION ALL
@@ -164,10 +161,11 @@ link AS MATERIALIZED (
     HAVING bool_or(is_owner OR is_listed)  -- else an insert fails
         OR {may_draw("c.relowner", "seq", "sequence.relowner")}
 ),
-included AS MATERIALIZED (  -- what a parent's rows include is not read twice
+included AS MATERIALIZED (  -- what the rows of a parent that counts include is not read twice
     SELECT parent.seq, a.attrelid, a.attnum
     FROM link parent JOIN pg_inherits i ON i.inhparent = parent.tab
     JOIN pg_attribute pa ON pa.attrelid = parent.tab AND pa.attnum = parent.att
+        AND (parent.draws OR parent.draws_more OR parent.is_listed OR NOT pa.atthasdef)
     JOIN pg_attribute a ON a.attrelid = i.inhrelid AND a.attname = pa.attname
         AND a.attinhcount > 0
 ),

@@ -32,16 +32,18 @@ IS_PLAIN_NEXTVAL = """CASE length(expression) - length(replace(expression, '{', 
     ELSE false
 END AND expression LIKE '%:args ({CONST :consttype 2205 %'"""
 """It is one of the two simple forms: that of bigserial, and with a cast that of serial."""
-LARGEST = 8_000
-"""Bytes that an expression takes in the catalogue, compressed, up to which it is read at all."""
+LARGEST = 100_000
+"""Bytes of a stored expression up to which it is read at all; a usual default has five hundred."""
 
 
-def as_text(stored: str, largest: int = LARGEST) -> str:
-    """Return the expression for a stored expression's text, NULL for one that nobody writes.
+def as_text(*stored: str) -> str:
+    """Return the expression for the text of stored expressions, NULL where nobody writes as much.
 
-    A few hundred kilobytes may unpack to a hundred megabytes.
+    A few kilobytes may unpack to megabytes. How many is known without unpacking them.
     """
-    return f"CASE WHEN pg_column_size({stored}) <= {largest} THEN {stored}::text END"
+    sizes = " + ".join(f"coalesce(octet_length({each}::text), 0)" for each in stored)
+    texts = " || ".join(f"coalesce({each}::text, '')" for each in stored)
+    return f"CASE WHEN {sizes} <= {LARGEST} THEN {texts} END"
 
 
 ODD_DEFAULTS = f"""

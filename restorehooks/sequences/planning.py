@@ -83,11 +83,6 @@ _IS_RISKY = (
 )
 """The condition that ``own`` is a function of PostgreSQL's own for which no dependency is kept."""
 
-LARGEST = 100_000
-"""Bytes that an expression takes in the catalogue, compressed, up to which it is looked at.
-
-One may unpack to a gigabyte, and a regular expression takes four times that. An index's is shorter.
-"""
 TOO_LONG = "an expression that is too long to look at"
 
 
@@ -110,17 +105,17 @@ WITH RECURSIVE keyed (tab, key) AS (  -- a partitioned one's bounds are in its p
 ),
 planned (tab, rel, class, obj, expression) AS MATERIALIZED (
     SELECT indrelid, indrelid, 'pg_class'::regclass, indexrelid,
-           concat(indexprs::text, indpred::text)
+           {as_text("indexprs", "indpred")}
     FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND {{of_index}}
         -- few databases have one, and to look at every index takes longest
         AND {ANY_FUNCTION_OR_TYPE}
     UNION ALL
-    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, {as_text("partexprs", LARGEST)}
+    SELECT keyed.tab, partrelid, 'pg_class'::regclass, partrelid, {as_text("partexprs")}
     FROM keyed JOIN pg_partitioned_table ON partrelid = keyed.key WHERE partexprs IS NOT NULL
     UNION ALL
-    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid, {as_text("stxexprs", LARGEST)}
+    SELECT stxrelid, stxrelid, 'pg_statistic_ext'::regclass, oid, {as_text("stxexprs")}
     FROM pg_statistic_ext WHERE stxexprs IS NOT NULL AND {{of_statistics}}
-    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, {as_text("adbin", LARGEST)}
+    UNION ALL SELECT adrelid, adrelid, 'pg_attrdef'::regclass, e.oid, {as_text("adbin")}
     FROM pg_attrdef e JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
     WHERE a.attgenerated = 'v' AND {{of_column}}
         AND current_setting('server_version_num')::int >= 180000  -- asked once, not of each
@@ -194,7 +189,7 @@ reached (tab, class, obj) AS (
             SELECT refclassid AS class, refobjid AS obj FROM pg_depend
             WHERE classid = 'pg_constraint'::regclass AND objid = con.oid
             UNION ALL
-            SELECT named.class, named.obj FROM {_named_in(as_text("con.conbin", LARGEST))}
+            SELECT named.class, named.obj FROM {_named_in(as_text("con.conbin"))}
         ) part
         WHERE reached.class = 'pg_type'::regclass AND contypid = reached.obj AND conrelid = 0
         UNION ALL
@@ -234,7 +229,7 @@ WHERE (NOT {IS_TRUSTED} OR p.oid = {SATISFIES_HASH_PARTITION}
 UNION ALL SELECT tab, '{TOO_LONG}' FROM (
     SELECT tab FROM planned WHERE expression IS NULL
     UNION ALL SELECT tab FROM reached JOIN pg_constraint con ON contypid = obj AND conrelid = 0
-    WHERE class = 'pg_type'::regclass AND {as_text("conbin", LARGEST)} IS NULL
+    WHERE class = 'pg_type'::regclass AND {as_text("conbin")} IS NULL
 ) unread WHERE tab IN (SELECT tab FROM theirs)
 """  # noqa: S608 - constants
 

@@ -217,13 +217,14 @@ def models_for(models_or_labels: Iterable[type[Model] | str]) -> list[type[Model
 def schemas_named(connection: BaseDatabaseWrapper, wanted: Iterable[str]) -> list[str]:
     """Return the schemas that are meant, each by its name or by a pattern such as ``tenant_*``.
 
-    Raises ``LookupError`` in one sentence for one that the database does not have.
+    A pattern means all that fit, also where somebody has a schema of that very name. Raises
+    ``LookupError`` in one sentence for one that the database does not have.
     """
     (rows,) = send(connection, [SCHEMAS], LOCK_TIMEOUT)
     there = [name for (name,) in rows]
     found: dict[str, None] = {}
     for name in wanted:
-        meant = [name] if name in there else [s for s in there if fnmatchcase(s, name)]
+        meant = [s for s in there if s == name or fnmatchcase(s, name)]
         if not meant:
             some = first_of([*map(printable, there)], SHOWN)
             raise LookupError(

@@ -232,6 +232,33 @@ def test_inheritance_of_several_levels_and_parents(database: Database) -> None:
     }
 
 
+def test_a_child_with_numbers_of_its_own(database: Database) -> None:
+    """An identity is no default, and ONLY changes the parent's default, not the child's."""
+    other, another = database.role("other"), database.role("another")
+    database.execute(
+        f"""
+        CREATE TABLE a (id serial); CREATE TABLE i (id int GENERATED ALWAYS AS IDENTITY);
+        CREATE TABLE b (id int GENERATED ALWAYS AS IDENTITY) INHERITS (a);
+        CREATE TABLE j (id int GENERATED ALWAYS AS IDENTITY) INHERITS (i);
+        CREATE SEQUENCE s; CREATE TABLE c (id serial); CREATE TABLE d () INHERITS (c);
+        ALTER TABLE ONLY c ALTER id SET DEFAULT nextval('s');
+        CREATE TABLE p (id int); CREATE TABLE k (id int GENERATED ALWAYS AS IDENTITY) INHERITS (p);
+        ALTER TABLE p OWNER TO {other}; ALTER TABLE k OWNER TO {another}
+        """
+    )
+    for table in "bjdk":
+        database.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE VALUES (5)")
+    assert {e.sequence: (e.columns, e.next_after) for e in reset(DEFAULT)} == {
+        "public.a_id_seq": (("public.a.id",), 6),
+        "public.b_id_seq": (("public.b.id",), 6),
+        "public.i_id_seq": (("public.i.id",), 6),
+        "public.j_id_seq": (("public.j.id",), 6),
+        "public.c_id_seq": (("public.d.id",), 6),
+        "public.s": (("public.c.id",), 6),
+        "public.k_id_seq": (("public.k.id",), 6),
+    }
+
+
 def test_a_default_that_names_the_sequence_by_text(database: Database) -> None:
     database.execute(
         "CREATE SCHEMA other; CREATE SEQUENCE s; CREATE SEQUENCE other.s;"

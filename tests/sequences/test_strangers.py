@@ -802,7 +802,7 @@ def test_what_looks_like_a_trap_and_is_none_is_read(database: Database, mallory:
             CREATE OPERATOR m.>>>> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4gt,
                                     COMMUTATOR = OPERATOR(m.<<<));
             CREATE DOMAIN m.called AS int CHECK (m.f(VALUE));
-            CREATE DOMAIN m.d AS int CHECK (VALUE > 0);
+            CREATE DOMAIN m.d AS int NOT NULL CHECK (VALUE > 0);
             CREATE TYPE m.r AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = float8mi);
             CREATE TYPE m.c AS (a m.d);
             CREATE TABLE m.by_operator (id serial PRIMARY KEY, n int);
@@ -864,6 +864,9 @@ TOO_LONG_TO_LOOK_AT = {
     " ALTER SEQUENCE {0}.x_id_seq OWNED BY {0}.k.id; DROP TABLE {0}.x",
     "a domain's CHECK": "CREATE DOMAIN {0}.d AS text CHECK (VALUE <> %1$L);"
     " CREATE INDEX ON {0}.x ((n::{0}.d))",
+    "a CHECK of a few kilobytes": "CREATE DOMAIN {0}.d AS text CHECK (VALUE <> %2$L);"
+    " CREATE INDEX ON {0}.x ((n::{0}.d))",
+    "an index of a few kilobytes": "CREATE INDEX ON {0}.x (id) WHERE n <> %2$L",
 }
 
 
@@ -871,13 +874,17 @@ TOO_LONG_TO_LOOK_AT = {
 def test_an_expression_that_may_unpack_to_a_gigabyte_costs_the_others_nothing(
     database: Database, mallory: str, what: str
 ) -> None:
-    """A regular expression fails on that, and with it the query for all sequences."""
+    """A regular expression fails on that, and with it the query for all sequences.
+
+    Or it takes long: many that are stored in a few kilobytes, and unpack to megabytes.
+    """
     long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 4000) n)"
+    packed = "repeat('a', 150000)"
     for schema, owner in (("m", mallory), ("public", "postgres")):
         with database.connect(user=owner) as connection:
             connection.execute(f"CREATE TABLE {schema}.x (id serial, n text)")
             made = TOO_LONG_TO_LOOK_AT[what].format(schema)
-            connection.execute(f"DO $$ BEGIN EXECUTE format('{made}', {long}, {long}); END $$")
+            connection.execute(f"DO $$ BEGIN EXECUTE format('{made}', {long}, {packed}); END $$")
     report = reset(DEFAULT)
     assert "through an expression that is too long" in str(entry(report, "m.x_id_seq").reason)
     assert entry(report, "x_id_seq").reason is None
