@@ -32,7 +32,8 @@ CREATE POLICY every ON item USING (true); CREATE STATISTICS item_stats ON id, no
 CREATE TABLE part (id int PRIMARY KEY, item_id int, CONSTRAINT part_item FOREIGN KEY (item_id)
     REFERENCES item ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
 COMMENT ON CONSTRAINT part_item ON part IS 'kept';
-CREATE TABLE "Odd Name" (id int); CREATE TABLE crm.item_note (id int PRIMARY KEY);
+CREATE TABLE "Odd Name" (id int); CREATE TABLE "p?rt" (id int);
+CREATE TABLE crm.item_note (id int PRIMARY KEY);
 ALTER TABLE item DISABLE TRIGGER stamp;
 INSERT INTO customer (email) SELECT n || '@example.org' FROM generate_series(1, 20) n;
 INSERT INTO item (customer_id, note) SELECT 1 + n % 20, n FROM generate_series(1, 50) n;
@@ -222,7 +223,8 @@ def test_into_an_empty_database_in_place(database: Database, dump: Path) -> None
         (('public."Odd Name"',), {"Odd Name"}),
         (("*it*",), {"item", "item_note"}),
         (("crm.*",), {"item_note"}),
-        (("p?rt", "customer"), {"part", "customer"}),
+        (("p?rt", "customer"), {"part", "p?rt", "customer"}),
+        (('"p?rt"',), {"p?rt"}),
     ],
 )
 def test_how_a_table_is_named(

@@ -115,7 +115,8 @@ class _Contents:
         among = [one for one in self._relations if not schemas or one.schema in schemas]
         plain = _unquoted(name)
         found = [one for one in among if plain in (one.tag, named(one))]
-        if not found and ("*" in name or "?" in name):
+        is_exact = '"' in name and found
+        if ("*" in name or "?" in name) and not is_exact:
             # An archive's names may be long: fnmatch goes back over none of what has matched.
             pattern = re.compile(fnmatch.translate(plain.replace("[", "[[]")))
             full = "." in plain
