@@ -31,7 +31,7 @@ def described(error: BaseException, *, hiding: Iterable[str] = ()) -> str:
     """
     name, said = type(error).__name__, str(error)
     for secret in sorted(hiding, key=len, reverse=True):  # one may begin another
-        for form in (secret, repr(secret)[1:-1], secret.strip()):
+        for form in filter(str.strip, (secret, repr(secret)[1:-1], secret.strip())):
             said = said.replace(form, "...")
     said = _QUERY.sub("?...", without_login(first_line(said)))
     return f"{name}: {said}" if said else name

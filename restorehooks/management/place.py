@@ -182,7 +182,9 @@ def _runs_its_code(folder: Path) -> bool:
     imports = [Path(entry).absolute() for entry in sys.path]
     if folder not in imports and folder not in Path(sys.prefix).parents:
         return False
-    return not (why_not_run(folder) or why_not_run(folder / "manage.py"))
+    with suppress(OSError):  # the way to it may be closed to us
+        return not (why_not_run(folder) or why_not_run(folder / "manage.py"))
+    return False
 
 
 def _named(url: str) -> Address | str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from django.core.management import CommandError, call_command
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo, PGconn
 
+from restorehooks.management import place
 from restorehooks.management.place import disagreement_here
 from restorehooks.restore.server.address import Address
 from tests.support import ROOT
@@ -121,6 +123,22 @@ def test_a_manage_py_is_run_only_where_nobody_else_can_put_one(
     monkeypatch.chdir(folder)
     said = disagreement_here() or ""
     assert (said == "was run") == (how == "ours"), said
+
+
+def test_a_folder_that_cannot_be_looked_at_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for whoever gives up root in a closed folder of root's."""
+
+    def closed(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / "manage.py").touch()
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost:1/nothing")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, "why_not_run", closed)
+    assert "--database-url" in (disagreement_here() or "")
 
 
 def test_the_project_decides_when_it_is_told_to(

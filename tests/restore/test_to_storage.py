@@ -303,6 +303,24 @@ def test_a_link_of_another_user_leads_no_dump_elsewhere_and_deletes_none(
     assert {path.name for path in archive.iterdir()} == {"old", "ours"}
 
 
+class Otherwise(FileSystemStorage):
+    """Calls its files otherwise than they are asked for."""
+
+    def path(self, name: str) -> str:
+        """Return where a file is."""
+        return super().path(name.replace("dump", "kept/DUMP"))
+
+
+def test_what_a_storage_calls_otherwise_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "a/kept").mkdir(parents=True)
+    there = tmp_path / "a/kept/DUMP"
+    there.write_text("old")
+    with opened_store("default") as store:
+        store.backend = Otherwise(tmp_path)
+        store.delete("a/dump")
+    assert not there.exists()
+
+
 def test_new_folders_have_the_permissions_that_the_storage_gives_them(
     tmp_path: Path, small: Path
 ) -> None:

@@ -158,11 +158,11 @@ class Store:
         """Delete a file, and see that it is gone: not every backend says where it failed."""
         with self.doing(f"deleting {PREFIX}{name}"), ExitStack() as stack:
             if isinstance(self.backend, FileSystemStorage):
-                folder, base = posixpath.split(name)
-                at = stack.enter_context(opened_folder(self.backend, folder))
+                at = stack.enter_context(opened_folder(self.backend, name))
                 if getattr(type(self.backend), "delete", None) is FileSystemStorage.delete:
                     with suppress(FileNotFoundError):  # somebody else has deleted it
-                        os.unlink(base, dir_fd=at)
+                        # A backend may call the file otherwise.
+                        os.unlink(Path(self.backend.path(name)).name, dir_fd=at)
                     return
             self.backend.delete(name)
             if self.backend.exists(name):
@@ -175,9 +175,9 @@ class Store:
 
 
 @contextmanager
-def opened_folder(backend: FileSystemStorage, folder: str) -> Iterator[int]:
-    """Open a folder of this machine, by no link of another user's; make what is missing."""
-    location, path = Path(backend.location), Path(backend.path(folder))
+def opened_folder(backend: FileSystemStorage, name: str) -> Iterator[int]:
+    """Open a file's folder on this machine, by no link of another user's; make what is missing."""
+    location, path = Path(backend.location), Path(backend.path(name)).parent
     is_below = path.is_relative_to(location)  # a backend may have paths of its own
     parts = path.relative_to(location).parts if is_below else ()
     mode = backend.directory_permissions_mode

@@ -134,7 +134,7 @@ class _Files(_Direct):
 
     def begin(self) -> str:
         enter, prefix = self._stack.enter_context, f".{self.base[:_NAME_SHOWN]}."
-        parent = enter(opened_folder(cast(FileSystemStorage, self.backend), self.folder))
+        parent = enter(opened_folder(cast(FileSystemStorage, self.backend), self.name))
         folder = Path(self.backend.path(self.name)).parent
         self._made = enter(new_folder(folder, prefix, UNFINISHED, opened=parent))
         return joined(joined(self.folder, self._made.path.name), "dump")
