@@ -564,6 +564,26 @@ def test_what_sessions_of_the_live_database_load_is_loaded_for_the_dump(
     assert loaded == [("error",)]
 
 
+def test_what_is_set_for_the_database_before_and_by_the_load_outlives_the_swap(
+    live: Database, backup: Path
+) -> None:
+    """As postgis_topology does when it is created: it gives the database a search_path."""
+
+    def give(**_: object) -> None:
+        (side,) = neighbours(live)
+        live.execute(f"ALTER DATABASE {side} SET work_mem = '7MB'")
+
+    alone(live)
+    pre_load.connect(give)
+    try:
+        restore(Request(str(backup)), confirm=lambda _: True)
+    finally:
+        pre_load.disconnect(give)
+    alone(live)
+    with live.connect() as connection:
+        assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
+
+
 def test_what_a_hook_sets_for_the_database_outlives_the_swap(
     live: Database, backup: Path, folder: Path
 ) -> None:
