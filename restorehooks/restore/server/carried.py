@@ -175,7 +175,7 @@ def carry_settings(
     has, only what was ``given`` earlier is taken away again: the rest is an extension's or a
     hook's. Returns what was given by now.
     """
-    if live.missing:
+    if live.oid is None:
         return set()
     now = settings_of(lock.connection, live.oid)
     for _, name, carry in _settings(lock.connection, live, side, given):
