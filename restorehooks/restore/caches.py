@@ -21,7 +21,7 @@ TYPES_KEPT = frozenset(("citext", "hstore", "postgis", "postgis_raster"))
 def forget(using: str) -> None:
     """Let Django read anew what it keeps of the database of this alias."""
     for label in ("contenttypes.ContentType", "sites.Site"):
-        with suppress(LookupError):  # it is not installed
+        with suppress(LookupError, AttributeError):  # not installed, or a project's own app
             model: Any = apps.get_model(label)
             model.objects.clear_cache()
     oids: list[Any] = [signals.get_hstore_oids, signals.get_citext_oids]

@@ -10,9 +10,9 @@ import stat
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -193,19 +193,25 @@ def environment(address: Address, database: str) -> dict[str, str]:
     if "DATABASE_URL" in os.environ:
         kept["DATABASE_URL"] = _url(address, database)
     libpqs = address.variables(database)
-    if database != address.name or _has_one_address(address.host):
-        # libpq would take it for every other host that a hook names.
+    found = _addresses(address.host)
+    if found and (database != address.name or _is_one_machine(found)):
+        # libpq would take it for every other host that a hook names. It stays for a name that only
+        # a certificate has.
         libpqs.pop("PGHOSTADDR", None)
     options = f"{libpqs.get('PGOPTIONS', '')} -c {LOCALLY}".strip()
     return kept | libpqs | {"PGOPTIONS": options}
 
 
-def _has_one_address(host: str) -> bool:
-    """Return whether a name means one machine; in place others may have a database of the name."""
-    with suppress(OSError):
-        found = {ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
-        return len(found) == 1 or all(each.is_loopback for each in found)
-    return False
+def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
+    """Return the addresses that a name means on this machine; none where it means nothing."""
+    with suppress(OSError, ValueError):
+        return {ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    return set()
+
+
+def _is_one_machine(found: Collection[IPv4Address | IPv6Address]) -> bool:
+    """Tell whether that is one; in place others may have a database of the name."""
+    return len(found) == 1 or all(each.is_loopback for each in found)
 
 
 def _url(address: Address, database: str) -> str:

@@ -329,17 +329,21 @@ def resolved(name: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("addresses", "is_given"),
-    [(["::1", "127.0.0.1"], False), (["192.0.2.1", "192.0.2.2"], True)],
+    [
+        (["::1", "127.0.0.1"], [False, False]),
+        (["192.0.2.1", "192.0.2.2"], [False, True]),
+        ([], [True, True]),  # a name that only the server's certificate has
+    ],
 )
 def test_a_program_is_given_an_address_only_where_its_name_would_not_do(
-    lock: RestoreLock, monkeypatch: pytest.MonkeyPatch, addresses: list[str], *, is_given: bool
+    lock: RestoreLock, monkeypatch: pytest.MonkeyPatch, addresses: list[str], is_given: list[bool]
 ) -> None:
     found = [(0, 0, 0, "", (each, 0)) for each in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
-    place = {"host": "db", "hostaddr": addresses[-1]}
+    place = {"host": "db", "hostaddr": [*addresses, "127.0.0.1"][0]}
     address = replace(lock.address, host="db", parameters={**lock.address.parameters, **place})
     said = [hook_files.environment(address, name) for name in ("side", address.name)]
-    assert ["PGHOSTADDR" in each for each in said] == [False, is_given]
+    assert ["PGHOSTADDR" in each for each in said] == is_given
     assert {each["PGHOST"] for each in said} == {"db"}
 
 
@@ -562,6 +566,26 @@ def test_what_sessions_of_the_live_database_load_is_loaded_for_the_dump(
     finally:
         pre_load.disconnect(look)
     assert loaded == [("error",)]
+
+
+def test_what_is_set_for_the_database_before_and_by_the_load_outlives_the_swap(
+    live: Database, backup: Path
+) -> None:
+    """As postgis_topology does when it is created: it gives the database a search_path."""
+
+    def give(**_: object) -> None:
+        (side,) = neighbours(live)
+        live.execute(f"ALTER DATABASE {side} SET work_mem = '7MB'")
+
+    alone(live)
+    pre_load.connect(give)
+    try:
+        restore(Request(str(backup)), confirm=lambda _: True)
+    finally:
+        pre_load.disconnect(give)
+    alone(live)
+    with live.connect() as connection:
+        assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
 
 
 def test_what_a_hook_sets_for_the_database_outlives_the_swap(

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.postgres.signals import register_type_handlers
 from django.db import connections
@@ -98,6 +100,15 @@ def test_what_a_receiver_leaves_open_is_kept(
     assert json.loads(done.stdout)["outcome"] == "restored"
     assert {"scrubbed", "beside"} <= {*done.stderr.splitlines()}
     assert live.execute("SELECT DISTINCT email FROM customer") == [("nobody",)]
+
+
+def test_an_app_of_the_projects_own_may_be_named_like_one_of_djangos(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model "Site" of an app "sites" keeps nothing, or not as Django's does."""
+    own = SimpleNamespace(objects=object())
+    monkeypatch.setattr(apps, "get_model", lambda label: own)
+    caches.forget("default")
 
 
 @pytest.mark.parametrize("in_place", [False, True])

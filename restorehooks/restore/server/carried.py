@@ -82,7 +82,7 @@ def carried(
 
 
 def _settings(
-    connection: Connection, live: Live, to: str
+    connection: Connection, live: Live, to: str, given: Collection[Setting] | None = None
 ) -> Iterator[tuple[str | None, str, Carry]]:
     wanted = connection.execute(SETTINGS, [live.oid]).fetchall()
     for role, name, value in wanted:
@@ -91,8 +91,10 @@ def _settings(
         )
         yield role, name, _setting(role, name, to, sql.SQL("SET {} TO {}"), to_value)
     # What was taken away from the live database meanwhile.
+    kept = {(role, name) for role, name, _ in wanted}
+    ours = None if given is None else {(role, name) for role, name, _ in given}
     for role, name, _ in connection.execute(SETTINGS_OF_NAME, [to]).fetchall():
-        if (role, name) not in {(role, name) for role, name, _ in wanted}:
+        if (role, name) not in kept and (ours is None or (role, name) in ours):
             yield role, name, _setting(role, name, to, sql.SQL("RESET {}"))
 
 
@@ -157,15 +159,34 @@ FOR_THE_LOAD = {
 other values; and what a superuser lets sessions load, such as the provider of security labels."""
 
 
-def carry_settings(lock: RestoreLock, live: Live, side: str, *, for_the_load: bool = False) -> None:
+def carry_settings(
+    lock: RestoreLock,
+    live: Live,
+    side: str,
+    *,
+    for_the_load: bool = False,
+    given: Collection[Setting] = (),
+) -> set[Setting]:
     """Give the side database the live one's settings for the hooks to run under, but its limits.
 
     ``for_the_load`` those alone that decide about rows, extensions' and users' own (with a dot in
     their names) among them: all else is the dump's to set.
-    What this role may not set is left out: it was named before loading began.
+    What this role may not set is left out: it was named before loading began. Of what the side
+    has, only what was ``given`` earlier is taken away again: the rest is an extension's or a
+    hook's. Returns what was given by now.
     """
-    for _, name, carry in _settings(lock.connection, live, side) if not live.missing else ():
+    if live.oid is None:
+        return set()
+    now = settings_of(lock.connection, live.oid)
+    for _, name, carry in _settings(lock.connection, live, side, given):
         decides = "." in name or name.lower() in FOR_THE_LOAD
         if decides if for_the_load else name not in LIMITS:
             with suppress(psycopg.Error, TargetError):
                 freed(lock, carry.what, partial(Connection.execute, query=carry.statement))
+    return now.union(given)
+
+
+def of_those_given(settings: set[Setting], given: Collection[Setting]) -> set[Setting]:
+    """Return those settings of a side database that the live one gave it, by role and name."""
+    ours = {(role, name) for role, name, _ in given}
+    return {one for one in settings if one[:2] in ours}
