@@ -544,7 +544,7 @@ def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, betw
     """tarfile remembers what each says, and reads those that follow each other in each other."""
     path = tmp_path / "headers.tgz"
     with gzip.open(path, "wb", 1) as packed:
-        for number in range(100):
+        for number in range(400):
             record = b" note%d=%s\n" % (number, b"x" * 200_000)
             content = b"%d" % (len(record) + 6) + record
             header = tarfile.TarInfo("x")
@@ -555,7 +555,7 @@ def test_headers_for_all_members_take_no_memory_to_speak_of(tmp_path: Path, betw
                 packed.write(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
     with peak() as taken, pytest.raises(DumpError), taken_out(path):
         pass
-    assert taken[0] < 5 << 20
+    assert taken[0] < 10 << 20  # of 80; other threads take some, too
 
 
 def test_a_tar_archive_of_many_members_takes_little_memory_to_prove(
