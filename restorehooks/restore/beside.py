@@ -16,7 +16,7 @@ from .interrupts import raise_if_interrupted, uninterrupted
 from .load import load_beside
 from .progress import heartbeat
 from .run import Run
-from .server.carried import Setting, carry_settings, of_those_given, settings_of
+from .server.carried import Setting, carry_settings, settings_of
 from .server.kept_databases import kept
 from .server.live import is_empty
 from .server.sides import OID, create_side, drop, not_dropped, open_side
@@ -45,7 +45,7 @@ def restore_beside(run: Run) -> None:
             load_beside(run, name)
             hooks.after_load(run, name)
             given = carry_settings(lock, plan.live, name, given=given)
-            settings = of_those_given(settings_of(lock.connection, oid), given)
+            settings = {one for one in settings_of(lock.connection, oid) if one[:2] in given}
             with pointed_at(run.request.using, name, lock):
                 hooks.run_inside(run, name)
                 hooks.run_files(run, name)

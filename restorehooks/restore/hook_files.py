@@ -193,11 +193,11 @@ def environment(address: Address, database: str) -> dict[str, str]:
     if "DATABASE_URL" in os.environ:
         kept["DATABASE_URL"] = _url(address, database)
     libpqs = address.variables(database)
-    found = _addresses(address.host)
+    found = _addresses(address.host) if "PGHOSTADDR" in libpqs else set()
     if found and (database != address.name or _is_one_machine(found)):
         # libpq would take it for every other host that a hook names. It stays for a name that only
         # a certificate has.
-        libpqs.pop("PGHOSTADDR", None)
+        del libpqs["PGHOSTADDR"]
     options = f"{libpqs.get('PGOPTIONS', '')} -c {LOCALLY}".strip()
     return kept | libpqs | {"PGOPTIONS": options}
 

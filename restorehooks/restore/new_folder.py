@@ -49,7 +49,7 @@ def opened_below(above: Path, parts: Iterable[str], mode: int | None = None) -> 
     OSError, at such a link too.
     """
     with ExitStack() as stack:
-        with _making(mode):
+        with making(mode):
             above.mkdir(parents=True, exist_ok=True)
             at = stack.enter_context(_opened(above))
             for name in parts:
@@ -61,8 +61,8 @@ def opened_below(above: Path, parts: Iterable[str], mode: int | None = None) -> 
 
 
 @contextmanager
-def _making(mode: int | None) -> Iterator[None]:
-    """Let new folders have these permissions in the block."""
+def making(mode: int | None) -> Iterator[None]:
+    """Let what is new have no permissions but these in the block, the usual ones for None."""
     before = os.umask(0o077)
     os.umask(before if mode is None else 0o777 & ~mode)
     try:

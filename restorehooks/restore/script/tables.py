@@ -76,8 +76,10 @@ def refuse_to_take_over(
 
     ``standing``: schema and name; the names of functions and the like end in "()".
     """
+    if not standing:
+        return
     called = _REPLACES.match(statement)
-    if not standing or not (found := called or _TAKES_OVER.match(statement)):
+    if not (found := called or _TAKES_OVER.match(statement)):
         return
     *schemas, name = plain_names(found[1], encoding)
     name += "()" if called else ""

@@ -59,6 +59,8 @@ LIMITS = {
 
 Setting = tuple[str | None, str, str]
 """The role, or None for all, name and value of ``ALTER DATABASE`` or ``ALTER ROLE ... SET``."""
+Named = tuple[str | None, str]
+"""Role and name alone."""
 
 
 def settings_of(connection: Connection, oid: int) -> set[Setting]:
@@ -82,7 +84,7 @@ def carried(
 
 
 def _settings(
-    connection: Connection, live: Live, to: str, given: Collection[Setting] | None = None
+    connection: Connection, live: Live, to: str, given: Collection[Named] | None = None
 ) -> Iterator[tuple[str | None, str, Carry]]:
     wanted = connection.execute(SETTINGS, [live.oid]).fetchall()
     for role, name, value in wanted:
@@ -92,9 +94,8 @@ def _settings(
         yield role, name, _setting(role, name, to, sql.SQL("SET {} TO {}"), to_value)
     # What was taken away from the live database meanwhile.
     kept = {(role, name) for role, name, _ in wanted}
-    ours = None if given is None else {(role, name) for role, name, _ in given}
     for role, name, _ in connection.execute(SETTINGS_OF_NAME, [to]).fetchall():
-        if (role, name) not in kept and (ours is None or (role, name) in ours):
+        if (role, name) not in kept and (given is None or (role, name) in given):
             yield role, name, _setting(role, name, to, sql.SQL("RESET {}"))
 
 
@@ -165,8 +166,8 @@ def carry_settings(
     side: str,
     *,
     for_the_load: bool = False,
-    given: Collection[Setting] = (),
-) -> set[Setting]:
+    given: Collection[Named] = (),
+) -> set[Named]:
     """Give the side database the live one's settings for the hooks to run under, but its limits.
 
     ``for_the_load`` those alone that decide about rows, extensions' and users' own (with a dot in
@@ -175,18 +176,11 @@ def carry_settings(
     has, only what was ``given`` earlier is taken away again: the rest is an extension's or a
     hook's. Returns what was given by now.
     """
-    if live.oid is None:
-        return set()
-    now = settings_of(lock.connection, live.oid)
-    for _, name, carry in _settings(lock.connection, live, side, given):
+    now = set(given)
+    for role, name, carry in _settings(lock.connection, live, side, given):
+        now.add((role, name))
         decides = "." in name or name.lower() in FOR_THE_LOAD
         if decides if for_the_load else name not in LIMITS:
             with suppress(psycopg.Error, TargetError):
                 freed(lock, carry.what, partial(Connection.execute, query=carry.statement))
-    return now.union(given)
-
-
-def of_those_given(settings: set[Setting], given: Collection[Setting]) -> set[Setting]:
-    """Return those settings of a side database that the live one gave it, by role and name."""
-    ours = {(role, name) for role, name, _ in given}
-    return {one for one in settings if one[:2] in ours}
+    return now

@@ -103,15 +103,14 @@ def _named(live: str) -> re.Pattern[str]:
 
 
 def kept_by_others(connection: Connection, live: str) -> list[tuple[str, str]]:
-    """Return name and owner of those that say they are previous ones, and are not believed.
+    """Return name and owner of those that say they are previous ones, where none is believed.
 
     Somebody has forged them, or has owned the live database before.
     """
-    known = {one.name for one in kept(connection, live, "previous")}
     return [
         (name, owner)
         for name, owner, comment in connection.execute(OF_OTHERS, {"live": live}).fetchall()
-        if (marker := Marker.read(comment)) and name not in known
+        if (marker := Marker.read(comment))
         if (marker.live, marker.role) == (live, "previous")
     ]
 

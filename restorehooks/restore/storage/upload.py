@@ -19,7 +19,7 @@ from django.core.files.storage import FileSystemStorage
 from restorehooks.restore import rename
 from restorehooks.restore.errors import StorageError, UsageError
 from restorehooks.restore.interrupts import uninterrupted
-from restorehooks.restore.new_folder import NewFolder, new_folder
+from restorehooks.restore.new_folder import NewFolder, making, new_folder
 from restorehooks.restore.rename import FolderEntry
 
 from .sftp import PIECE
@@ -146,11 +146,8 @@ class _Files(_Direct):
                 shutil.copyfileobj(content, dump, _CHUNK)
         else:
             vars(self.backend)["file_permissions_mode"] = _PRIVATE_FILE  # until it has its name
-            before = os.umask(0o077)  # until it is whole
-            try:
+            with making(_PRIVATE_FOLDER):  # until it is whole
                 super().save(temporary, content)
-            finally:
-                os.umask(before)
 
     def finish(self) -> None:
         assert self._made  # noqa: S101 - it has begun
